@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The main job, end to end: demo.sh [DATASET_FOLDER]. Writes into demo/ alone. `make demo` calls it.
+set -euo pipefail
+data=${1:+$(realpath "$1")}
+cd "$(dirname "${BASH_SOURCE[0]}")"
+rm -rf demo && mkdir demo && cd demo
+
+step() { printf '\n\033[1m== %s\033[0m\n' "$1"; shift; echo "\$ $*"; "$@"; }
+
+if [[ -z $data ]]; then
+  data=$PWD/dataset
+  step "1. A small synthetic dataset, in the layout of the task" mmsent sample-data dataset
+fi
+step "2. What is in the dataset, and what is wrong with it" mmsent check-data --data "$data"
+step "3. Train the light model" mmsent train --model light --data "$data"
+step "4. Export the run to one ONNX file, verified against PyTorch" mmsent-export onnx
+step "5. Predict the unlabelled list" mmsent-infer "$data/test_without_label.txt"
+head -n 5 submission.csv
+step "6. How good the bundle is on the validation pairs" mmsent evaluate --data "$data"
+
+printf '\nIn demo/: model.onnx, submission.csv, and the run with its report: runs/latest/report.md\n'

@@ -1,0 +1,1 @@
+"""Exports a run of mmsent to one verified ONNX bundle."""

@@ -1,0 +1,73 @@
+"""From a trained PyTorch model to an ONNX graph with a bundle's inputs and outputs."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import logging
+import warnings
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from mmsent.bundle import INPUTS, OUTPUTS
+
+OPSET = 17
+
+
+class _WithProbabilities(nn.Module):
+    """A model whose second output are the probabilities."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits = self.model(input_ids, attention_mask, pixels)
+        return logits, torch.softmax(logits, dim=1)
+
+
+def to_onnx(model: nn.Module, *, image_size: int) -> onnx.ModelProto:
+    """Export ``model``, which takes and gives what `mmsent.bundle` tells, with fp32 weights.
+
+    Batch and length stay dynamic. The graph is checked by onnx.checker, with full checks.
+    """
+    example = (
+        torch.tensor([[1, 2, 3], [1, 2, 0]]),
+        torch.tensor([[1, 1, 1], [1, 1, 0]]),
+        torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8),
+    )
+    axes = {
+        "input_ids": {0: "batch", 1: "tokens"},
+        "attention_mask": {0: "batch", 1: "tokens"},
+        "pixels": {0: "batch"},
+        "logits": {0: "batch"},
+        "probabilities": {0: "batch"},
+    }
+    # The TorchScript exporter: the newer one can't export a packed sequence.
+    arguments = inspect.signature(torch.onnx.export).parameters
+    chosen: dict[str, Any] = {"dynamo": False} if "dynamo" in arguments else {}
+    file = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        # It warns of itself, of every traced shape, and of GRUs with a fixed batch: tests and the
+        # verification hold that none of that concerns these graphs.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            _WithProbabilities(model).eval(),
+            example,
+            file,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            do_constant_folding=True,
+            **chosen,
+        )
+    graph = onnx.load_from_string(file.getvalue())
+    onnx.checker.check_model(graph, full_check=True)
+    return graph

@@ -1,0 +1,27 @@
+"""mmsent: the sentiment of an image with its text, predicted from one portable ONNX file.
+
+>>> from mmsent import SentimentModel
+>>> SentimentModel("model.onnx").predict(text="what a day", image="photo.jpg").label
+'positive'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mmsent.errors import InputError, MmsentError
+
+if TYPE_CHECKING:
+    from mmsent.model import Prediction, SentimentModel
+
+__version__ = "0.1.0"
+__all__ = ["InputError", "MmsentError", "Prediction", "SentimentModel", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the model, and with it ONNX Runtime, only when somebody asks for it."""
+    if name in ("Prediction", "SentimentModel"):
+        from mmsent import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

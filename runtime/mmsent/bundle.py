@@ -1,0 +1,120 @@
+"""The bundle: one ONNX file that carries all that prediction needs.
+
+inputs    input_ids, attention_mask   int64   [batch, tokens]
+          pixels                      uint8   [batch, height, width, 3]
+outputs   logits, probabilities       float32 [batch, labels]
+metadata  mmsent.bundle               JSON, see BundleInfo
+          mmsent.tokenizer            a tokenizer.json
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from tokenizers import Tokenizer
+
+from mmsent.errors import InputError
+from mmsent.image import ImageSettings
+
+FORMAT = 1
+INFO_KEY = "mmsent.bundle"
+TOKENIZER_KEY = "mmsent.tokenizer"
+INPUTS = ("input_ids", "attention_mask", "pixels")
+OUTPUTS = ("logits", "probabilities")
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What a bundle says of itself.
+
+    ``labels`` are in the order of the outputs. ``max_length`` is the number of tokens that texts
+    are cut to. ``provenance`` tells the run, its settings and its dataset; ``metrics`` what it
+    reached on its validation pairs; ``verification`` how the exporter compared it with PyTorch.
+    """
+
+    model: str
+    labels: tuple[str, ...]
+    image: ImageSettings
+    max_length: int
+    precision: str = "fp32"
+    provenance: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    verification: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The text of the metadata ``mmsent.bundle``."""
+        content = asdict(self) | {"format": FORMAT, "text": {"max_length": self.max_length}}
+        del content["max_length"]
+        return json.dumps(content, ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> BundleInfo:
+        """Read the metadata. Raises InputError for another format or a malformed one."""
+        try:
+            content = json.loads(text)
+            if content["format"] != FORMAT:
+                raise InputError(
+                    f"the bundle's format is {content['format']} and this mmsent reads {FORMAT}; "
+                    "upgrade mmsent, or export the run again"
+                )
+            return cls(
+                model=content["model"],
+                labels=tuple(content["labels"]),
+                image=ImageSettings(**content["image"]),
+                max_length=content["text"]["max_length"],
+                precision=content["precision"],
+                provenance=content["provenance"],
+                metrics=content["metrics"],
+                verification=content["verification"],
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"the metadata {INFO_KEY} is malformed ({error!r})") from None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle."""
+
+    info: BundleInfo
+    tokenizer: Tokenizer
+    session: ort.InferenceSession
+
+
+def open_bundle(path: Path, *, threads: int) -> Bundle:
+    """Open a bundle; its session computes on ``threads`` threads.
+
+    Raises InputError where ``path`` is no bundle that this version reads.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; `mmsent-export onnx` writes a bundle")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors: they are raised, too
+    # Threads that wait by spinning would take the cores that decode images.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
+        raise InputError(f"{path} can't be opened as an ONNX model ({error})") from None
+    metadata = session.get_modelmeta().custom_metadata_map
+    if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
+        raise InputError(
+            f"{path} is an ONNX model, but no mmsent bundle: it lacks the metadata {INFO_KEY} and "
+            f"{TOKENIZER_KEY}; `mmsent-export onnx` writes a bundle"
+        )
+    try:
+        info = BundleInfo.from_json(metadata[INFO_KEY])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    try:
+        tokenizer = Tokenizer.from_str(metadata[TOKENIZER_KEY])
+    except Exception as error:  # the tokenizers library raises plain Exception
+        raise InputError(f"{path}: the metadata {TOKENIZER_KEY} is malformed ({error})") from None
+    return Bundle(info, tokenizer, session)

@@ -1,0 +1,138 @@
+"""The commands `mmsent` and `mmsent-infer`.
+
+Heavy modules are imported inside the commands, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+
+from mmsent import __version__
+from mmsent.errors import MmsentError
+
+COMMAND_GROUP = "mmsent.commands"
+"""The entry-point group through which other distributions add their subcommands."""
+
+ELSEWHERE = {
+    "train": "mmsent-training",
+    "evaluate": "mmsent-training",
+    "export": "mmsent-export",
+}
+"""Subcommands that other distributions bring."""
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class Commands(click.Group):
+    """This distribution's subcommands and those of the installed others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        installed = {point.name for point in entry_points(group=COMMAND_GROUP)}
+        return sorted(installed | set(super().list_commands(ctx)))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if command := super().get_command(ctx, name):
+            return command
+        for point in entry_points(group=COMMAND_GROUP, name=name):
+            loaded: click.Command = point.load()
+            return loaded
+        if name in ELSEWHERE:
+            raise click.UsageError(
+                f"`mmsent {name}` is part of {ELSEWHERE[name]}, which is not installed here; "
+                f"install it with: pip install {ELSEWHERE[name]}"
+            )
+        return None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mmsent")
+def cli() -> None:
+    """Learn the sentiment of an image with its text, and predict it."""
+
+
+@cli.command()
+@click.argument("list_path", metavar="LIST", type=FILE)
+@click.option("--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
+@click.option("--data", type=FOLDER, help="The dataset folder.  [default: the folder of LIST]")
+@click.option(
+    "--output",
+    default="submission.csv",
+    show_default=True,
+    type=FILE,
+    help="Where the predictions go; JSON lines if it ends in .jsonl, else CSV.",
+)
+@click.option("--probabilities", is_flag=True, help="Write the probability of each label, too.")
+def infer(
+    list_path: Path, model: Path, data: Path | None, output: Path, probabilities: bool
+) -> None:
+    """Predict every row of LIST with a bundle.
+
+    LIST is a CSV file with the column guid; the pair of a guid is data/GUID.txt and data/GUID.jpg
+    in the dataset folder. If a row or a file is bad, every bad one is named and nothing is written.
+    """
+    from mmsent.infer import infer as infer_list
+
+    infer_list(list_path, model, output, folder=data, probabilities=probabilities)
+    click.echo(f"wrote {output}", err=True)
+
+
+@cli.command("check-data")
+@click.option("--data", default=".", type=FOLDER, help="The dataset folder.  [default: here]")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def check_data(data: Path, as_json: bool) -> None:
+    """Say what is wrong with a dataset, and what is in it; change nothing.
+
+    Exits with 2 where training or inference would refuse the data.
+    """
+    from mmsent.check import check_folder, describe
+
+    check = check_folder(data)
+    click.echo(json.dumps(check.to_json(), ensure_ascii=False) if as_json else describe(check))
+    if check.errors:
+        raise click.exceptions.Exit(2)
+
+
+@cli.command("sample-data")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--pairs", default=400, show_default=True, type=click.IntRange(min=20))
+@click.option("--seed", default=0, show_default=True)
+def sample_data(folder: Path, pairs: int, seed: int) -> None:
+    """Write a small synthetic dataset into DIR, in the task's layout."""
+    from mmsent.sample_data import write_sample_data
+
+    labelled, unlabelled = write_sample_data(folder, pairs=pairs, seed=seed)
+    click.echo(
+        f"wrote {labelled} labelled and {unlabelled} unlabelled pairs to {folder}; "
+        "they are synthetic: random words and shapes",
+        err=True,
+    )
+
+
+def run(command: click.Command) -> None:
+    """Run a command; where the work or its input is at fault, end with one message."""
+    try:
+        command()
+    except MmsentError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        click.echo(f"Error: {error.filename or 'input or output'}: {error.strerror}", err=True)
+        sys.exit(1)
+
+
+def main() -> None:
+    """The command `mmsent`."""
+    run(cli)
+
+
+def infer_main() -> None:
+    """The command `mmsent-infer`."""
+    run(infer)

@@ -1,0 +1,47 @@
+"""The errors that mmsent reports as one message, without a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class MmsentError(Exception):
+    """The work failed; the message says what happened and what to do. Exit code 1."""
+
+    exit_code = 1
+
+
+class InputError(MmsentError, ValueError):
+    """What was given can't be used: wrong arguments or bad data. Exit code 2."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one row of a list, or with a file that it names.
+
+    ``file`` is the offending file, ``line`` its row in the list (1 is the header; 0: the list as a
+    whole), ``guid`` the row's guid as written ("" where there is none).
+    """
+
+    list: str
+    line: int
+    guid: str
+    file: str
+    message: str
+
+    def __str__(self) -> str:
+        row = f"{self.list} line {self.line}" if self.line else self.list
+        guid = f" (guid {self.guid!r})" if self.guid else ""
+        file = "" if self.file == self.list else f"{self.file}: "
+        return f"{row}{guid}: {file}{self.message}"
+
+
+def refuse(problems: Sequence[Problem], consequence: str) -> None:
+    """Raise one InputError that names every problem; do nothing where there is none."""
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise InputError(f"{count} in the data; {consequence}:\n{lines}")

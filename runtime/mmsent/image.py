@@ -1,0 +1,98 @@
+"""Images: from a file to the pixels that a model sees. Training and inference both come here."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from mmsent.errors import InputError
+
+ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+
+MAX_PIXELS = 1 << 26
+"""Images of more pixels than this (8192 x 8192) are refused before they are decoded."""
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How an image becomes ``size`` x ``size`` pixels; part of every bundle.
+
+    ``resize``: "stretch" ignores the aspect ratio. ``filter``: Pillow's resampling filter.
+    """
+
+    size: int = 224
+    resize: str = "stretch"
+    filter: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.resize != "stretch" or self.filter not in _FILTERS:
+            raise InputError(f"unknown image settings {self}; a newer mmsent may know them")
+
+
+def load_image(source: ImageSource, settings: ImageSettings) -> npt.NDArray[np.uint8]:
+    """Decode an image, whatever its format and mode, to RGB pixels, uint8 [size, size, 3].
+
+    ``source`` is a path, a file's bytes, a Pillow image or an array (uint8, [height, width] or
+    [height, width, 3 or 4]). Raises InputError with the reason where it can't be decoded whole.
+    """
+    try:
+        image = _to_rgb(_open(source))
+        resized = image.resize((settings.size, settings.size), _FILTERS[settings.filter])
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError("the image does not exist") from None
+    except Exception as error:  # decoders raise whatever a broken file drives them to
+        reason = str(error) or type(error).__name__
+        if isinstance(source, str | os.PathLike):
+            reason = reason.replace(f" {os.fspath(source)!r}", "")
+        raise InputError(f"the image can't be decoded ({reason})") from error
+    return np.asarray(resized)
+
+
+def _open(source: ImageSource) -> Image.Image:
+    """Open ``source``, decode it and turn it upright."""
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8:
+            raise InputError(f"an image array must be uint8, not {source.dtype}")
+        image = Image.fromarray(source)
+    elif isinstance(source, Image.Image):
+        image = source
+    elif isinstance(source, bytes):
+        image = Image.open(io.BytesIO(source))
+    else:
+        image = Image.open(source)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"the image is too large ({width} x {height}, over {MAX_PIXELS} pixels)")
+    if image is source:
+        image = image.copy()  # what follows would change the caller's image
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB: transparency over white, 16 bits scaled (not clipped) to 8."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in _SIXTEEN_BIT or image.mode == "I":
+        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        levels = np.nan_to_num(np.asarray(image))
+        scale = 255.0 if levels.max() <= 1.0 else 1.0  # floats are 0 to 1 or 0 to 255
+        return Image.fromarray(np.clip(levels * scale, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")

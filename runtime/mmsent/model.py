@@ -1,0 +1,114 @@
+"""A bundle as a Python object: text and image in, label and probabilities out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsent.bundle import OUTPUTS, open_bundle
+from mmsent.errors import InputError
+from mmsent.image import ImageSource, load_image
+from mmsent.machine import available_cores
+from mmsent.text import encode_texts, pad_ids
+
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The most probable label and the probability of each; they add up to 1."""
+
+    label: str
+    probabilities: dict[str, float]
+
+
+class SentimentModel:
+    """Predicts from a bundle. Safe to share between threads."""
+
+    def __init__(
+        self, path: str | os.PathLike[str] = "model.onnx", *, threads: int | None = None
+    ) -> None:
+        """Open the bundle at ``path``; compute on ``threads`` threads (default: all cores).
+
+        Raises InputError where the file is missing or no bundle.
+        """
+        self.threads = threads or available_cores()
+        self._bundle = open_bundle(Path(path), threads=self.threads)
+        self.info = self._bundle.info
+        self.labels = self.info.labels
+
+    @overload
+    def predict(self, text: str, image: ImageSource) -> Prediction: ...
+    @overload
+    def predict(self, text: list[str], image: Sequence[ImageSource]) -> list[Prediction]: ...
+    def predict(
+        self, text: str | list[str], image: ImageSource | Sequence[ImageSource]
+    ) -> Prediction | list[Prediction]:
+        """Predict one pair, or as many pairs as the two lists hold, in their order.
+
+        ``image`` is a path, a file's bytes, a Pillow image or an array (uint8, [height, width, 3]).
+        Raises InputError that names every image which can't be decoded.
+        """
+        if isinstance(text, str):
+            return self.predict([text], [cast(ImageSource, image)])[0]
+        if not isinstance(image, list | tuple) or len(image) != len(text):
+            raise InputError("text and image must both be single or be lists of the same length")
+        ids = self.encode(text)
+        by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+        predictions: dict[int, Prediction] = {}
+        faults: dict[int, InputError] = {}
+
+        def load(index: int) -> npt.NDArray[np.uint8] | InputError:
+            try:
+                return load_image(image[index], self.info.image)
+            except InputError as error:
+                return error
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            for start in range(0, len(by_length), BATCH_SIZE):
+                batch = by_length[start : start + BATCH_SIZE]
+                loaded = list(pool.map(load, batch)) if len(batch) > 1 else [load(batch[0])]
+                pixels = [item for item in loaded if not isinstance(item, InputError)]
+                if len(pixels) < len(batch):
+                    faults |= {i: x for i, x in zip(batch, loaded) if isinstance(x, InputError)}
+                if not faults:
+                    _, probabilities = self.run([ids[i] for i in batch], np.stack(pixels))
+                    predictions |= dict(zip(batch, self.to_predictions(probabilities)))
+        if faults:
+            names = (f"  {_name(image[i], i)}: {fault}" for i, fault in sorted(faults.items()))
+            raise InputError("images that can't be used:\n" + "\n".join(names))
+        return [predictions[index] for index in range(len(ids))]
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, cut to the model's maximum length."""
+        return encode_texts(self._bundle.tokenizer, texts)
+
+    def run(
+        self, ids: Sequence[Sequence[int]], pixels: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Run the session on one batch of encoded texts and pixels, uint8 [batch, size, size, 3].
+
+        Returns logits and probabilities, float32 [batch, labels].
+        """
+        input_ids, attention_mask = pad_ids(ids)
+        feed = {"input_ids": input_ids, "attention_mask": attention_mask, "pixels": pixels}
+        logits, probabilities = self._bundle.session.run(OUTPUTS, feed)
+        return logits, probabilities
+
+    def to_predictions(self, probabilities: npt.NDArray[np.float32]) -> list[Prediction]:
+        """Name the columns of ``probabilities``, float32 [batch, labels]."""
+        return [
+            Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist())))
+            for row in probabilities
+        ]
+
+
+def _name(image: ImageSource, index: int) -> str:
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {index}"

@@ -1,0 +1,50 @@
+"""Text: from the bytes of a file to token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from mmsent.errors import InputError
+
+# GB18030 covers GBK and GB2312: what Chinese tools wrote the task's texts with.
+ENCODINGS = ("utf-8", "gb18030")
+
+PAD_ID = 0  # every model masks padding, so its id is of no consequence
+
+
+def decode_text(data: bytes) -> tuple[str, str]:
+    """Decode a text file: UTF-8, else GB18030. Returns the text and the encoding's name.
+
+    A byte-order mark is dropped, and white space at both ends.
+    Raises InputError where the bytes are neither.
+    """
+    for encoding in ENCODINGS:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return text.removeprefix("\ufeff").strip(), encoding
+    raise InputError("the text is neither UTF-8 nor GB18030; save it as UTF-8")
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, unpadded; the tokenizer itself adds special tokens and truncates."""
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+def pad_ids(
+    sequences: Sequence[Sequence[int]],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Stack sequences of ids into ``input_ids`` and ``attention_mask``, int64 [batch, longest]."""
+    lengths = [len(ids) for ids in sequences]
+    shape = (len(sequences), max(lengths))
+    input_ids = np.full(shape, PAD_ID, dtype=np.int64)
+    attention_mask = np.zeros(shape, dtype=np.int64)
+    for row, ids in enumerate(sequences):
+        input_ids[row, : lengths[row]] = ids
+        attention_mask[row, : lengths[row]] = 1
+    return input_ids, attention_mask

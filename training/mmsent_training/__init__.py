@@ -1,0 +1,1 @@
+"""Training for mmsent: the models, the training loop, evaluation."""

@@ -1,0 +1,104 @@
+"""The commands `mmsent train` and `mmsent evaluate`. Heavy modules are imported inside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from mmsent.cli import FILE, FOLDER
+from mmsent.errors import InputError
+
+
+@click.command()
+@click.option("--data", default=".", type=FOLDER, help="The dataset folder.  [default: here]")
+@click.option(
+    "--model",
+    default="light",
+    show_default=True,
+    type=click.Choice(["light"]),
+    help="What to train.",
+)
+@click.option(
+    "--modality",
+    default="both",
+    show_default=True,
+    type=click.Choice(["both", "text", "image"]),
+    help="What the model sees of a pair.",
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where to train; auto takes a GPU if PyTorch sees one.",
+)
+@click.option("--epochs", type=click.IntRange(1), help="[default: 6 on a CPU, 10 on a GPU]")
+@click.option("--batch-size", type=click.IntRange(1), help="[default: 16 on a CPU, 32 on a GPU]")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="[default: 2e-3]")
+@click.option("--seed", default=42, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The run's folder.  [default: runs/MODEL-YYYYmmdd-HHMMSS]",
+)
+def train(
+    data: Path,
+    model: str,
+    modality: str,
+    device: str,
+    epochs: int | None,
+    batch_size: int | None,
+    lr: float | None,
+    seed: int,
+    output: Path | None,
+) -> None:
+    """Train a model on train.txt and write a run.
+
+    A tenth of the pairs, the same for every seed, is set aside for validation. The run holds the
+    best epoch's weights with all that `mmsent export` needs, and a report.
+    """
+    import torch
+
+    from mmsent_training.metrics import describe
+    from mmsent_training.run import read_run
+    from mmsent_training.settings import default_settings
+    from mmsent_training.train import train as train_model
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch sees no GPU here; use --device cpu")
+    settings = default_settings(
+        device,
+        model=model,
+        modality=modality,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=lr,
+        seed=seed,
+    )
+    folder = train_model(data, settings, output, chosen=f"Asked for with --model {model}")
+    click.echo(describe(read_run(folder).record["metrics"]))
+    click.echo(f"wrote {folder}; next: mmsent-export onnx {folder}", err=True)
+
+
+@click.command()
+@click.option("--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
+@click.option("--data", default=".", type=FOLDER, help="The dataset folder.  [default: here]")
+@click.option(
+    "--split",
+    default="validation",
+    show_default=True,
+    type=click.Choice(["validation", "train", "all"]),
+    help="Which pairs of train.txt, as the bundle's training divided them.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def evaluate(model: Path, data: Path, split: str, as_json: bool) -> None:
+    """Say how good a bundle is on labelled pairs."""
+    from mmsent_training.evaluate import evaluate_bundle
+    from mmsent_training.metrics import describe
+
+    scores = evaluate_bundle(model, data, split)
+    click.echo(json.dumps(scores) if as_json else describe(scores))

@@ -1,0 +1,50 @@
+"""How good a bundle is on a labelled dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmsent.dataset import LABELS, TRAIN_LIST
+from mmsent.errors import InputError, Problem, refuse
+from mmsent.infer import predict_rows
+from mmsent.machine import available_cores
+from mmsent.model import Prediction, SentimentModel
+from mmsent.progress import Progress
+from mmsent_training.data import read_rows, split
+from mmsent_training.metrics import score
+
+SPLITS = ("validation", "train", "all")
+
+
+def evaluate_bundle(model_path: Path, data: Path, part: str) -> dict[str, Any]:
+    """Score a bundle on a part of the labelled list, split as its training did: see `score`.
+
+    Raises InputError for bad data, and where the bundle's labels are not the list's.
+    """
+    rows = read_rows(data)
+    model = SentimentModel(model_path, threads=1)
+    if set(model.labels) != set(LABELS):
+        raise InputError(f"{model_path} predicts {model.labels}; {TRAIN_LIST} has {LABELS}")
+    if part != "all":
+        settings = model.info.provenance["settings"]
+        train, validation = split(
+            [LABELS.index(str(row.label)) for row in rows],
+            share=settings["validation_share"],
+            seed=settings["split_seed"],
+        )
+        rows = [rows[index] for index in (train if part == "train" else validation)]
+    problems: list[Problem] = []
+    predicted = []
+    with Progress("evaluating", len(rows), "pairs") as progress:
+        for _, outcome in predict_rows(model, rows, data, TRAIN_LIST, workers=available_cores()):
+            if isinstance(outcome, Prediction):
+                predicted.append(LABELS.index(outcome.label))
+            elif outcome is not None:
+                problems.append(outcome)
+            progress.update()
+        refuse(problems, "nothing was evaluated")
+    labels = np.array([LABELS.index(str(row.label)) for row in rows])
+    return score(labels, np.array(predicted))

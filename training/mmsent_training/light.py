@@ -1,0 +1,116 @@
+"""The light model: a bidirectional GRU over words beside a four-layer CNN, trained from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Punctuation, Sequence, Whitespace
+from tokenizers.processors import TemplateProcessing
+from tokenizers.trainers import WordLevelTrainer
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from mmsent.image import ImageSettings
+
+IMAGE = ImageSettings(size=224, resize="stretch", filter="bilinear")
+SPECIAL = ("[PAD]", "[UNK]", "[START]")
+MAX_WORDS = 30_000
+
+# Of ImageNet's training images, on the scale 0 to 1 (torchvision's models document them).
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def train_tokenizer(texts: Iterable[str], *, max_length: int) -> Tokenizer:
+    """A word-level tokenizer: lower-cased words, numbers and punctuation marks seen at least twice.
+
+    Every text begins with [START], so that an empty one still has a token.
+    """
+    tokenizer = Tokenizer(WordLevel(unk_token="[UNK]"))
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = Sequence([Whitespace(), Punctuation("isolated")])
+    trainer = WordLevelTrainer(
+        vocab_size=MAX_WORDS + len(SPECIAL),
+        min_frequency=2,
+        special_tokens=list(SPECIAL),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    start = tokenizer.token_to_id("[START]")
+    tokenizer.post_processor = TemplateProcessing(
+        single="[START] $A", special_tokens=[("[START]", start)]
+    )
+    tokenizer.enable_truncation(max_length)
+    return tokenizer
+
+
+class LightModel(nn.Module):
+    """Text and image encoders of 256 features each, and a head over both.
+
+    ``vocabulary``: tokens of the tokenizer. ``modality``: "both", or "text" or "image" to see only
+    that one (the inputs stay the same).
+    """
+
+    def __init__(self, vocabulary: int, labels: int = 3, modality: str = "both") -> None:
+        super().__init__()
+        self.modality = modality
+        features = 0
+        if modality != "image":
+            self.embedding = nn.Embedding(vocabulary, 192, padding_idx=0)
+            self.gru = nn.GRU(192, 192, batch_first=True, bidirectional=True)
+            self.text_projection = nn.Linear(2 * 192, 256)
+            features += 256
+        if modality != "text":
+            channels = (3, 32, 64, 128, 256)
+            layers: list[nn.Module] = []
+            for before, after in pairwise(channels):
+                layers += [
+                    nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                    nn.BatchNorm2d(after),
+                    nn.ReLU(inplace=True),
+                ]
+            self.cnn = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            self.image_projection = nn.Linear(256, 256)
+            self.register_buffer("mean", _channels(IMAGENET_MEAN), persistent=False)
+            self.register_buffer("std", _channels(IMAGENET_STD), persistent=False)
+            features += 256
+        self.head = nn.Sequential(
+            nn.Linear(features, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, labels)
+        )
+
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Mean of the GRU's states over the tokens, projected: [batch, 256].
+
+        The sequences are packed: padding never reaches the GRU.
+        """
+        lengths = attention_mask.sum(dim=1)
+        packed = pack_padded_sequence(
+            self.embedding(input_ids), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        mean = states.sum(dim=1) / lengths.unsqueeze(1)  # states are zero where there is padding
+        return self.text_projection(mean)
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Features of uint8 [batch, height, width, 3]: [batch, 256]."""
+        # A permuted NHWC tensor is what PyTorch calls channels-last: the faster layout on CPUs.
+        scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        return self.image_projection(self.cnn(scaled))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
+        """Logits, float [batch, labels]."""
+        features = []
+        if self.modality != "image":
+            features.append(self.encode_text(input_ids, attention_mask))
+        if self.modality != "text":
+            features.append(self.encode_image(pixels))
+        return self.head(torch.cat(features, dim=1))
+
+
+def _channels(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values).view(1, -1, 1, 1)

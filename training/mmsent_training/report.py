@@ -1,0 +1,95 @@
+"""What a run tells people: report.md, the learning curves and the confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from mmsent.atomic import atomic_path
+from mmsent.dataset import LABELS
+from mmsent_training.metrics import describe
+
+BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe and Ito: told apart by the colour-blind, too
+
+
+def write_curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
+    """Draw losses and validation scores by epoch."""
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    losses.plot(epochs, [row["train_loss"] for row in history], "o-", color=BLUE, label="training")
+    losses.plot(
+        epochs, [row["validation_loss"] for row in history], "s--", color=ORANGE, label="validation"
+    )
+    losses.set_title("loss (weighted cross-entropy)")
+    scores.plot(epochs, [row["accuracy"] for row in history], "o-", color=BLUE, label="accuracy")
+    scores.plot(epochs, [row["macro_f1"] for row in history], "s--", color=ORANGE, label="macro F1")
+    scores.set_title("validation")
+    for axes in (losses, scores):
+        axes.axvline(best_epoch, color="0.75", zorder=0, label="best epoch")
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def write_confusion(path: Path, confusion: Sequence[Sequence[int]]) -> None:
+    """Draw the confusion matrix: pairs, and the share of each true label."""
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    shares = [[count / max(1, sum(row)) for count in row] for row in confusion]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(LABELS))
+    axes.set_xticks(ticks, LABELS)
+    axes.set_yticks(ticks, LABELS, rotation=90, va="center")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    for i in ticks:
+        for j in ticks:
+            colour = "white" if shares[i][j] > 0.5 else "black"
+            label = f"{confusion[i][j]}\n{shares[i][j]:.0%}"
+            axes.text(j, i, label, ha="center", va="center", color=colour)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as part:
+        figure.savefig(part, format="png", dpi=120)
+
+
+def write_report(path: Path, record: dict[str, Any]) -> None:
+    """Write report.md from what run.json holds."""
+    settings = "\n".join(f"| {key} | {value} |" for key, value in record["settings"].items())
+    dataset, metrics = record["dataset"], record["metrics"]
+    text = f"""# {record["model"]["name"]} model, {record["created"]}
+
+{record["chosen"]}. Trained on {dataset["train_pairs"]} pairs and validated on
+{dataset["validation_pairs"]} of `{dataset["folder"]}`, in {record["seconds"]:.0f} s on
+{record["environment"]["gpu"] or "the CPU"}. Best epoch: {record["best_epoch"]} of
+{record["epochs"]} (by validation macro F1).
+
+## Validation
+
+```
+{describe(metrics)}
+```
+
+![learning curves](curves.png)
+
+![confusion matrix](confusion.png)
+
+Every epoch: [history.csv](history.csv). Every validation pair with its probabilities:
+[validation_predictions.csv](validation_predictions.csv).
+
+## Settings
+
+| setting | value |
+| --- | --- |
+{settings}
+"""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -1,0 +1,155 @@
+"""The run: the folder that one training writes, and everything that export needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+from mmsent.atomic import atomic_path
+from mmsent.errors import InputError
+from mmsent.image import ImageSettings
+from mmsent_training.light import LightModel
+from mmsent_training.settings import Settings
+
+FORMAT = 1
+RUNS = Path("runs")
+LATEST = RUNS / "latest"
+LIBRARIES = (
+    "mmsent-training",
+    "torch",
+    "torchvision",
+    "accelerate",
+    "tokenizers",
+    "pillow",
+    "numpy",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read back.
+
+    ``description`` is what build_model makes the model from; ``record`` is all of run.json.
+    """
+
+    folder: Path
+    description: dict[str, Any]
+    settings: Settings
+    image: ImageSettings
+    tokenizer: Tokenizer
+    record: dict[str, Any]
+
+    def load_model(self) -> nn.Module:
+        """The trained model, on the CPU, ready for inference."""
+        model = build_model(self.description)
+        path = self.folder / "checkpoint.safetensors"
+        try:
+            model.load_state_dict(safetensors.torch.load_file(path))
+        except Exception as error:  # safetensors raises its own, torch RuntimeError
+            raise InputError(f"{path} can't be loaded ({error}); train again") from None
+        return model.eval()
+
+
+def build_model(description: dict[str, Any]) -> nn.Module:
+    """The untrained model of a description such as {"name": "light", "vocabulary": 6012}."""
+    arguments = {key: value for key, value in description.items() if key != "name"}
+    return {"light": LightModel}[description["name"]](**arguments)
+
+
+def new_folder(model: str, output: Path | None) -> Path:
+    """Make the folder of a new run: ``output``, or runs/MODEL-YYYYmmdd-HHMMSS.
+
+    Raises InputError where ``output`` holds something already.
+    """
+    if output is not None:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise InputError(f"{output} exists and is not an empty folder; name another one")
+        output.mkdir(parents=True, exist_ok=True)
+        return output
+    name = f"{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+        folder = RUNS / (name + suffix)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise InputError(f"{RUNS} holds 99 runs of this second; name the run with --output")
+
+
+def write_checkpoint(folder: Path, model: nn.Module) -> None:
+    """Write the weights of ``model`` as checkpoint.safetensors."""
+    weights = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    with atomic_path(folder / "checkpoint.safetensors") as part:
+        part.write_bytes(safetensors.torch.save(weights))  # save_file makes it private (0600)
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write run.json: last of all files, since it says that the run is whole."""
+    with atomic_path(folder / "run.json") as part:
+        part.write_text(json.dumps({"format": FORMAT} | record, indent=2) + "\n", encoding="utf-8")
+
+
+def point_latest(folder: Path) -> None:
+    """Let runs/latest be ``folder``, which lies in runs/."""
+    link = LATEST.with_name(f".latest.{os.getpid()}")
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name, target_is_directory=True)
+    os.replace(link, LATEST)
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run. Raises InputError where ``folder`` is none, or one that was not finished."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise InputError(
+            f"{folder} is no finished run (it has no run.json); `mmsent train` writes one"
+        )
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise InputError(f"{path} has format {record['format']}; this mmsent reads {FORMAT}")
+        known = {field.name for field in fields(Settings)}
+        return Run(
+            folder=folder,
+            description=record["model"],
+            settings=Settings(**{k: v for k, v in record["settings"].items() if k in known}),
+            image=ImageSettings(**record["image"]),
+            tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
+            record=record,
+        )
+    except InputError:
+        raise
+    except Exception as error:  # the tokenizers library raises plain Exception
+        raise InputError(f"{folder} is damaged ({error!r}); train again") from None
+
+
+def environment(device: str) -> dict[str, Any]:
+    """The libraries' versions and the hardware, for run.json."""
+    gpu = torch.cuda.get_device_name() if device == "cuda" else None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cuda": torch.version.cuda,
+        "gpu": gpu,
+        "threads": torch.get_num_threads(),
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def settings_record(settings: Settings) -> dict[str, Any]:
+    """The settings as run.json holds them."""
+    return asdict(settings)

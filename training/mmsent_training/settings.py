@@ -1,0 +1,55 @@
+"""Every setting of a training, in one place; saved in run.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+MODALITIES = ("both", "text", "image")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained. The defaults are those for the light model on a CPU.
+
+    ``accumulation``: batches whose gradients make one optimiser step. ``warmup``: the share of the
+    optimiser steps in which the learning rate rises; then it falls along a cosine.
+    ``patience``: epochs without a better validation macro F1 after which training stops.
+    ``precision``: fp32, or bf16 or fp16 for mixed precision. ``split_seed`` and
+    ``validation_share`` choose the validation pairs, whatever ``seed`` is.
+    """
+
+    model: str = "light"
+    modality: str = "both"
+    device: str = "cpu"
+    precision: str = "fp32"
+    epochs: int = 6
+    batch_size: int = 16
+    accumulation: int = 1
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.1
+    gradient_norm: float = 1.0
+    jitter: float = 0.15
+    patience: int = 3
+    max_length: int = 96
+    validation_share: float = 0.1
+    split_seed: int = 42
+    seed: int = 42
+
+
+def default_settings(device: str, **chosen: Any) -> Settings:
+    """The defaults for ``device`` ("cpu", "cuda") but for ``chosen``; None keeps a default."""
+    settings = Settings(device=device)
+    if device == "cuda":
+        settings = replace(
+            settings, epochs=10, batch_size=32, accumulation=2, precision=_gpu_precision()
+        )
+    return replace(settings, **{key: value for key, value in chosen.items() if value is not None})
+
+
+def _gpu_precision() -> str:
+    import torch
+
+    # Compute capability 8.0 (Ampere) is the first with bf16 arithmetic; older ones emulate it.
+    return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"

@@ -1,0 +1,268 @@
+"""A training, from the dataset folder to the finished run."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, set_seed
+from torch import Tensor, nn
+from torch.optim.adamw import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from mmsent.atomic import atomic_path
+from mmsent.dataset import LABELS, TRAIN_LIST
+from mmsent.progress import Progress
+from mmsent.text import encode_texts
+from mmsent_training import light
+from mmsent_training.data import PairDataset, collate, load_pairs, split
+from mmsent_training.metrics import score
+from mmsent_training.report import write_confusion, write_curves, write_report
+from mmsent_training.run import (
+    build_model,
+    environment,
+    new_folder,
+    point_latest,
+    write_checkpoint,
+    write_record,
+)
+from mmsent_training.settings import Settings
+
+EVALUATION_BATCH = 64
+
+
+def train(data: Path, settings: Settings, output: Path | None = None, *, chosen: str) -> Path:
+    """Train on the labelled list of ``data`` and write a run; returns its folder.
+
+    ``chosen`` says why it is this model. The same settings, seed and dataset give the same run on
+    the same machine. Raises InputError for bad data, before anything is written.
+    """
+    started = time.perf_counter()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism needs on CUDA
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    accelerator = Accelerator(
+        cpu=settings.device == "cpu",
+        mixed_precision="no" if settings.precision == "fp32" else settings.precision,
+        gradient_accumulation_steps=settings.accumulation,
+        step_scheduler_with_optimizer=False,
+        dataloader_config=DataLoaderConfiguration(
+            use_seedable_sampler=True, data_seed=settings.seed, non_blocking=True
+        ),
+    )
+    set_seed(settings.seed)
+
+    # Data: split, vocabulary from the training part alone, batches.
+    pairs = load_pairs(data, light.IMAGE)
+    train_part, validation_part = split(
+        pairs.labels, share=settings.validation_share, seed=settings.split_seed
+    )
+    tokenizer = light.train_tokenizer(
+        [pairs.texts[index] for index in train_part], max_length=settings.max_length
+    )
+    ids = encode_texts(tokenizer, pairs.texts)
+    train_loader, validation_loader = (
+        DataLoader(
+            PairDataset(pairs, ids, part),
+            batch_size=settings.batch_size if shuffle else EVALUATION_BATCH,
+            shuffle=shuffle,
+            collate_fn=collate,
+            pin_memory=settings.device == "cuda",
+        )
+        for part, shuffle in ((train_part, True), (validation_part, False))
+    )
+    true_labels = pairs.labels[validation_part]
+
+    # Model, loss, optimiser, schedule.
+    description = {
+        "name": settings.model,
+        "vocabulary": tokenizer.get_vocab_size(),
+        "labels": len(LABELS),
+        "modality": settings.modality,
+    }
+    model = build_model(description)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    model, optimizer, train_loader, validation_loader = accelerator.prepare(
+        model, optimizer, train_loader, validation_loader
+    )
+    weights = class_weights(pairs.labels[train_part]).to(accelerator.device)
+    steps = settings.epochs * math.ceil(len(train_loader) / settings.accumulation)
+    scheduler = LambdaLR(optimizer, warmup_cosine(steps, settings.warmup))
+    augment = v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.ColorJitter(settings.jitter, settings.jitter, settings.jitter),
+        ]
+    )
+
+    folder = new_folder(settings.model, output)
+    with atomic_path(folder / "tokenizer.json") as part:
+        tokenizer.save(str(part))
+    say(
+        f"training the {settings.model} model on {len(train_part)} pairs, "
+        f"validating on {len(validation_part)}; {settings.device}, {settings.precision}"
+    )
+    history: list[dict[str, float]] = []
+    best: dict[str, Any] = {}
+    best_epoch = 0
+    best_probabilities = np.empty(0)
+    for epoch in range(1, settings.epochs + 1):
+        # Every epoch draws from its own seed, whatever happened in the epochs before.
+        set_seed(settings.seed * 1000 + epoch, device_specific=True)
+        train_loader.set_epoch(epoch)
+        model.train()
+        total_loss = torch.zeros((), device=accelerator.device)
+        with Progress(f"epoch {epoch}", len(train_part), "pairs", summary=False) as progress:
+            for batch in train_loader:
+                with accelerator.accumulate(model):
+                    pixels = augment_each(augment, batch["pixels"])
+                    logits = model(batch["input_ids"], batch["attention_mask"], pixels)
+                    loss = nn.functional.cross_entropy(
+                        logits.float(), batch["labels"], weight=weights
+                    )
+                    accelerator.backward(loss)
+                    if accelerator.sync_gradients:
+                        accelerator.clip_grad_norm_(model.parameters(), settings.gradient_norm)
+                    optimizer.step()
+                    if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
+                        scheduler.step()
+                    optimizer.zero_grad()
+                total_loss += loss.detach() * len(logits)
+                progress.update(len(logits) * accelerator.num_processes)
+
+        logits, validation_loss = evaluate(accelerator, model, validation_loader, weights)
+        scores = score(true_labels, logits.argmax(axis=1))
+        history.append(
+            {
+                "epoch": epoch,
+                "train_loss": float(accelerator.reduce(total_loss)) / len(train_part),
+                "validation_loss": validation_loss,
+                "accuracy": scores["accuracy"],
+                "macro_f1": scores["macro_f1"],
+                "learning_rate": scheduler.get_last_lr()[0],
+                "seconds": round(progress.seconds, 2),
+            }
+        )
+        better = not best or scores["macro_f1"] > best["macro_f1"]
+        if better:
+            best, best_epoch = scores, epoch
+            best_probabilities = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
+            write_checkpoint(folder, accelerator.unwrap_model(model))
+        say(
+            f"epoch {epoch}/{settings.epochs}: loss {history[-1]['train_loss']:.3f}, "
+            f"validation loss {validation_loss:.3f}, accuracy {scores['accuracy']:.3f}, "
+            f"macro F1 {scores['macro_f1']:.3f}{' (best)' if better else ''}, "
+            f"{progress.seconds:.1f} s ({progress.rate:.0f} pairs a second)"
+        )
+        if epoch - best_epoch >= settings.patience:
+            say(f"stopped early: no better macro F1 for {settings.patience} epochs")
+            break
+
+    # The run: run.json comes last, since it says that the others are there.
+    record = {
+        "created": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+        "model": description,
+        "image": asdict(light.IMAGE),
+        "chosen": chosen,
+        "settings": asdict(settings),
+        "dataset": {
+            "folder": str(data.resolve()),
+            "list": TRAIN_LIST,
+            "fingerprint": pairs.fingerprint(),
+            "validation_fingerprint": pairs.fingerprint(validation_part),
+            "train_pairs": len(train_part),
+            "validation_pairs": len(validation_part),
+        },
+        "metrics": best,
+        "best_epoch": best_epoch,
+        "epochs": len(history),
+        "seconds": round(time.perf_counter() - started, 1),
+        "environment": environment(settings.device),
+    }
+    write_table(folder / "history.csv", pd.DataFrame(history))
+    write_table(
+        folder / "validation_predictions.csv",
+        pd.DataFrame(
+            {
+                "guid": [pairs.guids[index] for index in validation_part],
+                "tag": [LABELS[label] for label in true_labels],
+                "predicted": [LABELS[label] for label in best_probabilities.argmax(axis=1)],
+                **dict(zip(LABELS, best_probabilities.T)),
+            }
+        ),
+    )
+    write_curves(folder / "curves.png", history, best_epoch)
+    write_confusion(folder / "confusion.png", best["confusion"])
+    write_report(folder / "report.md", record)
+    write_record(folder, record)
+    if output is None:
+        point_latest(folder)
+    return folder
+
+
+def class_weights(labels: npt.NDArray[np.int64]) -> Tensor:
+    """Weights inverse to the classes' frequencies, their mean 1; float32 [labels]."""
+    weights = 1 / np.bincount(labels, minlength=len(LABELS))
+    return torch.tensor(weights / weights.mean(), dtype=torch.float32)
+
+
+def warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
+    """The learning rate's factor at each of ``steps``: a linear rise, then half a cosine to 0."""
+    rise = max(1, round(steps * warmup))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+    return factor
+
+
+def augment_each(augment: nn.Module, pixels: Tensor) -> Tensor:
+    """Apply a torchvision transform to each image of a batch, uint8 NHWC, drawing anew for each."""
+    images = [augment(image) for image in pixels.permute(0, 3, 1, 2).contiguous()]
+    return torch.stack(images).permute(0, 2, 3, 1)
+
+
+@torch.no_grad()
+def evaluate(
+    accelerator: Accelerator, model: nn.Module, loader: DataLoader[Any], weights: Tensor
+) -> tuple[npt.NDArray[np.float32], float]:
+    """Logits, float32 [pairs, labels] in the loader's order, and the mean weighted loss."""
+    model.eval()
+    gathered = []
+    for batch in loader:
+        logits = model(batch["input_ids"], batch["attention_mask"], batch["pixels"]).float()
+        gathered.append(
+            accelerator.gather_for_metrics((logits, batch["labels"], batch["positions"]))
+        )
+    logits, labels, positions = (torch.cat(parts) for parts in zip(*gathered))
+    order = positions.argsort()
+    loss = nn.functional.cross_entropy(logits, labels, weight=weights)
+    return logits[order].cpu().numpy(), float(loss)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV file."""
+    with atomic_path(path) as part:
+        table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def say(message: str) -> None:
+    """Tell the people at the terminal."""
+    print(message, file=sys.stderr, flush=True)
