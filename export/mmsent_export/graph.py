@@ -69,5 +69,20 @@ def to_onnx(model: nn.Module, *, image_size: int) -> onnx.ModelProto:
             **chosen,
         )
     graph = onnx.load_from_string(file.getvalue())
+    _declare_inputs(graph, image_size)
     onnx.checker.check_model(graph, full_check=True)
     return graph
+
+
+def _declare_inputs(graph: onnx.ModelProto, image_size: int) -> None:
+    """Give the graph every input of a bundle: the exporter drops those that a model ignores."""
+    kept = {value.name: value for value in graph.graph.input}
+    shapes: dict[str, tuple[int, list[str | int]]] = {
+        name: (onnx.TensorProto.INT64, ["batch", "tokens"]) for name in INPUTS[:2]
+    }
+    shapes[INPUTS[2]] = (onnx.TensorProto.UINT8, ["batch", image_size, image_size, 3])
+    inputs = [
+        kept.get(name) or onnx.helper.make_tensor_value_info(name, *shapes[name]) for name in INPUTS
+    ]
+    del graph.graph.input[:]
+    graph.graph.input.extend(inputs)

@@ -1,0 +1,72 @@
+"""Data and a trained run that the tests share; everything is made here, small and synthetic."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# Two torch processes with two spinning threads each bring a 2-core machine to a halt.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> Result:
+    """Run a console script of this environment, as a user would."""
+    program, *rest = (str(argument) for argument in arguments)
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / program), *rest],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Callable[..., Result]:
+    return command
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic dataset folder: 80 labelled and 10 unlabelled pairs. Not to be changed."""
+    folder = tmp_path_factory.mktemp("sample") / "dataset"
+    result = command("mmsent", "sample-data", folder, "--pairs", 80, cwd=folder.parent)
+    assert result.code == 0, result.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a short training on the sample, by the command."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    result = command(
+        "mmsent", "train", "--model", "light", "--epochs", 2, "--data", sample,
+        "--output", folder, cwd=folder.parent,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(trained: Path) -> Path:
+    """The bundle of the short training."""
+    path = trained.parent / "model.onnx"
+    result = command("mmsent-export", "onnx", trained, "--output", path, cwd=trained.parent)
+    assert result.code == 0, result.err
+    return path

@@ -1,0 +1,172 @@
+"""`mmsent-export onnx`: the bundle, its verification, and what it refuses."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
+
+from mmsent import SentimentModel
+from mmsent.dataset import LABELS, TEST_LIST, image_file, read_list, read_text
+from mmsent.image import ImageSettings, load_image
+from mmsent_training.light import LightModel
+
+
+def export(run_command, *arguments, cwd):
+    return run_command("mmsent-export", "onnx", *arguments, cwd=cwd)
+
+
+def test_inputs_and_outputs_are_as_documented(bundle):
+    session = ort.InferenceSession(bundle)
+    inputs = {i.name: (i.type, i.shape) for i in session.get_inputs()}
+    assert inputs == {
+        "input_ids": ("tensor(int64)", ["batch", "tokens"]),
+        "attention_mask": ("tensor(int64)", ["batch", "tokens"]),
+        "pixels": ("tensor(uint8)", ["batch", 224, 224, 3]),
+    }
+    outputs = {o.name: (o.type, o.shape) for o in session.get_outputs()}
+    assert outputs == {
+        "logits": ("tensor(float)", ["batch", 3]),
+        "probabilities": ("tensor(float)", ["batch", 3]),
+    }
+
+
+def test_only_operators_of_standard_onnx(bundle):
+    graph = onnx.load(bundle)
+    onnx.checker.check_model(graph, full_check=True)
+    assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 17)]
+
+
+def test_the_bundle_describes_itself(bundle, trained):
+    info = SentimentModel(bundle).info
+    record = json.loads((trained / "run.json").read_text())
+    assert info.model == "light"
+    assert info.labels == LABELS
+    assert info.image == ImageSettings(224, "stretch", "bilinear")
+    assert info.max_length == 96
+    assert info.metrics == record["metrics"]
+    assert info.provenance["dataset"] == record["dataset"]
+    assert info.verification["pairs"] == 8
+    assert info.verification["changed_labels"] == 0
+    assert info.verification["source"] == "validation pairs"
+
+
+def test_the_bundle_answers_as_the_pytorch_model(bundle, trained, sample):
+    """PyTorch is run here without any of the exporter's code."""
+    tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
+    model = LightModel(tokenizer.get_vocab_size())
+    weights = load_file(trained / "checkpoint.safetensors")
+    model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    model.eval()
+    served = SentimentModel(bundle)
+    for row in read_list(sample / TEST_LIST, []):
+        text, _ = read_text(sample, row.guid)
+        pixels = load_image(image_file(sample, row.guid), ImageSettings())
+        ids = torch.tensor([tokenizer.encode(text).ids])
+        with torch.no_grad():
+            logits = model(ids, torch.ones_like(ids), torch.tensor(pixels[None]))
+        probabilities = served.predict(text, image_file(sample, row.guid)).probabilities
+        wanted = torch.softmax(logits, dim=1)[0].tolist()
+        np.testing.assert_allclose(list(probabilities.values()), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_a_model_of_one_modality_has_the_same_inputs(run_command, sample, tmp_path, modality):
+    arguments = ("--epochs", 1, "--modality", modality, "--data", sample, "--output", "run")
+    run_command("mmsent", "train", *arguments, cwd=tmp_path)
+    result = export(run_command, "run", cwd=tmp_path)
+    assert result.code == 0, result.err
+    text, image = "happy", np.zeros((9, 9, 3), np.uint8)
+    model = SentimentModel(tmp_path / "model.onnx")
+    same_text = model.predict(text, image + 99) == model.predict(text, image)
+    assert same_text == (modality == "text")
+
+
+def test_a_run_moved_to_another_machine_is_still_exported(run_command, trained, tmp_path):
+    """Neither its dataset nor its place is there any more."""
+    run = shutil.copytree(trained, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    record["dataset"]["folder"] = "/gone"
+    (run / "run.json").write_text(json.dumps(record))
+    result = export(run_command, run, cwd=tmp_path)
+    assert result.code == 0, result.err
+    assert "random inputs" in result.err
+    assert SentimentModel(tmp_path / "model.onnx").info.verification["pairs"] == 16
+
+
+def test_another_dataset_than_the_runs_is_refused(run_command, trained, tmp_path):
+    run_command("mmsent", "sample-data", "other", "--pairs", 80, "--seed", 5, cwd=tmp_path)
+    result = export(run_command, trained, "--data", "other", cwd=tmp_path)
+    assert result.code == 2
+    assert "is not the dataset that" in result.err
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_graph_that_answers_otherwise_is_refused(trained, tmp_path, monkeypatch):
+    """The exporter is given the graph of other weights: the verification must notice."""
+    from mmsent.errors import MmsentError
+    from mmsent_export import export as module
+
+    def other_weights(model, *, image_size):
+        wrong = LightModel(model.embedding.num_embeddings).eval()
+        return module_to_onnx(wrong, image_size=image_size)
+
+    module_to_onnx = module.to_onnx
+    monkeypatch.setattr(module, "to_onnx", other_weights)
+    with pytest.raises(MmsentError, match="does not answer as PyTorch does"):
+        module.export_run(trained, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def spoil_checkpoint(run):
+    weights = load_file(run / "checkpoint.safetensors")
+    del weights["head.0.weight"]
+    save_file(weights, run / "checkpoint.safetensors")
+
+
+def truncate_checkpoint(run):
+    content = (run / "checkpoint.safetensors").read_bytes()
+    (run / "checkpoint.safetensors").write_bytes(content[:5000])
+
+
+def remove_record(run):
+    (run / "run.json").unlink()
+
+
+def spoil_record(run):
+    (run / "run.json").write_text("{")
+
+
+def newer_record(run):
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"format": 2}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_checkpoint, "checkpoint.safetensors can't be loaded"),
+        (truncate_checkpoint, "checkpoint.safetensors can't be loaded"),
+        (remove_record, "is no finished run"),
+        (spoil_record, "is damaged"),
+        (newer_record, "has format 2; this mmsent reads 1"),
+    ],
+)
+def test_a_damaged_run_is_refused(run_command, trained, tmp_path, spoil, message):
+    run = shutil.copytree(trained, tmp_path / "run")
+    spoil(run)
+    result = export(run_command, run, cwd=tmp_path)
+    assert result.code == 2
+    assert message in result.err
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_without_any_run(run_command, tmp_path):
+    result = export(run_command, cwd=tmp_path)
+    assert result.code == 2
+    assert "runs/latest is no finished run" in result.err

@@ -1,0 +1,60 @@
+"""Opening files that are no bundle, or not one that this version reads."""
+
+import json
+
+import onnx
+import pytest
+
+from mmsent import InputError, SentimentModel
+
+
+def edited(bundle, tmp_path, **metadata):
+    """A copy of the bundle with other metadata; None leaves one out."""
+    graph = onnx.load(bundle)
+    kept = {entry.key: entry.value for entry in graph.metadata_props} | metadata
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {k: v for k, v in kept.items() if v is not None})
+    onnx.save(graph, tmp_path / "edited.onnx")
+    return tmp_path / "edited.onnx"
+
+
+def refused(path) -> str:
+    with pytest.raises(InputError) as error:
+        SentimentModel(path)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_a_missing_file(tmp_path):
+    assert "does not exist; `mmsent-export onnx` writes" in refused(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x07" * 99])
+def test_a_file_that_is_no_onnx_model(tmp_path, content):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    assert "can't be opened as an ONNX model" in refused(path) or "no mmsent bundle" in refused(
+        path
+    )
+
+
+def test_a_truncated_bundle(bundle, tmp_path):
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(bundle.read_bytes()[:100_000])
+    assert "can't be opened as an ONNX model" in refused(path)
+
+
+@pytest.mark.parametrize("key", ["mmsent.bundle", "mmsent.tokenizer"])
+def test_an_onnx_model_without_our_metadata(bundle, tmp_path, key):
+    assert "but no mmsent bundle" in refused(edited(bundle, tmp_path, **{key: None}))
+
+
+@pytest.mark.parametrize("key", ["mmsent.bundle", "mmsent.tokenizer"])
+@pytest.mark.parametrize("value", ["", "{", "[]", '{"format": 1}', "null"])
+def test_malformed_metadata(bundle, tmp_path, key, value):
+    assert f"the metadata {key} is malformed" in refused(edited(bundle, tmp_path, **{key: value}))
+
+
+def test_a_newer_format(bundle, tmp_path):
+    newer = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps({"format": 2})})
+    assert "format is 2 and this mmsent reads 1; upgrade mmsent" in refused(newer)

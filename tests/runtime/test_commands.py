@@ -1,0 +1,74 @@
+"""The commands as such: help, what belongs to other distributions, sample data."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from mmsent import cli
+from mmsent.dataset import TRAIN_LIST, read_list
+
+
+@pytest.mark.parametrize("program", ["mmsent", "mmsent-infer", "mmsent-export"])
+def test_every_program_has_help(run_command, tmp_path, program):
+    result = run_command(program, "--help", cwd=tmp_path)
+    assert result.code == 0
+    assert result.out.startswith(f"Usage: {program} ")
+
+
+def test_help_lists_the_commands_of_every_distribution(run_command, tmp_path):
+    out = run_command("mmsent", "--help", cwd=tmp_path).out
+    for name in ("check-data", "evaluate", "export", "infer", "sample-data", "train"):
+        assert f"\n  {name} " in out
+
+
+def test_help_imports_neither_torch_nor_onnxruntime():
+    code = (
+        "import sys; from click.testing import CliRunner; from mmsent.cli import cli; "
+        "assert CliRunner().invoke(cli, ['--help']).exit_code == 0; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "mmsent_training" in loaded  # its commands were listed
+    assert not loaded & {"torch", "onnxruntime", "transformers", "pandas", "sklearn", "numpy"}
+
+
+@pytest.mark.parametrize("name", cli.ELSEWHERE)
+def test_without_its_distribution_a_command_says_which_brings_it(monkeypatch, name):
+    monkeypatch.setattr(cli, "entry_points", lambda **_: [])
+    result = CliRunner().invoke(cli.cli, [name])
+    assert result.exit_code == 2
+    assert f"pip install {cli.ELSEWHERE[name]}" in result.output
+
+
+def test_an_unknown_command_is_refused(run_command, tmp_path):
+    result = run_command("mmsent", "fly", cwd=tmp_path)
+    assert result.code == 2
+    assert "No such command 'fly'" in result.err
+
+
+def test_sample_data_is_the_same_for_the_same_seed(run_command, tmp_path):
+    for name, seed in (("one", 7), ("same", 7), ("other", 8)):
+        arguments = ("--pairs", 20, "--seed", seed)
+        run_command("mmsent", "sample-data", name, *arguments, cwd=tmp_path)
+    one, same, other = (contents(tmp_path / name) for name in ("one", "same", "other"))
+    assert one == same
+    assert one != other
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+
+
+def test_sample_data_says_that_it_is_synthetic(run_command, tmp_path):
+    result = run_command("mmsent", "sample-data", "new", "--pairs", 30, cwd=tmp_path)
+    assert "synthetic" in result.err
+    assert "synthetic" in (tmp_path / "new" / "README.md").read_text()
+    assert len(list(read_list(tmp_path / "new" / TRAIN_LIST, [], labelled=True))) == 30
+
+
+def test_sample_data_overwrites_nothing(run_command, sample):
+    result = run_command("mmsent", "sample-data", sample, cwd=sample.parent)
+    assert result.code == 2
+    assert "is not an empty folder" in result.err

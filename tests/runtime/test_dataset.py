@@ -1,0 +1,107 @@
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmsent.dataset import LABELS, check_files, find_duplicates, image_file, read_list, text_file
+from mmsent.errors import InputError, Problem
+
+
+def read(path, content: bytes, **options):
+    path.write_bytes(content)
+    problems: list[Problem] = []
+    return [(row.guid, row.label) for row in read_list(path, problems, **options)], problems
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"guid,tag\n0012,positive\n8,null\n",
+        b"\xef\xbb\xbfguid,tag\r\n0012,positive\r\n8,null\r\n",
+        b" GUID , Tag \n 0012 , positive \n\n8,\n",
+        b'"guid","tag"\n"0012", "positive"\n"8","null"',
+        b"tag,guid\npositive,0012\nnull,8\n",
+    ],
+    ids=["plain", "mark and CRLF", "spaces and blank lines", "quotes", "other order"],
+)
+def test_one_list_written_in_many_ways(tmp_path, content):
+    assert read(tmp_path / "list.csv", content) == ([("0012", "positive"), ("8", None)], [])
+
+
+@given(st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)))
+def test_what_the_csv_module_writes_is_read(tmp_path_factory, guids):
+    file = io.StringIO()
+    csv.writer(file).writerows([("guid", "tag"), *((guid, "null") for guid in guids)])
+    path = tmp_path_factory.mktemp("list") / "list.csv"
+    assert read(path, file.getvalue().encode()) == ([(guid, None) for guid in guids], [])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("8.0,positive", "floating-point numbers; write 8"),
+        (",positive", "the guid is missing"),
+        ("../../etc/passwd,positive", "can't hold slashes"),
+        ("a\x00b,positive", "can't hold slashes"),
+        ("8,happy", "unknown label 'happy'; it must be one of negative, neutral, positive"),
+        ("8,null", "the label is missing"),
+        ("8,positive,really", "3 fields where the header has 2"),
+    ],
+)
+def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, message):
+    content = f"guid,tag\n1,positive\n{row}\n2,negative\n".encode()
+    rows, (problem,) = read(tmp_path / "list.csv", content, labelled=True)
+    assert [guid for guid, _ in rows] == ["1", "2"]
+    assert problem.line == 3
+    assert message in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"1,positive\n", "must name the columns guid,tag"),
+        (b"", "must name the columns guid,tag"),
+        (b"guid,tag\n\xa1\xb0,positive\n", "is not UTF-8"),
+        (b'guid,tag\n"1,positive\n', "not a CSV file"),
+        (b"guid,tag\n" + b"1" * 200_000, "not a CSV file"),
+    ],
+)
+def test_what_is_no_list_is_refused(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "list.csv", content, labelled=True)
+
+
+def test_a_list_to_predict_needs_no_labels(tmp_path):
+    assert read(tmp_path / "list.csv", b"guid\n7\n") == ([("7", None)], [])
+
+
+def test_duplicate_guids_are_named_with_both_lines(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("guid,tag\n1,null\n2,null\n1,null\n")
+    (problem,) = find_duplicates(read_list(path, []), "list.csv")
+    assert (problem.line, problem.guid) == (4, "1")
+    assert "line 2 already" in problem.message
+
+
+def test_every_missing_or_undecodable_file_is_named(tmp_path):
+    (tmp_path / "data").mkdir()
+    for guid, text, image in (("1", b"fine", True), ("2", b"caf\xe9", False), ("3", None, True)):
+        if text is not None:
+            (tmp_path / "data" / f"{guid}.txt").write_bytes(text)
+        if image:
+            (tmp_path / "data" / f"{guid}.jpg").touch()
+    path = tmp_path / "list.csv"
+    path.write_text("guid,tag\n1,null\n2,null\n3,null\n")
+    items = list(check_files(read_list(path, []), tmp_path, "list.csv"))
+    assert [(item.guid, getattr(item, "file", None)) for item in items] == [
+        ("1", None),
+        ("2", text_file(tmp_path, "2")),
+        ("2", image_file(tmp_path, "2")),
+        ("3", text_file(tmp_path, "3")),
+    ]
+
+
+def test_the_labels_are_in_alphabetical_order():
+    assert list(LABELS) == sorted(LABELS)

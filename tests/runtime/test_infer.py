@@ -1,0 +1,162 @@
+"""The command mmsent-infer, on files as users have them."""
+
+import csv
+import json
+import os
+import shutil
+
+import pytest
+
+from mmsent import SentimentModel
+from mmsent.dataset import (
+    LABELS,
+    TEST_LIST,
+    TRAIN_LIST,
+    image_file,
+    read_list,
+    read_text,
+    text_file,
+)
+
+
+@pytest.fixture
+def dataset(sample, tmp_path):
+    """A copy of the sample that a test may spoil."""
+    return shutil.copytree(sample, tmp_path / "dataset")
+
+
+def written(path):
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_a_submission_names_every_guid_in_the_lists_order(run_command, sample, bundle, tmp_path):
+    """Against SentimentModel, one pair at a time."""
+    result = run_command("mmsent-infer", sample / TRAIN_LIST, "--model", bundle, cwd=tmp_path)
+    assert result.code == 0, result.err
+    model = SentimentModel(bundle)
+    guids = [row.guid for row in read_list(sample / TRAIN_LIST, [])]
+    wanted = [
+        [guid, model.predict(read_text(sample, guid)[0], image_file(sample, guid)).label]
+        for guid in guids
+    ]
+    assert written(tmp_path / "submission.csv") == [["guid", "tag"], *wanted]
+
+
+def test_probabilities_have_a_column_each(run_command, sample, bundle, tmp_path):
+    run_command(
+        "mmsent-infer", sample / TEST_LIST, "--model", bundle, "--probabilities",
+        "--output", "out.csv", cwd=tmp_path,
+    )  # fmt: skip
+    header, *rows = written(tmp_path / "out.csv")
+    assert header == ["guid", "tag", *LABELS]
+    for _, tag, *probabilities in rows:
+        numbers = [float(value) for value in probabilities]
+        assert sum(numbers) == pytest.approx(1, abs=1e-5)
+        assert tag == LABELS[numbers.index(max(numbers))]
+
+
+def test_json_lines_where_the_name_says_so(run_command, sample, bundle, tmp_path):
+    run_command(
+        "mmsent", "infer", sample / TEST_LIST, "--model", bundle, "--probabilities",
+        "--output", "out.jsonl", cwd=tmp_path,
+    )  # fmt: skip
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["guid"] for row in rows] == [row.guid for row in read_list(sample / TEST_LIST, [])]
+    assert all(set(row["probabilities"]) == set(LABELS) for row in rows)
+
+
+def test_defaults_work_in_the_tasks_folder(run_command, dataset, bundle):
+    shutil.copy(bundle, dataset / "model.onnx")
+    assert run_command("mmsent-infer", TEST_LIST, cwd=dataset).code == 0
+    assert len(written(dataset / "submission.csv")) == 11
+
+
+def test_the_list_may_lie_elsewhere(run_command, sample, bundle, tmp_path):
+    (tmp_path / "mine.csv").write_text((sample / TEST_LIST).read_text())
+    result = run_command(
+        "mmsent-infer", "mine.csv", "--data", sample, "--model", bundle, cwd=tmp_path
+    )
+    assert result.code == 0, result.err
+
+
+def spoil_row(dataset):
+    with open(dataset / TEST_LIST, "a") as file:
+        file.write("7.0,null\n")
+    return "line 12 (guid '7.0')"
+
+
+def spoil_text(dataset):
+    path = text_file(dataset, guids(dataset)[2])
+    with open(path, "wb") as file:
+        file.write(b"caf\xe9")
+    return path
+
+
+def remove_text(dataset):
+    path = text_file(dataset, guids(dataset)[3])
+    os.remove(path)
+    return path
+
+
+def remove_image(dataset):
+    path = image_file(dataset, guids(dataset)[4])
+    os.remove(path)
+    return path
+
+
+def truncate_image(dataset):
+    path = image_file(dataset, guids(dataset)[5])
+    os.truncate(path, 200)
+    return path
+
+
+def guids(dataset):
+    return [row.guid for row in read_list(dataset / TEST_LIST, [])]
+
+
+SPOILS = [spoil_row, spoil_text, remove_text, remove_image]
+
+
+@pytest.mark.parametrize("spoils", [*([spoil] for spoil in SPOILS), SPOILS, [truncate_image]])
+def test_bad_data_is_named_at_once_and_nothing_is_written(
+    run_command, dataset, bundle, tmp_path, spoils
+):
+    named = [spoil(dataset) for spoil in spoils]
+    output = tmp_path / "submission.csv"
+    output.write_text("of yesterday")
+    result = run_command(
+        "mmsent-infer", dataset / TEST_LIST, "--model", bundle, "--output", output, cwd=tmp_path
+    )
+    assert result.code == 2
+    for name in named:
+        assert name in result.err
+    assert output.read_text() == "of yesterday"
+    assert {path.name for path in tmp_path.iterdir()} == {"dataset", "submission.csv"}
+
+
+def test_every_broken_image_of_a_long_list_is_named(run_command, dataset, bundle, tmp_path):
+    rows = list(read_list(dataset / TRAIN_LIST, []))
+    broken = [image_file(dataset, rows[index].guid) for index in (0, 40, 79)]
+    for path in broken:
+        os.truncate(path, 200)
+    result = run_command("mmsent-infer", dataset / TRAIN_LIST, "--model", bundle, cwd=tmp_path)
+    assert result.code == 2
+    assert all(path in result.err for path in broken)
+    assert "3 problems" in result.err
+    assert not (tmp_path / "submission.csv").exists()
+
+
+def test_a_missing_list_is_said_to_be_missing(run_command, tmp_path):
+    result = run_command("mmsent-infer", "none.txt", cwd=tmp_path)
+    assert result.code == 2
+    assert "none.txt does not exist" in result.err
+
+
+def test_an_output_that_cannot_be_written(run_command, sample, bundle, tmp_path):
+    result = run_command(
+        "mmsent-infer", sample / TEST_LIST, "--model", bundle, "--output", "no/such/folder.csv",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.code == 1
+    assert "No such file or directory" in result.err

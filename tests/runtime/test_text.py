@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmsent.errors import InputError
+from mmsent.text import decode_text, pad_ids
+
+
+@given(st.text())
+def test_utf8_is_read_whole(text):
+    assert decode_text(text.encode()) == (text.removeprefix("\ufeff").strip(), "utf-8")
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF), min_size=1))
+def test_gb18030_loses_no_character(chinese):
+    data = f"“{chinese}”…".encode("gb18030")  # its first byte, A1, begins no character of UTF-8
+    assert decode_text(data) == (f"“{chinese}”…", "gb18030")
+
+
+def test_byte_order_mark_is_dropped():
+    assert decode_text(b"\xef\xbb\xbfa day\r\n") == ("a day", "utf-8")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfea\x00", b"\x80abc", b"caf\xe9"])
+def test_other_encodings_are_refused(data):
+    with pytest.raises(InputError, match="neither UTF-8 nor GB18030"):
+        decode_text(data)
+
+
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=7), min_size=1, max_size=5))
+def test_padding_keeps_every_sequence(sequences):
+    input_ids, attention_mask = pad_ids(sequences)
+    assert input_ids.shape == (len(sequences), max(map(len, sequences)))
+    assert input_ids.dtype == attention_mask.dtype == np.int64
+    for ids, row, mask in zip(sequences, input_ids, attention_mask):
+        assert row[mask == 1].tolist() == ids
+        assert not row[mask == 0].any()

@@ -1,0 +1,98 @@
+"""The light model and its tokenizer."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mmsent.text import encode_texts, pad_ids
+from mmsent_training.light import LightModel, train_tokenizer
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return LightModel(vocabulary=50).eval()
+
+
+def tokens(texts, *, trained_on, max_length=96):
+    tokenizer = train_tokenizer(trained_on, max_length=max_length)
+    return [[tokenizer.id_to_token(i) for i in ids] for ids in encode_texts(tokenizer, texts)]
+
+
+def test_words_numbers_and_punctuation_are_tokens():
+    text = "RT @NYSE: it's 2024, Go!! #fun"
+    assert tokens([text], trained_on=[text, text]) == [
+        "[START] rt @ nyse : it ' s 2024 , go ! ! # fun".split()
+    ]
+
+
+def test_words_seen_once_are_unknown():
+    assert tokens(["new old"], trained_on=["old", "old new"]) == [["[START]", "[UNK]", "old"]]
+
+
+def test_an_empty_text_has_a_token():
+    assert tokens(["", "  "], trained_on=["a a"]) == [["[START]"], ["[START]"]]
+
+
+def test_long_texts_are_cut():
+    (got,) = tokens(["a " * 500], trained_on=["a a"], max_length=96)
+    assert len(got) == 96
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 49), min_size=1, max_size=20), min_size=1, max_size=6))
+def test_padding_never_reaches_the_encoder(model, sequences):
+    """The law: a padded batch gives each text what the text gives alone."""
+    with torch.no_grad():
+        together = model.encode_text(*map(torch.from_numpy, pad_ids(sequences)))
+        for ids, features in zip(sequences, together):
+            (alone,) = model.encode_text(*map(torch.from_numpy, pad_ids([ids])))
+            torch.testing.assert_close(features, alone, atol=1e-5, rtol=0)
+
+
+def test_text_features_are_the_mean_over_a_plain_gru(model):
+    """Against PyTorch's own modules, without packing."""
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        states, _ = model.gru(model.embedding(ids))
+        wanted = model.text_projection(states.mean(dim=1))
+        torch.testing.assert_close(model.encode_text(ids, torch.ones_like(ids)), wanted)
+
+
+def test_pixels_are_normalised_as_torchvision_does_it(model):
+    from torchvision.transforms.v2.functional import normalize, to_dtype
+
+    pixels = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8)
+    scaled = to_dtype(pixels.permute(0, 3, 1, 2), torch.float32, scale=True)
+    wanted = normalize(scaled, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    with torch.no_grad():
+        features = model.image_projection(model.cnn(wanted))
+        torch.testing.assert_close(model.encode_image(pixels), features, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_one_modality_ignores_the_other(modality):
+    model = LightModel(vocabulary=50, modality=modality).eval()
+    ids, mask = torch.tensor([[5, 6]]), torch.ones(1, 2, dtype=torch.int64)
+    pixels = torch.zeros(1, 224, 224, 3, dtype=torch.uint8)
+    with torch.no_grad():
+        same = model(ids, mask, pixels)
+        other_text = model(ids + 1, mask, pixels)
+        other_image = model(ids, mask, pixels + 99)
+    assert torch.equal(same, other_text) == (modality == "image")
+    assert torch.equal(same, other_image) == (modality == "text")
+
+
+def test_the_layers_are_those_of_the_report(model):
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert [(m.out_channels, m.kernel_size, m.stride) for m in convolutions] == [
+        (width, (3, 3), (2, 2)) for width in (32, 64, 128, 256)
+    ]
+    assert (model.gru.input_size, model.gru.hidden_size, model.gru.bidirectional) == (
+        192,
+        192,
+        True,
+    )
+    assert (model.text_projection.out_features, model.image_projection.out_features) == (256, 256)

@@ -1,0 +1,179 @@
+"""`mmsent train`: the run it writes, and what it refuses."""
+
+import csv
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.model_selection import train_test_split
+
+from mmsent.dataset import LABELS, TRAIN_LIST, image_file, read_list, text_file
+from mmsent_training.train import class_weights, warmup_cosine
+
+FILES = {
+    "run.json", "checkpoint.safetensors", "tokenizer.json", "history.csv",
+    "validation_predictions.csv", "report.md", "curves.png", "confusion.png",
+}  # fmt: skip
+
+
+@pytest.fixture
+def dataset(sample, tmp_path):
+    return shutil.copytree(sample, tmp_path / "dataset")
+
+
+def table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_is_complete(trained):
+    assert {path.name for path in trained.iterdir()} == FILES
+    record = json.loads((trained / "run.json").read_text())
+    assert record["settings"]["seed"] == 42
+    assert record["dataset"]["train_pairs"] == 72
+    assert record["chosen"] == "Asked for with --model light"
+    assert record["environment"]["torch"]
+    for name in ("curves.png", "confusion.png"):
+        assert min(Image.open(trained / name).size) > 300
+
+
+def test_the_validation_pairs_are_those_of_the_published_split(trained, sample):
+    rows = list(read_list(sample / TRAIN_LIST, []))
+    _, wanted = train_test_split(
+        rows, test_size=0.1, random_state=42, stratify=[row.label for row in rows]
+    )
+    got = table(trained / "validation_predictions.csv")
+    assert [(row["guid"], row["tag"]) for row in got] == [(row.guid, row.label) for row in wanted]
+
+
+def test_the_metrics_are_scikit_learns_over_the_predictions(trained):
+    rows = table(trained / "validation_predictions.csv")
+    tags, predicted = ([row[name] for row in rows] for name in ("tag", "predicted"))
+    metrics = json.loads((trained / "run.json").read_text())["metrics"]
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(tags, predicted))
+    wanted = f1_score(tags, predicted, labels=LABELS, average="macro", zero_division=0)
+    assert metrics["macro_f1"] == pytest.approx(wanted)
+    assert f"accuracy {metrics['accuracy']:.3f}" in (trained / "report.md").read_text()
+
+
+def test_the_history_names_the_best_epoch(trained):
+    history = table(trained / "history.csv")
+    record = json.loads((trained / "run.json").read_text())
+    scores = [float(row["macro_f1"]) for row in history]
+    assert len(history) == record["epochs"]
+    assert int(history[int(np.argmax(scores))]["epoch"]) == record["best_epoch"]
+
+
+def test_the_same_seed_gives_the_same_run(run_command, sample, tmp_path):
+    for name, seed in (("one", 1), ("same", 1), ("other", 2)):
+        result = run_command(
+            "mmsent", "train", "--epochs", 1, "--seed", seed, "--data", sample,
+            "--output", name, cwd=tmp_path,
+        )  # fmt: skip
+        assert result.code == 0, result.err
+    one, same, other = (
+        (tmp_path / name / "checkpoint.safetensors").read_bytes()
+        for name in ("one", "same", "other")
+    )
+    assert one == same
+    assert one != other
+
+
+def test_the_newest_run_is_the_latest(run_command, sample):
+    folder = sample.parent
+    for _ in range(2):
+        result = run_command("mmsent", "train", "--epochs", 1, "--data", sample, cwd=folder)
+        assert result.code == 0, result.err
+    runs = sorted((folder / "runs").glob("light-*"), key=lambda path: path.stat().st_mtime)
+    assert (folder / "runs" / "latest").resolve() == runs[-1]
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_one_modality_trains_alone(run_command, sample, tmp_path, modality):
+    result = run_command(
+        "mmsent", "train", "--epochs", 1, "--modality", modality, "--data", sample,
+        "--output", "run", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    names = " ".join(load_file(tmp_path / "run" / "checkpoint.safetensors"))
+    assert ("gru" in names, "cnn" in names) == (modality == "text", modality == "image")
+
+
+def test_training_stops_where_nothing_gets_better(run_command, sample, tmp_path):
+    """A learning rate of next to nothing: the first epoch stays the best."""
+    result = run_command(
+        "mmsent", "train", "--epochs", 9, "--lr", 1e-12, "--data", sample, "--output", "run",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert "stopped early" in result.err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["epochs"] < 9
+
+
+def test_bad_data_is_named_and_no_run_is_written(run_command, dataset, tmp_path):
+    rows = list(read_list(dataset / TRAIN_LIST, []))
+    os.remove(image_file(dataset, rows[0].guid))
+    with open(text_file(dataset, rows[1].guid), "wb") as file:
+        file.write(b"\xff")
+    with open(dataset / TRAIN_LIST, "a") as file:
+        file.write(f"{rows[2].guid},{rows[2].label}\n5,fine\n")
+    result = run_command("mmsent", "train", "--data", dataset, cwd=tmp_path)
+    assert result.code == 2
+    for named in (rows[0].guid, rows[1].guid, "line 82", "line 83"):
+        assert named in result.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_every_broken_image_is_named_and_no_run_is_written(run_command, dataset, tmp_path):
+    rows = list(read_list(dataset / TRAIN_LIST, []))
+    broken = [image_file(dataset, row.guid) for row in rows[::40]]
+    for path in broken:
+        os.truncate(path, 200)
+    result = run_command("mmsent", "train", "--data", dataset, cwd=tmp_path)
+    assert result.code == 2
+    assert all(path in result.err for path in broken)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_list_too_short_to_split(run_command, dataset, tmp_path):
+    lines = (dataset / TRAIN_LIST).read_text().splitlines()
+    (dataset / TRAIN_LIST).write_text("\n".join(lines[:6]))
+    result = run_command("mmsent", "train", "--data", dataset, cwd=tmp_path)
+    assert result.code == 2
+    assert "too small to set 10% aside" in result.err
+
+
+def test_an_output_folder_is_not_overwritten(run_command, sample, trained):
+    arguments = ("--data", sample, "--output", trained)
+    result = run_command("mmsent", "train", *arguments, cwd=trained.parent)
+    assert result.code == 2
+    assert "is not an empty folder" in result.err
+
+
+def test_a_gpu_asked_for_and_missing(run_command, sample, tmp_path):
+    arguments = ("--data", sample, "--device", "cuda")
+    hidden = {"CUDA_VISIBLE_DEVICES": ""}
+    result = run_command("mmsent", "train", *arguments, cwd=tmp_path, env=hidden)
+    assert result.code == 2
+    assert "PyTorch sees no GPU" in result.err
+
+
+def test_class_weights_are_inverse_to_frequency_with_mean_one():
+    weights = class_weights(np.repeat([0, 1, 2], [30, 10, 60])).numpy()
+    assert weights.mean() == pytest.approx(1)
+    assert weights[1] / weights[0] == pytest.approx(3)
+    assert weights[0] / weights[2] == pytest.approx(2)
+
+
+def test_the_learning_rate_rises_then_falls():
+    """Against the values that transformers' schedule of the same kind documents."""
+    factor = warmup_cosine(100, 0.1)
+    assert factor(0) == pytest.approx(0.1)
+    assert factor(9) == factor(10) == pytest.approx(1)
+    assert factor(55) == pytest.approx(0.5)
+    assert factor(100) == pytest.approx(0, abs=1e-9)
