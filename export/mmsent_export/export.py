@@ -14,10 +14,11 @@ from mmsent.atomic import atomic_path
 from mmsent.bundle import INFO_KEY, TOKENIZER_KEY, BundleInfo, open_bundle
 from mmsent.dataset import LABELS, TRAIN_LIST
 from mmsent.errors import InputError
+from mmsent.progress import Progress
 from mmsent.text import encode_texts
 from mmsent_export.graph import to_onnx
 from mmsent_export.verify import Encoded, Verification, random_batches, verify
-from mmsent_training.data import load_pairs, read_rows, split
+from mmsent_training.data import decode_images, read_pairs, read_rows, split
 from mmsent_training.run import Run, read_run
 
 BATCH_SIZE = 16
@@ -33,6 +34,7 @@ def export_run(run_folder: Path, output: Path, *, data: Path | None = None) -> V
     """
     run = read_run(run_folder)
     model = run.load_model()
+    max_length = run.tokenizer.truncation["max_length"]
     graph = to_onnx(model, image_size=run.image.size)
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -44,7 +46,7 @@ def export_run(run_folder: Path, output: Path, *, data: Path | None = None) -> V
         verification = verify(
             model,
             session,
-            random_batches(run.tokenizer.get_vocab_size(), run.settings.max_length, run.image.size),
+            random_batches(run.tokenizer.get_vocab_size(), max_length, run.image.size),
             "random inputs (the run's dataset is not there any more, or has changed)",
         )
     else:
@@ -53,7 +55,7 @@ def export_run(run_folder: Path, output: Path, *, data: Path | None = None) -> V
         model=run.description["name"],
         labels=LABELS,
         image=run.image,
-        max_length=run.settings.max_length,
+        max_length=max_length,
         provenance={
             key: run.record[key] for key in ("created", "settings", "dataset", "environment")
         }
@@ -86,15 +88,21 @@ def validation_batches(run: Run, data: Path | None) -> Iterator[Encoded] | None:
             share=run.settings.validation_share,
             seed=run.settings.split_seed,
         )
-        pairs = load_pairs(folder, run.image, [rows[index] for index in part])
+        pairs = read_pairs(folder, [rows[index] for index in part])
         if pairs.fingerprint() != record["validation_fingerprint"]:
             raise InputError(f"{folder} is not the dataset that {run.folder} was trained on")
+        ids = encode_texts(run.tokenizer, pairs.texts)
+        by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+        with Progress("decoding", len(ids), "images") as progress:
+            pixels = decode_images(pairs, by_length, run.image, progress=progress)
     except InputError:
         if data is not None:
             raise
         return None
-    ids = encode_texts(run.tokenizer, pairs.texts)
     return (
-        (ids[start : start + BATCH_SIZE], pairs.pixels[start : start + BATCH_SIZE])
+        (
+            [ids[index] for index in by_length[start : start + BATCH_SIZE]],
+            pixels[start : start + BATCH_SIZE],
+        )
         for start in range(0, len(ids), BATCH_SIZE)
     )

@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from mmsent.bundle import INPUTS, OUTPUTS
 
@@ -51,6 +52,11 @@ def to_onnx(model: nn.Module, *, image_size: int) -> onnx.ModelProto:
     # The TorchScript exporter: the newer one can't export a packed sequence.
     arguments = inspect.signature(torch.onnx.export).parameters
     chosen: dict[str, Any] = {"dynamo": False} if "dynamo" in arguments else {}
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel):
+            # Attention as plain matrix products, which ONNX Runtime fuses again by itself; the
+            # exporter of torch 2.4 fails on PyTorch's fused one.
+            module.set_attn_implementation("eager")
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         # It warns of itself, of every traced shape, and of GRUs with a fixed batch: tests and the

@@ -25,7 +25,8 @@ _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 class ImageSettings:
     """How an image becomes ``size`` x ``size`` pixels; part of every bundle.
 
-    ``resize``: "stretch" ignores the aspect ratio. ``filter``: Pillow's resampling filter.
+    ``resize``: "stretch" ignores the aspect ratio; "crop" scales the shorter edge to ``size`` and
+    cuts out the centre, as CLIP's preprocessing does. ``filter``: Pillow's resampling filter.
     """
 
     size: int = 224
@@ -33,7 +34,7 @@ class ImageSettings:
     filter: str = "bilinear"
 
     def __post_init__(self) -> None:
-        if self.resize != "stretch" or self.filter not in _FILTERS:
+        if self.resize not in ("stretch", "crop") or self.filter not in _FILTERS:
             raise InputError(f"unknown image settings {self}; a newer mmsent may know them")
 
 
@@ -44,8 +45,7 @@ def load_image(source: ImageSource, settings: ImageSettings) -> npt.NDArray[np.u
     [height, width, 3 or 4]). Raises InputError with the reason where it can't be decoded whole.
     """
     try:
-        image = _to_rgb(_open(source))
-        resized = image.resize((settings.size, settings.size), _FILTERS[settings.filter])
+        resized = _resize(_to_rgb(_open(source)), settings)
     except InputError:
         raise
     except FileNotFoundError:
@@ -78,6 +78,23 @@ def _open(source: ImageSource) -> Image.Image:
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     return image
+
+
+def _resize(image: Image.Image, settings: ImageSettings) -> Image.Image:
+    """Scale and cut ``image`` to a square.
+
+    "crop" rounds as transformers' CLIPImageProcessor does, down both times, so that its pixels and
+    these are the same.
+    """
+    size, method = settings.size, _FILTERS[settings.filter]
+    if settings.resize == "stretch":
+        return image.resize((size, size), method)
+    shorter = min(image.size)
+    width, height = (size if edge == shorter else int(size * edge / shorter) for edge in image.size)
+    if width * height > MAX_PIXELS:
+        raise InputError(f"the image is too narrow ({image.size[0]} x {image.size[1]}) to be cut")
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.resize((width, height), method).crop((left, top, left + size, top + size))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -8,17 +8,29 @@ from pathlib import Path
 import click
 
 from mmsent.cli import FILE, FOLDER
-from mmsent.errors import InputError
+from mmsent.errors import InputError, MmsentError
 
 
 @click.command()
 @click.option("--data", default=".", type=FOLDER, help="The dataset folder.  [default: here]")
 @click.option(
     "--model",
-    default="light",
+    default="auto",
     show_default=True,
-    type=click.Choice(["light"]),
-    help="What to train.",
+    type=click.Choice(["auto", "clip", "light"]),
+    help="What to train; auto takes CLIP if its weights can be had, else light.",
+)
+@click.option(
+    "--clip",
+    default="openai/clip-vit-base-patch32",
+    show_default=True,
+    metavar="NAME|DIR",
+    help="The CLIP checkpoint: its name on the hub, or a folder.",
+)
+@click.option(
+    "--freeze/--no-freeze",
+    default=None,
+    help="Train CLIP's head alone, or all of it.  [default: freeze on a CPU]",
 )
 @click.option(
     "--modality",
@@ -36,7 +48,11 @@ from mmsent.errors import InputError
 )
 @click.option("--epochs", type=click.IntRange(1), help="[default: 6 on a CPU, 10 on a GPU]")
 @click.option("--batch-size", type=click.IntRange(1), help="[default: 16 on a CPU, 32 on a GPU]")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="[default: 2e-3]")
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    help="[default: 2e-3 for light, 1e-3 for clip's head]",
+)
 @click.option("--seed", default=42, show_default=True, type=click.IntRange(0))
 @click.option(
     "--output",
@@ -46,6 +62,8 @@ from mmsent.errors import InputError
 def train(
     data: Path,
     model: str,
+    clip: str,
+    freeze: bool | None,
     modality: str,
     device: str,
     epochs: int | None,
@@ -61,6 +79,7 @@ def train(
     """
     import torch
 
+    from mmsent_training.choose import choose_model
     from mmsent_training.metrics import describe
     from mmsent_training.run import read_run
     from mmsent_training.settings import default_settings
@@ -70,16 +89,26 @@ def train(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch sees no GPU here; use --device cpu")
+    name, checkpoint, chosen = choose_model(model, clip)
+    if name != "clip" and freeze:
+        raise InputError(f"--freeze: the {name} model has no pretrained part to freeze")
     settings = default_settings(
+        name,
         device,
-        model=model,
+        freeze=freeze,
         modality=modality,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=lr,
         seed=seed,
     )
-    folder = train_model(data, settings, output, chosen=f"Asked for with --model {model}")
+    try:
+        folder = train_model(data, settings, output, chosen=chosen, checkpoint=checkpoint)
+    except torch.cuda.OutOfMemoryError:
+        smaller = f"--batch-size {max(1, settings.batch_size // 2)}"
+        raise MmsentError(
+            f"the GPU's memory is too small for --batch-size {settings.batch_size}; try {smaller}"
+        ) from None
     click.echo(describe(read_run(folder).record["metrics"]))
     click.echo(f"wrote {folder}; next: mmsent-export onnx {folder}", err=True)
 

@@ -1,9 +1,9 @@
-"""A labelled dataset in memory: every image is decoded once, and kept as uint8."""
+"""A labelled dataset in memory: every image is decoded at most once, and kept as uint8."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.model_selection import train_test_split
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from mmsent.dataset import (
     LABELS,
@@ -31,27 +31,30 @@ from mmsent.machine import available_cores
 from mmsent.progress import Progress
 from mmsent.text import pad_ids
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of a list, in its order.
+    """The pairs of a list, in its order; their images are still in their files.
 
-    ``labels``: int64 [pairs], indices into LABELS. ``pixels``: uint8 [pairs, size, size, 3].
-    ``digests``: SHA-256 over a pair's guid, label, text and image file.
+    ``labels``: int64 [pairs], indices into LABELS. ``digests``: SHA-256 over a pair's text and
+    image file.
     """
 
-    guids: list[str]
+    folder: Path
+    rows: list[Row]
     texts: list[str]
     labels: npt.NDArray[np.int64]
-    pixels: npt.NDArray[np.uint8]
     digests: list[bytes]
 
     def fingerprint(self, indices: Iterable[int] | None = None) -> str:
-        """SHA-256 over some of the pairs (default: all), as a hexadecimal number."""
-        chosen = self.digests if indices is None else [self.digests[index] for index in indices]
-        return hashlib.sha256(b"".join(chosen)).hexdigest()
+        """SHA-256 over guids, labels and contents of some pairs (default: all), hexadecimal."""
+        digest = hashlib.sha256()
+        for index in range(len(self.rows)) if indices is None else indices:
+            row = self.rows[index]
+            digest.update(f"{row.guid},{row.label}\n".encode() + self.digests[index])
+        return digest.hexdigest()
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -69,46 +72,56 @@ def read_rows(folder: Path) -> list[Row]:
     return rows
 
 
-def load_pairs(folder: Path, settings: ImageSettings, rows: list[Row] | None = None) -> Pairs:
-    """Read ``rows`` of a dataset folder (default: all of train.txt) into memory.
+def read_pairs(folder: Path, rows: list[Row] | None = None) -> Pairs:
+    """Read the texts, and the digests of the images, of ``rows`` (default: all of train.txt).
 
     Raises InputError that names every bad row and file.
     """
     if rows is None:
         rows = read_rows(folder)
-    pixels = np.empty((len(rows), settings.size, settings.size, 3), np.uint8)
     texts = [read_text(folder, row.guid)[0] for row in rows]
 
-    def load(index: int) -> Problem | bytes:
-        row = rows[index]
-        file = image_file(folder, row.guid)
+    def digest(row: Row, text: str) -> bytes:
+        return hashlib.sha256(
+            len(text).to_bytes(8, "big")
+            + text.encode()
+            + Path(image_file(folder, row.guid)).read_bytes()
+        ).digest()
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        digests = list(pool.map(digest, rows, texts))
+    labels = np.array([LABELS.index(str(row.label)) for row in rows], np.int64)
+    return Pairs(folder, rows, texts, labels, digests)
+
+
+def decode_images(
+    pairs: Pairs, indices: Sequence[int], settings: ImageSettings, *, progress: Progress
+) -> npt.NDArray[np.uint8]:
+    """Decode the images of some pairs: uint8 [indices, size, size, 3], in the order of ``indices``.
+
+    Raises InputError that names every image which can't be decoded.
+    """
+    pixels = np.empty((len(indices), settings.size, settings.size, 3), np.uint8)
+
+    def decode(position: int) -> Problem | None:
+        row = pairs.rows[indices[position]]
+        file = image_file(pairs.folder, row.guid)
         try:
-            content = Path(file).read_bytes()
-            pixels[index] = load_image(content, settings)
+            pixels[position] = load_image(file, settings)
         except InputError as error:
             return Problem(TRAIN_LIST, row.line, row.guid, file, str(error))
         progress.update()
-        about = f"{row.guid},{row.label},{texts[index]}\n".encode()
-        return hashlib.sha256(about + content).digest()
+        return None
 
-    with (
-        Progress("decoding", len(rows), "images") as progress,
-        ThreadPoolExecutor(available_cores()) as pool,
-    ):
-        loaded = list(pool.map(load, range(len(rows))))
-    refuse([item for item in loaded if isinstance(item, Problem)], "nothing was trained")
-    return Pairs(
-        guids=[row.guid for row in rows],
-        texts=texts,
-        labels=np.array([LABELS.index(str(row.label)) for row in rows], np.int64),
-        pixels=pixels,
-        digests=[item for item in loaded if isinstance(item, bytes)],
-    )
+    with ThreadPoolExecutor(available_cores()) as pool:
+        problems = list(pool.map(decode, range(len(indices))))
+    refuse([problem for problem in problems if problem], "nothing was trained")
+    return pixels
 
 
 def split(
     labels: npt.NDArray[np.int64] | list[int], *, share: float, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[list[int], list[int]]:
     """Indices of the training and of the validation pairs, stratified by label.
 
     Raises InputError where a label has too few pairs to stand on both sides.
@@ -122,35 +135,60 @@ def split(
         raise InputError(
             f"{TRAIN_LIST} is too small to set {share:.0%} aside for validation ({counts}): {error}"
         ) from None
-    return train, validation
+    return train.tolist(), validation.tolist()
 
 
 class PairDataset(Dataset[dict[str, Any]]):
-    """Some of the pairs, encoded, as PyTorch's DataLoader wants them."""
+    """Encoded pairs, as PyTorch's DataLoader wants them.
 
-    def __init__(self, pairs: Pairs, ids: list[list[int]], indices: npt.NDArray[np.int64]) -> None:
-        self.pairs, self.ids, self.indices = pairs, ids, indices
+    A batch holds a model's ``inputs``, as its forward takes them, ``labels``, and ``positions``.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[Sequence[int]],
+        pixels: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64],
+    ) -> None:
+        self.ids, self.pixels, self.labels = ids, pixels, labels
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.ids)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        index = int(self.indices[position])
         return {
-            "ids": self.ids[index],
-            "pixels": self.pairs.pixels[index],
-            "label": int(self.pairs.labels[index]),
+            "ids": self.ids[position],
+            "pixels": self.pixels[position],
+            "label": int(self.labels[position]),
             "position": position,
         }
 
+    @staticmethod
+    def collate(items: list[dict[str, Any]]) -> Batch:
+        """Pad the ids and stack the rest."""
+        input_ids, attention_mask = pad_ids([item["ids"] for item in items])
+        pixels = np.stack([item["pixels"] for item in items])
+        return {
+            "inputs": tuple(torch.from_numpy(a) for a in (input_ids, attention_mask, pixels)),
+            "labels": torch.tensor([item["label"] for item in items]),
+            "positions": torch.tensor([item["position"] for item in items]),
+        }
 
-def collate(items: list[dict[str, Any]]) -> Batch:
-    """One batch: input_ids and attention_mask int64 [batch, longest], pixels uint8 NHWC, labels."""
-    input_ids, attention_mask = pad_ids([item["ids"] for item in items])
-    return {
-        "input_ids": torch.from_numpy(input_ids),
-        "attention_mask": torch.from_numpy(attention_mask),
-        "pixels": torch.from_numpy(np.stack([item["pixels"] for item in items])),
-        "labels": torch.tensor([item["label"] for item in items]),
-        "positions": torch.tensor([item["position"] for item in items]),
-    }
+
+class FeatureDataset(Dataset[dict[str, Any]]):
+    """What a frozen encoder made of pairs, in batches like PairDataset's."""
+
+    def __init__(self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
+        self.features, self.labels = torch.from_numpy(features), torch.from_numpy(labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        return {
+            "inputs": (self.features[position],),
+            "labels": self.labels[position],
+            "positions": position,
+        }
+
+    collate = staticmethod(default_collate)

@@ -64,7 +64,13 @@ class Run:
 def build_model(description: dict[str, Any]) -> nn.Module:
     """The untrained model of a description such as {"name": "light", "vocabulary": 6012}."""
     arguments = {key: value for key, value in description.items() if key != "name"}
-    return {"light": LightModel}[description["name"]](**arguments)
+    if description["name"] == "light":
+        return LightModel(**arguments)
+    if description["name"] == "clip":
+        from mmsent_training.clip import ClipClassifier  # brings transformers, which loads slowly
+
+        return ClipClassifier(**arguments)
+    raise InputError(f"unknown model {description['name']!r}; a newer mmsent may know it")
 
 
 def new_folder(model: str, output: Path | None) -> Path:

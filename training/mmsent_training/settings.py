@@ -12,6 +12,10 @@ MODALITIES = ("both", "text", "image")
 class Settings:
     """How a model is trained. The defaults are those for the light model on a CPU.
 
+    ``freeze``: train the head alone, over what the frozen encoder makes of each pair once.
+    ``learning_rate`` is that of what is trained from nothing, ``encoder_learning_rate`` that of
+    pretrained weights. ``augment``: flip images at random, and change their brightness, contrast
+    and colour by up to ``jitter``.
     ``accumulation``: batches whose gradients make one optimiser step. ``warmup``: the share of the
     optimiser steps in which the learning rate rises; then it falls along a cosine.
     ``patience``: epochs without a better validation macro F1 after which training stops.
@@ -23,13 +27,16 @@ class Settings:
     modality: str = "both"
     device: str = "cpu"
     precision: str = "fp32"
+    freeze: bool = False
     epochs: int = 6
     batch_size: int = 16
     accumulation: int = 1
     learning_rate: float = 2e-3
+    encoder_learning_rate: float = 1e-5
     weight_decay: float = 1e-4
     warmup: float = 0.1
     gradient_norm: float = 1.0
+    augment: bool = True
     jitter: float = 0.15
     patience: int = 3
     max_length: int = 96
@@ -38,13 +45,18 @@ class Settings:
     seed: int = 42
 
 
-def default_settings(device: str, **chosen: Any) -> Settings:
-    """The defaults for ``device`` ("cpu", "cuda") but for ``chosen``; None keeps a default."""
-    settings = Settings(device=device)
+def default_settings(model: str, device: str, **chosen: Any) -> Settings:
+    """The defaults for ``model`` on ``device`` ("cpu", "cuda"), but for what is ``chosen``.
+
+    A chosen field that is None keeps its default.
+    """
+    settings = Settings(model=model, device=device)
     if device == "cuda":
         settings = replace(
             settings, epochs=10, batch_size=32, accumulation=2, precision=_gpu_precision()
         )
+    if model == "clip":
+        settings = replace(settings, freeze=device == "cpu", learning_rate=1e-3, augment=False)
     return replace(settings, **{key: value for key, value in chosen.items() if value is not None})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import sys
@@ -28,7 +29,8 @@ from mmsent.dataset import LABELS, TRAIN_LIST
 from mmsent.progress import Progress
 from mmsent.text import encode_texts
 from mmsent_training import light
-from mmsent_training.data import PairDataset, collate, load_pairs, split
+from mmsent_training.data import FeatureDataset, PairDataset, decode_images, read_pairs, split
+from mmsent_training.features import encode_pairs, fast_precision
 from mmsent_training.metrics import score
 from mmsent_training.report import write_confusion, write_curves, write_report
 from mmsent_training.run import (
@@ -40,15 +42,24 @@ from mmsent_training.run import (
     write_record,
 )
 from mmsent_training.settings import Settings
+from mmsent_training.weights import ClipCheckpoint
 
 EVALUATION_BATCH = 64
 
 
-def train(data: Path, settings: Settings, output: Path | None = None, *, chosen: str) -> Path:
+def train(
+    data: Path,
+    settings: Settings,
+    output: Path | None = None,
+    *,
+    chosen: str,
+    checkpoint: ClipCheckpoint | None = None,
+) -> Path:
     """Train on the labelled list of ``data`` and write a run; returns its folder.
 
-    ``chosen`` says why it is this model. The same settings, seed and dataset give the same run on
-    the same machine. Raises InputError for bad data, before anything is written.
+    ``chosen`` says why it is this model; ``checkpoint`` is where the clip model starts. The same
+    settings, seed and dataset give the same run on the same machine.
+    Raises InputError for bad data, before anything is written.
     """
     started = time.perf_counter()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism needs on CUDA
@@ -64,43 +75,73 @@ def train(data: Path, settings: Settings, output: Path | None = None, *, chosen:
     )
     set_seed(settings.seed)
 
-    # Data: split, vocabulary from the training part alone, batches.
-    pairs = load_pairs(data, light.IMAGE)
-    train_part, validation_part = split(
-        pairs.labels, share=settings.validation_share, seed=settings.split_seed
-    )
-    tokenizer = light.train_tokenizer(
-        [pairs.texts[index] for index in train_part], max_length=settings.max_length
-    )
+    # The pairs, their split, and the model. A vocabulary comes from the training part alone.
+    pairs = read_pairs(data)
+    parts = split(pairs.labels, share=settings.validation_share, seed=settings.split_seed)
+    train_labels, true_labels = (pairs.labels[part] for part in parts)
+    description: dict[str, Any]
+    if checkpoint is None:
+        image = light.IMAGE
+        texts = [pairs.texts[index] for index in parts[0]]
+        tokenizer = light.train_tokenizer(texts, max_length=settings.max_length)
+        description = {
+            "name": "light",
+            "vocabulary": tokenizer.get_vocab_size(),
+            "labels": len(LABELS),
+            "modality": settings.modality,
+        }
+    else:
+        from mmsent_training import clip  # brings transformers, which loads slowly
+
+        image = clip.image_settings(checkpoint.folder)
+        tokenizer = clip.read_tokenizer(checkpoint.folder, max_length=settings.max_length)
+        description = clip.describe(
+            checkpoint.folder, labels=len(LABELS), modality=settings.modality
+        )
     ids = encode_texts(tokenizer, pairs.texts)
+    model = build_model(description)
+    if checkpoint is not None:
+        clip.load_pretrained(model, checkpoint.folder)
+    model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    # What is trained, and on what: all of it on pairs, or its head on what the rest makes of them.
+    datasets: list[PairDataset | FeatureDataset] = []
+    if settings.freeze:
+        trained = model.head
+        assert checkpoint is not None, "only a pretrained encoder is frozen"
+        key = {
+            "weights": checkpoint.sha256,
+            "tokenizer": tokenizer.to_str(),
+            "modality": settings.modality,
+        }
+        # The validation pairs are encoded as a bundle will encode them, so that their scores hold.
+        for part, precision in zip(parts, (fast_precision(accelerator.device), "fp32")):
+            features = encode_pairs(model, pairs, ids, part, image, key=key, precision=precision)
+            datasets.append(FeatureDataset(features, pairs.labels[part]))
+    else:
+        trained = model
+        with Progress("decoding", len(pairs.rows), "images") as progress:
+            for part in parts:
+                pixels = decode_images(pairs, part, image, progress=progress)
+                part_ids = [ids[index] for index in part]
+                datasets.append(PairDataset(part_ids, pixels, pairs.labels[part]))
     train_loader, validation_loader = (
         DataLoader(
-            PairDataset(pairs, ids, part),
+            dataset,
             batch_size=settings.batch_size if shuffle else EVALUATION_BATCH,
             shuffle=shuffle,
-            collate_fn=collate,
+            collate_fn=dataset.collate,
             pin_memory=settings.device == "cuda",
         )
-        for part, shuffle in ((train_part, True), (validation_part, False))
+        for dataset, shuffle in zip(datasets, (True, False))
     )
-    true_labels = pairs.labels[validation_part]
 
-    # Model, loss, optimiser, schedule.
-    description = {
-        "name": settings.model,
-        "vocabulary": tokenizer.get_vocab_size(),
-        "labels": len(LABELS),
-        "modality": settings.modality,
-    }
-    model = build_model(description)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    # Loss, optimiser, schedule.
+    optimizer = AdamW(parameter_groups(trained, settings), weight_decay=settings.weight_decay)
+    trained, optimizer, train_loader, validation_loader = accelerator.prepare(
+        trained, optimizer, train_loader, validation_loader
     )
-    model, optimizer, train_loader, validation_loader = accelerator.prepare(
-        model, optimizer, train_loader, validation_loader
-    )
-    weights = class_weights(pairs.labels[train_part]).to(accelerator.device)
+    weights = class_weights(train_labels).to(accelerator.device)
     steps = settings.epochs * math.ceil(len(train_loader) / settings.accumulation)
     scheduler = LambdaLR(optimizer, warmup_cosine(steps, settings.warmup))
     augment = v2.Compose(
@@ -111,33 +152,37 @@ def train(data: Path, settings: Settings, output: Path | None = None, *, chosen:
     )
 
     folder = new_folder(settings.model, output)
-    with atomic_path(folder / "tokenizer.json") as part:
-        tokenizer.save(str(part))
+    with atomic_path(folder / "tokenizer.json") as file:
+        tokenizer.save(str(file))
     say(
-        f"training the {settings.model} model on {len(train_part)} pairs, "
-        f"validating on {len(validation_part)}; {settings.device}, {settings.precision}"
+        f"training {'the head of ' if settings.freeze else ''}the {settings.model} model on "
+        f"{len(train_labels)} pairs, validating on {len(true_labels)}; "
+        f"{settings.device}, {settings.precision}"
     )
     history: list[dict[str, float]] = []
     best: dict[str, Any] = {}
     best_epoch = 0
     best_probabilities = np.empty(0)
+    best_weights: dict[str, Tensor] = {}
     for epoch in range(1, settings.epochs + 1):
         # Every epoch draws from its own seed, whatever happened in the epochs before.
         set_seed(settings.seed * 1000 + epoch, device_specific=True)
         train_loader.set_epoch(epoch)
-        model.train()
+        trained.train()
         total_loss = torch.zeros((), device=accelerator.device)
-        with Progress(f"epoch {epoch}", len(train_part), "pairs", summary=False) as progress:
+        with Progress(f"epoch {epoch}", len(train_labels), "pairs", summary=False) as progress:
             for batch in train_loader:
-                with accelerator.accumulate(model):
-                    pixels = augment_each(augment, batch["pixels"])
-                    logits = model(batch["input_ids"], batch["attention_mask"], pixels)
+                with accelerator.accumulate(trained):
+                    *inputs, last = batch["inputs"]
+                    if settings.augment:  # pixels are the last input
+                        last = augment_each(augment, last)
+                    logits = trained(*inputs, last)
                     loss = nn.functional.cross_entropy(
                         logits.float(), batch["labels"], weight=weights
                     )
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
-                        accelerator.clip_grad_norm_(model.parameters(), settings.gradient_norm)
+                        accelerator.clip_grad_norm_(trained.parameters(), settings.gradient_norm)
                     optimizer.step()
                     if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
                         scheduler.step()
@@ -145,12 +190,12 @@ def train(data: Path, settings: Settings, output: Path | None = None, *, chosen:
                 total_loss += loss.detach() * len(logits)
                 progress.update(len(logits) * accelerator.num_processes)
 
-        logits, validation_loss = evaluate(accelerator, model, validation_loader, weights)
+        logits, validation_loss = evaluate(accelerator, trained, validation_loader, weights)
         scores = score(true_labels, logits.argmax(axis=1))
         history.append(
             {
                 "epoch": epoch,
-                "train_loss": float(accelerator.reduce(total_loss)) / len(train_part),
+                "train_loss": float(accelerator.reduce(total_loss)) / len(train_labels),
                 "validation_loss": validation_loss,
                 "accuracy": scores["accuracy"],
                 "macro_f1": scores["macro_f1"],
@@ -162,7 +207,7 @@ def train(data: Path, settings: Settings, output: Path | None = None, *, chosen:
         if better:
             best, best_epoch = scores, epoch
             best_probabilities = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
-            write_checkpoint(folder, accelerator.unwrap_model(model))
+            best_weights = copy.deepcopy(accelerator.unwrap_model(trained).state_dict())
         say(
             f"epoch {epoch}/{settings.epochs}: loss {history[-1]['train_loss']:.3f}, "
             f"validation loss {validation_loss:.3f}, accuracy {scores['accuracy']:.3f}, "
@@ -173,20 +218,29 @@ def train(data: Path, settings: Settings, output: Path | None = None, *, chosen:
             say(f"stopped early: no better macro F1 for {settings.patience} epochs")
             break
 
+    (model.head if settings.freeze else model).load_state_dict(best_weights)
+    write_checkpoint(folder, model)
+
     # The run: run.json comes last, since it says that the others are there.
     record = {
         "created": time.strftime("%Y-%m-%d %H:%M:%S%z"),
         "model": description,
-        "image": asdict(light.IMAGE),
+        "image": asdict(image),
+        "weights": checkpoint
+        and {
+            "name": checkpoint.name,
+            "revision": checkpoint.revision,
+            "sha256": checkpoint.sha256,
+        },
         "chosen": chosen,
         "settings": asdict(settings),
         "dataset": {
             "folder": str(data.resolve()),
             "list": TRAIN_LIST,
             "fingerprint": pairs.fingerprint(),
-            "validation_fingerprint": pairs.fingerprint(validation_part),
-            "train_pairs": len(train_part),
-            "validation_pairs": len(validation_part),
+            "validation_fingerprint": pairs.fingerprint(parts[1]),
+            "train_pairs": len(train_labels),
+            "validation_pairs": len(true_labels),
         },
         "metrics": best,
         "best_epoch": best_epoch,
@@ -199,7 +253,7 @@ def train(data: Path, settings: Settings, output: Path | None = None, *, chosen:
         folder / "validation_predictions.csv",
         pd.DataFrame(
             {
-                "guid": [pairs.guids[index] for index in validation_part],
+                "guid": [pairs.rows[index].guid for index in parts[1]],
                 "tag": [LABELS[label] for label in true_labels],
                 "predicted": [LABELS[label] for label in best_probabilities.argmax(axis=1)],
                 **dict(zip(LABELS, best_probabilities.T)),
@@ -213,6 +267,19 @@ def train(data: Path, settings: Settings, output: Path | None = None, *, chosen:
     if output is None:
         point_latest(folder)
     return folder
+
+
+def parameter_groups(trained: nn.Module, settings: Settings) -> list[dict[str, Any]]:
+    """The trainable parameters; pretrained ones, in CLIP, with a learning rate of their own."""
+    pretrained: list[nn.Parameter] = []
+    fresh: list[nn.Parameter] = []
+    for name, parameter in trained.named_parameters():
+        if parameter.requires_grad:
+            (pretrained if name.startswith("clip.") else fresh).append(parameter)
+    groups = [{"params": fresh, "lr": settings.learning_rate}]
+    if pretrained:
+        groups.append({"params": pretrained, "lr": settings.encoder_learning_rate})
+    return groups
 
 
 def class_weights(labels: npt.NDArray[np.int64]) -> Tensor:
@@ -245,13 +312,13 @@ def evaluate(
 ) -> tuple[npt.NDArray[np.float32], float]:
     """Logits, float32 [pairs, labels] in the loader's order, and the mean weighted loss."""
     model.eval()
-    gathered = []
+    gathered: list[tuple[Tensor, Tensor, Tensor]] = []
     for batch in loader:
-        logits = model(batch["input_ids"], batch["attention_mask"], batch["pixels"]).float()
+        logits = model(*batch["inputs"]).float()
         gathered.append(
             accelerator.gather_for_metrics((logits, batch["labels"], batch["positions"]))
         )
-    logits, labels, positions = (torch.cat(parts) for parts in zip(*gathered))
+    logits, labels, positions = (torch.cat(column) for column in zip(*gathered))
     order = positions.argsort()
     loss = nn.functional.cross_entropy(logits, labels, weight=weights)
     return logits[order].cpu().numpy(), float(loss)

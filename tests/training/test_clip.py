@@ -1,0 +1,298 @@
+"""The clip model against transformers' own tokenizer, image processor and model."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
+
+from mmsent import SentimentModel
+from mmsent.dataset import TRAIN_LIST, image_file, read_list, read_text
+from mmsent.image import ImageSettings, load_image
+from mmsent.text import encode_texts, pad_ids
+from mmsent_training import clip
+from mmsent_training.run import build_model
+
+from .clip_checkpoint import POSITIONS, SIZE, write_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("clip") / "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint):
+    model = build_model(clip.describe(checkpoint, labels=3, modality="both"))
+    clip.load_pretrained(model, checkpoint)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def pairs(sample):
+    guids = [row.guid for row in read_list(sample / TRAIN_LIST, [])][:40]
+    texts = [read_text(sample, guid)[0] for guid in guids]
+    return [*texts, "", "sad rain " * 50], [image_file(sample, guid) for guid in guids]
+
+
+def test_ids_are_those_of_transformers(checkpoint, pairs):
+    reference = CLIPTokenizerFast.from_pretrained(checkpoint)
+    tokenizer = clip.read_tokenizer(checkpoint, max_length=96)
+    wanted = reference(pairs[0], truncation=True, max_length=POSITIONS)["input_ids"]
+    assert encode_texts(tokenizer, pairs[0]) == wanted
+
+
+def test_a_cut_text_keeps_its_end_token(checkpoint):
+    tokenizer = clip.read_tokenizer(checkpoint, max_length=96)
+    (ids,) = encode_texts(tokenizer, ["sad rain " * 99])
+    assert len(ids) == POSITIONS
+    assert ids[-1] == tokenizer.token_to_id("<|endoftext|>")
+
+
+def test_a_shorter_maximum_length_counts(checkpoint):
+    tokenizer = clip.read_tokenizer(checkpoint, max_length=5)
+    assert len(encode_texts(tokenizer, ["sad rain " * 99])[0]) == 5
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 400), st.integers(1, 400), st.sampled_from([SIZE, 224]), st.integers(0, 99))
+def test_pixels_are_those_of_transformers(width, height, size, seed):
+    """Bit by bit, whatever the shape: CLIP's preprocessing with Pillow."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    assert_like_transformers(image, size)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1000), (1000, 1), (3, 3), (1, 1), (225, 224)])
+def test_odd_shapes_are_those_of_transformers(width, height):
+    ramp = np.arange(width * height * 3, dtype=np.uint8).reshape(height, width, 3)
+    assert_like_transformers(Image.fromarray(ramp), 224)
+
+
+def assert_like_transformers(image: Image.Image, size: int) -> None:
+    processor = CLIPImageProcessor(
+        size={"shortest_edge": size}, crop_size=size, do_rescale=False, do_normalize=False
+    )
+    wanted = processor(image, input_data_format="channels_last", return_tensors="np")
+    got = load_image(image, ImageSettings(size=size, resize="crop", filter="bicubic"))
+    np.testing.assert_array_equal(got.transpose(2, 0, 1), wanted["pixel_values"][0])
+
+
+def test_an_image_too_narrow_to_scale_is_refused():
+    from mmsent import InputError
+
+    image = Image.new("RGB", (1, 5000))
+    with pytest.raises(InputError, match="too narrow"):
+        load_image(image, ImageSettings(size=224, resize="crop", filter="bicubic"))
+
+
+def test_embeddings_are_those_of_transformers(checkpoint, model, pairs):
+    reference = CLIPModel.from_pretrained(checkpoint).eval()
+    processor = CLIPImageProcessor.from_pretrained(checkpoint)
+    tokenizer = clip.read_tokenizer(checkpoint, max_length=96)
+    texts, images = pairs[0][:40], pairs[1]
+    ids, mask = map(torch.from_numpy, pad_ids(encode_texts(tokenizer, texts)))
+    opened = [Image.fromarray(load_image(path, PLAIN)) for path in images]
+    pixels = torch.tensor(
+        np.stack([load_image(i, clip.image_settings(checkpoint)) for i in opened])
+    )
+    with torch.no_grad():
+        values = processor(opened, return_tensors="pt")["pixel_values"]
+        wanted = reference(input_ids=ids, attention_mask=mask, pixel_values=values)
+        got = model.encode(ids, mask, pixels)
+    both = torch.cat([wanted.text_embeds, wanted.image_embeds], dim=1)
+    torch.testing.assert_close(got, both, atol=1e-5, rtol=0)
+
+
+PLAIN = ImageSettings(size=64, resize="stretch", filter="bilinear")
+
+
+def test_the_head_is_that_of_the_report(model):
+    linear, _, dropout, last = model.head
+    assert (linear.in_features, linear.out_features, last.out_features) == (32, 512, 3)
+    assert dropout.p == 0.2
+
+
+@pytest.fixture(scope="module")
+def frozen(run_command, sample, checkpoint, tmp_path_factory):
+    """A run with CLIP frozen, made with a cache of its own: (run, cache, what was printed)."""
+    folder = tmp_path_factory.mktemp("frozen")
+    result = train(run_command, sample, checkpoint, folder, "run")
+    assert result.code == 0, result.err
+    return folder / "run", folder / "cache", result.err
+
+
+def train(run_command, sample, checkpoint, folder, output, *arguments):
+    return run_command(
+        "mmsent", "train", "--model", "clip", "--clip", checkpoint, "--data", sample,
+        "--output", output, *arguments, cwd=folder, env={"MMSENT_CACHE": str(folder / "cache")},
+    )  # fmt: skip
+
+
+def encoded(printed: str) -> int:
+    """How many pairs a training says it has encoded."""
+    return sum(int(count) for count in re.findall(r"encoding \(\w+\): (\d+) pairs", printed))
+
+
+def test_on_a_cpu_clip_is_frozen(frozen, checkpoint):
+    run, _, printed = frozen
+    record = json.loads((run / "run.json").read_text())
+    assert record["settings"]["freeze"] is True
+    assert record["settings"]["learning_rate"] == 1e-3
+    assert "the head of the clip model" in printed
+    before, after = (
+        load_file(checkpoint / "model.safetensors"),
+        load_file(run / "checkpoint.safetensors"),
+    )
+    for name, value in before.items():
+        if name != "logit_scale":
+            np.testing.assert_array_equal(after[f"clip.{name}"], value)
+
+
+def test_every_pair_is_encoded_once_and_never_again(run_command, sample, checkpoint, frozen):
+    run, _, printed = frozen
+    assert encoded(printed) == 80
+    again = train(run_command, sample, checkpoint, run.parent, "again", "--lr", 1e-2, "--seed", 1)
+    assert again.code == 0
+    assert encoded(again.err) == 0
+    assert "all 72 pairs are in the cache" in again.err
+
+
+def test_changed_files_and_other_weights_are_encoded_anew(
+    run_command, sample, checkpoint, frozen, tmp_path
+):
+    shutil.copytree(frozen[1], tmp_path / "cache")
+    changed = shutil.copytree(sample, tmp_path / "changed")
+    rows = list(read_list(changed / TRAIN_LIST, []))
+    Image.new("RGB", (50, 50), "red").save(image_file(changed, rows[0].guid), "PNG")
+    assert encoded(train(run_command, changed, checkpoint, tmp_path, "one").err) == 1
+    other = write_checkpoint(tmp_path / "other", seed=1)
+    assert encoded(train(run_command, sample, other, tmp_path, "two").err) == 80
+
+
+def test_a_damaged_cache_is_made_anew(run_command, sample, checkpoint, frozen, tmp_path):
+    for path in shutil.copytree(frozen[1], tmp_path / "cache").iterdir():
+        os.truncate(path, 100)
+    result = train(run_command, sample, checkpoint, tmp_path, "run")
+    assert result.code == 0
+    assert "is damaged" in result.err
+    assert encoded(result.err) == 80
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(run_command, sample, checkpoint, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    result = train(run_command, sample, checkpoint, tmp_path, "run")
+    assert result.code == 0
+    assert "can't be written" in result.err
+
+
+@pytest.mark.parametrize("kind", ["frozen", "fine-tuned"])
+def test_the_bundle_answers_as_pytorch_without_network_cache_or_checkpoint(
+    run_command, sample, checkpoint, frozen, tmp_path, kind
+):
+    if kind == "frozen":
+        run = frozen[0]
+    else:
+        copy = shutil.copytree(checkpoint, tmp_path / "checkpoint")
+        arguments = ("--no-freeze", "--epochs", 1)
+        result = train(run_command, sample, copy, tmp_path, "run", *arguments)
+        assert result.code == 0, result.err
+        shutil.rmtree(copy)
+        run = tmp_path / "run"
+    alone = {"HF_HUB_OFFLINE": "1", "MMSENT_CACHE": "/none", "HF_HOME": "/none"}
+    result = run_command(
+        "mmsent-export", "onnx", run, "--output", tmp_path / "model.onnx", cwd=tmp_path, env=alone
+    )
+    assert result.code == 0, result.err
+    info = SentimentModel(tmp_path / "model.onnx").info
+    assert info.verification["changed_labels"] == 0
+    assert info.verification["source"] == "validation pairs"
+    assert info.image == ImageSettings(SIZE, "crop", "bicubic")
+    assert info.max_length == POSITIONS
+
+
+def test_fine_tuning_changes_clip(run_command, sample, checkpoint, tmp_path):
+    arguments = ("--no-freeze", "--epochs", 1)
+    result = train(run_command, sample, checkpoint, tmp_path, "run", *arguments)
+    assert result.code == 0, result.err
+    before = load_file(checkpoint / "model.safetensors")["text_projection.weight"]
+    after = load_file(tmp_path / "run" / "checkpoint.safetensors")["clip.text_projection.weight"]
+    difference = np.abs(after - before).max()
+    assert 0 < difference < 1e-2  # with a learning rate of 1e-5, not of 1e-3
+
+
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_one_modality(run_command, sample, checkpoint, tmp_path, modality):
+    arguments = ("--modality", modality, "--epochs", 1)
+    result = train(run_command, sample, checkpoint, tmp_path, "run", *arguments)
+    assert result.code == 0, result.err
+    result = run_command("mmsent-export", "onnx", "run", cwd=tmp_path)
+    assert result.code == 0, result.err
+
+
+def test_auto_takes_clip_where_its_weights_are(run_command, sample, checkpoint, tmp_path):
+    result = run_command(
+        "mmsent", "train", "--clip", checkpoint, "--data", sample, "--output", "run",
+        "--epochs", 1, cwd=tmp_path, env={"MMSENT_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["model"]["name"] == "clip"
+    assert record["chosen"] == "CLIP's weights can be had"
+    assert len(record["weights"]["sha256"]) == 64
+
+
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HOME": "/none"}
+
+
+def test_auto_falls_back_and_says_why(run_command, sample, tmp_path):
+    result = run_command(
+        "mmsent", "train", "--data", sample, "--output", "run", "--epochs", 1, cwd=tmp_path,
+        env=OFFLINE,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "FALLBACK to the light model" in result.err
+    assert "HF_HUB_OFFLINE" in result.err
+    assert "download-clip" in result.err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["model"]["name"] == "light"
+    assert "HF_HUB_OFFLINE" in record["chosen"]
+
+
+def test_clip_asked_for_never_falls_back(run_command, sample, tmp_path):
+    result = run_command(
+        "mmsent", "train", "--model", "clip", "--data", sample, cwd=tmp_path, env=OFFLINE
+    )
+    assert result.code == 1
+    assert "HF_HUB_OFFLINE" in result.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_error_after_loading_is_no_fallback(run_command, sample, checkpoint, tmp_path):
+    """Weights of another shape than the config says: not unavailable, but wrong."""
+    spoilt = shutil.copytree(checkpoint, tmp_path / "spoilt")
+    weights = load_file(spoilt / "model.safetensors")
+    weights["text_projection.weight"] = np.zeros((7, 32), np.float32)
+    save_file(weights, spoilt / "model.safetensors", metadata={"format": "pt"})
+    result = run_command(
+        "mmsent", "train", "--clip", spoilt, "--data", sample, "--output", "run", cwd=tmp_path
+    )
+    assert result.code == 1
+    assert "FALLBACK" not in result.err
+    assert "do not fit its config.json" in result.err
+
+
+def test_freezing_a_model_without_pretrained_parts_is_refused(run_command, sample, tmp_path):
+    arguments = ("--model", "light", "--freeze", "--data", sample)
+    result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
+    assert result.code == 2
+    assert "no pretrained part" in result.err
