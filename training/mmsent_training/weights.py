@@ -1,0 +1,514 @@
+"""CLIP's weights: found in a folder or in the hub's cache, or fetched; verified before use.
+
+Only safetensors are read. A damaged file is named and never used, nor fetched over.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import TypeVar
+
+from huggingface_hub import (
+    constants,
+    get_hf_file_metadata,
+    get_session,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from mmsent.errors import InputError, MmsentError
+from mmsent.progress import Progress
+
+T = TypeVar("T")
+
+DEFAULT_CLIP = "openai/clip-vit-base-patch32"
+REVISION = "c237dc49a33fc61debc9276459120b7eac67e7ef"
+"""DEFAULT_CLIP's safetensors conversion; its main holds only a pickle."""
+
+MODEL_BYTES = 605_157_884
+"""The size of model.safetensors at REVISION."""
+
+DESCRIPTIONS = ("config.json", "preprocessor_config.json", "tokenizer.json")
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+"""Names the shards, where the weights are more than one file."""
+
+PROBE_SECONDS = 10
+"""How long the hub may take to say what it has: under 15 seconds together with all the rest."""
+
+SLOW_BYTES = 2_000_000_000
+"""More than this takes several seconds to hash, and shows progress."""
+
+CHUNK = 1 << 20
+
+
+class WeightsUnavailable(MmsentError):
+    """CLIP's weights are not to be had, or are damaged; the message gives reason and remedy."""
+
+
+@dataclass(frozen=True)
+class ClipCheckpoint:
+    """A whole and verified checkpoint.
+
+    ``folder`` holds config.json, preprocessor_config.json, tokenizer.json and the weights, as
+    safetensors. ``name``: what was asked for, the hub's name or the folder. ``revision``: the
+    hub's commit; None for a local folder. ``sha256``: of the weights, a hexadecimal number.
+    """
+
+    folder: Path
+    name: str
+    revision: str | None
+    sha256: str
+
+
+def find_clip(name: str = DEFAULT_CLIP, *, fetch: bool = True) -> ClipCheckpoint:
+    """The checkpoint in the folder ``name``, or the hub's of that name: from its cache, or fetched.
+
+    Raises WeightsUnavailable where it can't be had or is damaged, and InputError where ``name``
+    can be neither. Without a network that takes less than 15 seconds.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if missing := _missing(folder):
+            raise WeightsUnavailable(_lacks(folder, missing))
+        return _verify(folder, name, None, f"copy it again to {folder}")
+    cached, missing = _cached(name)
+    if cached is None or missing:
+        where = f"{name} is not{' whole' if cached else ''} in the cache, {constants.HF_HUB_CACHE}"
+        if missing:
+            where += f" (without {', '.join(missing)})"
+        if not fetch:
+            raise WeightsUnavailable(f"{where}; {_remedy(name)}")
+        cached = _fetch(name, None, where)
+    return _verify(cached, name, cached.name, f"run {_command(name)}")
+
+
+def download(name: str, to: Path | None) -> tuple[ClipCheckpoint, bool]:
+    """Fetch the hub's checkpoint ``name`` into its cache, or into the folder ``to``.
+
+    Also says whether anything had to be fetched. Raises what find_clip raises, and InputError
+    where ``to`` holds something else.
+    """
+    if to is None:
+        if Path(name).expanduser().is_dir():
+            return find_clip(name), False
+        cached, missing = _cached(name)
+        return find_clip(name), cached is None or bool(missing)
+    cached, _ = _cached(name)
+    _check_target(to, name)
+    there = to.is_dir() and not _missing(to)
+    if not there:
+        if cached is not None:  # the library copies what it finds there, damaged or not
+            for path in _present(cached):
+                _check_file(path, name, f"run {_command(name)}")
+        _fetch(name, to, f"{to} does not hold {name} yet")
+    return _verify(to, name, _commit(to), f"run {_command(name, to)}"), not there
+
+
+def _check_target(to: Path, name: str) -> None:
+    """Raises InputError where ``to`` holds other things than a download of ``name``."""
+    if not to.exists():
+        return
+    if not to.is_dir():
+        raise InputError(f"{to} is a file; name a folder")
+    commit = _commit(to)
+    if commit is None and any(to.iterdir()):
+        raise InputError(f"{to} holds other files; name a new or an empty folder")
+    if commit is not None and (commit == REVISION) != (name == DEFAULT_CLIP):
+        raise InputError(f"{to} holds another checkpoint than {name}; name another folder")
+
+
+def _commit(folder: Path) -> str | None:
+    """The hub's commit of a folder that `download` made; None for any other."""
+    for name in (*DESCRIPTIONS, WEIGHTS):
+        if lines := _download_note(folder / name):
+            return lines[0]
+    return None
+
+
+def _download_note(path: Path) -> list[str]:
+    """What huggingface_hub notes of a file that it put into a folder: commit, etag, time."""
+    note = path.parent / ".cache" / "huggingface" / "download" / f"{path.name}.metadata"
+    return note.read_text(encoding="utf-8").split() if note.is_file() else []
+
+
+def _cached(name: str) -> tuple[Path | None, list[str]]:
+    """The hub's cached snapshot of ``name``, if there is any, and what is missing in it.
+
+    Raises InputError where ``name`` can't be a name on the hub.
+    """
+    for file in (*DESCRIPTIONS, WEIGHTS, INDEX):
+        try:
+            found = try_to_load_from_cache(
+                name, file, cache_dir=constants.HF_HUB_CACHE, revision=_revision(name)
+            )
+        except HFValidationError:
+            raise InputError(
+                f"{name} is no folder here, and no name on the hub, which is like {DEFAULT_CLIP}"
+            ) from None
+        if isinstance(found, str):
+            folder = Path(found).parent
+            return folder, _missing(folder)
+    return None, []
+
+
+def _revision(name: str) -> str:
+    return REVISION if name == DEFAULT_CLIP else constants.DEFAULT_REVISION
+
+
+def _missing(folder: Path) -> list[str]:
+    """The files that a folder lacks to be a checkpoint."""
+    wanted = list(DESCRIPTIONS)
+    if not (folder / WEIGHTS).is_file() and (folder / INDEX).is_file():
+        wanted += _shards(folder / INDEX)
+    else:
+        wanted.append(WEIGHTS)
+    return [name for name in wanted if not (folder / name).is_file()]
+
+
+def _present(folder: Path) -> list[Path]:
+    """The files of a checkpoint that are in a folder."""
+    names = [*DESCRIPTIONS, WEIGHTS]
+    if not (folder / WEIGHTS).is_file() and (folder / INDEX).is_file():
+        names += [INDEX, *_shards(folder / INDEX)]
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _shards(index: Path) -> list[str]:
+    """The shards that an index names. Raises WeightsUnavailable where it is none."""
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        shards = sorted(set(content["weight_map"].values()))
+        if not all(re.fullmatch(r"[\w-][\w.-]*\.safetensors", shard) for shard in shards):
+            raise ValueError("it names other files than safetensors beside it")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsUnavailable(
+            f"{index} is no index of safetensors shards ({error}); delete it and fetch it again"
+        ) from None
+    return shards
+
+
+def _lacks(folder: Path, missing: list[str]) -> str:
+    """The message for a local folder that is no whole checkpoint."""
+    lacks = f"{folder} is no whole CLIP checkpoint: it lacks {', '.join(missing)}"
+    if _commit(folder) is not None:
+        return f"{lacks}; the download into it did not finish: run `mmsent download-clip` again"
+    if WEIGHTS in missing and (pickles := sorted(folder.glob("*.bin"))):
+        lacks += f", and {pickles[0].name} is a pickle, which is never loaded"
+    return f"{lacks}; `mmsent download-clip --to DIR` makes a folder that holds everything"
+
+
+def _verify(folder: Path, name: str, revision: str | None, again: str) -> ClipCheckpoint:
+    """Check every file of a whole checkpoint. Raises WeightsUnavailable for a damaged one."""
+    digests = [
+        digest
+        for path in _present(folder)
+        if (digest := _check_file(path, name, again)) is not None
+    ]
+    if len(digests) == 1:
+        [sha256] = digests
+    else:
+        sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()
+    return ClipCheckpoint(folder, name, revision, sha256)
+
+
+def _check_file(path: Path, name: str, again: str) -> str | None:
+    """Check one file; the SHA-256 of weights. Raises WeightsUnavailable where it is damaged."""
+    recorded = _recorded(path)
+    damage: str | None
+    sha256 = None
+    if path.suffix == ".safetensors":
+        damage = _size_damage(path, MODEL_BYTES if name == DEFAULT_CLIP else None)
+        if damage is None:
+            sha256 = _sha256(path)
+            if len(recorded) == 64 and recorded != sha256:
+                damage = f"its SHA-256 is {sha256}, not {recorded}"
+    else:
+        damage = _small_damage(path.read_bytes(), recorded)
+    if damage is not None:
+        # A link of the cache leads to the file; without that file, the link counts as missing.
+        file = path.resolve() if path.is_symlink() else path
+        raise WeightsUnavailable(
+            f"{path} is damaged: {damage}. Delete it (rm {shlex.quote(str(file))}), then {again}"
+        )
+    return sha256
+
+
+def _recorded(path: Path) -> str:
+    """The checksum that the hub gave a file, which its cache and downloads keep; "" if unknown.
+
+    It is the SHA-256 of a large file, else git's SHA-1; a mirror may give something else.
+    """
+    # Only the first link tells: what it leads to may be a link to a store with other names.
+    note = [Path(os.readlink(path)).name] if path.is_symlink() else _download_note(path)[1:2]
+    recorded = "".join(note)
+    return recorded if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", recorded) else ""
+
+
+def _small_damage(content: bytes, recorded: str) -> str | None:
+    """What is wrong with one of the JSON files; None for nothing."""
+    digests = {
+        hashlib.sha256(content).hexdigest(),
+        hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),  # as git names it
+        hashlib.sha1(content).hexdigest(),  # some mirrors
+    }
+    if recorded and recorded not in digests:
+        return f"its checksum is not {recorded}"
+    try:
+        json.loads(content)
+    except ValueError as error:
+        return f"it is no JSON ({error})"
+    return None
+
+
+def _size_damage(path: Path, wanted: int | None) -> str | None:
+    """What is wrong with the size of a safetensors file: ``wanted``, and what its header says."""
+    size = path.stat().st_size
+    if wanted is not None and size != wanted:
+        return f"it has {size:,} bytes, not {wanted:,}"
+    # The format: the header's length, uint64 little-endian; the header, JSON; the tensors.
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, constants.SAFETENSORS_MAX_HEADER_LENGTH):
+            return f"its {size:,} bytes do not begin as safetensors do"
+        try:
+            header = json.loads(file.read(length))
+            ends = [item["data_offsets"][1] for key, item in header.items() if key[:2] != "__"]
+            end = 8 + length + max(ends, default=0)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            return "its header can't be read"
+    return None if size == end else f"it has {size:,} bytes; its header says {end:,}"
+
+
+def _sha256(path: Path) -> str:
+    """The SHA-256 of a file, with progress if that takes long."""
+    size = path.stat().st_size
+    digest = hashlib.sha256()
+
+    def chunks() -> Iterator[bytes]:
+        with open(path, "rb") as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    if size < SLOW_BYTES:
+        for chunk in chunks():
+            digest.update(chunk)
+    else:
+        with Progress(f"verifying {path.name}", size // CHUNK, "MiB", summary=False) as progress:
+            for chunk in chunks():
+                digest.update(chunk)
+                progress.update()
+    return digest.hexdigest()
+
+
+def _fetch(name: str, to: Path | None, where: str) -> Path:
+    """Fetch what is missing of ``name`` into the hub's cache, or into ``to``; the folder it is in.
+
+    ``where`` says that it is not there yet. Raises WeightsUnavailable with the reason.
+    """
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsUnavailable(
+            f"{where}, and HF_HUB_OFFLINE is set, so that it is not fetched; unset it, or "
+            f"{_remedy(name)}"
+        )
+    try:
+        commit, size, sharded = _within(PROBE_SECONDS, lambda: _ask_hub(name))
+    except MmsentError:
+        raise
+    except FutureTimeout:
+        why = f"it does not answer within {PROBE_SECONDS} s"
+        raise WeightsUnavailable(_unreachable(name, where, why)) from None
+    except Exception as error:
+        raise WeightsUnavailable(_refusal(name, where, error)) from None
+
+    target = to or Path(constants.HF_HUB_CACHE)
+    print(
+        f"fetching {name} ({size / 1e6:,.0f} MB) from {constants.ENDPOINT} to {target}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+    def get(file: str, revision: str) -> Path:
+        return Path(
+            hf_hub_download(
+                name,
+                file,
+                revision=revision,
+                cache_dir=constants.HF_HUB_CACHE,
+                local_dir=to,
+                etag_timeout=PROBE_SECONDS,
+            )
+        )
+
+    try:
+        with _resumable():
+            # Asked for by the branch, so that the cache knows of which commit it holds the rest.
+            first = get(DESCRIPTIONS[0], commit if to else _revision(name))
+            commit = commit if to else first.parent.name
+            for file in DESCRIPTIONS[1:]:
+                get(file, commit)
+            for file in _shards(get(INDEX, commit)) if sharded else [WEIGHTS]:
+                get(file, commit)
+    except MmsentError:
+        raise
+    except Exception as error:
+        raise WeightsUnavailable(_interruption(name, to, error)) from None
+    return to or first.parent
+
+
+def _ask_hub(name: str) -> tuple[str, int, bool]:
+    """The commit of ``name`` on the hub, the size of its weights' file, and whether it is an index.
+
+    Raises WeightsUnavailable where the hub has no safetensors of it, or others than expected.
+    """
+    # The library tries again and again to reach a hub; one plain request tells whether it is there,
+    # and so is the storage that it redirects to.
+    get_session().request(
+        "HEAD", hf_hub_url(name, WEIGHTS, revision=_revision(name)), timeout=PROBE_SECONDS
+    )
+    for file in (WEIGHTS, INDEX):
+        url = hf_hub_url(name, file, revision=_revision(name))
+        try:
+            found = get_hf_file_metadata(url, timeout=PROBE_SECONDS)
+        except Exception as error:
+            if not _is_absent(error):
+                raise
+            continue
+        if found.commit_hash is None or found.etag is None or found.size is None:
+            raise WeightsUnavailable(
+                f"{constants.ENDPOINT} does not answer as a hub does: a network's login page, or "
+                f"a proxy? {_remedy(name)}"
+            )
+        if name == DEFAULT_CLIP and file == WEIGHTS and found.size != MODEL_BYTES:
+            raise WeightsUnavailable(
+                f"{constants.ENDPOINT} offers {found.size:,} bytes as {name}'s {file}, which has "
+                f"{MODEL_BYTES:,}; nothing was fetched. {_remedy(name)}"
+            )
+        return found.commit_hash, found.size, file == INDEX
+    raise WeightsUnavailable(
+        f"{constants.ENDPOINT} has no {WEIGHTS} of {name} at {_revision(name)}, and a pickle is "
+        f"never loaded; name another checkpoint, such as {DEFAULT_CLIP}, with --clip"
+    )
+
+
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """The result of ``work``. Raises TimeoutError where it takes longer; then it is abandoned.
+
+    A time limit of the socket would not do: looking up a host's name is not subject to it.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future.result(timeout=seconds)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Fetch by plain HTTP: Xet storage starts again from nothing, and bypasses mirrors."""
+    before = constants.HF_HUB_DISABLE_XET
+    if "HF_HUB_DISABLE_XET" not in os.environ:
+        constants.HF_HUB_DISABLE_XET = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status that an error of huggingface_hub stands for."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _is_absent(error: BaseException) -> bool:
+    """Whether the hub knows the repository, but not the file in it."""
+    if isinstance(error, (RepositoryNotFoundError, RevisionNotFoundError)):
+        return False
+    return isinstance(error, EntryNotFoundError) or _status(error) == 404
+
+
+def _why(error: BaseException) -> str:
+    """The innermost reason that the system gave for an error, else the error's own first line."""
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            reason = cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return reason
+
+
+def _refusal(name: str, where: str, error: Exception) -> str:
+    """The message for an error in asking the hub."""
+    hub, status = constants.ENDPOINT, _status(error)
+    if isinstance(error, GatedRepoError):
+        why = (
+            f"{hub} gives {name} only to those who accepted its terms: do so, then `hf auth login`"
+        )
+    elif isinstance(error, RevisionNotFoundError):
+        why = f"{hub} has no revision {_revision(name)} of {name}"
+    elif isinstance(error, RepositoryNotFoundError) or status in (401, 403):
+        why = f"{hub} does not know {name}, or only for those who log in with `hf auth login`"
+    elif status is not None:
+        why = f"{hub} answered with the HTTP status {status}"
+    else:
+        return _unreachable(name, where, _why(error))
+    return f"{where}, and {why}; {_remedy(name)}"
+
+
+def _unreachable(name: str, where: str, why: str) -> str:
+    return f"{where}, and {constants.ENDPOINT} can't be reached: {why}; {_remedy(name)}"
+
+
+def _interruption(name: str, to: Path | None, error: Exception) -> str:
+    """The message for an error in the middle of a download."""
+    local = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    local = local or isinstance(error, PermissionError)
+    what = f"can't be written to {to or constants.HF_HUB_CACHE}" if local else "broke off"
+    return (
+        f"the download of {name} from {constants.ENDPOINT} {what}: {_why(error)}; what came is "
+        f"kept: {_command(name, to)} goes on from there"
+    )
+
+
+def _command(name: str, to: Path | None = None) -> str:
+    """The command that fetches ``name``, for a message."""
+    words = ["mmsent", "download-clip"]
+    words += ["--clip", name] if name != DEFAULT_CLIP else []
+    words += ["--to", str(to)] if to is not None else []
+    return f"`{shlex.join(words)}`"
+
+
+def _remedy(name: str) -> str:
+    """What to do where the hub can't be reached."""
+    return (
+        f"run {_command(name)} where there is a network; or run "
+        f"{_command(name, Path('DIR'))} on a machine with one, copy DIR here and give --clip DIR; "
+        "or set HF_ENDPOINT to a mirror; or train without CLIP: --model light"
+    )
