@@ -1,16 +1,24 @@
 """Data and a trained run that the tests share; everything is made here, small and synthetic."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-# Two torch processes with two spinning threads each bring a 2-core machine to a halt.
+from mmsent import cli
+from mmsent_export.cli import export
+
+# Torch processes with two spinning threads each bring a 2-core machine to a halt.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+PROGRAMS = {"mmsent": cli.cli, "mmsent-infer": cli.infer, "mmsent-export": export}
 
 
 @dataclass(frozen=True)
@@ -22,19 +30,38 @@ class Result:
     err: str
 
 
-def command(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> Result:
-    """Run a console script of this environment, as a user would."""
+def command(
+    *arguments: object, cwd: Path, env: dict[str, str] | None = None, fresh: bool = False
+) -> Result:
+    """Run a command as a user would; in this process, which has the heavy imports behind it.
+
+    With ``fresh``, run the console script in a process of its own: for what is read at import.
+    """
     program, *rest = (str(argument) for argument in arguments)
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / program), *rest],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Result(done.returncode, done.stdout, done.stderr)
+    env = env or {}
+    if fresh:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name(program)), *rest],
+            cwd=cwd,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Result(done.returncode, done.stdout, done.stderr)
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.dict(os.environ, env),
+        mock.patch.object(sys, "argv", [program, *rest]),
+        pytest.raises(SystemExit) as end,
+    ):
+        cli.run(PROGRAMS[program])
+    code = end.value.code
+    return Result(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def test_the_bundle_answers_as_the_pytorch_model(bundle, trained, sample):
 @pytest.mark.parametrize("modality", ["text", "image"])
 def test_a_model_of_one_modality_has_the_same_inputs(run_command, sample, tmp_path, modality):
     arguments = ("--epochs", 1, "--modality", modality, "--data", sample, "--output", "run")
-    run_command("mmsent", "train", *arguments, cwd=tmp_path)
+    run_command("mmsent", "train", "--model", "light", *arguments, cwd=tmp_path)
     result = export(run_command, "run", cwd=tmp_path)
     assert result.code == 0, result.err
     text, image = "happy", np.zeros((9, 9, 3), np.uint8)

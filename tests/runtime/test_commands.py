@@ -12,7 +12,7 @@ from mmsent.dataset import TRAIN_LIST, read_list
 
 @pytest.mark.parametrize("program", ["mmsent", "mmsent-infer", "mmsent-export"])
 def test_every_program_has_help(run_command, tmp_path, program):
-    result = run_command(program, "--help", cwd=tmp_path)
+    result = run_command(program, "--help", cwd=tmp_path, fresh=True)
     assert result.code == 0
     assert result.out.startswith(f"Usage: {program} ")
 

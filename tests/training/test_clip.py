@@ -210,7 +210,14 @@ def test_the_bundle_answers_as_pytorch_without_network_cache_or_checkpoint(
         run = tmp_path / "run"
     alone = {"HF_HUB_OFFLINE": "1", "MMSENT_CACHE": "/none", "HF_HOME": "/none"}
     result = run_command(
-        "mmsent-export", "onnx", run, "--output", tmp_path / "model.onnx", cwd=tmp_path, env=alone
+        "mmsent-export",
+        "onnx",
+        run,
+        "--output",
+        tmp_path / "model.onnx",
+        cwd=tmp_path,
+        env=alone,
+        fresh=True,
     )
     assert result.code == 0, result.err
     info = SentimentModel(tmp_path / "model.onnx").info
@@ -257,7 +264,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HOME": "/none"}
 def test_auto_falls_back_and_says_why(run_command, sample, tmp_path):
     result = run_command(
         "mmsent", "train", "--data", sample, "--output", "run", "--epochs", 1, cwd=tmp_path,
-        env=OFFLINE,
+        env=OFFLINE, fresh=True,
     )  # fmt: skip
     assert result.code == 0, result.err
     assert "FALLBACK to the light model" in result.err
@@ -270,7 +277,15 @@ def test_auto_falls_back_and_says_why(run_command, sample, tmp_path):
 
 def test_clip_asked_for_never_falls_back(run_command, sample, tmp_path):
     result = run_command(
-        "mmsent", "train", "--model", "clip", "--data", sample, cwd=tmp_path, env=OFFLINE
+        "mmsent",
+        "train",
+        "--model",
+        "clip",
+        "--data",
+        sample,
+        cwd=tmp_path,
+        env=OFFLINE,
+        fresh=True,
     )
     assert result.code == 1
     assert "HF_HUB_OFFLINE" in result.err

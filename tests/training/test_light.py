@@ -95,4 +95,7 @@ def test_the_layers_are_those_of_the_report(model):
         192,
         True,
     )
-    assert (model.text_projection.out_features, model.image_projection.out_features) == (256, 256)
+    assert (model.text_projection[1].out_features, model.image_projection[1].out_features) == (
+        256,
+        256,
+    )

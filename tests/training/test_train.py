@@ -72,7 +72,7 @@ def test_the_history_names_the_best_epoch(trained):
 def test_the_same_seed_gives_the_same_run(run_command, sample, tmp_path):
     for name, seed in (("one", 1), ("same", 1), ("other", 2)):
         result = run_command(
-            "mmsent", "train", "--epochs", 1, "--seed", seed, "--data", sample,
+            "mmsent", "train", "--model", "light", "--epochs", 1, "--seed", seed, "--data", sample,
             "--output", name, cwd=tmp_path,
         )  # fmt: skip
         assert result.code == 0, result.err
@@ -87,7 +87,9 @@ def test_the_same_seed_gives_the_same_run(run_command, sample, tmp_path):
 def test_the_newest_run_is_the_latest(run_command, sample):
     folder = sample.parent
     for _ in range(2):
-        result = run_command("mmsent", "train", "--epochs", 1, "--data", sample, cwd=folder)
+        result = run_command(
+            "mmsent", "train", "--model", "light", "--epochs", 1, "--data", sample, cwd=folder
+        )
         assert result.code == 0, result.err
     runs = sorted((folder / "runs").glob("light-*"), key=lambda path: path.stat().st_mtime)
     assert (folder / "runs" / "latest").resolve() == runs[-1]
@@ -97,8 +99,8 @@ def test_the_newest_run_is_the_latest(run_command, sample):
 @pytest.mark.parametrize("modality", ["text", "image"])
 def test_one_modality_trains_alone(run_command, sample, tmp_path, modality):
     result = run_command(
-        "mmsent", "train", "--epochs", 1, "--modality", modality, "--data", sample,
-        "--output", "run", cwd=tmp_path,
+        "mmsent", "train", "--model", "light", "--epochs", 1, "--modality", modality,
+        "--data", sample, "--output", "run", cwd=tmp_path,
     )  # fmt: skip
     assert result.code == 0, result.err
     names = " ".join(load_file(tmp_path / "run" / "checkpoint.safetensors"))
@@ -108,8 +110,8 @@ def test_one_modality_trains_alone(run_command, sample, tmp_path, modality):
 def test_training_stops_where_nothing_gets_better(run_command, sample, tmp_path):
     """A learning rate of next to nothing: the first epoch stays the best."""
     result = run_command(
-        "mmsent", "train", "--epochs", 9, "--lr", 1e-12, "--data", sample, "--output", "run",
-        cwd=tmp_path,
+        "mmsent", "train", "--model", "light", "--epochs", 9, "--lr", 1e-12, "--data", sample,
+        "--output", "run", cwd=tmp_path,
     )  # fmt: skip
     assert "stopped early" in result.err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["epochs"] < 9
@@ -122,7 +124,7 @@ def test_bad_data_is_named_and_no_run_is_written(run_command, dataset, tmp_path)
         file.write(b"\xff")
     with open(dataset / TRAIN_LIST, "a") as file:
         file.write(f"{rows[2].guid},{rows[2].label}\n5,fine\n")
-    result = run_command("mmsent", "train", "--data", dataset, cwd=tmp_path)
+    result = run_command("mmsent", "train", "--model", "light", "--data", dataset, cwd=tmp_path)
     assert result.code == 2
     for named in (rows[0].guid, rows[1].guid, "line 82", "line 83"):
         assert named in result.err
@@ -134,7 +136,7 @@ def test_every_broken_image_is_named_and_no_run_is_written(run_command, dataset,
     broken = [image_file(dataset, row.guid) for row in rows[::40]]
     for path in broken:
         os.truncate(path, 200)
-    result = run_command("mmsent", "train", "--data", dataset, cwd=tmp_path)
+    result = run_command("mmsent", "train", "--model", "light", "--data", dataset, cwd=tmp_path)
     assert result.code == 2
     assert all(path in result.err for path in broken)
     assert not (tmp_path / "runs").exists()
@@ -143,14 +145,14 @@ def test_every_broken_image_is_named_and_no_run_is_written(run_command, dataset,
 def test_a_list_too_short_to_split(run_command, dataset, tmp_path):
     lines = (dataset / TRAIN_LIST).read_text().splitlines()
     (dataset / TRAIN_LIST).write_text("\n".join(lines[:6]))
-    result = run_command("mmsent", "train", "--data", dataset, cwd=tmp_path)
+    result = run_command("mmsent", "train", "--model", "light", "--data", dataset, cwd=tmp_path)
     assert result.code == 2
     assert "too small to set 10% aside" in result.err
 
 
 def test_an_output_folder_is_not_overwritten(run_command, sample, trained):
     arguments = ("--data", sample, "--output", trained)
-    result = run_command("mmsent", "train", *arguments, cwd=trained.parent)
+    result = run_command("mmsent", "train", "--model", "light", *arguments, cwd=trained.parent)
     assert result.code == 2
     assert "is not an empty folder" in result.err
 
@@ -158,7 +160,9 @@ def test_an_output_folder_is_not_overwritten(run_command, sample, trained):
 def test_a_gpu_asked_for_and_missing(run_command, sample, tmp_path):
     arguments = ("--data", sample, "--device", "cuda")
     hidden = {"CUDA_VISIBLE_DEVICES": ""}
-    result = run_command("mmsent", "train", *arguments, cwd=tmp_path, env=hidden)
+    result = run_command(
+        "mmsent", "train", "--model", "light", *arguments, cwd=tmp_path, env=hidden, fresh=True
+    )
     assert result.code == 2
     assert "PyTorch sees no GPU" in result.err
 

@@ -62,8 +62,10 @@ class LightModel(nn.Module):
         features = 0
         if modality != "image":
             self.embedding = nn.Embedding(vocabulary, 192, padding_idx=0)
+            with torch.no_grad():
+                self.embedding.weight.mul_(0.1)  # of unit variance, rare words drown the others
             self.gru = nn.GRU(192, 192, batch_first=True, bidirectional=True)
-            self.text_projection = nn.Linear(2 * 192, 256)
+            self.text_projection = nn.Sequential(nn.Dropout(0.5), nn.Linear(2 * 192, 256))
             features += 256
         if modality != "text":
             channels = (3, 32, 64, 128, 256)
@@ -75,7 +77,7 @@ class LightModel(nn.Module):
                     nn.ReLU(inplace=True),
                 ]
             self.cnn = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-            self.image_projection = nn.Linear(256, 256)
+            self.image_projection = nn.Sequential(nn.Dropout(0.5), nn.Linear(256, 256))
             self.register_buffer("mean", _channels(IMAGENET_MEAN), persistent=False)
             self.register_buffer("std", _channels(IMAGENET_STD), persistent=False)
             features += 256

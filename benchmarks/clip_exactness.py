@@ -1,0 +1,99 @@
+"""How far mmsent's CLIP is from transformers' on real pairs: ids, pixels, embeddings, bundle.
+
+    python benchmarks/clip_exactness.py --data DIR --clip CHECKPOINT [--pairs 500]
+        [--run RUN --model model.onnx]
+
+With a run and its bundle, also PyTorch against the bundle over DIR's whole unlabelled list.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from mmsent import SentimentModel
+from mmsent.dataset import TEST_LIST, image_file, read_list, read_text
+from mmsent.image import load_image
+from mmsent.progress import Progress
+from mmsent.text import encode_texts, pad_ids
+from mmsent_training import clip
+from mmsent_training.run import build_model, read_run
+
+
+def main() -> None:
+    """Compare and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--clip", type=Path, required=True)
+    parser.add_argument("--pairs", type=int, default=500)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--model", type=Path)
+    options = parser.parse_args()
+    guids = [row.guid for row in read_list(options.data / TEST_LIST, [])]
+    texts = [read_text(options.data, guid)[0] for guid in guids]
+    files = [image_file(options.data, guid) for guid in guids]
+    compare_transformers(options.clip, texts[: options.pairs], files[: options.pairs])
+    if options.run and options.model:
+        compare_bundle(options.run, options.model, texts, files)
+
+
+def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -> None:
+    """Ids against CLIPTokenizer, pixels against CLIPImageProcessor, embeddings of CLIPModel."""
+    tokenizer = clip.read_tokenizer(checkpoint, max_length=96)
+    settings = clip.image_settings(checkpoint)
+    reference_tokenizer = CLIPTokenizer.from_pretrained(checkpoint)
+    processor = CLIPImageProcessor.from_pretrained(checkpoint)
+    reference = CLIPModel.from_pretrained(checkpoint, use_safetensors=True).eval()
+    model = build_model(clip.describe(checkpoint, labels=3, modality="both"))
+    clip.load_pretrained(model, checkpoint)
+    model.eval()
+
+    ids = encode_texts(tokenizer, texts)
+    length = tokenizer.truncation["max_length"]
+    wanted_ids = reference_tokenizer(texts, truncation=True, max_length=length)["input_ids"]
+    print(f"ids that differ from CLIPTokenizer's: {sum(a != b for a, b in zip(ids, wanted_ids))}")
+
+    pixels_differ, largest = 0, 0.0
+    with Progress("comparing", len(texts), "pairs") as progress, torch.inference_mode():
+        for start in range(0, len(texts), 16):
+            images = [Image.open(file) for file in files[start : start + 16]]
+            pixels = np.stack([load_image(f, settings) for f in files[start : start + 16]])
+            plain = processor(images, do_rescale=False, do_normalize=False, return_tensors="np")
+            wanted = plain["pixel_values"].transpose(0, 2, 3, 1)
+            pixels_differ += int((pixels != wanted).any(axis=(1, 2, 3)).sum())
+            values = processor(images, return_tensors="pt")["pixel_values"]
+            input_ids, mask = map(torch.from_numpy, pad_ids(ids[start : start + 16]))
+            outputs = reference(input_ids=input_ids, attention_mask=mask, pixel_values=values)
+            both = torch.cat([outputs.text_embeds, outputs.image_embeds], dim=1)
+            got = model.encode(input_ids, mask, torch.from_numpy(pixels))
+            largest = max(largest, float((got - both).abs().max()))
+            progress.update(len(images))
+    print(f"images whose pixels differ from CLIPImageProcessor's: {pixels_differ}")
+    print(f"embeddings, largest difference from CLIPModel's: {largest:.1e}")
+
+
+def compare_bundle(run_folder: Path, bundle: Path, texts: list[str], files: list[str]) -> None:
+    """Logits and labels of the run's PyTorch model and of its bundle, one pair at a time."""
+    run = read_run(run_folder)
+    model, served = run.load_model(), SentimentModel(bundle)
+    largest, changed = 0.0, 0
+    with Progress("comparing", len(texts), "pairs") as progress, torch.inference_mode():
+        for text, file in zip(texts, files):
+            ids = encode_texts(run.tokenizer, [text])
+            pixels = load_image(file, run.image)[None]
+            wanted = model(*map(torch.from_numpy, (*pad_ids(ids), pixels))).numpy()
+            logits, _ = served.run(served.encode([text]), pixels)
+            largest = max(largest, float(np.abs(logits - wanted).max()))
+            changed += int(logits.argmax() != wanted.argmax())
+            progress.update()
+    print(f"bundle against PyTorch on {len(texts)} pairs: logits differ by {largest:.1e} at most, ")
+    print(f"labels that differ: {changed}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Training CLIP on a CPU: frozen with cached features, beside a loop that encodes in every epoch.
+
+    python benchmarks/clip_training.py --data DIR --clip CHECKPOINT [--pairs 96]
+
+Measured in one run: what transformers' processor and model at batch 16 encode in a second (a
+sample of --pairs pairs, from their files; the loop's epochs are extrapolated from it), what mmsent
+encodes in a second on the same sample, and the whole `mmsent train`, first and with its cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
+
+from mmsent.dataset import image_file, read_text
+from mmsent.text import encode_texts
+from mmsent_training import clip
+from mmsent_training.data import read_pairs, read_rows
+from mmsent_training.features import encode_pairs, fast_precision
+from mmsent_training.run import build_model
+
+EPOCHS = 6
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Measure all sides and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--clip", type=Path, required=True)
+    parser.add_argument("--pairs", type=int, default=96)
+    parser.add_argument("--encoding-only", action="store_true", help="without the trainings")
+    options = parser.parse_args()
+    rows = read_rows(options.data)
+    sample = rows[:: len(rows) // options.pairs][: options.pairs]
+
+    results = {"pairs": len(rows), "sample": len(sample)}
+    rates: dict[str, list[float]] = {"transformers": [], "mmsent": []}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MMSENT_CACHE"] = folder
+        for repetition in range(3):
+            rates["transformers"].append(len(sample) / plain_seconds(options, sample))
+            rates["mmsent"].append(len(sample) / mmsent_seconds(options, sample, repetition))
+        for name, values in rates.items():
+            results[name] = sorted(values)[1]
+            print(f"{name} encodes {results[name]:.1f} pairs a second (of {values})")
+        ratio = results["mmsent"] / results["transformers"]
+        print(f"encoding: {ratio:.1f} times as fast")
+        if not options.encoding_only:
+            loop = EPOCHS * len(rows) / results["transformers"]
+            print(
+                f"a loop that encodes in every epoch: {loop:.0f} s ({EPOCHS} epochs extrapolated)"
+            )
+            for name in ("first", "again"):
+                results[name] = train_seconds(options, Path(folder), name)
+                print(
+                    f"mmsent train, {name}: {results[name]:.0f} s, {loop / results[name]:.0f} times"
+                )
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "clip_training.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+def plain_seconds(options: argparse.Namespace, rows: list) -> float:
+    """Seconds of transformers' processor and model, fp32, batch 16, from files to embeddings."""
+    tokenizer = CLIPTokenizerFast.from_pretrained(options.clip)
+    processor = CLIPImageProcessor.from_pretrained(options.clip)
+    model = CLIPModel.from_pretrained(options.clip, use_safetensors=True).eval()
+    start = time.perf_counter()
+    with torch.inference_mode():
+        for first in range(0, len(rows), 16):
+            batch = rows[first : first + 16]
+            texts = [read_text(options.data, row.guid)[0] for row in batch]
+            images = [Image.open(image_file(options.data, row.guid)) for row in batch]
+            encoded = tokenizer(
+                texts, padding=True, truncation=True, max_length=77, return_tensors="pt"
+            )
+            model(**encoded, **processor(images, return_tensors="pt"))
+    return time.perf_counter() - start
+
+
+def mmsent_seconds(options: argparse.Namespace, rows: list, repetition: int) -> float:
+    """Seconds that the same pairs take in a training, with nothing in the cache."""
+    model = build_model(clip.describe(options.clip, labels=3, modality="both"))
+    clip.load_pretrained(model, options.clip)
+    tokenizer = clip.read_tokenizer(options.clip, max_length=96)
+    image = clip.image_settings(options.clip)
+    start = time.perf_counter()
+    pairs = read_pairs(options.data, rows)
+    encode_pairs(
+        model,
+        pairs,
+        encode_texts(tokenizer, pairs.texts),
+        range(len(rows)),
+        image,
+        key={"repetition": repetition},
+        precision=fast_precision(torch.device("cpu")),
+    )
+    return time.perf_counter() - start
+
+
+def train_seconds(options: argparse.Namespace, folder: Path, name: str) -> float:
+    """Seconds of `mmsent train` as a process of its own."""
+    command = [Path(sys.executable).with_name("mmsent"), "train", "--model", "clip"]
+    arguments = ["--clip", options.clip, "--data", options.data, "--output", folder / name]
+    start = time.perf_counter()
+    subprocess.run([*command, *arguments, "--device", "cpu"], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
