@@ -112,7 +112,9 @@ def _wants(told: Told, result: str) -> str:
     cuda = told.facts.get("cuda", "")
     parts = [f"this build is for CUDA {cuda}" if cuda else ""]
     parts += _found(r"(\S+\.so[.\d]*): cannot open shared object file", errors, "{} is missing")
-    parts += _found(r"[Rr]equires? (cuDNN [\d.*x]+ and CUDA [\d.*x]+)", errors, "it wants {}")
+    parts += _found(
+        r"[Rr]equires? (cuDNN [\d.*]+ and CUDA \d+(?:\.[\d*]+)*)", errors, "it wants {}"
+    )
     return "; ".join(part for part in parts if part) or result
 
 
