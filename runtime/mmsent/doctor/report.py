@@ -38,7 +38,7 @@ def lines(examination: Examination, *, verbose: bool = False) -> Iterator[str]:
     """
     clean = redact if verbose else lambda text: text
     for group in examination:
-        yield click.style(group.name, bold=True)
+        yield group.name if _plain() else click.style(group.name, bold=True)
         for finding in group.findings:
             yield from (clean(line) for line in _describe(finding))
         if verbose:

@@ -69,10 +69,9 @@ def test_libraries_that_wait_for_ever(machine: Machine) -> None:
 def intel_openmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Intel's OpenMP runtime from its package."""
     folder = tmp_path_factory.mktemp("intel-openmp")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
-    subprocess.run([*command, "intel-openmp"], check=True)
-    (runtime,) = folder.rglob("libiomp5.so")
-    return runtime
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*command, "--target", str(folder), "intel-openmp"], check=True)
+    return next(folder.rglob("libiomp5.so"))
 
 
 @pytest.mark.slow
