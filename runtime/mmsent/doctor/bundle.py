@@ -8,7 +8,7 @@ from pathlib import Path
 from mmsent.doctor.child import Told
 from mmsent.doctor.finding import Finding, Group, failure, not_applicable, ok
 
-_AGAIN = "mmsent-export onnx   (writes it again), or copy it again from where it came"
+_AGAIN = "mmsent-export onnx  # or copy it again from where it came"
 
 
 def examine_bundle(path: Path | None, told: Told | None) -> Group:

@@ -117,13 +117,12 @@ def _missing(folder: Path, cache: Path) -> Finding:
     notes = [f"only the revision {others[0][:12]} is there"] if others else []
     notes += [f"{part:,} bytes of an interrupted download are there"] if part else []
     notes += ["training takes another model"]
-    offline_note = "   (with HF_HUB_OFFLINE unset)" if offline() else ""
     return warning(
         "clip-weights-missing",
         f"CLIP's weights are not in {cache}",
         why="; ".join(notes),
-        mend=f"mmsent download-clip{offline_note}   (without network: the same on another machine, "
-        "then copy its folder here)",
+        mend=f"{'unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE; ' if offline() else ''}"
+        "mmsent download-clip  # without a network: on another machine, then copy its cache here",
     )
 
 

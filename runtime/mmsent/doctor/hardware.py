@@ -137,11 +137,11 @@ def _judge_memory(total: int, available: int, limit: int | None, system: System)
     if usable >= MEMORY_FOR_CLIP:
         return ok("memory", text)
     limited = limit is not None and total >= MEMORY_FOR_CLIP
-    mend = "mmsent train --batch-size 4, or a machine with more memory"
+    mend = "mmsent train --batch-size 4  # or a machine with more memory"
     if limited:
-        mend = "raise the limit: docker run --memory 8g …"
+        mend = "docker run --memory 8g …"
         if not system.in_container:
-            mend = "raise the limit: systemd-run --user --scope -p MemoryMax=8G mmsent train …"
+            mend = "systemd-run --user --scope -p MemoryMax=8G mmsent train …"
     return warning(
         "memory-small",
         text,
@@ -169,9 +169,9 @@ def _disks(group: Group, system: System) -> list[Finding]:
                     "disk-full",
                     f"{free / GIB:.1f} GiB free on the disk of {name}",
                     why=f"training CLIP writes up to {needed / GIB:.1f} GiB there",
-                    mend="free some: du -xh --max-depth=2 ~ | sort -h | tail   shows what takes it"
+                    mend="du -xh --max-depth=2 ~ | sort -h | tail  # shows what takes it"
                     if name == "the working folder"
-                    else "export HF_HOME=FOLDER   on another disk",
+                    else "export HF_HOME=FOLDER  # on another disk",
                 )
             )
     if not findings:
@@ -190,7 +190,7 @@ def _shared(group: Group, system: System) -> Finding:
         f"/dev/shm has {free >> 20} MiB free of {size >> 20}",
         why="processes that load data pass batches through it, and die with a bus error when it is "
         "full",
-        mend="docker run --shm-size 1g …   (Kubernetes: an emptyDir of medium Memory at /dev/shm)"
+        mend="docker run --shm-size 1g …  # Kubernetes: an emptyDir of medium Memory at /dev/shm"
         if system.in_container
-        else "sudo mount -o remount,size=1g /dev/shm   (or remove what fills it)",
+        else "sudo mount -o remount,size=1g /dev/shm  # or remove what fills it",
     )

@@ -75,7 +75,7 @@ def _compare(
             "mmsent-versions-differ",
             f"{part} {version_of(part)} stands beside {requirement.name} {version}",
             why="the parts of mmsent are made for each other in one version",
-            mend=f"{PIP} install '{wanted}'   (or {part} in the version {version})",
+            mend=f"{PIP} install '{wanted}'  # or {part} in the version {version}",
             stops=stops,
         )
     return failure(

@@ -136,7 +136,7 @@ def _without_nvidia_smi(system: System) -> tuple[Finding, bool]:
     if version := system.read("proc/driver/nvidia/version"):
         number = re.search(r"\d{3}\.[\d.]+", version)
         mend = (
-            "start the container with -e NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+            "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility …"
             if system.in_container
             else "put the folder of nvidia-smi on PATH, or install the driver's utilities"
         )
@@ -152,8 +152,8 @@ def _without_nvidia_smi(system: System) -> tuple[Finding, bool]:
             "nvidia-gpu-not-in-container",
             "the host has an NVIDIA GPU, but this container was not given it",
             why="training takes the CPU",
-            mend="start it with: docker run --gpus all …   (podman run --device "
-            "nvidia.com/gpu=all …); the host needs the NVIDIA Container Toolkit",
+            mend="docker run --gpus all …  # podman run --device nvidia.com/gpu=all …; the host "
+            "needs the NVIDIA Container Toolkit",
         ), True
     if system.has_nvidia_hardware:
         return warning(
@@ -167,7 +167,7 @@ def _without_nvidia_smi(system: System) -> tuple[Finding, bool]:
             "nvidia-none",
             "no NVIDIA GPU in this container",
             why="if the host has one, the container was started without it",
-            mend="start it with: docker run --gpus all …",
+            mend="docker run --gpus all …",
         ), False
     return not_applicable("nvidia-none", "no NVIDIA GPU in this machine"), False
 
@@ -178,8 +178,8 @@ def _install_driver(system: System) -> str:
         return "sudo ubuntu-drivers install && sudo reboot"
     if re.search(r"^ID=debian$", release, re.MULTILINE):
         return (
-            "sudo apt-get install nvidia-driver && sudo reboot   "
-            "(from Debian's components contrib and non-free)"
+            "sudo apt-get install nvidia-driver && sudo reboot  "
+            "# from Debian's components contrib and non-free"
         )
     return "install the driver that NVIDIA offers for this GPU, and reboot"
 
@@ -192,7 +192,7 @@ def _fault(answer: Answer, system: System) -> Finding:
             "nvidia-smi-hangs",
             "nvidia-smi does not answer",
             why="the driver is stuck, and whatever uses the GPU will be, too",
-            mend="sudo reboot   (before that, `sudo dmesg | grep -i -e xid -e nvrm` says why)",
+            mend="sudo reboot  # before that, `sudo dmesg | grep -i -e xid -e nvrm` says why",
         )
     said = next((line.strip() for line in answer.text.splitlines() if line.strip()), "nothing")
     if "version mismatch" in answer.text:
@@ -204,37 +204,36 @@ def _fault(answer: Answer, system: System) -> Finding:
             "nvidia-driver-mismatch",
             f"the NVIDIA driver was upgraded, but the kernel still runs the old one{versions}",
             why=f"nvidia-smi: {said}; {why}",
-            mend="sudo reboot   (of the host, if this is a container)",
+            mend="sudo reboot  # the host, if this is a container",
         )
     if "No devices were found" in answer.text:
         return warning(
             "nvidia-no-devices",
             "the NVIDIA driver runs, but finds no GPU",
             why=f"the GPU failed to start, or is held by a virtual machine; {why}",
-            mend="start the container with --gpus all"
+            mend="docker run --gpus all …"
             if system.in_container
-            else "sudo dmesg | grep -i nvrm   says what failed; then sudo reboot",
+            else "sudo dmesg | grep -i nvrm  # says what failed; then sudo reboot",
         )
     if "couldn't communicate with the NVIDIA driver" in answer.text:
         return warning(
             "nvidia-driver-not-loaded",
             "the NVIDIA driver is installed, but does not run",
             why=f"its kernel module is not loaded, often after an upgrade of the kernel; {why}",
-            mend="sudo modprobe nvidia   (if that fails, install the driver again for this kernel: "
-            f"{_install_driver(system)})",
+            mend="sudo modprobe nvidia  # if that fails, install the driver again for this kernel: "
+            f"{_install_driver(system)}",
         )
     if "Unknown Error" in answer.text and system.in_container:
         return warning(
             "nvidia-lost-in-container",
             "this container has lost its GPUs",
             why=f"nvidia-smi: {said}; a reload of the host's systemd takes them away; {why}",
-            mend="start the container again; to keep them, give it each device: "
-            "docker run --gpus all --device /dev/nvidia0 --device /dev/nvidiactl "
-            "--device /dev/nvidia-uvm …",
+            mend="docker restart CONTAINER  # to keep them: docker run --gpus all "
+            "--device /dev/nvidia0 --device /dev/nvidiactl --device /dev/nvidia-uvm …",
         )
     return warning(
         "nvidia-smi-fails",
         f"nvidia-smi fails: {said}",
         why=why,
-        mend="sudo reboot; if it fails again, install the driver anew: " + _install_driver(system),
+        mend=f"sudo reboot  # if it fails again, install it anew: {_install_driver(system)}",
     )

@@ -91,8 +91,8 @@ def _judge(provider: str, result: str, told: Told, driver: Driver) -> Finding:
             "onnxruntime-cuda-fails",
             "ONNX Runtime can't load its CUDA provider",
             why=_wants(told, result),
-            mend=f"{PIP} install 'onnxruntime-gpu[cuda,cudnn]'   (predictions take the CPU, as "
-            "they do in any case)",
+            mend=f"{PIP} install 'onnxruntime-gpu[cuda,cudnn]'  # mmsent predicts on the CPU "
+            "in any case",
         )
     if result == "wrong":
         return warning(
@@ -129,7 +129,7 @@ def _dead(told: Told) -> Finding:
             "onnxruntime-hangs",
             f"ONNX Runtime {told.end}",
             why="a driver that is stuck does that, or a very slow disk",
-            mend="mmsent doctor --time-limit 120   if the disk is slow; else reboot",
+            mend="mmsent doctor --time-limit 120  # if the disk is slow; else reboot",
             stops=["predict"],
         )
     return failure(

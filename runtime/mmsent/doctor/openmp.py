@@ -43,8 +43,8 @@ def examine_openmp(libraries: Told) -> Group:
                 f"{ALLOWED}={allowed} lets two OpenMP runtimes run in one process",
                 why="its makers call that unsafe and unsupported: it may crash, or compute wrongly "
                 "without a word",
-                mend=f"unset {ALLOWED}   (if an abort with Error #15 follows, the doctor says how "
-                "to mend that)",
+                mend=f"unset {ALLOWED}  # if an abort with Error #15 follows, the doctor says how "
+                "to mend that",
             )
         )
     return group
@@ -75,7 +75,7 @@ def _dead(libraries: Told) -> Finding:
             "libraries-hang",
             f"importing the libraries together {libraries.end}",
             why="two OpenMP runtimes in one process can wait for each other; or the disk is slow",
-            mend="mmsent doctor --time-limit 120   if the disk is slow",
+            mend="mmsent doctor --time-limit 120  # if the disk is slow",
             stops=ALL_WORK,
         )
     if "Error #15" in libraries.answer.errors:
@@ -92,8 +92,8 @@ def _dead(libraries: Told) -> Finding:
         "libraries-crash",
         f"the libraries can't be imported into one process: it {libraries.end}",
         why=libraries.reason,
-        mend=f"{PIP} install --force-reinstall --no-deps {module}   (the library that was imported "
-        "last; PYTHONPATH and LD_LIBRARY_PATH may bring foreign parts)",
+        mend=f"{PIP} install --force-reinstall --no-deps {module}  # the library that was imported "
+        "last; PYTHONPATH and LD_LIBRARY_PATH may bring foreign parts",
         stops=ALL_WORK,
     )
 

@@ -63,11 +63,11 @@ def _other_environment() -> Finding | None:
     variable, folder = active[0]
     programs = Path(folder, "Scripts" if os.name == "nt" else "bin")
     if (programs / "mmsent").exists():
-        mend = f"{shlex.quote(str(programs / 'mmsent'))} doctor   (and so on: that one's mmsent)"
+        mend = f"{shlex.quote(str(programs / 'mmsent'))} doctor  # and so on: that one's mmsent"
     elif programs.is_dir():
         mend = f"{shlex.quote(str(programs / 'python'))} -m pip install mmsent"
     else:
-        mend = f"unset {variable}   (there is no such environment any more)"
+        mend = f"unset {variable}  # there is no such environment any more"
     return warning(
         "python-not-the-active-environment",
         f"{variable} names the environment {folder}, but {sys.executable} runs",

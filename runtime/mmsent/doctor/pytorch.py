@@ -29,13 +29,13 @@ INDEX = "https://download.pytorch.org/whl"
 _TAKES_CPU = "training takes the CPU"
 
 _CUDA_ERRORS = {
-    "802": "sudo systemctl start nvidia-fabricmanager   (GPUs joined by NVSwitch need it, in the "
-    "very version of the driver)",
-    "803": "sudo reboot   (the driver's library and its kernel module are of different versions)",
+    "802": "sudo systemctl start nvidia-fabricmanager  # GPUs joined by NVSwitch need it, in the "
+    "very version of the driver",
+    "803": "sudo reboot  # the driver's library and its kernel module are of different versions",
     "804": "unset LD_LIBRARY_PATH, or take the folder cuda/compat out of it: its driver library is "
     "for other GPUs",
     "34": "take the folder of the stub libcuda.so (…/stubs) out of LD_LIBRARY_PATH",
-    "999": "sudo rmmod nvidia_uvm && sudo modprobe nvidia_uvm   (needed after a laptop slept)",
+    "999": "sudo rmmod nvidia_uvm && sudo modprobe nvidia_uvm  # needed after a laptop slept",
 }
 """What mends the errors of CUDA's initialisation that say little: cudaError_t, by number."""
 
@@ -44,7 +44,8 @@ def examine_torch(torch: Told | None, libraries: Told, driver: Driver) -> Group:
     """Judge what the probe of PyTorch told; ``torch`` is None where training is not installed."""
     if torch is None:
         missing = f"{TRAINING} is not installed"
-        return Group("PyTorch", [not_applicable("training-not-installed", missing)])
+        mend = f"{PIP} install {TRAINING}  # only to train"
+        return Group("PyTorch", [not_applicable("training-not-installed", missing, mend=mend)])
     facts = torch.facts | {"stderr": torch.answer.errors}
     group = Group("PyTorch", facts=facts)
     if version_of("torch") is None and "version" not in facts:
@@ -101,7 +102,7 @@ def _dead(torch: Told) -> Finding:
             "torch-hangs",
             f"PyTorch {torch.end}",
             why="a driver that is stuck does that, or a very slow disk",
-            mend="mmsent doctor --time-limit 120   if the disk is slow; else reboot",
+            mend="mmsent doctor --time-limit 120  # if the disk is slow; else reboot",
             stops=["train"],
         )
     version = version_of("torch")
@@ -116,7 +117,7 @@ def _dead(torch: Told) -> Finding:
 
 def _import_error(error: str) -> Finding:
     if "LD_LIBRARY_PATH" in os.environ and re.search(r"undefined symbol|\.so", error):
-        mend = "unset LD_LIBRARY_PATH   (its libraries are taken before those that torch brings)"
+        mend = "unset LD_LIBRARY_PATH  # its libraries are taken before those that torch brings"
     else:
         mend = f"{PIP} install --force-reinstall torch=={version_of('torch')}"
     return failure(
@@ -264,8 +265,8 @@ def _foreign(name: str, capability: str, facts: dict[str, Any], driver: Driver) 
         "torch-gpu-architecture",
         f"torch {facts['version']} is not built for {name}, compute capability {capability}",
         why=f"it is built for {listed(facts['architectures'])}; `mmsent train` would fail there",
-        mend=f"{PIP} install --force-reinstall {gpu_build(driver)}   "
-        "(meanwhile: mmsent train --device cpu)",
+        mend=f"{PIP} install --force-reinstall {gpu_build(driver)}  "
+        "# meanwhile: mmsent train --device cpu",
         stops=["train"],
     )
 

@@ -37,16 +37,17 @@ def judge(findings: Sequence[Finding], *, training: bool, gpus: int) -> Abilitie
         "cpu": f"on the CPU ({cores} {'core' if cores == 1 else 'cores'})",
     }
     can, cannot = [], []
-    if train:
-        what = "train every model, CLIP too," if train_clip else "train every model but CLIP"
-        can.append(f"{what} {on[train]}")
-    elif training:
-        cannot.append(_cannot("train", findings))
+    task = "train every model" if train_clip else "train every model but CLIP (see its weights)"
+    if train and train == predict:
+        can.append(f"{task} and predict {on[train]}")
     else:
+        can += [f"{task} {on[train]}"] if train else []
+        can += [f"predict {on[predict]}"] if predict else []
+    if not training:
         cannot.append("train (mmsent-training is not installed)")
-    if predict:
-        can.append(f"predict {on[predict]}")
-    else:
+    elif not train:
+        cannot.append(_cannot("train", findings))
+    if not predict:
         cannot.append(_cannot("predict", findings))
     parts = [f"can {listed(can)}"] if can else []
     parts += [f"can't {listed(cannot, 'or')}"] if cannot else []
@@ -77,5 +78,5 @@ def require_gpu(findings: Sequence[Finding], gpus: int) -> Finding:
         "a GPU is required, and none can be used",
         why=f"see {listed(finding.id for finding in causes)}" if causes else "PyTorch sees none",
         mend=mends[0] if mends else "run this on a machine with an NVIDIA GPU",
-        stops=["train"],
+        stops=[],  # what can be done without it, can be done
     )

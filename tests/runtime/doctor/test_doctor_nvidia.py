@@ -78,7 +78,7 @@ def test_an_answer_that_nobody_knows_is_quoted(machine: Machine) -> None:
 
 def test_nvidia_smi_that_hangs_is_ended_with_its_children(machine: Machine) -> None:
     machine.program("nvidia-smi", "sleep 321 & sleep 321")  # the first holds its output open
-    found = machine.doctor("--time-limit", "3").finding("nvidia-smi-hangs")
+    found = machine.doctor("--time-limit", "2").finding("nvidia-smi-hangs")
     assert "sudo reboot" in found["mend"]
 
 

@@ -102,6 +102,6 @@ def test_a_wrong_result_on_the_cpu(machine: Machine) -> None:
 )
 def test_one_that_can_not_be_imported(machine: Machine, source: str, id: str) -> None:
     machine.library("onnxruntime", source, version="1.32.0")
-    result = machine.doctor("--time-limit", "4")
+    result = machine.doctor("--time-limit", "3")
     assert result.finding(id)["mark"] == "failure"
     assert result.code == 1

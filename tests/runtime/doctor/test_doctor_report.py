@@ -33,7 +33,7 @@ def test_one_line_a_check_with_why_and_mend_below(machine: Machine) -> None:
 
 def test_the_last_line_says_what_the_machine_can_do(machine: Machine) -> None:
     last = machine.run().output.splitlines()[-1]
-    assert last.startswith("This machine can train every model but CLIP on the CPU")
+    assert last.startswith("This machine can train every model but CLIP")
 
 
 def _on_a_terminal(environment: dict[str, str]) -> str:
