@@ -132,10 +132,11 @@ def sample_data(folder: Path, pairs: int, seed: int) -> None:
 )
 @click.option(
     "--time-limit",
+    metavar="SECONDS",
     default=60.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Seconds that a library or a driver may take to answer.",
+    help="How long a library or a driver may take to answer.",
 )
 @click.pass_obj
 def doctor(

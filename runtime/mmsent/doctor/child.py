@@ -47,6 +47,15 @@ class Answer:
         return f"{self.output}\n{self.errors}".strip()
 
 
+_running: set[subprocess.Popen[str]] = set()
+
+
+def end_all() -> None:
+    """End every program that still runs: nobody waits for it any more."""
+    for process in list(_running):
+        _end(process)
+
+
 def ask(command: Sequence[str], limit: float) -> Answer:
     """Run a program for at most ``limit`` seconds.
 
@@ -61,6 +70,7 @@ def ask(command: Sequence[str], limit: float) -> Answer:
         errors="replace",
         start_new_session=True,
     )
+    _running.add(process)
     try:
         output, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired as late:
@@ -71,9 +81,8 @@ def ask(command: Sequence[str], limit: float) -> Answer:
             # A process that a driver holds in the kernel can't be ended at all: leave it there.
             output, errors = _text(late.stdout), _text(late.stderr)
         return Answer(None, output, errors)
-    except BaseException:  # the user has had enough: leave no children behind
-        _end(process)
-        raise
+    finally:
+        _running.discard(process)
     return Answer(process.returncode, output, errors)
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from mmsent.doctor.bundle import examine_bundle
-from mmsent.doctor.child import Told, consult
+from mmsent.doctor.child import Told, consult, end_all
 from mmsent.doctor.clip import examine_clip, weights_address
 from mmsent.doctor.finding import Finding, Group
 from mmsent.doctor.hardware import examine_hardware
@@ -68,31 +68,38 @@ class Examination:
         return judge(self.findings, training=self.training, gpus=self.gpus)
 
     def _examine(self) -> Iterator[Group]:
-        parts = installed_parts()
-        self.training = TRAINING in parts
-        with ThreadPoolExecutor() as pool:
-
-            def begin(probe: str, *arguments: str, limit: float = self.limit) -> Future[Told]:
-                return pool.submit(consult, f"{probe}_probe", limit, *arguments)
-
-            libraries = begin("libraries", *modules(parts))  # it takes longest
-            torch = begin("torch") if self.training else None
-            nvidia = pool.submit(examine_nvidia, self.system, self.limit)
-            onnxruntime = begin("onnxruntime")
-            bundle = begin("bundle", str(self.model)) if self.model else None
-            hub = begin("hub", weights_address(), limit=HUB_LIMIT) if self.online else None
-
-            yield examine_python()
-            yield examine_hardware(self.system)
-            nvidia_group, driver = nvidia.result()
-            yield nvidia_group
-            told = torch.result() if torch else None
-            self.gpus = usable_gpus(told)
-            yield examine_torch(told, libraries.result(), driver)
-            yield examine_openmp(libraries.result())
-            yield examine_onnxruntime(onnxruntime.result(), driver)
-            yield examine_libraries(libraries.result())
-            yield examine_clip(self.training, hub.result() if hub else None)
-            yield examine_bundle(self.model, bundle.result() if bundle else None)
+        with ThreadPoolExecutor(8) as pool:  # all wait at once, whatever the number of cores
+            try:
+                yield from self._groups(pool)
+            except BaseException:  # Ctrl-C, above all: what hangs must not be waited for
+                pool.shutdown(wait=False, cancel_futures=True)
+                end_all()
+                raise
         if self.gpu_required:
             yield Group("Required", [require_gpu(self.findings, self.gpus)])
+
+    def _groups(self, pool: ThreadPoolExecutor) -> Iterator[Group]:
+        def begin(probe: str, *arguments: str, limit: float = self.limit) -> Future[Told]:
+            return pool.submit(consult, f"{probe}_probe", limit, *arguments)
+
+        parts = installed_parts()
+        self.training = TRAINING in parts
+        libraries = begin("libraries", *modules(parts))  # it takes longest
+        torch = begin("torch") if self.training else None
+        nvidia = pool.submit(examine_nvidia, self.system, self.limit)
+        onnxruntime = begin("onnxruntime")
+        bundle = begin("bundle", str(self.model)) if self.model else None
+        hub = begin("hub", weights_address(), limit=HUB_LIMIT) if self.online else None
+
+        yield examine_python()
+        yield examine_hardware(self.system)
+        nvidia_group, driver = nvidia.result()
+        yield nvidia_group
+        told = torch.result() if torch else None
+        self.gpus = usable_gpus(told)
+        yield examine_torch(told, libraries.result(), driver)
+        yield examine_openmp(libraries.result())
+        yield examine_onnxruntime(onnxruntime.result(), driver)
+        yield examine_libraries(libraries.result())
+        yield examine_clip(self.training, hub.result() if hub else None)
+        yield examine_bundle(self.model, bundle.result() if bundle else None)

@@ -19,6 +19,8 @@ from mmsent.doctor.installed import (
 from mmsent.doctor.system import PIP
 from mmsent.doctor.version import admits
 
+_SAID_ELSEWHERE = ("torch", "onnxruntime")  # that they are missing
+
 # Their groups say more of their import errors.
 _ELSEWHERE = ("torch", "torchvision", "onnxruntime")
 
@@ -36,9 +38,10 @@ def examine_libraries(libraries: Told) -> Group:
             if fault := _compare(part, requirement, version, stops):
                 faults.append(fault)
         group.facts[f"{part} {version_of(part)}"] = versions
-        count = len(versions)
-        whole = f"{part} {version_of(part)}: its {count} requirements are met"
-        group.findings += faults or [ok("libraries", whole)]
+        if not faults and all(versions.values()):
+            whole = f"{part} {version_of(part)}: its {len(versions)} requirements are met"
+            group.findings.append(ok("libraries", whole))
+        group.findings += faults
     group.findings += _import_errors(libraries)
     return group
 
@@ -61,6 +64,8 @@ def _compare(
             mend=f"{PIP} check",
         )
     if version is None:
+        if requirement.name in _SAID_ELSEWHERE:
+            return None
         return failure(
             "library-missing",
             f"{requirement.name} is not installed",

@@ -73,30 +73,26 @@ def examine_nvidia(system: System, limit: float) -> tuple[Group, Driver]:
         finding, present = _without_nvidia_smi(system)
         return Group("NVIDIA", [finding], {"nvidia-smi": "not found"}), Driver(present)
     try:
-        answer = ask([program], limit)
+        answer = _query(program, limit)
     except OSError as error:
         answer = Answer(127, "", f"{program}: {error.strerror}")
     facts = {"nvidia-smi": program, "exit status": answer.code, "says": answer.text}
-    # It ends with 0 in some of its troubles: judge what it says, too.
-    version = re.search(r"Driver Version\s*:\s*([\d.]+)", answer.output)
-    if answer.code != 0 or not version:
+    gpus, version = _parse(answer)
+    if not gpus:
         absent = "No devices were found" in answer.text and not system.has_nvidia_hardware
         return Group("NVIDIA", [_fault(answer, system)], facts), Driver(not absent)
-    cuda = re.search(r"CUDA(?: UMD)? Version\s*:\s*([\d.]+)", answer.output)
-    listed = _query(program, limit)
-    facts["gpus"] = listed.text
-    gpus = _parse(listed)
-    driver = Driver(True, version[1], cuda[1] if cuda else "", gpus)
+    table = ask([program], limit)  # no query tells the CUDA version
+    facts["table"] = table.text
+    cuda = re.search(r"CUDA(?: UMD)? Version\s*:\s*([\d.]+)", table.output)
+    driver = Driver(True, version, cuda[1] if cuda else "", gpus)
     supports = f", for CUDA up to {driver.cuda}" if driver.cuda else ""
     findings = [ok("nvidia-driver", f"driver {driver.version}{supports}")]
     findings += [ok("nvidia-gpu", _describe(gpu)) for gpu in gpus]
-    if not gpus:
-        findings = [_fault(listed, system)]
     return Group("NVIDIA", findings, facts), driver
 
 
 def _query(program: str, limit: float) -> Answer:
-    fields = "index,name,memory.total,compute_cap"
+    fields = "index,name,memory.total,driver_version,compute_cap"
     form = "--format=csv,noheader,nounits"
     answer = ask([program, f"--query-gpu={fields}", form], limit)
     if answer.code not in (0, None) and "not a valid field" in answer.text:
@@ -105,12 +101,14 @@ def _query(program: str, limit: float) -> Answer:
     return answer
 
 
-def _parse(answer: Answer) -> tuple[Gpu, ...]:
+def _parse(answer: Answer) -> tuple[tuple[Gpu, ...], str]:
+    """The GPUs of a query's answer and the version of their driver; none and "" of a complaint."""
     gpus = []
-    for line in answer.output.splitlines():
+    version = ""
+    for line in answer.output.splitlines() if answer.code == 0 else ():
         index, *values = (value.strip() for value in line.split(","))
-        if answer.code == 0 and index.isdigit() and len(values) >= 2:
-            name, memory, capability = (*values, "")[:3]
+        if index.isdigit() and len(values) >= 3:
+            name, memory, version, capability = (*values, "")[:4]
             gpus.append(
                 Gpu(
                     int(index),
@@ -119,7 +117,7 @@ def _parse(answer: Answer) -> tuple[Gpu, ...]:
                     capability if parse_version(capability) else None,
                 )
             )
-    return tuple(gpus)
+    return tuple(gpus), version
 
 
 def _describe(gpu: Gpu) -> str:

@@ -40,14 +40,14 @@ def nvidia_smi(machine: Machine) -> NvidiaSmi:
         driver: str = "535.161.08",
         cuda: str = "12.2",
         gpus: Sequence[str] = (
-            "0, NVIDIA A100-SXM4-80GB, 81920, 8.0",
-            "1, NVIDIA A100-SXM4-80GB, 81920, 8.0",
+            "0, NVIDIA A100-SXM4-80GB, 81920, {driver}, 8.0",
+            "1, NVIDIA A100-SXM4-80GB, 81920, {driver}, 8.0",
         ),
     ) -> None:
         banner = machine.folder / "banner"
         banner.write_text(BANNER.format(driver=driver, cuda=cuda))
         query = machine.folder / "query"
-        query.write_text("\n".join(gpus) + "\n")
+        query.write_text("".join(f"{gpu.format(driver=driver)}\n" for gpu in gpus))
         machine.program(
             "nvidia-smi",
             f'case "$*" in *--query-gpu*) cat {query};; *) cat {banner};; esac',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sysconfig
 import venv
@@ -114,6 +115,21 @@ def test_a_library_that_is_not_installed(light_environment: Path) -> None:
         tqdm.symlink_to(target)
     missing = [f for f in report["findings"] if f["id"] == "library-missing"]  # type: ignore[attr-defined]
     assert [found["what"] for found in missing] == ["tqdm is not installed"]
+    assert code == 1
+
+
+def test_training_without_torch(light_environment: Path) -> None:
+    (site,) = light_environment.glob("lib/python*/site-packages")
+    training = site / "mmsent_training-0.1.0.dist-info"
+    training.mkdir()
+    metadata = "Metadata-Version: 2.1\nName: mmsent-training\nVersion: 0.1.0\n"
+    (training / "METADATA").write_text(metadata + "Requires-Dist: torch>=2.4\n")
+    try:
+        code, report = _run(light_environment)
+    finally:
+        shutil.rmtree(training)
+    failures = [f["id"] for f in report["findings"] if f["mark"] == "failure"]  # type: ignore[attr-defined]
+    assert failures == ["torch-missing"]
     assert code == 1
 
 

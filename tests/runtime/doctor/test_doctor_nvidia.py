@@ -23,7 +23,7 @@ def test_a_driver_that_does_not_know_compute_cap_still_lists_its_gpus(machine: M
         "nvidia-smi",
         """case "$*" in
         *compute_cap*) echo 'Field "compute_cap" is not a valid field to query.'; exit 2;;
-        *--query-gpu*) echo '0, Tesla T4, 15109';;
+        *--query-gpu*) echo '0, Tesla T4, 15109, 470.82.01';;
         *) echo '| NVIDIA-SMI 470.82.01    Driver Version: 470.82.01    CUDA Version: 11.4 |';;
         esac""",
     )

@@ -20,7 +20,7 @@ def test_two_gpus_that_compute_rightly(machine: Machine, nvidia_smi: NvidiaSmi) 
 
 
 def test_a_driver_too_old_for_cuda_12_1(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
-    nvidia_smi(driver="470.256.02", cuda="11.4", gpus=["0, Tesla T4, 15360, 7.5"])
+    nvidia_smi(driver="470.256.02", cuda="11.4", gpus=["0, Tesla T4, 15360, {driver}, 7.5"])
     machine.torch(warning="CUDA initialization: The NVIDIA driver on your system is too old")
     found = machine.doctor().finding("torch-driver-too-old")
     assert found["what"] == "NVIDIA driver 470.256.02 is too old for CUDA 12.1"
@@ -86,7 +86,7 @@ def test_a_gpu_that_is_unavailable_for_no_visible_reason(
 
 
 def test_a_gpu_that_the_build_does_not_know(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
-    nvidia_smi(driver="570.124.06", cuda="12.8", gpus=["0, NVIDIA B200, 183359, 10.0"])
+    nvidia_smi(driver="570.124.06", cuda="12.8", gpus=["0, NVIDIA B200, 183359, {driver}, 10.0"])
     error = "CUDA error: no kernel image is available for execution on the device"
     machine.torch(
         devices=[{"name": "NVIDIA B200", "capability": "10.0", "results": {"float32": error}}]
@@ -99,7 +99,7 @@ def test_a_gpu_that_the_build_does_not_know(machine: Machine, nvidia_smi: Nvidia
 
 
 def test_a_gpu_of_a_later_minor_version_runs(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
-    nvidia_smi(gpus=["0, NVIDIA L4, 23034, 8.9"])
+    nvidia_smi(gpus=["0, NVIDIA L4, 23034, {driver}, 8.9"])
     machine.torch(devices=[{"name": "NVIDIA L4", "capability": "8.9"}])
     assert "L4" in machine.doctor().finding("torch-gpu")["what"]
 

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -114,6 +115,18 @@ def test_standard_output_is_json_alone_whatever_libraries_print(machine: Machine
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     report = json.loads(done.stdout)
     assert "libraries-crash" not in [found["id"] for found in report["findings"]]
+
+
+def test_an_interrupt_does_not_wait_for_what_hangs(machine: Machine) -> None:
+    machine.library("torch", "import time; time.sleep(321)", version="2.4.1")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(machine.site), *sys.path])}
+    command = [sys.executable, "-u", "-c", MAIN, "doctor"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+    assert process.stdout is not None
+    assert any("no NVIDIA GPU" in line for line in process.stdout)  # it waits for torch now
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 1
+    process.stdout.close()
 
 
 def test_a_gpu_can_be_required_in_a_script(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
