@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def examine_openmp(libraries: Told) -> Group:
 
 def _judge(runtimes: dict[str, str]) -> Finding:
     """Intel's and LLVM's runtimes are one code that counts on being alone; GNU's is not."""
-    kin = [path for path in runtimes if _LLVM.match(Path(path).name)]
+    kin = _kin(runtimes)
     if len(kin) > 1:
         return warning(
             "openmp-duplicates",
@@ -68,6 +69,11 @@ def _judge(runtimes: dict[str, str]) -> Finding:
     return ok("openmp", f"{names}: they can share a process")
 
 
+def _kin(runtimes: Iterable[str]) -> list[str]:
+    """The files of Intel's and LLVM's runtimes."""
+    return [path for path in runtimes if _LLVM.match(Path(path).name)]
+
+
 def _dead(libraries: Told) -> Finding:
     module = libraries.facts.get("module", "the libraries")
     if libraries.hung:
@@ -79,7 +85,8 @@ def _dead(libraries: Told) -> Finding:
             stops=ALL_WORK,
         )
     if "Error #15" in libraries.answer.errors:
-        copies = _copies()
+        loaded: dict[str, str] = libraries.facts.get("openmp", {})
+        copies = _copies() | {path: loaded[path] for path in _kin(loaded)}
         where = f"; the copies: {listed(_described(*copy) for copy in copies.items())}"
         return failure(
             "openmp-abort",

@@ -186,11 +186,17 @@ def _unavailable(facts: dict[str, Any], driver: Driver) -> Finding:
         )
     said = facts.get("init_error") or " ".join(facts.get("complaints", []))
     number = re.search(r"Error (\d+)", said)
+    mend = _CUDA_ERRORS.get(number[1] if number else "", "sudo reboot")
+    if "Found no NVIDIA driver" in said:  # nvidia-smi did: what is missing is libcuda.so.1
+        mend = (
+            "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility …  # outside a "
+            "container, install the driver's library libcuda.so.1 again"
+        )
     return warning(
         "torch-gpu-unavailable",
         f"nvidia-smi lists {names}, but PyTorch can't use the GPU",
         why=said.splitlines()[0] if said else "PyTorch gives no reason",
-        mend=_CUDA_ERRORS.get(number[1] if number else "", "sudo reboot"),
+        mend=mend,
     )
 
 

@@ -99,4 +99,6 @@ def test_two_real_runtimes(
     else:
         found = result.finding("openmp-abort")
         assert "libiomp5.so already initialized" in found["why"]
+        assert f"{tmp_path}/accelerate/libiomp5.so (by accelerate)" in found["why"]
+        assert "importing pandas" in found["what"]
         assert result.code == 1

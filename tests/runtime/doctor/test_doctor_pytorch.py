@@ -85,6 +85,15 @@ def test_a_gpu_that_is_unavailable_for_no_visible_reason(
     assert "nvidia-fabricmanager" in found["mend"]
 
 
+def test_a_container_with_nvidia_smi_and_without_libcuda(
+    machine: Machine, nvidia_smi: NvidiaSmi
+) -> None:
+    nvidia_smi()
+    machine.torch(init_error="Found no NVIDIA driver on your system. Please check that you have …")
+    found = machine.doctor().finding("torch-gpu-unavailable")
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in found["mend"]
+
+
 def test_a_gpu_that_the_build_does_not_know(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
     nvidia_smi(driver="570.124.06", cuda="12.8", gpus=["0, NVIDIA B200, 183359, {driver}, 10.0"])
     error = "CUDA error: no kernel image is available for execution on the device"
