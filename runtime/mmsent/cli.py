@@ -9,11 +9,15 @@ import json
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mmsent import __version__
 from mmsent.errors import MmsentError
+
+if TYPE_CHECKING:
+    from mmsent.doctor.system import System
 
 COMMAND_GROUP = "mmsent.commands"
 """The entry-point group through which other distributions add their subcommands."""
@@ -112,6 +116,61 @@ def sample_data(folder: Path, pairs: int, seed: int) -> None:
         "they are synthetic: random words and shapes",
         err=True,
     )
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--require", type=click.Choice(["gpu"]), help="Fail unless there is a GPU to train on."
+)
+@click.option("--model", type=FILE, help="Check this bundle, too.")
+@click.option("--online", is_flag=True, help="Ask whether the hub with CLIP's weights answers.")
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Add the raw facts, for a bug report; names, homes and secrets are taken out.",
+)
+@click.option(
+    "--time-limit",
+    metavar="SECONDS",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="How long a library or a driver may take to answer.",
+)
+@click.pass_obj
+def doctor(
+    system: System | None,
+    as_json: bool,
+    require: str | None,
+    model: Path | None,
+    online: bool,
+    verbose: bool,
+    time_limit: float,
+) -> None:
+    """Say what is wrong with this machine, and how to mend it; change nothing.
+
+    Exits with 1 where something fails that the installed parts need. docs/doctor.md lists every
+    finding.
+    """
+    from mmsent.doctor import report
+    from mmsent.doctor.examination import Examination
+
+    examination = Examination(
+        model=model,
+        online=online,
+        gpu_required=require == "gpu",
+        limit=time_limit,
+        system=system,
+    )
+    if as_json:
+        content = report.as_json(examination, verbose=verbose)
+        click.echo(json.dumps(content, ensure_ascii=False))
+    else:
+        for line in report.lines(examination, verbose=verbose):
+            click.echo(line)
+    if examination.failed:
+        raise click.exceptions.Exit(1)
 
 
 def run(command: click.Command) -> None:

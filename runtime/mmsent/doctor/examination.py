@@ -1,0 +1,105 @@
+"""The whole examination: everything slow begins at once, and the groups come in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from mmsent.doctor.bundle import examine_bundle
+from mmsent.doctor.child import Told, consult, end_all
+from mmsent.doctor.clip import examine_clip, weights_address
+from mmsent.doctor.finding import Finding, Group
+from mmsent.doctor.hardware import examine_hardware
+from mmsent.doctor.installed import TRAINING, installed_parts, modules
+from mmsent.doctor.libraries import examine_libraries
+from mmsent.doctor.nvidia import examine_nvidia
+from mmsent.doctor.onnx_runtime import examine_onnxruntime
+from mmsent.doctor.openmp import examine_openmp
+from mmsent.doctor.python import examine_python
+from mmsent.doctor.pytorch import examine_torch, usable_gpus
+from mmsent.doctor.summary import Abilities, judge, require_gpu
+from mmsent.doctor.system import System
+
+HUB_LIMIT = 10.0
+"""Seconds in which the hub must answer."""
+
+
+class Examination:
+    """Examines the machine: iterate over it for the groups, then ask it for the rest.
+
+    ``model`` is a bundle to check, ``online`` asks the hub, ``limit`` is the number of seconds that
+    a child process may take.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Path | None = None,
+        online: bool = False,
+        gpu_required: bool = False,
+        limit: float = 60.0,
+        system: System | None = None,
+    ) -> None:
+        self.model, self.online, self.gpu_required = model, online, gpu_required
+        self.limit, self.system = limit, system or System()
+        self.groups: list[Group] = []
+        self.gpus = 0
+        self.training = False
+
+    def __iter__(self) -> Iterator[Group]:
+        for group in self._examine():
+            self.groups.append(group)
+            yield group
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All findings so far."""
+        return [finding for group in self.groups for finding in group.findings]
+
+    @property
+    def failed(self) -> bool:
+        """Whether something that the installed parts need has failed."""
+        return any(finding.mark == "failure" for finding in self.findings)
+
+    @property
+    def abilities(self) -> Abilities:
+        """What this machine can do."""
+        return judge(self.findings, training=self.training, gpus=self.gpus)
+
+    def _examine(self) -> Iterator[Group]:
+        with ThreadPoolExecutor(8) as pool:  # all wait at once, whatever the number of cores
+            try:
+                yield from self._groups(pool)
+            except BaseException:  # Ctrl-C, above all: what hangs must not be waited for
+                pool.shutdown(wait=False, cancel_futures=True)
+                end_all()
+                raise
+        if self.gpu_required:
+            yield Group("Required", [require_gpu(self.findings, self.gpus)])
+
+    def _groups(self, pool: ThreadPoolExecutor) -> Iterator[Group]:
+        def begin(probe: str, *arguments: str, limit: float = self.limit) -> Future[Told]:
+            return pool.submit(consult, f"{probe}_probe", limit, *arguments)
+
+        parts = installed_parts()
+        self.training = TRAINING in parts
+        libraries = begin("libraries", *modules(parts))  # it takes longest
+        torch = begin("torch") if self.training else None
+        nvidia = pool.submit(examine_nvidia, self.system, self.limit)
+        onnxruntime = begin("onnxruntime")
+        bundle = begin("bundle", str(self.model)) if self.model else None
+        hub = begin("hub", weights_address(), limit=HUB_LIMIT) if self.online else None
+
+        yield examine_python()
+        yield examine_hardware(self.system)
+        nvidia_group, driver = nvidia.result()
+        yield nvidia_group
+        told = torch.result() if torch else None
+        self.gpus = usable_gpus(told)
+        yield examine_torch(told, libraries.result(), driver)
+        yield examine_openmp(libraries.result())
+        yield examine_onnxruntime(onnxruntime.result(), driver)
+        yield examine_libraries(libraries.result())
+        yield examine_clip(self.training, hub.result() if hub else None)
+        yield examine_bundle(self.model, bundle.result() if bundle else None)

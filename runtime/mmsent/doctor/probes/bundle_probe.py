@@ -1,0 +1,41 @@
+"""A bundle: opened, and asked for a prediction."""
+
+from __future__ import annotations
+
+from mmsent.doctor.child import Tell
+
+
+def probe(tell: Tell, path: str) -> None:
+    """Open the bundle at ``path`` and predict a pair, alone and beside another one."""
+    tell(doing="importing mmsent")
+    import numpy as np
+
+    from mmsent.errors import InputError
+    from mmsent.model import SentimentModel
+
+    tell(doing="opening the bundle")
+    try:
+        model = SentimentModel(path)
+    except InputError as error:
+        tell(error=str(error))
+        return
+    tell(
+        model=model.info.model,
+        precision=model.info.precision,
+        labels=list(model.labels),
+        provenance=model.info.provenance,
+    )
+    tell(doing="predicting")
+    ramp = np.arange(96, dtype=np.uint8).reshape(8, 12, 1).repeat(3, axis=2)
+    texts = ["what a day", "a much longer text, which pads the other one"]
+    try:
+        pair = model.predict(texts[0], ramp)
+        beside = model.predict(texts, [ramp, ramp[::-1]])[0]
+    except Exception as error:  # whatever a damaged graph drives ONNX Runtime to
+        tell(error=f"it can't predict ({type(error).__name__}: {error})")
+        return
+    tell(
+        label=pair.label,
+        probabilities=list(pair.probabilities.values()),
+        beside=list(beside.probabilities.values()),
+    )

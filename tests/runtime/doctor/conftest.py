@@ -1,0 +1,65 @@
+"""Machines in various states of health."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from doctor_machine import BANNER, TRAINING_NEEDS, Machine, NvidiaSmi
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A healthy machine without a GPU, with training installed."""
+    machine = Machine(tmp_path, monkeypatch)
+    machine.torch()
+    machine.torchvision("0.19.1+cu121", torch="2.4.1")
+    machine.library("transformers", "CLIPModel = None", version="4.57.6")
+    machine.library("sklearn", name="scikit-learn", version="1.9.1")
+    for name, version in (
+        ("accelerate", "1.15.0"),
+        ("matplotlib", "3.11.2"),
+        ("pandas", "3.1.1"),
+        ("safetensors", "0.8.0"),
+        ("onnx", "1.23.2"),
+    ):
+        machine.library(name, version=version)
+    # These may not be installed where the tests run from the sources alone.
+    machine.distribution("mmsent-training", "0.1.0", ["mmsent==0.1.0", *TRAINING_NEEDS])
+    machine.distribution("mmsent-export", "0.1.0", ["mmsent-training==0.1.0", "onnx>=1.16"])
+    return machine
+
+
+@pytest.fixture
+def nvidia_smi(machine: Machine) -> NvidiaSmi:
+    """Puts an nvidia-smi on PATH that answers as the real one does."""
+
+    def install(
+        *,
+        driver: str = "535.161.08",
+        cuda: str = "12.2",
+        gpus: Sequence[str] = (
+            "0, NVIDIA A100-SXM4-80GB, 81920, {driver}, 8.0",
+            "1, NVIDIA A100-SXM4-80GB, 81920, {driver}, 8.0",
+        ),
+    ) -> None:
+        banner = machine.folder / "banner"
+        banner.write_text(BANNER.format(driver=driver, cuda=cuda))
+        query = machine.folder / "query"
+        query.write_text("".join(f"{gpu.format(driver=driver)}\n" for gpu in gpus))
+        machine.program(
+            "nvidia-smi",
+            f'case "$*" in *--query-gpu*) cat {query};; *) cat {banner};; esac',
+        )
+
+    return install
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder

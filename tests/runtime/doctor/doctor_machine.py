@@ -1,0 +1,152 @@
+"""A machine for the doctor: programs, libraries and files in the place of this machine's."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from mmsent.cli import cli
+from mmsent.doctor.system import System
+
+IMITATIONS = Path(__file__).parent / "imitations"
+
+# What a developer's own machine sets must not decide a test.
+VARIABLES = """
+    VIRTUAL_ENV CONDA_PREFIX CUDA_VISIBLE_DEVICES KMP_DUPLICATE_LIB_OK LD_LIBRARY_PATH HF_HOME
+    HF_HUB_CACHE HUGGINGFACE_HUB_CACHE XDG_CACHE_HOME HF_ENDPOINT HF_HUB_OFFLINE
+    TRANSFORMERS_OFFLINE KUBERNETES_SERVICE_HOST container NO_COLOR
+""".split()
+
+
+@dataclass
+class Result:
+    """What the command printed, and its exit code."""
+
+    code: int
+    output: str
+    report: dict[str, Any] = field(default_factory=dict)
+
+    def ids(self, mark: str) -> list[str]:
+        """The ids of the findings with a mark."""
+        return [found["id"] for found in self.report["findings"] if found["mark"] == mark]
+
+    def finding(self, id: str) -> dict[str, Any]:
+        """The one finding with this id."""
+        found = [finding for finding in self.report["findings"] if finding["id"] == id]
+        assert len(found) == 1, (id, self.ids("warning"), self.ids("failure"))
+        return found[0]
+
+
+class Machine:
+    """A machine with imitated libraries, which takes what a test gives it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.monkeypatch = folder, monkeypatch
+        self.root, self.site, self.programs = (
+            folder / name for name in ("root", "site-packages", "bin")
+        )
+        for path in (self.root, self.site, self.programs):
+            path.mkdir()
+        self.sizes: dict[str, tuple[int, int]] = {}
+        self.file("proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 12582912 kB\n")
+        self.file("proc/cpuinfo", "model name : Imitated\nflags : fpu avx2 avx512f avx512_vnni\n")
+        (self.root / "dev/shm").mkdir(parents=True)
+        monkeypatch.syspath_prepend(str(self.site))
+        monkeypatch.setenv("PATH", f"{self.programs}:/usr/bin:/bin")
+        monkeypatch.setenv("HOME", str(folder / "home"))
+        for name in VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+
+    def set(self, **variables: str) -> None:
+        """Set environment variables."""
+        for name, value in variables.items():
+            self.monkeypatch.setenv(name, value)
+
+    def file(self, path: str, text: str) -> None:
+        """Put a file below the root that the doctor reads."""
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def program(self, name: str, script: str) -> None:
+        """Put a shell script on PATH."""
+        path = self.programs / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def library(
+        self,
+        module: str,
+        source: str = "",
+        *,
+        name: str = "",
+        version: str,
+        needs: Sequence[str] = (),
+    ) -> None:
+        """Install a library of one module; ``name`` is its distribution's."""
+        (self.site / f"{module}.py").write_text(source)
+        self.distribution(name or module, version, needs)
+
+    def distribution(self, name: str, version: str, needs: Sequence[str] = ()) -> None:
+        """Install the metadata of a distribution."""
+        for old in self.site.glob(f"{name.replace('-', '_')}-*.dist-info"):
+            (old / "METADATA").unlink()
+            old.rmdir()
+        folder = self.site / f"{name.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+        lines += [f"Requires-Dist: {need}" for need in needs]
+        (folder / "METADATA").write_text("\n".join(lines) + "\n")
+
+    def torch(self, *, version: str = "2.4.1+cu121", **settings: Any) -> None:
+        """Install the imitation of PyTorch."""
+        source = (IMITATIONS / "torch.py").read_text()
+        self.library("torch", source, version=version)
+        self.set(IMITATED_TORCH=json.dumps({"version": version, **settings}))
+
+    def torchvision(self, version: str, *, torch: str, source: str = "") -> None:
+        """Install a torchvision that was built for a version of torch."""
+        self.library("torchvision", source, version=version, needs=[f"torch (=={torch})"])
+
+    def space(self, path: Path) -> tuple[int, int]:
+        """Size and free space of a file system, as the test has set them."""
+        for part, sizes in self.sizes.items():
+            if str(path).endswith(part):
+                return sizes
+        return 100 << 30, 50 << 30
+
+    def doctor(self, *arguments: str) -> Result:
+        """Run `mmsent doctor --json` on this machine."""
+        result = self.run("--json", *arguments)
+        result.report = json.loads(result.output)
+        return result
+
+    def run(self, *arguments: str) -> Result:
+        """Run `mmsent doctor` on this machine, as it prints for people."""
+        system = System(self.root, self.space)
+        done = CliRunner().invoke(cli, ["doctor", *arguments], obj=system, catch_exceptions=False)
+        return Result(done.exit_code, done.stdout)
+
+
+TRAINING_NEEDS = """
+    accelerate>=1.2 matplotlib>=3.8 pandas>=2.2 safetensors>=0.4.5 scikit-learn>=1.5 torch>=2.4
+    torchvision>=0.19 transformers>=4.57
+""".split()
+
+GPUS = [{"name": "NVIDIA A100-SXM4-80GB", "capability": "8.0"}] * 2
+"""What PyTorch sees of the two GPUs below."""
+
+BANNER = """\
+Tue Jan 14 10:01:02 2025
++-----------------------------------------------------------------------------------------+
+| NVIDIA-SMI {driver:<23}Driver Version: {driver:<15}CUDA Version: {cuda:<9}|
+|-----------------------------------------+------------------------+----------------------+
+"""
+
+NvidiaSmi = Callable[..., None]

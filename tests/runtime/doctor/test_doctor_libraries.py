@@ -1,0 +1,160 @@
+"""The libraries against what the distributions declare, and the runtime without the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+import tomllib
+from doctor_machine import Machine
+
+from mmsent.doctor.installed import requirements
+
+SOURCES = Path(__file__).parents[3]
+
+
+def test_a_library_below_its_range(machine: Machine) -> None:
+    machine.library("pandas", version="1.5.3")
+    result = machine.doctor()
+    found = result.finding("library-version")
+    assert found["what"] == "pandas 1.5.3 is not in the range that mmsent-training declares"
+    assert found["mend"].endswith("-m pip install 'pandas>=2.2'")
+    assert result.code == 1
+
+
+def test_a_part_of_another_version(machine: Machine) -> None:
+    machine.distribution("mmsent-export", "0.2.0", ["mmsent-training==0.2.0"])
+    result = machine.doctor()
+    assert "mmsent-export 0.2.0" in result.finding("mmsent-versions-differ")["what"]
+    assert result.code == 1
+
+
+def test_a_library_that_can_not_be_imported(machine: Machine) -> None:
+    error = "numpy.dtype size changed, may indicate binary incompatibility"
+    machine.library("pandas", f"raise ValueError({error!r})", version="3.1.1")
+    result = machine.doctor()
+    assert error in result.finding("library-import-fails")["why"]
+    assert result.report["can"] == {"train": None, "train_clip": None, "predict": "cpu", "gpus": 0}
+
+
+def test_a_requirement_that_the_doctor_can_not_read_is_not_passed_over(machine: Machine) -> None:
+    machine.distribution("mmsent-export", "0.1.0", ["onnx~=1.16; python_version > '3'"])
+    assert "onnx~=1.16" in machine.doctor().finding("library-requirement-unread")["what"]
+
+
+@pytest.mark.parametrize("part", ["runtime", "training", "export"])
+def test_every_requirement_of_ours_is_read(machine: Machine, part: str) -> None:
+    project = tomllib.loads((SOURCES / part / "pyproject.toml").read_text())["project"]
+    machine.distribution(project["name"], project["version"], project["dependencies"])
+    read = requirements(project["name"])
+    assert [f"{one.name}{one.versions}" for one in read] == project["dependencies"]
+    assert all(one.understood for one in read)
+
+
+@pytest.fixture(scope="module")
+def light_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that has the runtime and its dependencies, and nothing else."""
+    folder = tmp_path_factory.mktemp("light")
+    venv.create(folder, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    installed = Path(sysconfig.get_path("platlib"))
+    names = """
+        numpy onnxruntime pillow PIL tokenizers click tqdm packaging flatbuffers google protobuf
+        huggingface_hub mmsent-
+    """.split()
+    for path in installed.iterdir():
+        if any(path.name == n or path.name.startswith((f"{n}-", f"{n}.")) for n in names):
+            (site / path.name).symlink_to(path)
+    (site / "mmsent").symlink_to(SOURCES / "runtime/mmsent")
+    distribution = site / "mmsent-0.1.0.dist-info"
+    if not distribution.exists():
+        distribution.mkdir()
+        project = tomllib.loads((SOURCES / "runtime/pyproject.toml").read_text())["project"]
+        lines = ["Metadata-Version: 2.1", "Name: mmsent", "Version: 0.1.0"]
+        lines += [f"Requires-Dist: {need}" for need in project["dependencies"]]
+        (distribution / "METADATA").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def _run(environment: Path) -> tuple[int, dict[str, object]]:
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = "from mmsent.cli import main; main()"
+    done = subprocess.run(
+        [environment / "bin/python", "-c", code, "doctor", "--json"],
+        capture_output=True,
+        env=variables,
+        text=True,
+    )
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_the_runtime_alone(light_environment: Path) -> None:
+    code, report = _run(light_environment)
+    marks = {found["id"]: found["mark"] for found in report["findings"]}  # type: ignore[attr-defined]
+    assert marks["training-not-installed"] == "not applicable"
+    assert marks["clip-not-needed"] == "not applicable"
+    assert marks["onnxruntime-provider"] == "ok"
+    assert "predict on the CPU" in str(report["summary"])
+    assert code == 0
+
+
+def test_a_library_that_is_not_installed(light_environment: Path) -> None:
+    (site,) = light_environment.glob("lib/python*/site-packages")
+    (tqdm,) = site.glob("tqdm-*.dist-info")
+    target = tqdm.readlink()
+    tqdm.unlink()
+    try:
+        code, report = _run(light_environment)
+    finally:
+        tqdm.symlink_to(target)
+    missing = [f for f in report["findings"] if f["id"] == "library-missing"]  # type: ignore[attr-defined]
+    assert [found["what"] for found in missing] == ["tqdm is not installed"]
+    assert code == 1
+
+
+def test_training_without_torch(light_environment: Path) -> None:
+    (site,) = light_environment.glob("lib/python*/site-packages")
+    training = site / "mmsent_training-0.1.0.dist-info"
+    training.mkdir()
+    metadata = "Metadata-Version: 2.1\nName: mmsent-training\nVersion: 0.1.0\n"
+    (training / "METADATA").write_text(metadata + "Requires-Dist: torch>=2.4\n")
+    try:
+        code, report = _run(light_environment)
+    finally:
+        shutil.rmtree(training)
+    failures = [f["id"] for f in report["findings"] if f["mark"] == "failure"]  # type: ignore[attr-defined]
+    assert failures == ["torch-missing"]
+    assert code == 1
+
+
+@pytest.fixture(scope="module")
+def real_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with a real torch, whatever build of it pip takes."""
+    folder = tmp_path_factory.mktemp("real")
+    venv.create(folder, with_pip=True, symlinks=True)
+    pip = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "torch==2.13.0", "numpy", "pillow", "click", "tqdm"], check=True)
+    subprocess.run([*pip, "--no-deps", SOURCES / "runtime", SOURCES / "training"], check=True)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["0.27.0", "0.28.0"])
+def test_a_torchvision_that_really_does_not_fit(real_environment: Path, version: str) -> None:
+    """One for another torch; and the default index's one, which fits unless torch is CPU-only."""
+    pip = [real_environment / "bin/python", "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "--no-deps", f"torchvision=={version}"], check=True)
+    _, report = _run(real_environment)
+    findings = {found["id"]: found for found in report["findings"]}  # type: ignore[attr-defined]
+    if version == "0.28.0" and "CPU alone" not in findings["torch"]["what"]:
+        pytest.skip("pip took a torch for CUDA, which this torchvision fits")
+    found = findings["torchvision-mismatch"]
+    assert f"torchvision {version} does not fit torch 2.13.0" in found["what"]
+    assert "importing it fails" in found["why"]
+    assert "torchvision==0.28.0" in found["mend"]

@@ -1,0 +1,178 @@
+"""What the command prints: for people, as JSON, and for a bug report."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from doctor_machine import Machine, NvidiaSmi
+
+import mmsent.doctor
+
+MAIN = "from mmsent.cli import main; main()"
+SOURCES = Path(mmsent.doctor.__file__).parent
+DOCUMENT = Path(__file__).parents[3] / "docs/doctor.md"
+
+
+def test_one_line_a_check_with_why_and_mend_below(machine: Machine) -> None:
+    machine.set(KMP_DUPLICATE_LIB_OK="1")
+    lines = machine.run().output.splitlines()
+    where = next(i for i, line in enumerate(lines) if "openmp-duplicates-allowed" in line)
+    assert lines[where].startswith("  [warning] KMP_DUPLICATE_LIB_OK=1 lets two")
+    assert lines[where + 1].startswith("            why:  its makers call that unsafe")
+    assert lines[where + 2].startswith("            mend: unset KMP_DUPLICATE_LIB_OK")
+
+
+def test_the_last_line_says_what_the_machine_can_do(machine: Machine) -> None:
+    last = machine.run().output.splitlines()[-1]
+    assert last.startswith("This machine can train every model but CLIP")
+
+
+def _on_a_terminal(environment: dict[str, str]) -> str:
+    """What the command prints on a terminal, without the libraries, which are not at issue."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-c", MAIN, "doctor", "--time-limit", "0.01"]
+    subprocess.run(command, stdout=follower, env=os.environ | environment)
+    os.close(follower)
+    chunks = []
+    while True:
+        try:
+            chunk = os.read(leader, 1 << 16)
+        except OSError:  # the other end is closed
+            break
+        if not chunk:
+            break
+        chunks.append(chunk)
+    os.close(leader)
+    return b"".join(chunks).decode()
+
+
+def test_signs_and_colours_on_a_terminal(machine: Machine) -> None:
+    shown = _on_a_terminal({"PYTHONIOENCODING": "utf-8"})
+    assert "✓" in shown
+    assert "\x1b[" in shown
+
+
+def test_words_where_colours_are_not_wanted(machine: Machine) -> None:
+    shown = _on_a_terminal({"PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"})
+    assert "[ok]" in shown
+    assert "\x1b[" not in shown
+
+
+def test_the_keys_of_the_json_report(machine: Machine) -> None:
+    report = machine.doctor().report
+    assert list(report) == ["format", "mmsent", "ok", "summary", "can", "findings"]
+    assert set(report["can"]) == {"train", "train_clip", "predict", "gpus"}
+    keys = {"group", "id", "mark", "what", "why", "mend", "stops"}
+    assert all(set(found) == keys for found in report["findings"])
+    assert "facts" in machine.doctor("--verbose").report
+
+
+def test_a_verbose_report_names_nobody(machine: Machine, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    machine.set(
+        HOME=str(home),
+        USER="annabel",
+        HF_HOME=str(home / "cache"),
+        HF_TOKEN="hf_AbCdEfGhIjKlMnOpQr",
+        HF_ENDPOINT="https://annabel:geheim@mirror.example",
+        LD_LIBRARY_PATH="/home/bertram/lib:/scratch/annabel/lib",
+    )
+    words = "cannot reach https://u:geheim@example, token=geheim, hf_AbCdEfGhIjKlMnOpQr"
+    machine.library("pandas", f"raise OSError({words!r})", version="3.1.1")
+    for arguments in (["--verbose"], ["--verbose", "--json"]):
+        output = machine.run(*arguments).output
+        assert "~/cache" in output
+        assert "/scratch/USER/lib" in output
+        for secret in (str(home), "annabel", "bertram", "geheim", "AbCdEfGh"):
+            assert secret not in output
+
+
+def test_the_doctor_imports_no_library_itself(machine: Machine) -> None:
+    code = (
+        f"import sys\ntry:\n    {MAIN}\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'torch', 'torchvision', 'transformers', 'onnxruntime', 'tokenizers'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "doctor", "--json", "--time-limit", "0.01"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_standard_output_is_json_alone_whatever_libraries_print(machine: Machine) -> None:
+    machine.library("pandas", "import os; os.write(1, b'hello'); print('hello')", version="3.1.1")
+    command = [sys.executable, "-c", MAIN, "doctor", "--json"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(machine.site), *sys.path])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    report = json.loads(done.stdout)
+    assert "libraries-crash" not in [found["id"] for found in report["findings"]]
+
+
+def test_an_interrupt_does_not_wait_for_what_hangs(machine: Machine) -> None:
+    machine.library("torch", "import time; time.sleep(321)", version="2.4.1")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(machine.site), *sys.path])}
+    command = [sys.executable, "-u", "-c", MAIN, "doctor"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+    assert process.stdout is not None
+    assert any("no NVIDIA GPU" in line for line in process.stdout)  # it waits for torch now
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 1
+    process.stdout.close()
+
+
+def test_a_gpu_can_be_required_in_a_script(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
+    assert machine.run("--require", "gpu").code == 1
+    assert machine.run().code == 0
+
+
+MARKS = {name: name.replace("_", " ") for name in ("ok", "warning", "failure", "not_applicable")}
+
+
+def _produced() -> dict[str, set[str]]:
+    """The ids and marks of all findings that the sources can produce."""
+    found: dict[str, set[str]] = {}
+    for file in SOURCES.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if mark := MARKS.get(node.func.id):
+                (id, *_) = node.args
+                assert isinstance(id, ast.Constant), f"{file}:{node.lineno}: spell the id out"
+                found.setdefault(id.value, set()).add(mark)
+    return found
+
+
+def test_the_document_lists_every_finding_and_no_other() -> None:
+    row = re.compile(r"^\| `([a-z0-9-]+)` \| ([a-z, ]+) \| .+ \|(.*)\|$", re.MULTILINE)
+    rows = row.findall(DOCUMENT.read_text())
+    documented = {id: set(marks.split(", ")) for id, marks, _ in rows}
+    assert len(documented) == len(rows)
+    assert documented == _produced()
+    for id, marks, mend in rows:
+        assert mend.strip() or not {"warning", "failure"} & set(marks.split(", ")), id
+
+
+def test_the_document_names_every_key_of_the_report(machine: Machine) -> None:
+    text = DOCUMENT.read_text()
+    report = machine.doctor("--verbose").report
+    for key in (*report, *report["can"], *report["findings"][0]):
+        assert f"`{key}`" in text, key
+
+
+@pytest.mark.slow
+def test_it_takes_less_than_ten_seconds() -> None:
+    """With the libraries of this environment, once they have been read from disk."""
+    command = [sys.executable, "-c", MAIN, "doctor"]
+    subprocess.run(command, capture_output=True)
+    start = time.perf_counter()
+    subprocess.run(command, capture_output=True)
+    assert time.perf_counter() - start < 10
