@@ -15,6 +15,7 @@ from mmsent.bundle import INFO_KEY, TOKENIZER_KEY, BundleInfo, open_bundle
 from mmsent.dataset import LABELS, TRAIN_LIST
 from mmsent.errors import InputError
 from mmsent.progress import Progress
+from mmsent.seal import SEAL_KEY, UNSEALED, seal
 from mmsent.text import encode_texts
 from mmsent_export.graph import to_onnx
 from mmsent_export.verify import Encoded, Verification, random_batches, verify
@@ -64,10 +65,12 @@ def export_run(run_folder: Path, output: Path, *, data: Path | None = None) -> V
         verification=asdict(verification),
     )
     onnx.helper.set_model_props(
-        graph, {INFO_KEY: info.to_json(), TOKENIZER_KEY: run.tokenizer.to_str()}
+        graph,
+        {INFO_KEY: info.to_json(), TOKENIZER_KEY: run.tokenizer.to_str(), SEAL_KEY: UNSEALED},
     )
     with atomic_path(output) as part:
         onnx.save(graph, str(part))
+        seal(part)
         open_bundle(part, threads=1)
     return verification
 

@@ -5,6 +5,7 @@ inputs    input_ids, attention_mask   int64   [batch, tokens]
 outputs   logits, probabilities       float32 [batch, labels]
 metadata  mmsent.bundle               JSON, see BundleInfo
           mmsent.tokenizer            a tokenizer.json
+              mmsent.sha256               of the file itself, see `mmsent.seal`
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from mmsent import SentimentModel
 from mmsent.dataset import LABELS, TEST_LIST, image_file, read_list, read_text
 from mmsent.image import ImageSettings, load_image
+from mmsent.seal import is_whole
 from mmsent_training.light import LightModel
 
 
@@ -40,6 +41,15 @@ def test_only_operators_of_standard_onnx(bundle):
     graph = onnx.load(bundle)
     onnx.checker.check_model(graph, full_check=True)
     assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 17)]
+
+
+@pytest.mark.parametrize("place", [10, 0.3, 0.9, -10])
+def test_one_altered_bit_breaks_the_seal(bundle, tmp_path, place):
+    content = bytearray(bundle.read_bytes())
+    content[int(place * len(content)) if isinstance(place, float) else place] ^= 1
+    (tmp_path / "altered.onnx").write_bytes(content)
+    assert is_whole(bundle)
+    assert not is_whole(tmp_path / "altered.onnx")
 
 
 def test_the_bundle_describes_itself(bundle, trained):

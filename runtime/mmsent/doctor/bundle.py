@@ -40,6 +40,14 @@ def _judge(path: Path, told: Told) -> Finding:
             mend=_AGAIN,
             stops=["predict"],
         )
+    if not facts["whole"]:
+        return failure(
+            "bundle-damaged",
+            f"{path} is not what the exporter wrote",
+            why="its contents do not have the SHA-256 that it carries",
+            mend=_AGAIN,
+            stops=["predict"],
+        )
     probabilities = facts["probabilities"]
     total = sum(probabilities)
     if not (math.isfinite(total) and abs(total - 1) < 1e-3 and min(probabilities) >= 0):
@@ -60,4 +68,4 @@ def _judge(path: Path, told: Told) -> Finding:
             stops=["predict"],
         )
     kind = f"model {facts['model']}, {facts['precision']}"
-    return ok("bundle", f"{path} ({kind}) opens and predicts")
+    return ok("bundle", f"{path} ({kind}) is whole, opens and predicts")

@@ -13,6 +13,7 @@ from tokenizers.models import WordLevel
 
 from mmsent.bundle import INFO_KEY, TOKENIZER_KEY, BundleInfo
 from mmsent.image import ImageSettings
+from mmsent.seal import SEAL_KEY, UNSEALED, seal
 
 onnx = pytest.importorskip("onnx")
 
@@ -57,16 +58,24 @@ def _write(path: Path, *, weight: float = 1.0, batch: str = "", **metadata: str)
     labels = ("negative", "neutral", "positive")
     description = BundleInfo("light", labels, ImageSettings(size=8), max_length=8)
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "day": 1}, unk_token="[UNK]"))
-    texts = {INFO_KEY: description.to_json(), TOKENIZER_KEY: tokenizer.to_str()}
+    texts = {
+        INFO_KEY: description.to_json(),
+        TOKENIZER_KEY: tokenizer.to_str(),
+        SEAL_KEY: UNSEALED,
+    }
     helper.set_model_props(model, texts | metadata)
     path.write_bytes(model.SerializeToString())
+    seal(path)
     return path
 
 
 def test_a_whole_bundle_predicts(machine: Machine, tmp_path: Path) -> None:
     path = _write(tmp_path / "model.onnx")
     result = machine.doctor("--model", str(path))
-    assert result.finding("bundle")["what"] == f"{path} (model light, fp32) opens and predicts"
+    assert (
+        result.finding("bundle")["what"]
+        == f"{path} (model light, fp32) is whole, opens and predicts"
+    )
     assert result.code == 0
 
 
@@ -83,6 +92,16 @@ def test_a_bundle_that_is_cut_off(machine: Machine, tmp_path: Path) -> None:
 def test_a_bundle_with_a_damaged_tokenizer(machine: Machine, tmp_path: Path) -> None:
     path = _write(tmp_path / "model.onnx", **{TOKENIZER_KEY: "{"})
     assert TOKENIZER_KEY in machine.doctor("--model", str(path)).finding("bundle-unusable")["why"]
+
+
+def test_a_bundle_with_one_altered_bit(machine: Machine, tmp_path: Path) -> None:
+    path = _write(tmp_path / "model.onnx")
+    content = bytearray(path.read_bytes())
+    content[content.index(np.float32(-0.01).tobytes())] ^= 1  # in a weight, which stays a number
+    path.write_bytes(content)
+    result = machine.doctor("--model", str(path))
+    assert result.finding("bundle-damaged")["mark"] == "failure"
+    assert result.code == 1
 
 
 def test_a_bundle_with_damaged_weights(machine: Machine, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mmsent.doctor.child import Tell
 
 
@@ -12,6 +14,7 @@ def probe(tell: Tell, path: str) -> None:
 
     from mmsent.errors import InputError
     from mmsent.model import SentimentModel
+    from mmsent.seal import is_whole
 
     tell(doing="opening the bundle")
     try:
@@ -25,6 +28,8 @@ def probe(tell: Tell, path: str) -> None:
         labels=list(model.labels),
         provenance=model.info.provenance,
     )
+    tell(doing="reading all of the bundle")
+    tell(whole=is_whole(Path(path)))
     tell(doing="predicting")
     ramp = np.arange(96, dtype=np.uint8).reshape(8, 12, 1).repeat(3, axis=2)
     texts = ["what a day", "a much longer text, which pads the other one"]
