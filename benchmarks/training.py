@@ -1,0 +1,118 @@
+"""Training the light model, beside the loop that is usually written: decode, augment, step.
+
+    python benchmarks/training.py --data DIR [--pairs 640]
+
+The loop decodes every image again in every epoch, on one thread, pads every text to 96 tokens and
+computes in PyTorch's default layout; its model has the same layers. It is measured over --pairs
+pairs and extrapolated to six epochs; `mmsent train` runs whole, as a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from mmsent.dataset import LABELS, image_file, read_text
+from mmsent_training.data import read_rows
+from mmsent_training.light import IMAGENET_MEAN, IMAGENET_STD, LightModel, train_tokenizer
+
+EPOCHS, BATCH, LENGTH = 6, 16, 96
+RESULTS = Path(__file__).parent / "results"
+
+
+class Pairs(Dataset):
+    """Opens, decodes and augments a pair whenever it is asked for."""
+
+    def __init__(self, folder: Path, rows: list, tokenizer) -> None:
+        self.folder, self.rows, self.tokenizer = folder, rows, tokenizer
+        self.transform = v2.Compose(
+            [
+                v2.Resize((224, 224)),
+                v2.RandomHorizontalFlip(),
+                v2.ColorJitter(0.15, 0.15, 0.15),
+                v2.ToImage(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int):
+        row = self.rows[index]
+        ids = torch.zeros(LENGTH, dtype=torch.int64)
+        found = self.tokenizer.encode(read_text(self.folder, row.guid)[0]).ids
+        ids[: len(found)] = torch.tensor(found)
+        image = Image.open(image_file(self.folder, row.guid)).convert("RGB")
+        return ids, self.transform(image), LABELS.index(row.label)
+
+
+class PlainModel(LightModel):
+    """The same layers over padded texts and images that were scaled already."""
+
+    def forward(self, input_ids, images):
+        mask = (input_ids != 0).unsqueeze(2)
+        states, _ = self.gru(self.embedding(input_ids))
+        text = self.text_projection((states * mask).sum(dim=1) / mask.sum(dim=1))
+        image = self.image_projection(self.cnn(images))
+        return self.head(torch.cat([text, image], dim=1))
+
+
+def loop_rate(folder: Path, rows: list) -> float:
+    """Pairs a second of the usual loop."""
+    texts = [read_text(folder, row.guid)[0] for row in rows]
+    tokenizer = train_tokenizer(texts, max_length=LENGTH)
+    model = PlainModel(tokenizer.get_vocab_size())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    loader = DataLoader(Pairs(folder, rows, tokenizer), batch_size=BATCH, shuffle=True)
+    start = time.perf_counter()
+    for ids, images, labels in loader:
+        loss = nn.functional.cross_entropy(model(ids, images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return len(rows) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measure both and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--pairs", type=int, default=640)
+    options = parser.parse_args()
+    rows = read_rows(options.data)
+    rates = [loop_rate(options.data, rows[: options.pairs])]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [Path(sys.executable).with_name("mmsent"), "train", "--model", "light"]
+        arguments = ["--data", options.data, "--device", "cpu", "--output", f"{folder}/run"]
+        start = time.perf_counter()
+        subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - start
+        epochs = json.loads(Path(folder, "run", "run.json").read_text())["epochs"]
+    rates.append(loop_rate(options.data, rows[: options.pairs]))
+    loop = EPOCHS * len(rows) * 0.9 / (sum(rates) / 2)
+    print(f"the usual loop: {loop:.0f} s for {EPOCHS} epochs (extrapolated from {rates})")
+    print(
+        f"mmsent train: {seconds:.0f} s for {epochs} epochs, start, validation and report included"
+    )
+    print(f"{loop / seconds * epochs / EPOCHS:.1f} times as fast an epoch")
+    RESULTS.mkdir(exist_ok=True)
+    content = {"loop_seconds": loop, "mmsent_seconds": seconds, "mmsent_epochs": epochs}
+    (RESULTS / "training.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
