@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -36,6 +35,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
 
 from mmsent.errors import InputError, MmsentError
 from mmsent.progress import Progress
@@ -342,39 +343,78 @@ def _fetch(name: str, to: Path | None, where: str) -> Path:
     except Exception as error:
         raise WeightsUnavailable(_refusal(name, where, error)) from None
 
-    target = to or Path(constants.HF_HUB_CACHE)
     print(
-        f"fetching {name} ({size / 1e6:,.0f} MB) from {constants.ENDPOINT} to {target}",
+        f"fetching {name} ({size / 1e6:,.0f} MB) from {constants.ENDPOINT} to "
+        f"{to or constants.HF_HUB_CACHE}",
         file=sys.stderr,
         flush=True,
     )
 
     def get(file: str, revision: str) -> Path:
-        return Path(
-            hf_hub_download(
-                name,
-                file,
-                revision=revision,
-                cache_dir=constants.HF_HUB_CACHE,
-                local_dir=to,
-                etag_timeout=PROBE_SECONDS,
-            )
-        )
+        return Path(hf_hub_download(name, file, revision=revision, local_dir=to))
 
     try:
-        with _resumable():
-            # Asked for by the branch, so that the cache knows of which commit it holds the rest.
-            first = get(DESCRIPTIONS[0], commit if to else _revision(name))
-            commit = commit if to else first.parent.name
-            for file in DESCRIPTIONS[1:]:
-                get(file, commit)
-            for file in _shards(get(INDEX, commit)) if sharded else [WEIGHTS]:
-                get(file, commit)
+        # Asked for by the branch, so that the cache knows of which commit it holds the rest.
+        first = get(DESCRIPTIONS[0], commit if to else _revision(name))
+        commit = commit if to else first.parent.name
+        for file in DESCRIPTIONS[1:]:
+            get(file, commit)
+        for file in _shards(get(INDEX, commit)) if sharded else [WEIGHTS]:
+            _fetch_body(name, file, commit, first, to)
+            get(file, commit)
     except MmsentError:
         raise
     except Exception as error:
         raise WeightsUnavailable(_interruption(name, to, error)) from None
-    return to or first.parent
+    return first.parent
+
+
+def _fetch_body(name: str, file: str, commit: str, beside: Path, to: Path | None) -> None:
+    """Fetch weights to where huggingface_hub then finds them, resuming what was begun.
+
+    huggingface_hub itself starts again from nothing since 1.31, and over Xet storage before. Here
+    a file also gets its name only when its SHA-256 is right. ``beside``: a file that the library
+    has put into its cache, or into ``to``.
+    """
+    url = hf_hub_url(name, file, revision=commit)
+    found = get_hf_file_metadata(url)
+    sha256 = found.etag or ""
+    if found.size is None or not re.fullmatch("[0-9a-f]{64}", sha256):
+        return  # a mirror without checksums: the library fetches it
+    if to is None:
+        repository = beside.parent.parent.parent
+        target = repository / "blobs" / sha256
+        part = target.with_name(f"{sha256}.incomplete")
+        lock = Path(constants.HF_HUB_CACHE, ".locks", repository.name, f"{sha256}.lock")
+    elif isinstance(try_to_load_from_cache(name, file, revision=commit), str):
+        return  # the library copies it
+    else:
+        target = to / file
+        part = to / ".cache" / "huggingface" / "download" / f"{file}.incomplete"
+        lock = part.with_suffix(".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock):
+        if target.exists():
+            return
+        with open(part, "ab") as stream:
+            if stream.tell() > found.size:
+                stream.truncate(0)
+            http_get(
+                url,
+                stream,
+                resume_size=stream.tell(),
+                headers=build_hf_headers() | {"Accept-Encoding": "identity"},
+                expected_size=found.size,
+                displayed_filename=file,
+            )
+        if (got := _sha256(part)) != sha256:
+            part.unlink()
+            raise WeightsUnavailable(
+                f"what {constants.ENDPOINT} sent as {name}'s {file} has the SHA-256 {got}, not "
+                f"{sha256}; it was deleted: run {_command(name, to)} again, or set HF_ENDPOINT to "
+                "another mirror"
+            )
+        os.replace(part, target)
 
 
 def _ask_hub(name: str) -> tuple[str, int, bool]:
@@ -427,18 +467,6 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
 
     Thread(target=run, daemon=True).start()
     return future.result(timeout=seconds)
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """Fetch by plain HTTP: Xet storage starts again from nothing, and bypasses mirrors."""
-    before = constants.HF_HUB_DISABLE_XET
-    if "HF_HUB_DISABLE_XET" not in os.environ:
-        constants.HF_HUB_DISABLE_XET = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_DISABLE_XET = before
 
 
 def _status(error: BaseException) -> int | None:
@@ -494,6 +522,17 @@ def _interruption(name: str, to: Path | None, error: Exception) -> str:
     return (
         f"the download of {name} from {constants.ENDPOINT} {what}: {_why(error)}; what came is "
         f"kept: {_command(name, to)} goes on from there"
+    )
+
+
+def how_to_use(name: str, to: Path | None) -> str:
+    """What to do with a checkpoint that `download` fetched, for a message."""
+    if to is None:
+        clip = "" if name == DEFAULT_CLIP else f" --clip {shlex.quote(name)}"
+        return f"train with `mmsent train --model clip{clip}`, also where HF_HUB_OFFLINE=1 is set"
+    return (
+        f"train with `mmsent train --model clip --clip {shlex.quote(str(to))}`, here or, without "
+        "any network, on a machine that the folder was copied to"
     )
 
 
