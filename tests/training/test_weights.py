@@ -139,7 +139,9 @@ class Hub:
 
             def answer(self, body):
                 hub.requests.append((self.command, self.path, self.headers.get("Range")))
-                hub.tokens.add((self.path.startswith("/cdn/"), self.headers.get("Authorization")))
+                for place in ("/resolve/", "/cdn/"):
+                    if place in self.path:
+                        hub.tokens.add((place, self.headers.get("Authorization")))
                 if hub.silent:
                     hub.released.wait(60)
                     self.close_connection = True
@@ -362,7 +364,7 @@ def test_a_sharded_checkpoint(make_hub, find, tmp_path):
 def test_a_token_goes_to_the_hub_alone(make_hub, find):
     hub = make_hub(checkpoint())
     assert find(hub, HF_TOKEN="hf_secret").code == 0
-    assert hub.tokens == {(False, "Bearer hf_secret"), (True, None)}  # True: the storage
+    assert hub.tokens == {("/resolve/", "Bearer hf_secret"), ("/cdn/", None)}
 
 
 def test_only_what_is_missing_is_fetched(hub, find):
@@ -482,17 +484,20 @@ def test_a_stalled_download_goes_on_in_the_same_run(make_hub, start, find):
     assert find(hub, fetch=False).code == 0
 
 
-@pytest.mark.parametrize("to", [None, "clip"])
+@pytest.mark.parametrize(
+    ("how", "to"),
+    [(signal.SIGKILL, None), (signal.SIGKILL, "clip"), (signal.SIGINT, None)],
+)
 def test_a_killed_download_is_no_checkpoint_and_is_resumed(
-    make_hub, start, download, find, tmp_path, to
+    make_hub, start, download, find, tmp_path, how, to
 ):
     hub = make_hub(checkpoint(LARGE))
     hub.stall = CUT
     arguments = ["--to", to] if to else []
     wait = start(hub, COMMAND.format(before=""), "--clip", NAME, *arguments)
     until(lambda: any(path.stat().st_size for path in tmp_path.rglob("*.incomplete")))
-    wait.process.send_signal(signal.SIGKILL)
-    wait.process.wait()
+    wait.process.send_signal(how)
+    assert wait().code != 0
     result = find(hub, to or NAME, fetch=False)
     assert result.code == 1
     assert "model.safetensors" in result.err
@@ -508,7 +513,7 @@ def test_a_killed_download_is_no_checkpoint_and_is_resumed(
     assert not list(tmp_path.rglob("*.incomplete"))
 
 
-def test_what_is_fetched_damaged_never_gets_its_name(make_hub, download, find, tmp_path):
+def test_what_came_damaged_never_gets_its_name(make_hub, download, find, tmp_path):
     hub = make_hub(checkpoint(LARGE))
     hub.cut = CUT
     assert download(hub).code == 1
@@ -519,6 +524,7 @@ def test_what_is_fetched_damaged_never_gets_its_name(make_hub, download, find, t
     assert result.code == 1
     assert "has the SHA-256" in result.err
     assert find(hub, fetch=False).code == 1
+    part.write_bytes(bytes(LARGE + MEGABYTE))  # more than there is: nothing to go on from
     assert download(hub).code == 0
 
 
@@ -589,6 +595,7 @@ def test_a_folder_with_shards(tmp_path):
         ({"model.safetensors": b""}, "its 0 bytes do not begin as safetensors do"),
         ({"model.safetensors": b"\x02" + b"\0" * 7 + b"[]"}, "its header can't be read"),
         ({"model.safetensors": b"\x80\x02" * 100}, "do not begin as safetensors do"),
+        ({"model.safetensors": b"version https://git-lfs"}, "`git lfs pull` fetches"),
         ({"config.json": b'{"model_type"'}, "config.json is damaged: it is no JSON"),
         (
             {

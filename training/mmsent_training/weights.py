@@ -209,7 +209,8 @@ def _shards(index: Path) -> list[str]:
             raise ValueError("it names other files than safetensors beside it")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsUnavailable(
-            f"{index} is no index of safetensors shards ({error}); delete it and fetch it again"
+            f"{index} is no index of safetensors shards ({error}); delete it (rm "
+            f"{shlex.quote(str(index.resolve()))}), then fetch it again"
         ) from None
     return shards
 
@@ -309,7 +310,10 @@ def _size_damage(path: Path, wanted: int | None) -> str | None:
         return f"it has {size:,} bytes, not {wanted:,}"
     # The format: the header's length, uint64 little-endian; the header, JSON; the tensors.
     with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        start = file.read(8)
+        if start == b"version ":
+            return "it is only Git LFS's pointer to the file, which `git lfs pull` fetches"
+        length = int.from_bytes(start, "little")
         if size < 8 or length > min(size - 8, constants.SAFETENSORS_MAX_HEADER_LENGTH):
             return f"its {size:,} bytes do not begin as safetensors do"
         try:
@@ -422,7 +426,8 @@ def _fetch_body(name: str, file: str, commit: str, beside: Path, to: Path | None
             return
         with open(part, "ab") as stream:
             if stream.tell() > found.size:
-                stream.truncate(0)
+                stream.seek(0)
+                stream.truncate()
             http_get(
                 url,
                 stream,
