@@ -131,3 +131,31 @@ def evaluate(model: Path, data: Path, split: str, as_json: bool) -> None:
 
     scores = evaluate_bundle(model, data, split)
     click.echo(json.dumps(scores) if as_json else describe(scores))
+
+
+@click.command("download-clip")
+@click.option(
+    "--clip",
+    "name",
+    help="The checkpoint's name on the hub.  [default: openai/clip-vit-base-patch32]",
+)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    help="A folder to carry to another machine.  [default: the hub's cache]",
+)
+def download_clip(name: str | None, to: Path | None) -> None:
+    """Fetch CLIP's weights, for training where there will be no network.
+
+    A download that was interrupted goes on where it stopped. What is there already is verified,
+    and needs no network.
+    """
+    from mmsent_training.weights import DEFAULT_CLIP, download, how_to_use
+
+    name = name or DEFAULT_CLIP
+    checkpoint, fetched = download(name, to)
+    click.echo(
+        f"{name} {'was fetched to' if fetched else 'is already in'} {checkpoint.folder}, whole and "
+        f"verified; {how_to_use(name, to)}",
+        err=True,
+    )

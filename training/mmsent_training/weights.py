@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -33,9 +32,12 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HFValidationError,
+    LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
 
 from mmsent.errors import InputError, MmsentError
 from mmsent.progress import Progress
@@ -92,7 +94,7 @@ def find_clip(name: str = DEFAULT_CLIP, *, fetch: bool = True) -> ClipCheckpoint
     if folder.is_dir():
         if missing := _missing(folder):
             raise WeightsUnavailable(_lacks(folder, missing))
-        return _verify(folder, name, None, f"copy it again to {folder}")
+        return _verify(folder, name, None, _again(folder))
     cached, missing = _cached(name)
     if cached is None or missing:
         where = f"{name} is not{' whole' if cached else ''} in the cache, {constants.HF_HUB_CACHE}"
@@ -117,13 +119,12 @@ def download(name: str, to: Path | None) -> tuple[ClipCheckpoint, bool]:
         return find_clip(name), cached is None or bool(missing)
     cached, _ = _cached(name)
     _check_target(to, name)
-    there = to.is_dir() and not _missing(to)
+    there = to.is_dir() and not _missing(to) and all(map(_download_note, _present(to)))
     if not there:
         if cached is not None:  # the library copies what it finds there, damaged or not
-            for path in _present(cached):
-                _check_file(path, name, f"run {_command(name)}")
+            _check_files(cached, _revision(name), f"run {_command(name)}")
         _fetch(name, to, f"{to} does not hold {name} yet")
-    return _verify(to, name, _commit(to), f"run {_command(name, to)}"), not there
+    return _verify(to, name, _commit(to), _again(to)), not there
 
 
 def _check_target(to: Path, name: str) -> None:
@@ -132,19 +133,22 @@ def _check_target(to: Path, name: str) -> None:
         return
     if not to.is_dir():
         raise InputError(f"{to} is a file; name a folder")
-    commit = _commit(to)
-    if commit is None and any(to.iterdir()):
+    if not _is_download(to) and any(to.iterdir()):
         raise InputError(f"{to} holds other files; name a new or an empty folder")
+    commit = _commit(to)
     if commit is not None and (commit == REVISION) != (name == DEFAULT_CLIP):
         raise InputError(f"{to} holds another checkpoint than {name}; name another folder")
 
 
+def _is_download(folder: Path) -> bool:
+    """Whether huggingface_hub has put files into a folder, or begun to."""
+    return (folder / ".cache" / "huggingface").is_dir()
+
+
 def _commit(folder: Path) -> str | None:
     """The hub's commit of a folder that `download` made; None for any other."""
-    for name in (*DESCRIPTIONS, WEIGHTS):
-        if lines := _download_note(folder / name):
-            return lines[0]
-    return None
+    notes = [_download_note(folder / name) for name in (*DESCRIPTIONS, WEIGHTS, INDEX)]
+    return next((note[0] for note in notes if note), None)
 
 
 def _download_note(path: Path) -> list[str]:
@@ -165,7 +169,8 @@ def _cached(name: str) -> tuple[Path | None, list[str]]:
             )
         except HFValidationError:
             raise InputError(
-                f"{name} is no folder here, and no name on the hub, which is like {DEFAULT_CLIP}"
+                f"{name} can't be used: give a folder that is here, or a checkpoint's name on the "
+                f"hub, such as {DEFAULT_CLIP}"
             ) from None
         if isinstance(found, str):
             folder = Path(found).parent
@@ -204,7 +209,8 @@ def _shards(index: Path) -> list[str]:
             raise ValueError("it names other files than safetensors beside it")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsUnavailable(
-            f"{index} is no index of safetensors shards ({error}); delete it and fetch it again"
+            f"{index} is no index of safetensors shards ({error}); delete it (rm "
+            f"{shlex.quote(str(index.resolve()))}), then fetch it again"
         ) from None
     return shards
 
@@ -212,20 +218,31 @@ def _shards(index: Path) -> list[str]:
 def _lacks(folder: Path, missing: list[str]) -> str:
     """The message for a local folder that is no whole checkpoint."""
     lacks = f"{folder} is no whole CLIP checkpoint: it lacks {', '.join(missing)}"
-    if _commit(folder) is not None:
-        return f"{lacks}; the download into it did not finish: run `mmsent download-clip` again"
+    if _is_download(folder):
+        return f"{lacks}; a download into it did not finish: run {_download_again(folder)} again"
     if WEIGHTS in missing and (pickles := sorted(folder.glob("*.bin"))):
         lacks += f", and {pickles[0].name} is a pickle, which is never loaded"
     return f"{lacks}; `mmsent download-clip --to DIR` makes a folder that holds everything"
 
 
+def _again(folder: Path) -> str:
+    """How to replace a damaged file in a local folder, for a message."""
+    if not _is_download(folder):
+        return f"copy it to {folder} again"
+    return (
+        f"run {_download_again(folder)}, or copy it again; if it was replaced on purpose, delete "
+        f"{folder / '.cache'} instead"
+    )
+
+
+def _download_again(folder: Path) -> str:
+    """The command that made a folder, as far as that is known, for a message."""
+    return _command(DEFAULT_CLIP if _commit(folder) in (REVISION, None) else "NAME", folder)
+
+
 def _verify(folder: Path, name: str, revision: str | None, again: str) -> ClipCheckpoint:
     """Check every file of a whole checkpoint. Raises WeightsUnavailable for a damaged one."""
-    digests = [
-        digest
-        for path in _present(folder)
-        if (digest := _check_file(path, name, again)) is not None
-    ]
+    digests = _check_files(folder, revision or _commit(folder), again)
     if len(digests) == 1:
         [sha256] = digests
     else:
@@ -233,26 +250,30 @@ def _verify(folder: Path, name: str, revision: str | None, again: str) -> ClipCh
     return ClipCheckpoint(folder, name, revision, sha256)
 
 
-def _check_file(path: Path, name: str, again: str) -> str | None:
-    """Check one file; the SHA-256 of weights. Raises WeightsUnavailable where it is damaged."""
-    recorded = _recorded(path)
-    damage: str | None
-    sha256 = None
-    if path.suffix == ".safetensors":
-        damage = _size_damage(path, MODEL_BYTES if name == DEFAULT_CLIP else None)
-        if damage is None:
-            sha256 = _sha256(path)
-            if len(recorded) == 64 and recorded != sha256:
-                damage = f"its SHA-256 is {sha256}, not {recorded}"
-    else:
-        damage = _small_damage(path.read_bytes(), recorded)
-    if damage is not None:
-        # A link of the cache leads to the file; without that file, the link counts as missing.
-        file = path.resolve() if path.is_symlink() else path
-        raise WeightsUnavailable(
-            f"{path} is damaged: {damage}. Delete it (rm {shlex.quote(str(file))}), then {again}"
-        )
-    return sha256
+def _check_files(folder: Path, commit: str | None, again: str) -> list[str]:
+    """Check the files of a checkpoint that are there; the SHA-256 of each that holds weights.
+
+    Raises WeightsUnavailable that names a damaged one; ``again`` says how to replace it.
+    """
+    digests = []
+    for path in _present(folder):
+        recorded = _recorded(path)
+        if path.suffix == ".safetensors":
+            wanted = MODEL_BYTES if (commit, path.name) == (REVISION, WEIGHTS) else None
+            damage = _size_damage(path, wanted)
+            if damage is None:
+                digests.append(_sha256(path))
+                if len(recorded) == 64 and recorded != digests[-1]:
+                    damage = f"its SHA-256 is {digests[-1]}, not {recorded} as the hub gave it"
+        else:
+            damage = _small_damage(path.read_bytes(), recorded)
+        if damage is not None:
+            # A link in the cache leads to the file; once that is gone, the link counts as missing.
+            raise WeightsUnavailable(
+                f"{path} is damaged: {damage}. Delete it (rm {shlex.quote(str(path.resolve()))}), "
+                f"then {again}"
+            )
+    return digests
 
 
 def _recorded(path: Path) -> str:
@@ -289,7 +310,10 @@ def _size_damage(path: Path, wanted: int | None) -> str | None:
         return f"it has {size:,} bytes, not {wanted:,}"
     # The format: the header's length, uint64 little-endian; the header, JSON; the tensors.
     with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        start = file.read(8)
+        if start == b"version ":
+            return "it is only Git LFS's pointer to the file, which `git lfs pull` fetches"
+        length = int.from_bytes(start, "little")
         if size < 8 or length > min(size - 8, constants.SAFETENSORS_MAX_HEADER_LENGTH):
             return f"its {size:,} bytes do not begin as safetensors do"
         try:
@@ -342,39 +366,84 @@ def _fetch(name: str, to: Path | None, where: str) -> Path:
     except Exception as error:
         raise WeightsUnavailable(_refusal(name, where, error)) from None
 
-    target = to or Path(constants.HF_HUB_CACHE)
     print(
-        f"fetching {name} ({size / 1e6:,.0f} MB) from {constants.ENDPOINT} to {target}",
+        f"fetching {name} ({size / 1e6:,.0f} MB) from {constants.ENDPOINT} to "
+        f"{to or constants.HF_HUB_CACHE}",
         file=sys.stderr,
         flush=True,
     )
 
     def get(file: str, revision: str) -> Path:
-        return Path(
-            hf_hub_download(
-                name,
-                file,
-                revision=revision,
-                cache_dir=constants.HF_HUB_CACHE,
-                local_dir=to,
-                etag_timeout=PROBE_SECONDS,
-            )
-        )
+        try:
+            return Path(hf_hub_download(name, file, revision=revision, local_dir=to))
+        except Exception as error:
+            if _is_absent(error):
+                raise WeightsUnavailable(_absence(name, file)) from None
+            raise
 
     try:
-        with _resumable():
-            # Asked for by the branch, so that the cache knows of which commit it holds the rest.
-            first = get(DESCRIPTIONS[0], commit if to else _revision(name))
-            commit = commit if to else first.parent.name
-            for file in DESCRIPTIONS[1:]:
-                get(file, commit)
-            for file in _shards(get(INDEX, commit)) if sharded else [WEIGHTS]:
-                get(file, commit)
+        # Asked for by the branch, so that the cache knows of which commit it holds the rest.
+        first = get(DESCRIPTIONS[0], commit if to else _revision(name))
+        commit = commit if to else first.parent.name
+        for file in DESCRIPTIONS[1:]:
+            get(file, commit)
+        for file in _shards(get(INDEX, commit)) if sharded else [WEIGHTS]:
+            _fetch_body(name, file, commit, first, to)
+            get(file, commit)
     except MmsentError:
         raise
     except Exception as error:
         raise WeightsUnavailable(_interruption(name, to, error)) from None
-    return to or first.parent
+    return first.parent
+
+
+def _fetch_body(name: str, file: str, commit: str, beside: Path, to: Path | None) -> None:
+    """Fetch weights to where huggingface_hub then finds them, resuming what was begun.
+
+    huggingface_hub 1.31 and later start again from nothing, as earlier ones do over Xet storage.
+    Here a file also gets its name only when its SHA-256 is right. ``beside``: a file of the same
+    checkpoint, where the library has put it.
+    """
+    url = hf_hub_url(name, file, revision=commit)
+    found = get_hf_file_metadata(url)
+    sha256 = found.etag or ""
+    if found.size is None or not re.fullmatch("[0-9a-f]{64}", sha256):
+        return  # a mirror without checksums: the library fetches it
+    if to is None:
+        repository = beside.parent.parent.parent
+        target = repository / "blobs" / sha256
+        part = target.with_name(f"{sha256}.incomplete")
+        lock = Path(constants.HF_HUB_CACHE, ".locks", repository.name, f"{sha256}.lock")
+    elif isinstance(try_to_load_from_cache(name, file, revision=commit), str):
+        return  # the library copies it
+    else:
+        target = to / file
+        part = to / ".cache" / "huggingface" / "download" / f"{file}.incomplete"
+        lock = part.with_suffix(".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock):
+        if target.exists():
+            return
+        with open(part, "ab") as stream:
+            if stream.tell() > found.size:
+                stream.seek(0)
+                stream.truncate()
+            http_get(
+                url,
+                stream,
+                resume_size=stream.tell(),
+                headers=build_hf_headers() | {"Accept-Encoding": "identity"},
+                expected_size=found.size,
+                displayed_filename=file,
+            )
+        if (got := _sha256(part)) != sha256:
+            part.unlink()
+            raise WeightsUnavailable(
+                f"what {constants.ENDPOINT} sent as {name}'s {file} has the SHA-256 {got}, not "
+                f"{sha256}; it was deleted: run {_command(name, to)} again, or set HF_ENDPOINT to "
+                "another mirror"
+            )
+        os.replace(part, target)
 
 
 def _ask_hub(name: str) -> tuple[str, int, bool]:
@@ -382,11 +451,17 @@ def _ask_hub(name: str) -> tuple[str, int, bool]:
 
     Raises WeightsUnavailable where the hub has no safetensors of it, or others than expected.
     """
-    # The library tries again and again to reach a hub; one plain request tells whether it is there,
-    # and so is the storage that it redirects to.
-    get_session().request(
-        "HEAD", hf_hub_url(name, WEIGHTS, revision=_revision(name)), timeout=PROBE_SECONDS
+    # The library tries again and again, for minutes; one plain request tells whether the hub is
+    # there, and the storage that it redirects to. Its time limit is above that of the caller, who
+    # says it more clearly.
+    answer = get_session().request(
+        "HEAD",
+        hf_hub_url(name, WEIGHTS, revision=_revision(name)),
+        headers=build_hf_headers(),
+        timeout=2 * PROBE_SECONDS,
     )
+    if answer.status_code >= 500:
+        answer.raise_for_status()
     for file in (WEIGHTS, INDEX):
         url = hf_hub_url(name, file, revision=_revision(name))
         try:
@@ -406,10 +481,7 @@ def _ask_hub(name: str) -> tuple[str, int, bool]:
                 f"{MODEL_BYTES:,}; nothing was fetched. {_remedy(name)}"
             )
         return found.commit_hash, found.size, file == INDEX
-    raise WeightsUnavailable(
-        f"{constants.ENDPOINT} has no {WEIGHTS} of {name} at {_revision(name)}, and a pickle is "
-        f"never loaded; name another checkpoint, such as {DEFAULT_CLIP}, with --clip"
-    )
+    raise WeightsUnavailable(_absence(name, WEIGHTS))
 
 
 def _within(seconds: float, work: Callable[[], T]) -> T:
@@ -429,18 +501,6 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
     return future.result(timeout=seconds)
 
 
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """Fetch by plain HTTP: Xet storage starts again from nothing, and bypasses mirrors."""
-    before = constants.HF_HUB_DISABLE_XET
-    if "HF_HUB_DISABLE_XET" not in os.environ:
-        constants.HF_HUB_DISABLE_XET = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_DISABLE_XET = before
-
-
 def _status(error: BaseException) -> int | None:
     """The HTTP status that an error of huggingface_hub stands for."""
     return getattr(getattr(error, "response", None), "status_code", None)
@@ -448,7 +508,8 @@ def _status(error: BaseException) -> int | None:
 
 def _is_absent(error: BaseException) -> bool:
     """Whether the hub knows the repository, but not the file in it."""
-    if isinstance(error, (RepositoryNotFoundError, RevisionNotFoundError)):
+    others = (RepositoryNotFoundError, RevisionNotFoundError, LocalEntryNotFoundError)
+    if isinstance(error, others):
         return False
     return isinstance(error, EntryNotFoundError) or _status(error) == 404
 
@@ -482,6 +543,16 @@ def _refusal(name: str, where: str, error: Exception) -> str:
     return f"{where}, and {why}; {_remedy(name)}"
 
 
+def _absence(name: str, file: str) -> str:
+    """The message for a file that the hub does not have."""
+    pickle = ", and a pickle is never loaded" if file == WEIGHTS else ""
+    if name == DEFAULT_CLIP:
+        remedy = _remedy(name)  # only a mirror can lack it
+    else:
+        remedy = f"choose another checkpoint: {DEFAULT_CLIP} has all; or --model light"
+    return f"{constants.ENDPOINT} has no {file} of {name} at {_revision(name)}{pickle}; {remedy}"
+
+
 def _unreachable(name: str, where: str, why: str) -> str:
     return f"{where}, and {constants.ENDPOINT} can't be reached: {why}; {_remedy(name)}"
 
@@ -494,6 +565,17 @@ def _interruption(name: str, to: Path | None, error: Exception) -> str:
     return (
         f"the download of {name} from {constants.ENDPOINT} {what}: {_why(error)}; what came is "
         f"kept: {_command(name, to)} goes on from there"
+    )
+
+
+def how_to_use(name: str, to: Path | None) -> str:
+    """What to do with a checkpoint that `download` fetched, for a message."""
+    if to is None:
+        clip = "" if name == DEFAULT_CLIP else f" --clip {shlex.quote(name)}"
+        return f"train with `mmsent train --model clip{clip}`, also where HF_HUB_OFFLINE=1 is set"
+    return (
+        f"train with `mmsent train --model clip --clip {shlex.quote(str(to))}`, here or, without "
+        "any network, on a machine that the folder was copied to"
     )
 
 
