@@ -1,6 +1,6 @@
 # make demo   sample data -> training -> ONNX bundle -> predictions   (DATA=DIR: on that dataset)
 # make test   the fast tests          make test-slow   the others      make check   ruff and mypy
-# make bench  the benchmarks          make lock        resolve requirements.lock anew
+# make bench  inference, beside PyTorch         make lock        resolve requirements.lock anew
 #
 # Every target first makes .venv with the versions in requirements.lock.
 # TORCH_INDEX=URL   where torch and torchvision come from; TORCH_INDEX= (empty): the default index
@@ -36,6 +36,11 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/installed
+	@test -f demo/model.onnx || { echo "make demo first: the benchmark takes its run and bundle"; exit 1; }
+	$(BIN)/python benchmarks/inference.py --data $(or $(DATA),demo/dataset) \
+	  --run demo/runs/latest --model demo/model.onnx
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

@@ -39,17 +39,14 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
 
+from mmsent.doctor import clip
 from mmsent.errors import InputError, MmsentError
 from mmsent.progress import Progress
 
 T = TypeVar("T")
 
-DEFAULT_CLIP = "openai/clip-vit-base-patch32"
-REVISION = "c237dc49a33fc61debc9276459120b7eac67e7ef"
-"""DEFAULT_CLIP's safetensors conversion; its main holds only a pickle."""
-
-MODEL_BYTES = 605_157_884
-"""The size of model.safetensors at REVISION."""
+# The doctor knows the same checkpoint, and the runtime can't import training.
+DEFAULT_CLIP, REVISION, MODEL_BYTES = clip.REPOSITORY, clip.REVISION, clip.WEIGHTS_SIZE
 
 DESCRIPTIONS = ("config.json", "preprocessor_config.json", "tokenizer.json")
 WEIGHTS = "model.safetensors"
