@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime as ort
@@ -23,6 +24,7 @@ from mmsent_training.data import decode_images, read_pairs, read_rows, split
 from mmsent_training.run import Run, read_run
 
 BATCH_SIZE = 16
+PROVENANCE = ("created", "settings", "environment")
 
 
 def export_run(run_folder: Path, output: Path, *, data: Path | None = None) -> Verification:
@@ -57,9 +59,9 @@ def export_run(run_folder: Path, output: Path, *, data: Path | None = None) -> V
         labels=LABELS,
         image=run.image,
         max_length=max_length,
-        provenance={
-            key: run.record[key] for key in ("created", "settings", "dataset", "environment")
-        }
+        provenance={key: run.record[key] for key in PROVENANCE}
+        | {"dataset": {k: v for k, v in run.record["dataset"].items() if k != "folder"}}
+        | {"weights": _public(run.record["weights"])}
         | {"exporter": {name: version(name) for name in ("mmsent-export", "torch", "onnx")}},
         metrics=run.record["metrics"],
         verification=asdict(verification),
@@ -73,6 +75,13 @@ def export_run(run_folder: Path, output: Path, *, data: Path | None = None) -> V
         seal(part)
         open_bundle(part, threads=1)
     return verification
+
+
+def _public(weights: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a bundle says of pretrained weights: the name of a local folder stays at home."""
+    if weights is None or weights["revision"] is not None:
+        return weights
+    return weights | {"name": None}
 
 
 def validation_batches(run: Run, data: Path | None) -> Iterator[Encoded] | None:

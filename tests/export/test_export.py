@@ -60,7 +60,9 @@ def test_the_bundle_describes_itself(bundle, trained):
     assert info.image == ImageSettings(224, "stretch", "bilinear")
     assert info.max_length == 96
     assert info.metrics == record["metrics"]
-    assert info.provenance["dataset"] == record["dataset"]
+    assert info.provenance["settings"] == record["settings"]
+    assert info.provenance["dataset"]["fingerprint"] == record["dataset"]["fingerprint"]
+    assert str(trained.parent) not in str(info)  # a bundle tells nobody where it was made
     assert info.verification["pairs"] == 8
     assert info.verification["changed_labels"] == 0
     assert info.verification["source"] == "validation pairs"

@@ -16,8 +16,6 @@ from mmsent.progress import Progress
 from mmsent_training.data import read_rows, split
 from mmsent_training.metrics import score
 
-SPLITS = ("validation", "train", "all")
-
 
 def evaluate_bundle(model_path: Path, data: Path, part: str) -> dict[str, Any]:
     """Score a bundle on a part of the labelled list, split as its training did: see `score`.

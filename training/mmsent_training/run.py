@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -154,8 +154,3 @@ def environment(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         **{name: version(name) for name in LIBRARIES},
     }
-
-
-def settings_record(settings: Settings) -> dict[str, Any]:
-    """The settings as run.json holds them."""
-    return asdict(settings)
