@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image
-from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTokenizer
 
 from mmsent import SentimentModel
 from mmsent.dataset import TEST_LIST, image_file, read_list, read_text
@@ -47,7 +48,10 @@ def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -
     tokenizer = clip.read_tokenizer(checkpoint, max_length=96)
     settings = clip.image_settings(checkpoint)
     reference_tokenizer = CLIPTokenizer.from_pretrained(checkpoint)
-    processor = CLIPImageProcessor.from_pretrained(checkpoint)
+    # The one that uses Pillow: from transformers 5 on, the plain name is torchvision's.
+    plain_name = "CLIPImageProcessor"
+    pillow_name = plain_name + "Pil" if hasattr(transformers, plain_name + "Pil") else plain_name
+    processor = getattr(transformers, pillow_name).from_pretrained(checkpoint)
     reference = CLIPModel.from_pretrained(checkpoint, use_safetensors=True).eval()
     model = build_model(clip.describe(checkpoint, labels=3, modality="both"))
     clip.load_pretrained(model, checkpoint)

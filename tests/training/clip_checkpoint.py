@@ -79,7 +79,6 @@ def make_tokenizer() -> Tokenizer:
     tokenizer.add_special_tokens(["<|startoftext|>", "<|endoftext|>"])
     start, end = (tokenizer.token_to_id(f"<|{name}|>") for name in ("startoftext", "endoftext"))
     tokenizer.post_processor = RobertaProcessing(
-        sep=("<|endoftext|>", end), cls=("<|startoftext|>", start), trim_offsets=False,
-        add_prefix_space=False,
-    )  # fmt: skip
+        ("<|endoftext|>", end), ("<|startoftext|>", start), False, False
+    )
     return tokenizer

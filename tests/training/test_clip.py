@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
+from transformers import CLIPModel, CLIPTokenizerFast
 
 from mmsent import SentimentModel
 from mmsent.dataset import TRAIN_LIST, image_file, read_list, read_text
@@ -23,6 +24,10 @@ from mmsent_training import clip
 from mmsent_training.run import build_model
 
 from .clip_checkpoint import POSITIONS, SIZE, write_checkpoint
+
+# The one that uses Pillow: from transformers 5 on, the plain name is torchvision's.
+PILLOW = "CLIPImageProcessorPil" if hasattr(transformers, "CLIPImageProcessorPil") else None
+CLIPImageProcessor = getattr(transformers, PILLOW or "CLIPImageProcessor")
 
 
 @pytest.fixture(scope="module")

@@ -73,14 +73,19 @@ def build_model(description: dict[str, Any]) -> nn.Module:
     raise InputError(f"unknown model {description['name']!r}; a newer mmsent may know it")
 
 
+def check_output(output: Path) -> None:
+    """Raises InputError where ``output`` holds something already."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} exists and is not an empty folder; name another one")
+
+
 def new_folder(model: str, output: Path | None) -> Path:
     """Make the folder of a new run: ``output``, or runs/MODEL-YYYYmmdd-HHMMSS.
 
     Raises InputError where ``output`` holds something already.
     """
     if output is not None:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise InputError(f"{output} exists and is not an empty folder; name another one")
+        check_output(output)
         output.mkdir(parents=True, exist_ok=True)
         return output
     name = f"{model}-{time.strftime('%Y%m%d-%H%M%S')}"

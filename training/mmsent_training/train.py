@@ -35,6 +35,7 @@ from mmsent_training.metrics import score
 from mmsent_training.report import write_confusion, write_curves, write_report
 from mmsent_training.run import (
     build_model,
+    check_output,
     environment,
     new_folder,
     point_latest,
@@ -62,6 +63,8 @@ def train(
     Raises InputError for bad data, before anything is written.
     """
     started = time.perf_counter()
+    if output is not None:
+        check_output(output)  # before the work, not after it
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism needs on CUDA
     torch.use_deterministic_algorithms(True, warn_only=True)
     accelerator = Accelerator(
