@@ -157,19 +157,19 @@ def doctor(
     from mmsent.doctor import report
     from mmsent.doctor.examination import Examination
 
-    examination = Examination(
+    with Examination(
         model=model,
         online=online,
         gpu_required=require == "gpu",
         limit=time_limit,
         system=system,
-    )
-    if as_json:
-        content = report.as_json(examination, verbose=verbose)
-        click.echo(json.dumps(content, ensure_ascii=False))
-    else:
-        for line in report.lines(examination, verbose=verbose):
-            click.echo(line)
+    ) as examination:
+        if as_json:
+            content = report.as_json(examination, verbose=verbose)
+            click.echo(json.dumps(content, ensure_ascii=False))
+        else:
+            for line in report.lines(examination, verbose=verbose):
+                click.echo(line)
     if examination.failed:
         raise click.exceptions.Exit(1)
 

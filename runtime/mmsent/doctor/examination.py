@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any, TypeVar
 
 from mmsent.doctor.bundle import examine_bundle
 from mmsent.doctor.child import Told, consult, end_all
@@ -21,15 +23,21 @@ from mmsent.doctor.pytorch import examine_torch, usable_gpus
 from mmsent.doctor.summary import Abilities, judge, require_gpu
 from mmsent.doctor.system import System
 
+T = TypeVar("T")
+
 HUB_LIMIT = 10.0
 """Seconds in which the hub must answer."""
+
+END_LIMIT = 2.0
+"""Seconds in which a killed process is expected to be gone; a driver may hold it in the kernel."""
 
 
 class Examination:
     """Examines the machine: iterate over it for the groups, then ask it for the rest.
 
-    ``model`` is a bundle to check, ``online`` asks the hub, ``limit`` is the number of seconds that
-    a child process may take.
+    A context: when it is left, by Ctrl-C too, nothing that still runs is waited for.
+    ``model`` is a bundle to check, ``online`` asks the hub, ``limit`` is the number of seconds
+    that a child process may take.
     """
 
     def __init__(
@@ -46,6 +54,19 @@ class Examination:
         self.groups: list[Group] = []
         self.gpus = 0
         self.training = False
+        self._pool = ThreadPoolExecutor(8)  # all wait at once, whatever the number of cores
+        self._begun: list[Future[Any]] = []
+
+    def __enter__(self) -> Examination:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        give_up = time.monotonic() + END_LIMIT
+        # Again and again: a thread may be about to start a program that is not to be found yet.
+        while wait(self._begun, timeout=0).not_done and time.monotonic() < give_up:
+            end_all()
+            wait(self._begun, timeout=0.05)
 
     def __iter__(self) -> Iterator[Group]:
         for group in self._examine():
@@ -67,26 +88,20 @@ class Examination:
         """What this machine can do."""
         return judge(self.findings, training=self.training, gpus=self.gpus)
 
-    def _examine(self) -> Iterator[Group]:
-        with ThreadPoolExecutor(8) as pool:  # all wait at once, whatever the number of cores
-            try:
-                yield from self._groups(pool)
-            except BaseException:  # Ctrl-C, above all: what hangs must not be waited for
-                pool.shutdown(wait=False, cancel_futures=True)
-                end_all()
-                raise
-        if self.gpu_required:
-            yield Group("Required", [require_gpu(self.findings, self.gpus)])
+    def _begin(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        future = self._pool.submit(work, *arguments)
+        self._begun.append(future)
+        return future
 
-    def _groups(self, pool: ThreadPoolExecutor) -> Iterator[Group]:
+    def _examine(self) -> Iterator[Group]:
         def begin(probe: str, *arguments: str, limit: float = self.limit) -> Future[Told]:
-            return pool.submit(consult, f"{probe}_probe", limit, *arguments)
+            return self._begin(consult, f"{probe}_probe", limit, *arguments)
 
         parts = installed_parts()
         self.training = TRAINING in parts
         libraries = begin("libraries", *modules(parts))  # it takes longest
         torch = begin("torch") if self.training else None
-        nvidia = pool.submit(examine_nvidia, self.system, self.limit)
+        nvidia = self._begin(examine_nvidia, self.system, self.limit)
         onnxruntime = begin("onnxruntime")
         bundle = begin("bundle", str(self.model)) if self.model else None
         hub = begin("hub", weights_address(), limit=HUB_LIMIT) if self.online else None
@@ -103,3 +118,5 @@ class Examination:
         yield examine_libraries(libraries.result())
         yield examine_clip(self.training, hub.result() if hub else None)
         yield examine_bundle(self.model, bundle.result() if bundle else None)
+        if self.gpu_required:
+            yield Group("Required", [require_gpu(self.findings, self.gpus)])
