@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTokenizerFast
 
 from mmsent import SentimentModel
 from mmsent.dataset import TEST_LIST, image_file, read_list, read_text
@@ -44,10 +44,15 @@ def main() -> None:
 
 
 def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -> None:
-    """Ids against CLIPTokenizer, pixels against CLIPImageProcessor, embeddings of CLIPModel."""
+    """Ids, pixels and embeddings against those of CLIPProcessor's two parts and of CLIPModel.
+
+    Its tokenizer is the one that reads tokenizer.json. transformers 4 has another, in Python, whose
+    ids depend on whether ftfy is installed: it straightens quotes with it, and parts Chinese
+    characters without it.
+    """
     tokenizer = clip.read_tokenizer(checkpoint, max_length=96)
     settings = clip.image_settings(checkpoint)
-    reference_tokenizer = CLIPTokenizer.from_pretrained(checkpoint)
+    reference_tokenizer = CLIPTokenizerFast.from_pretrained(checkpoint)
     # The one that uses Pillow: from transformers 5 on, the plain name is torchvision's.
     plain_name = "CLIPImageProcessor"
     pillow_name = plain_name + "Pil" if hasattr(transformers, plain_name + "Pil") else plain_name
@@ -60,7 +65,8 @@ def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -
     ids = encode_texts(tokenizer, texts)
     length = tokenizer.truncation["max_length"]
     wanted_ids = reference_tokenizer(texts, truncation=True, max_length=length)["input_ids"]
-    print(f"ids that differ from CLIPTokenizer's: {sum(a != b for a, b in zip(ids, wanted_ids))}")
+    differ = sum(a != b for a, b in zip(ids, wanted_ids))
+    print(f"texts whose ids differ from CLIPTokenizerFast's: {differ}")
 
     pixels_differ, largest = 0, 0.0
     with Progress("comparing", len(texts), "pairs") as progress, torch.inference_mode():
@@ -89,13 +95,13 @@ def compare_bundle(run_folder: Path, bundle: Path, texts: list[str], files: list
     with Progress("comparing", len(texts), "pairs") as progress, torch.inference_mode():
         for text, file in zip(texts, files):
             ids = encode_texts(run.tokenizer, [text])
-            pixels = load_image(file, run.image)[None]
+            pixels = np.array(load_image(file, run.image)[None])  # PyTorch wants it writable
             wanted = model(*map(torch.from_numpy, (*pad_ids(ids), pixels))).numpy()
             logits, _ = served.run(served.encode([text]), pixels)
             largest = max(largest, float(np.abs(logits - wanted).max()))
             changed += int(logits.argmax() != wanted.argmax())
             progress.update()
-    print(f"bundle against PyTorch on {len(texts)} pairs: logits differ by {largest:.1e} at most, ")
+    print(f"bundle against PyTorch on {len(texts)} pairs: logits differ by {largest:.1e} at most")
     print(f"labels that differ: {changed}")
 
 
