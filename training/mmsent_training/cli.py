@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from mmsent.cli import FILE, FOLDER
 from mmsent.errors import InputError, MmsentError
@@ -59,7 +60,16 @@ from mmsent.errors import InputError, MmsentError
     type=click.Path(file_okay=False, path_type=Path),
     help="The run's folder.  [default: runs/MODEL-YYYYmmdd-HHMMSS]",
 )
+@click.option(
+    "--resume",
+    metavar="RUN",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Go on with a run that was interrupted, after its last finished epoch. It keeps its own "
+    "settings; only --data and --clip may be given, where those have moved.",
+)
+@click.pass_context
 def train(
+    context: click.Context,
     data: Path,
     model: str,
     clip: str,
@@ -71,6 +81,7 @@ def train(
     lr: float | None,
     seed: int,
     output: Path | None,
+    resume: Path | None,
 ) -> None:
     """Train a model on train.txt and write a run.
 
@@ -81,29 +92,54 @@ def train(
 
     from mmsent_training.choose import choose_model
     from mmsent_training.metrics import describe
-    from mmsent_training.run import read_run
+    from mmsent_training.run import is_finished, read_run
     from mmsent_training.settings import default_settings
+    from mmsent_training.state import read_start
     from mmsent_training.train import train as train_model
+    from mmsent_training.weights import find_clip
 
+    start = None
+    given = {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    if resume is not None:
+        if other := sorted(given - {"resume", "data", "clip"}):
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in other)
+            raise InputError(f"--resume: a run keeps the settings it has; leave out {names}")
+        if is_finished(resume):
+            click.echo(f"{resume} is finished; next: mmsent-export onnx {resume}", err=True)
+            return
+        start = read_start(resume)
+        device = start.settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch sees no GPU here; use --device cpu")
-    name, checkpoint, chosen = choose_model(model, clip)
-    if name != "clip" and freeze:
-        raise InputError(f"--freeze: the {name} model has no pretrained part to freeze")
-    settings = default_settings(
-        name,
-        device,
-        freeze=freeze,
-        modality=modality,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=lr,
-        seed=seed,
-    )
+    if start is None:
+        name, checkpoint, chosen = choose_model(model, clip)
+        if name != "clip" and freeze:
+            raise InputError(f"--freeze: the {name} model has no pretrained part to freeze")
+        settings = default_settings(
+            name,
+            device,
+            freeze=freeze,
+            modality=modality,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=lr,
+            seed=seed,
+        )
+    else:
+        settings, chosen, checkpoint = start.settings, start.chosen, None
+        data = data if "data" in given else Path(start.data)
+        if start.clip:
+            checkpoint = find_clip(clip if "clip" in given else start.clip["name"])
     try:
-        folder = train_model(data, settings, output, chosen=chosen, checkpoint=checkpoint)
+        folder = train_model(
+            data, settings, output, chosen=chosen, checkpoint=checkpoint, resume=resume
+        )
     except torch.cuda.OutOfMemoryError:
         smaller = f"--batch-size {max(1, settings.batch_size // 2)}"
         raise MmsentError(

@@ -21,6 +21,7 @@ from mmsent.errors import InputError
 from mmsent.image import ImageSettings
 from mmsent_training.light import LightModel
 from mmsent_training.settings import Settings
+from mmsent_training.state import is_unfinished
 
 FORMAT = 1
 RUNS = Path("runs")
@@ -29,7 +30,9 @@ LIBRARIES = (
     "mmsent-training",
     "torch",
     "torchvision",
+    "transformers",
     "accelerate",
+    "scikit-learn",
     "tokenizers",
     "pillow",
     "numpy",
@@ -76,7 +79,11 @@ def build_model(description: dict[str, Any]) -> nn.Module:
 def check_output(output: Path) -> None:
     """Raises InputError where ``output`` holds something already."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} exists and is not an empty folder; name another one")
+        raise InputError(
+            f"{output} is an unfinished run; `mmsent train --resume {output}` goes on with it"
+            if is_unfinished(output)
+            else f"{output} exists and is not an empty folder; name another one"
+        )
 
 
 def new_folder(model: str, output: Path | None) -> Path:
@@ -108,6 +115,12 @@ def write_checkpoint(folder: Path, model: nn.Module) -> None:
         part.write_bytes(safetensors.torch.save(weights))  # save_file makes it private (0600)
 
 
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """Write tokenizer.json."""
+    with atomic_path(folder / "tokenizer.json") as part:
+        part.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+
+
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write run.json: last of all files, since it says that the run is whole."""
     with atomic_path(folder / "run.json") as part:
@@ -122,9 +135,18 @@ def point_latest(folder: Path) -> None:
     os.replace(link, LATEST)
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether ``folder`` is a run to which nothing is left to do."""
+    return (folder / "run.json").is_file() and not is_unfinished(folder)
+
+
 def read_run(folder: Path) -> Run:
     """Read a run. Raises InputError where ``folder`` is none, or one that was not finished."""
     path = folder / "run.json"
+    if not path.is_file() and is_unfinished(folder):
+        raise InputError(
+            f"{folder} is an unfinished run; `mmsent train --resume {folder}` goes on with it"
+        )
     if not path.is_file():
         raise InputError(
             f"{folder} is no finished run (it has no run.json); `mmsent train` writes one"
@@ -148,14 +170,21 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"{folder} is damaged ({error!r}); train again") from None
 
 
+def libraries() -> dict[str, Any]:
+    """The versions of everything that decides on a training's outcome."""
+    return {
+        "python": platform.python_version(),
+        "cuda": torch.version.cuda,
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
 def environment(device: str) -> dict[str, Any]:
     """The libraries' versions and the hardware, for run.json."""
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    return {
-        "python": platform.python_version(),
+    hardware = {
         "platform": platform.platform(),
-        "cuda": torch.version.cuda,
         "gpu": gpu,
         "threads": torch.get_num_threads(),
-        **{name: version(name) for name in LIBRARIES},
     }
+    return hardware | libraries()

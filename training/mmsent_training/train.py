@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,23 +26,35 @@ from torchvision.transforms import v2
 
 from mmsent.atomic import atomic_path
 from mmsent.dataset import LABELS, TRAIN_LIST
+from mmsent.lock import locked
 from mmsent.progress import Progress
 from mmsent.text import encode_texts
 from mmsent_training import light
 from mmsent_training.data import FeatureDataset, PairDataset, decode_images, read_pairs, split
 from mmsent_training.features import encode_pairs, fast_precision
+from mmsent_training.interrupt import resumable
 from mmsent_training.metrics import score
 from mmsent_training.report import write_confusion, write_curves, write_report
 from mmsent_training.run import (
     build_model,
     check_output,
     environment,
+    libraries,
     new_folder,
     point_latest,
     write_checkpoint,
     write_record,
+    write_tokenizer,
 )
 from mmsent_training.settings import Settings
+from mmsent_training.state import (
+    Start,
+    check_start,
+    read_state,
+    remove_state,
+    write_start,
+    write_state,
+)
 from mmsent_training.weights import ClipCheckpoint
 
 EVALUATION_BATCH = 64
@@ -55,12 +67,14 @@ def train(
     *,
     chosen: str,
     checkpoint: ClipCheckpoint | None = None,
+    resume: Path | None = None,
 ) -> Path:
     """Train on the labelled list of ``data`` and write a run; returns its folder.
 
     ``chosen`` says why it is this model; ``checkpoint`` is where the clip model starts. The same
-    settings, seed and dataset give the same run on the same machine.
-    Raises InputError for bad data, before anything is written.
+    settings, seed and dataset give the same run on the same machine, also where it was interrupted:
+    ``resume`` is an unfinished run to go on with.
+    Raises InputError for bad data, before anything is written, and Interrupted after a signal.
     """
     started = time.perf_counter()
     if output is not None:
@@ -154,121 +168,166 @@ def train(
         ]
     )
 
-    folder = new_folder(settings.model, output)
-    with atomic_path(folder / "tokenizer.json") as file:
-        tokenizer.save(str(file))
-    say(
-        f"training {'the head of ' if settings.freeze else ''}the {settings.model} model on "
-        f"{len(train_labels)} pairs, validating on {len(true_labels)}; "
-        f"{settings.device}, {settings.precision}"
-    )
-    history: list[dict[str, float]] = []
-    best: dict[str, Any] = {}
-    best_epoch = 0
-    best_probabilities = np.empty(0)
-    best_weights: dict[str, Tensor] = {}
-    for epoch in range(1, settings.epochs + 1):
-        # Every epoch draws from its own seed, whatever happened in the epochs before.
-        set_seed(settings.seed * 1000 + epoch, device_specific=True)
-        train_loader.set_epoch(epoch)
-        trained.train()
-        total_loss = torch.zeros((), device=accelerator.device)
-        with Progress(f"epoch {epoch}", len(train_labels), "pairs", summary=False) as progress:
-            for batch in train_loader:
-                with accelerator.accumulate(trained):
-                    *inputs, last = batch["inputs"]
-                    if settings.augment:  # pixels are the last input
-                        last = augment_each(augment, last)
-                    logits = trained(*inputs, last)
-                    loss = nn.functional.cross_entropy(
-                        logits.float(), batch["labels"], weight=weights
-                    )
-                    accelerator.backward(loss)
-                    if accelerator.sync_gradients:
-                        accelerator.clip_grad_norm_(trained.parameters(), settings.gradient_norm)
-                    optimizer.step()
-                    if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
-                        scheduler.step()
-                    optimizer.zero_grad()
-                total_loss += loss.detach() * len(logits)
-                progress.update(len(logits) * accelerator.num_processes)
-
-        logits, validation_loss = evaluate(accelerator, trained, validation_loader, weights)
-        scores = score(true_labels, logits.argmax(axis=1))
-        history.append(
-            {
-                "epoch": epoch,
-                "train_loss": float(accelerator.reduce(total_loss)) / len(train_labels),
-                "validation_loss": validation_loss,
-                "accuracy": scores["accuracy"],
-                "macro_f1": scores["macro_f1"],
-                "learning_rate": scheduler.get_last_lr()[0],
-                "seconds": round(progress.seconds, 2),
-            }
-        )
-        better = not best or scores["macro_f1"] > best["macro_f1"]
-        if better:
-            best, best_epoch = scores, epoch
-            best_probabilities = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
-            best_weights = copy.deepcopy(accelerator.unwrap_model(trained).state_dict())
-        say(
-            f"epoch {epoch}/{settings.epochs}: loss {history[-1]['train_loss']:.3f}, "
-            f"validation loss {validation_loss:.3f}, accuracy {scores['accuracy']:.3f}, "
-            f"macro F1 {scores['macro_f1']:.3f}{' (best)' if better else ''}, "
-            f"{progress.seconds:.1f} s ({progress.rate:.0f} pairs a second)"
-        )
-        if epoch - best_epoch >= settings.patience:
-            say(f"stopped early: no better macro F1 for {settings.patience} epochs")
-            break
-
-    (model.head if settings.freeze else model).load_state_dict(best_weights)
-    write_checkpoint(folder, model)
-
-    # The run: run.json comes last, since it says that the others are there.
-    record = {
-        "created": time.strftime("%Y-%m-%d %H:%M:%S%z"),
-        "model": description,
-        "image": asdict(image),
-        "weights": checkpoint
-        and {
-            "name": checkpoint.name,
-            "revision": checkpoint.revision,
+    start = Start(
+        settings=settings,
+        chosen=chosen,
+        data=str(data.resolve()),
+        fingerprint=pairs.fingerprint(),
+        clip=None
+        if checkpoint is None
+        else {
+            "name": checkpoint.name if checkpoint.revision else str(checkpoint.folder.resolve()),
             "sha256": checkpoint.sha256,
         },
-        "chosen": chosen,
-        "settings": asdict(settings),
-        "dataset": {
-            "folder": str(data.resolve()),
-            "list": TRAIN_LIST,
-            "fingerprint": pairs.fingerprint(),
-            "validation_fingerprint": pairs.fingerprint(parts[1]),
-            "train_pairs": len(train_labels),
-            "validation_pairs": len(true_labels),
-        },
-        "metrics": best,
-        "best_epoch": best_epoch,
-        "epochs": len(history),
-        "seconds": round(time.perf_counter() - started, 1),
-        "environment": environment(settings.device),
-    }
-    write_table(folder / "history.csv", pd.DataFrame(history))
-    write_table(
-        folder / "validation_predictions.csv",
-        pd.DataFrame(
-            {
-                "guid": [pairs.rows[index].guid for index in parts[1]],
-                "tag": [LABELS[label] for label in true_labels],
-                "predicted": [LABELS[label] for label in best_probabilities.argmax(axis=1)],
-                **dict(zip(LABELS, best_probabilities.T)),
-            }
-        ),
+        libraries=libraries(),
+        threads=torch.get_num_threads(),
+        latest=output is None,
     )
-    write_curves(folder / "curves.png", history, best_epoch)
-    write_confusion(folder / "confusion.png", best["confusion"])
-    write_report(folder / "report.md", record)
-    write_record(folder, record)
-    if output is None:
-        point_latest(folder)
+    # All that an epoch changes. It draws from a seed of its own, so no generator is part of it.
+    stateful = {
+        "model": accelerator.unwrap_model(trained),
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        **({"scaler": accelerator.scaler} if accelerator.scaler else {}),
+    }
+    history: list[dict[str, float]] = []
+    best: dict[str, Any] = {"epoch": 0}
+
+    folder = resume or new_folder(settings.model, output)
+    busy = f"{folder} is being trained already, by another process"
+    with locked(folder / ".lock", busy), resumable(folder) as stoppable:
+        if resume is None:
+            write_tokenizer(folder, tokenizer)
+            write_start(folder, start)
+        else:
+            start = check_start(folder, start)
+            torch.set_num_threads(start.threads)
+            if state := read_state(folder):
+                history, best = state["history"], state["best"]
+                for name, part in stateful.items():
+                    part.load_state_dict(state[name])
+        say(
+            f"training {'the head of ' if settings.freeze else ''}the {settings.model} model on "
+            f"{len(train_labels)} pairs, validating on {len(true_labels)}; "
+            f"{settings.device}, {settings.precision}"
+            + (f"; going on after epoch {len(history)}" if resume else "")
+        )
+        say(f"in {folder}; if it is interrupted: mmsent train --resume {folder}")
+        for epoch in range(len(history) + 1, settings.epochs + 1):
+            if len(history) - best["epoch"] >= settings.patience:
+                say(f"stopped early: no better macro F1 for {settings.patience} epochs")
+                break
+            set_seed(settings.seed * 1000 + epoch, device_specific=True)
+            train_loader.set_epoch(epoch)
+            trained.train()
+            total_loss = torch.zeros((), device=accelerator.device)
+            with Progress(f"epoch {epoch}", len(train_labels), "pairs", summary=False) as progress:
+                for batch in stoppable(train_loader):
+                    with accelerator.accumulate(trained):
+                        *inputs, last = batch["inputs"]
+                        if settings.augment:  # pixels are the last input
+                            last = augment_each(augment, last)
+                        logits = trained(*inputs, last)
+                        loss = nn.functional.cross_entropy(
+                            logits.float(), batch["labels"], weight=weights
+                        )
+                        accelerator.backward(loss)
+                        if accelerator.sync_gradients:
+                            accelerator.clip_grad_norm_(
+                                trained.parameters(), settings.gradient_norm
+                            )
+                        optimizer.step()
+                        skipped = accelerator.optimizer_step_was_skipped
+                        if accelerator.sync_gradients and not skipped:
+                            scheduler.step()
+                        optimizer.zero_grad()
+                    total_loss += loss.detach() * len(logits)
+                    progress.update(len(logits) * accelerator.num_processes)
+
+            logits, validation_loss = evaluate(
+                accelerator, trained, stoppable(validation_loader), weights
+            )
+            scores = score(true_labels, logits.argmax(axis=1))
+            history.append(
+                {
+                    "epoch": epoch,
+                    "train_loss": float(accelerator.reduce(total_loss)) / len(train_labels),
+                    "validation_loss": validation_loss,
+                    "accuracy": scores["accuracy"],
+                    "macro_f1": scores["macro_f1"],
+                    "learning_rate": scheduler.get_last_lr()[0],
+                    "seconds": round(progress.seconds, 2),
+                }
+            )
+            better = not best["epoch"] or scores["macro_f1"] > best["scores"]["macro_f1"]
+            if better:
+                best = {
+                    "epoch": epoch,
+                    "scores": scores,
+                    "probabilities": torch.softmax(torch.from_numpy(logits), dim=1),
+                    "weights": copy.deepcopy(stateful["model"].state_dict()),
+                }
+            write_state(
+                folder,
+                {"history": history, "best": best}
+                | {name: part.state_dict() for name, part in stateful.items()},
+            )
+            say(
+                f"epoch {epoch}/{settings.epochs}: loss {history[-1]['train_loss']:.3f}, "
+                f"validation loss {validation_loss:.3f}, accuracy {scores['accuracy']:.3f}, "
+                f"macro F1 {scores['macro_f1']:.3f}{' (best)' if better else ''}, "
+                f"{progress.seconds:.1f} s ({progress.rate:.0f} pairs a second)"
+            )
+
+        # The run: run.json comes last, since it says that the others are there.
+        (model.head if settings.freeze else model).load_state_dict(best["weights"])
+        write_checkpoint(folder, model)
+        record = {
+            "created": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+            "model": description,
+            "image": asdict(image),
+            "weights": checkpoint
+            and {
+                "name": checkpoint.name,
+                "revision": checkpoint.revision,
+                "sha256": checkpoint.sha256,
+            },
+            "chosen": chosen,
+            "settings": asdict(settings),
+            "dataset": {
+                "folder": str(data.resolve()),
+                "list": TRAIN_LIST,
+                "fingerprint": start.fingerprint,
+                "validation_fingerprint": pairs.fingerprint(parts[1]),
+                "train_pairs": len(train_labels),
+                "validation_pairs": len(true_labels),
+            },
+            "metrics": best["scores"],
+            "best_epoch": best["epoch"],
+            "epochs": len(history),
+            "seconds": round(time.perf_counter() - started, 1),
+            "environment": environment(settings.device),
+        }
+        write_table(folder / "history.csv", pd.DataFrame(history))
+        probabilities = best["probabilities"].numpy()
+        write_table(
+            folder / "validation_predictions.csv",
+            pd.DataFrame(
+                {
+                    "guid": [pairs.rows[index].guid for index in parts[1]],
+                    "tag": [LABELS[label] for label in true_labels],
+                    "predicted": [LABELS[label] for label in probabilities.argmax(axis=1)],
+                    **dict(zip(LABELS, probabilities.T)),
+                }
+            ),
+        )
+        write_curves(folder / "curves.png", history, best["epoch"])
+        write_confusion(folder / "confusion.png", best["scores"]["confusion"])
+        write_report(folder / "report.md", record)
+        write_record(folder, record)
+        if start.latest:
+            point_latest(folder)
+        remove_state(folder)
     return folder
 
 
@@ -311,7 +370,7 @@ def augment_each(augment: nn.Module, pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(
-    accelerator: Accelerator, model: nn.Module, loader: DataLoader[Any], weights: Tensor
+    accelerator: Accelerator, model: nn.Module, loader: Iterable[Any], weights: Tensor
 ) -> tuple[npt.NDArray[np.float32], float]:
     """Logits, float32 [pairs, labels] in the loader's order, and the mean weighted loss."""
     model.eval()
