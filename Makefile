@@ -10,7 +10,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-DEV := hypothesis mypy pandas-stubs pytest ruff types-tqdm uv
+DEV := hypothesis mypy pandas-stubs pytest pytest-xdist ruff types-tqdm uv
 DATA ?=
 
 # Without an NVIDIA driver the CPU builds do: 0.2 GB instead of 5.
@@ -27,7 +27,7 @@ demo: $(VENV)/installed
 	@PATH="$(abspath $(BIN)):$$PATH" ./demo.sh "$(DATA)"
 
 test: $(VENV)/installed
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow"
 
 test-slow: $(VENV)/installed
 	$(BIN)/pytest -m slow
