@@ -126,7 +126,10 @@ def open_bundle(path: Path, *, threads: int) -> Bundle:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
         raise InputError(f"{path} can't be opened as an ONNX model ({error})") from None
-    metadata = session.get_modelmeta().custom_metadata_map
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: its metadata are not UTF-8 ({error.reason})") from None
     if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
         raise InputError(
             f"{path} is an ONNX model, but no mmsent bundle: it lacks the metadata {INFO_KEY} and "

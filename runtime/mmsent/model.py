@@ -106,8 +106,8 @@ class SentimentModel:
             raise MmsentError(f"the bundle's graph fails ({error}); export the run again") from None
         if probabilities.shape != (len(ids), len(self.labels)):
             raise MmsentError(
-                f"the bundle's graph gives {probabilities.shape} probabilities for {len(ids)} pairs "
-                f"and {len(self.labels)} labels; export the run again"
+                f"the bundle's graph gives probabilities of shape {probabilities.shape} for "
+                f"{len(ids)} pairs and {len(self.labels)} labels; export the run again"
             )
         return logits, probabilities
 
