@@ -11,6 +11,7 @@ metadata  mmsent.bundle               JSON, see BundleInfo
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,15 @@ from tokenizers import Tokenizer
 
 from mmsent.errors import InputError
 from mmsent.image import ImageSettings
+from mmsent.structure import check_structure
+from mmsent.text import read_tokenizer
 
 FORMAT = 1
 INFO_KEY = "mmsent.bundle"
 TOKENIZER_KEY = "mmsent.tokenizer"
+MAX_TOKENS = 1024
+"""The most tokens of a text that a model may ask for."""
+_LABEL = re.compile(r"\w[\w -]{0,63}")
 INPUTS = ("input_ids", "attention_mask", "pixels")
 OUTPUTS = ("logits", "probabilities")
 
@@ -64,18 +70,33 @@ class BundleInfo:
                 )
             return cls(
                 model=content["model"],
-                labels=tuple(content["labels"]),
+                labels=_labels(content["labels"]),
                 image=ImageSettings(**content["image"]),
-                max_length=content["text"]["max_length"],
+                max_length=_max_length(content["text"]["max_length"]),
                 precision=content["precision"],
                 provenance=content["provenance"],
                 metrics=content["metrics"],
                 verification=content["verification"],
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"the metadata {INFO_KEY} is malformed ({error!r})") from None
+
+
+def _labels(values: Any) -> tuple[str, ...]:
+    """Labels go into tables that people open: each is a word. Raises ValueError for others."""
+    if not isinstance(values, list) or len(set(values)) != len(values) or len(values) < 2:
+        raise ValueError("the labels must be a list of several different words")
+    if not all(isinstance(value, str) and _LABEL.fullmatch(value) for value in values):
+        raise ValueError("a label must be a word of letters, digits, spaces, _ and -")
+    return tuple(values)
+
+
+def _max_length(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_TOKENS:
+        raise ValueError(f"the maximum length must be 1 to {MAX_TOKENS} tokens, not {value!r}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -92,8 +113,9 @@ def open_bundle(path: Path, *, threads: int) -> Bundle:
 
     Raises InputError where ``path`` is no bundle that this version reads.
     """
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path} does not exist; `mmsent-export onnx` writes a bundle")
+    check_structure(path)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -104,7 +126,10 @@ def open_bundle(path: Path, *, threads: int) -> Bundle:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
         raise InputError(f"{path} can't be opened as an ONNX model ({error})") from None
-    metadata = session.get_modelmeta().custom_metadata_map
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: its metadata are not UTF-8 ({error.reason})") from None
     if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
         raise InputError(
             f"{path} is an ONNX model, but no mmsent bundle: it lacks the metadata {INFO_KEY} and "
@@ -112,10 +137,31 @@ def open_bundle(path: Path, *, threads: int) -> Bundle:
         )
     try:
         info = BundleInfo.from_json(metadata[INFO_KEY])
+        _check_signature(session, info)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     try:
-        tokenizer = Tokenizer.from_str(metadata[TOKENIZER_KEY])
-    except Exception as error:  # the tokenizers library raises plain Exception
+        tokenizer = read_tokenizer(metadata[TOKENIZER_KEY], max_length=info.max_length)
+    except ValueError as error:
         raise InputError(f"{path}: the metadata {TOKENIZER_KEY} is malformed ({error})") from None
     return Bundle(info, tokenizer, session)
+
+
+def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:
+    """Raises InputError where the graph does not take and give what every bundle's does."""
+    size = info.image.size
+    inputs = {value.name: (value.type, value.shape) for value in session.get_inputs()}
+    outputs = {value.name: value.type for value in session.get_outputs()}
+    types = {name: f"tensor({'uint8' if name == 'pixels' else 'int64'})" for name in INPUTS}
+    if (
+        {name: kind for name, (kind, _) in inputs.items()} != types
+        or outputs != dict.fromkeys(OUTPUTS, "tensor(float)")
+        or not all(
+            isinstance(edge, str) or edge == wanted  # a string: it may be any
+            for edge, wanted in zip(inputs["pixels"][1][1:], (size, size, 3), strict=True)
+        )
+    ):
+        raise InputError(
+            f"its inputs {inputs} and outputs {outputs} are not those of a bundle with images of "
+            f"{size} x {size} pixels"
+        )

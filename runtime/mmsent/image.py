@@ -5,17 +5,29 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmsent.errors import InputError
+from mmsent.files import MAX_IMAGE_BYTES, read_file
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 
 MAX_PIXELS = 1 << 26
 """Images of more pixels than this (8192 x 8192) are refused before they are decoded."""
+
+MAX_SIZE = 1024
+"""The largest edge of the square that a model may ask for."""
+
+# What cameras and the web write. Of Pillow's other formats one runs a program (EPS: Ghostscript),
+# some decode in Python (a second per megabyte), and some have a size that only decoding tells.
+FORMATS = (
+    *("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),
+    *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),
+)
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -36,6 +48,8 @@ class ImageSettings:
     def __post_init__(self) -> None:
         if self.resize not in ("stretch", "crop") or self.filter not in _FILTERS:
             raise InputError(f"unknown image settings {self}; a newer mmsent may know them")
+        if type(self.size) is not int or not 1 <= self.size <= MAX_SIZE:
+            raise InputError(f"the image size must be 1 to {MAX_SIZE}, not {self.size!r}")
 
 
 def load_image(source: ImageSource, settings: ImageSettings) -> npt.NDArray[np.uint8]:
@@ -48,12 +62,12 @@ def load_image(source: ImageSource, settings: ImageSettings) -> npt.NDArray[np.u
         resized = _resize(_to_rgb(_open(source)), settings)
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError("the image does not exist") from None
+    except UnidentifiedImageError:
+        raise InputError(
+            f"the image can't be decoded (it is none of {', '.join(FORMATS)})"
+        ) from None
     except Exception as error:  # decoders raise whatever a broken file drives them to
         reason = str(error) or type(error).__name__
-        if isinstance(source, str | os.PathLike):
-            reason = reason.replace(f" {os.fspath(source)!r}", "")
         raise InputError(f"the image can't be decoded ({reason})") from error
     return np.asarray(resized)
 
@@ -66,10 +80,10 @@ def _open(source: ImageSource) -> Image.Image:
         image = Image.fromarray(source)
     elif isinstance(source, Image.Image):
         image = source
-    elif isinstance(source, bytes):
-        image = Image.open(io.BytesIO(source))
     else:
-        image = Image.open(source)
+        if not isinstance(source, bytes):
+            source = read_file(source, "the image", limit=MAX_IMAGE_BYTES)
+        image = Image.open(io.BytesIO(source), formats=FORMATS)
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise InputError(f"the image is too large ({width} x {height}, over {MAX_PIXELS} pixels)")
@@ -102,7 +116,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in _SIXTEEN_BIT or image.mode == "I":
-        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        values = np.clip(np.asarray(image).astype(np.int32), 0, 65535)
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         levels = np.nan_to_num(np.asarray(image))

@@ -20,7 +20,7 @@ from typing import TextIO
 import numpy as np
 
 from mmsent.atomic import atomic_path
-from mmsent.dataset import Row, check_files, image_file, read_list, read_text
+from mmsent.dataset import Row, check_files, image_file, read_image, read_list, read_text
 from mmsent.errors import InputError, Problem, refuse
 from mmsent.image import load_image
 from mmsent.machine import available_cores
@@ -99,10 +99,10 @@ def predict_rows(
         pixels = np.empty((len(batch), size, size, 3), np.uint8)
         faults: list[Outcome] = [None] * len(batch)
         for index, (row, _) in enumerate(batch):
-            file = image_file(folder, row.guid)
             try:
-                pixels[index] = load_image(file, model.info.image)
+                pixels[index] = load_image(read_image(folder, row.guid), model.info.image)
             except InputError as error:
+                file = image_file(folder, row.guid)
                 faults[index] = Problem(list_name, row.line, row.guid, file, str(error))
                 broken.set()
         if broken.is_set():

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsent.bundle import OUTPUTS, open_bundle
-from mmsent.errors import InputError
+from mmsent.errors import InputError, MmsentError
 from mmsent.image import ImageSource, load_image
 from mmsent.machine import available_cores
 from mmsent.text import encode_texts, pad_ids
@@ -96,14 +96,28 @@ class SentimentModel:
         """Run the session on one batch of encoded texts and pixels, uint8 [batch, size, size, 3].
 
         Returns logits and probabilities, float32 [batch, labels].
+        Raises MmsentError where the bundle's graph fails, or gives another shape.
         """
         input_ids, attention_mask = pad_ids(ids)
         feed = {"input_ids": input_ids, "attention_mask": attention_mask, "pixels": pixels}
-        logits, probabilities = self._bundle.session.run(OUTPUTS, feed)
+        try:
+            logits, probabilities = self._bundle.session.run(OUTPUTS, feed)
+        except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
+            raise MmsentError(f"the bundle's graph fails ({error}); export the run again") from None
+        if probabilities.shape != (len(ids), len(self.labels)):
+            raise MmsentError(
+                f"the bundle's graph gives probabilities of shape {probabilities.shape} for "
+                f"{len(ids)} pairs and {len(self.labels)} labels; export the run again"
+            )
         return logits, probabilities
 
     def to_predictions(self, probabilities: npt.NDArray[np.float32]) -> list[Prediction]:
-        """Name the columns of ``probabilities``, float32 [batch, labels]."""
+        """Name the columns of ``probabilities``, float32 [batch, labels].
+
+        Raises MmsentError where they are no numbers.
+        """
+        if not np.isfinite(probabilities).all():
+            raise MmsentError("the bundle gives no numbers, but NaN; `mmsent doctor` checks it")
         return [
             Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist())))
             for row in probabilities

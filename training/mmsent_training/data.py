@@ -22,6 +22,7 @@ from mmsent.dataset import (
     check_files,
     find_duplicates,
     image_file,
+    read_image,
     read_list,
     read_text,
 )
@@ -82,11 +83,11 @@ def read_pairs(folder: Path, rows: list[Row] | None = None) -> Pairs:
     texts = [read_text(folder, row.guid)[0] for row in rows]
 
     def digest(row: Row, text: str) -> bytes:
-        return hashlib.sha256(
-            len(text).to_bytes(8, "big")
-            + text.encode()
-            + Path(image_file(folder, row.guid)).read_bytes()
-        ).digest()
+        try:
+            image = read_image(folder, row.guid)
+        except InputError as error:
+            raise InputError(f"{image_file(folder, row.guid)}: {error}") from None
+        return hashlib.sha256(len(text).to_bytes(8, "big") + text.encode() + image).digest()
 
     with ThreadPoolExecutor(available_cores()) as pool:
         digests = list(pool.map(digest, rows, texts))
@@ -105,10 +106,10 @@ def decode_images(
 
     def decode(position: int) -> Problem | None:
         row = pairs.rows[indices[position]]
-        file = image_file(pairs.folder, row.guid)
         try:
-            pixels[position] = load_image(file, settings)
+            pixels[position] = load_image(read_image(pairs.folder, row.guid), settings)
         except InputError as error:
+            file = image_file(pairs.folder, row.guid)
             return Problem(TRAIN_LIST, row.line, row.guid, file, str(error))
         progress.update()
         return None
