@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 
 from mmsent.errors import InputError
 from mmsent.image import ImageSettings
+from mmsent.seal import SEAL_KEY
 from mmsent.structure import check_structure
 from mmsent.text import read_tokenizer
 
@@ -106,6 +107,7 @@ class Bundle:
     info: BundleInfo
     tokenizer: Tokenizer
     session: ort.InferenceSession
+    seal: str
 
 
 def open_bundle(path: Path, *, threads: int) -> Bundle:
@@ -144,7 +146,7 @@ def open_bundle(path: Path, *, threads: int) -> Bundle:
         tokenizer = read_tokenizer(metadata[TOKENIZER_KEY], max_length=info.max_length)
     except ValueError as error:
         raise InputError(f"{path}: the metadata {TOKENIZER_KEY} is malformed ({error})") from None
-    return Bundle(info, tokenizer, session)
+    return Bundle(info, tokenizer, session, metadata.get(SEAL_KEY, ""))
 
 
 def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:
