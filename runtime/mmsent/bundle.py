@@ -130,16 +130,15 @@ def open_bundle(path: Path, *, threads: int) -> Bundle:
         raise InputError(f"{path} can't be opened as an ONNX model ({error})") from None
     try:
         metadata = session.get_modelmeta().custom_metadata_map
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: its metadata are not UTF-8 ({error.reason})") from None
-    if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
-        raise InputError(
-            f"{path} is an ONNX model, but no mmsent bundle: it lacks the metadata {INFO_KEY} and "
-            f"{TOKENIZER_KEY}; `mmsent-export onnx` writes a bundle"
-        )
-    try:
+        if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
+            raise InputError(
+                f"an ONNX model, but no mmsent bundle: it lacks the metadata {INFO_KEY} and "
+                f"{TOKENIZER_KEY}; `mmsent-export onnx` writes a bundle"
+            )
         info = BundleInfo.from_json(metadata[INFO_KEY])
         _check_signature(session, info)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: its names or metadata are not UTF-8 ({error})") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     try:

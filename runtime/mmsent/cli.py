@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -203,6 +204,8 @@ def doctor(
 
 def run(command: click.Command) -> None:
     """Run a command; where the work or its input is at fault, end with one message."""
+    # Pillow warns of what is odd in an image without naming it; what matters becomes an error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         command()
     except MmsentError as error:
