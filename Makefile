@@ -1,5 +1,6 @@
 # make demo   sample data -> training -> ONNX bundle -> predictions   (DATA=DIR: on that dataset)
 # make test   the fast tests          make test-slow   the others      make check   ruff and mypy
+# make fuzz   an hour of coverage-guided fuzzing (FUZZ_SECONDS for each of the four targets)
 # make bench  inference, beside PyTorch         make lock        resolve requirements.lock anew
 #
 # Every target first makes .venv with the versions in requirements.lock.
@@ -20,7 +21,7 @@ ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX_OPTIONAL := yes
 endif
 
-.PHONY: demo test test-slow check format bench lock clean
+.PHONY: demo test test-slow fuzz check format bench lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -31,6 +32,14 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/pytest -m slow
+
+fuzz: $(VENV)/installed
+	@for target in list text image bundle; do \
+	  mkdir -p .fuzz/$$target; \
+	  $(BIN)/python tests/fuzz/run.py $$target .fuzz/$$target tests/fuzz/corpus/$$target \
+	    -max_total_time=$(or $(FUZZ_SECONDS),900) -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=.fuzz/$$target- || failed="$$failed $$target"; \
+	done; test -z "$$failed" || { echo "failed:$$failed; the inputs are .fuzz/*-crash-*"; exit 1; }
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -63,7 +72,9 @@ ifneq ($(strip $(TORCH_INDEX)),)
 endif
 	$(PIP) install --constraint requirements.lock \
 	  --editable runtime --editable training --editable export $(DEV)
+	@$(PIP) install --constraint requirements.lock --only-binary :all: atheris || \
+	  echo "atheris has no build for this machine: make fuzz can't run, and make test fuzzes less"
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis

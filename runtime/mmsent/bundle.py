@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 
 from mmsent.errors import InputError
 from mmsent.image import ImageSettings
+from mmsent.seal import SEAL_KEY
 from mmsent.structure import check_structure
 from mmsent.text import read_tokenizer
 
@@ -106,6 +107,7 @@ class Bundle:
     info: BundleInfo
     tokenizer: Tokenizer
     session: ort.InferenceSession
+    seal: str
 
 
 def open_bundle(path: Path, *, threads: int) -> Bundle:
@@ -128,23 +130,22 @@ def open_bundle(path: Path, *, threads: int) -> Bundle:
         raise InputError(f"{path} can't be opened as an ONNX model ({error})") from None
     try:
         metadata = session.get_modelmeta().custom_metadata_map
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: its metadata are not UTF-8 ({error.reason})") from None
-    if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
-        raise InputError(
-            f"{path} is an ONNX model, but no mmsent bundle: it lacks the metadata {INFO_KEY} and "
-            f"{TOKENIZER_KEY}; `mmsent-export onnx` writes a bundle"
-        )
-    try:
+        if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
+            raise InputError(
+                f"an ONNX model, but no mmsent bundle: it lacks the metadata {INFO_KEY} and "
+                f"{TOKENIZER_KEY}; `mmsent-export onnx` writes a bundle"
+            )
         info = BundleInfo.from_json(metadata[INFO_KEY])
         _check_signature(session, info)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: its names or metadata are not UTF-8 ({error})") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     try:
         tokenizer = read_tokenizer(metadata[TOKENIZER_KEY], max_length=info.max_length)
     except ValueError as error:
         raise InputError(f"{path}: the metadata {TOKENIZER_KEY} is malformed ({error})") from None
-    return Bundle(info, tokenizer, session)
+    return Bundle(info, tokenizer, session, metadata.get(SEAL_KEY, ""))
 
 
 def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:

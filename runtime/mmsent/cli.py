@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,8 +74,22 @@ def cli() -> None:
     help="Where the predictions go; JSON lines if it ends in .jsonl, else CSV.",
 )
 @click.option("--probabilities", is_flag=True, help="Write the probability of each label, too.")
+@click.option(
+    "--on-error",
+    default="fail",
+    show_default=True,
+    type=click.Choice(["fail", "skip"]),
+    help="At bad rows: predict nothing, or list them in OUTPUT.errors.csv and predict the others.",
+)
+@click.option("--resume", is_flag=True, help="Go on where an interrupted inference stopped.")
 def infer(
-    list_path: Path, model: Path, data: Path | None, output: Path, probabilities: bool
+    list_path: Path,
+    model: Path,
+    data: Path | None,
+    output: Path,
+    probabilities: bool,
+    on_error: str,
+    resume: bool,
 ) -> None:
     """Predict every row of LIST with a bundle.
 
@@ -83,8 +98,21 @@ def infer(
     """
     from mmsent.infer import infer as infer_list
 
-    infer_list(list_path, model, output, folder=data, probabilities=probabilities)
+    counts = infer_list(
+        list_path,
+        model,
+        output,
+        folder=data,
+        probabilities=probabilities,
+        skip=on_error == "skip",
+        resume=resume,
+    )
     click.echo(f"wrote {output}", err=True)
+    if counts.failed:
+        raise MmsentError(
+            f"{counts.failed} of {counts.rows} rows could not be predicted; "
+            f"{output}.errors.csv tells why"
+        )
 
 
 @cli.command("check-data")
@@ -176,6 +204,8 @@ def doctor(
 
 def run(command: click.Command) -> None:
     """Run a command; where the work or its input is at fault, end with one message."""
+    # Pillow warns of what is odd in an image without naming it; what matters becomes an error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         command()
     except MmsentError as error:

@@ -44,6 +44,11 @@ class SentimentModel:
         self.info = self._bundle.info
         self.labels = self.info.labels
 
+    @property
+    def identity(self) -> str:
+        """What tells this bundle from others: the SHA-256 that it carries, "" if it has none."""
+        return self._bundle.seal
+
     @overload
     def predict(self, text: str, image: ImageSource) -> Prediction: ...
     @overload

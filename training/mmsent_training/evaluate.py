@@ -27,11 +27,15 @@ def evaluate_bundle(model_path: Path, data: Path, part: str) -> dict[str, Any]:
     if set(model.labels) != set(LABELS):
         raise InputError(f"{model_path} predicts {model.labels}; {TRAIN_LIST} has {LABELS}")
     if part != "all":
-        settings = model.info.provenance["settings"]
+        try:
+            settings = model.info.provenance["settings"]
+            share, seed = float(settings["validation_share"]), int(settings["split_seed"])
+        except (LookupError, TypeError, ValueError):
+            raise InputError(
+                f"{model_path} does not tell how its training divided the pairs; use --split all"
+            ) from None
         train, validation = split(
-            [LABELS.index(str(row.label)) for row in rows],
-            share=settings["validation_share"],
-            seed=settings["split_seed"],
+            [LABELS.index(str(row.label)) for row in rows], share=share, seed=seed
         )
         rows = [rows[index] for index in (train if part == "train" else validation)]
     problems: list[Problem] = []
