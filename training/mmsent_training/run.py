@@ -19,6 +19,7 @@ from torch import nn
 from mmsent.atomic import atomic_path
 from mmsent.errors import InputError
 from mmsent.image import ImageSettings
+from mmsent_training.calibration import Calibrated
 from mmsent_training.light import LightModel
 from mmsent_training.settings import Settings
 from mmsent_training.state import is_unfinished
@@ -54,14 +55,14 @@ class Run:
     record: dict[str, Any]
 
     def load_model(self) -> nn.Module:
-        """The trained model, on the CPU, ready for inference."""
+        """The trained model with its temperature, on the CPU, ready for inference."""
         model = build_model(self.description)
         path = self.folder / "checkpoint.safetensors"
         try:
             model.load_state_dict(safetensors.torch.load_file(path))
         except Exception as error:  # safetensors raises its own, torch RuntimeError
             raise InputError(f"{path} can't be loaded ({error}); train again") from None
-        return model.eval()
+        return Calibrated(model, self.record["calibration"]["temperature"]).eval()
 
 
 def build_model(description: dict[str, Any]) -> nn.Module:
@@ -73,6 +74,10 @@ def build_model(description: dict[str, Any]) -> nn.Module:
         from mmsent_training.clip import ClipClassifier  # brings transformers, which loads slowly
 
         return ClipClassifier(**arguments)
+    if description["name"] == "compact":
+        from mmsent_training.compact import CompactModel
+
+        return CompactModel(**arguments)
     raise InputError(f"unknown model {description['name']!r}; a newer mmsent may know it")
 
 
