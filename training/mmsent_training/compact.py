@@ -193,6 +193,21 @@ def encode(
     return states, views
 
 
+@torch.no_grad()
+def encode_missing(model: nn.Module, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    """What the frozen encoders make of what stands for a missing text and a missing image.
+
+    ``text``: its ids, int64 [tokens]; ``image``: uint8 [height, width, 3]. As `encode` has them:
+    [tokens, width] and [2, 1280]; a model of one modality misses nothing, and gives both back.
+    """
+    if model.modality != "both":
+        return text, image
+    device = next(model.parameters()).device
+    text, image = text.to(device)[None], image.to(device)[None]
+    states, features = model.encode_text(text, torch.ones_like(text)), model.encode_image(image)
+    return states[0], features.expand(2, -1)
+
+
 @torch.inference_mode()
 def _encode_texts(model: nn.Module, ids: Sequence[Sequence[int]]) -> list[Tensor]:
     model.eval()

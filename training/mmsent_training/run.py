@@ -54,6 +54,12 @@ class Run:
     tokenizer: Tokenizer
     record: dict[str, Any]
 
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """What a pair may lack: see BundleInfo."""
+        trained_for_it = self.settings.missing > 0 and self.settings.modality == "both"
+        return ("text", "image") if trained_for_it else ()
+
     def load_model(self) -> nn.Module:
         """The trained model with its temperature, on the CPU, ready for inference."""
         model = build_model(self.description)

@@ -21,6 +21,8 @@ class Settings:
     nothing and their scores are fair. ``average``: the decay of an exponential moving average of
     the weights, which is kept in their place; 0 for none. ``balance``, ``adjustment`` and
     ``smoothing`` shape the loss: see Criterion.
+    ``missing``: the share of the training pairs that come without their text, and the share that
+    come without their image, anew in every epoch; then the model can do without them.
     ``precision``: fp32, or bf16 or fp16 for mixed precision. ``split_seed`` and
     ``validation_share`` choose the validation pairs, whatever ``seed`` is.
     """
@@ -46,6 +48,7 @@ class Settings:
     balance: bool = True
     adjustment: float = 0.0
     smoothing: float = 0.0
+    missing: float = 0.0
     max_length: int = 96
     validation_share: float = 0.1
     split_seed: int = 42
@@ -79,6 +82,7 @@ def default_settings(model: str, device: str, **chosen: Any) -> Settings:
             average=0.99,
             balance=False,
             adjustment=0.25,
+            missing=0.05,
         )
     return replace(settings, **{key: value for key, value in chosen.items() if value is not None})
 

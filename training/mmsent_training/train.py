@@ -27,6 +27,7 @@ from torchvision.transforms import v2
 
 from mmsent.atomic import atomic_path
 from mmsent.dataset import LABELS, TRAIN_LIST
+from mmsent.image import MISSING
 from mmsent.lock import locked
 from mmsent.progress import Progress
 from mmsent.text import encode_texts
@@ -146,6 +147,9 @@ def train(
 
     # What is trained, and on what: all of it on pairs, or its head on what the rest makes of them.
     datasets: list[PairDataset | FeatureDataset | StatesDataset] = []
+    # What stands for a missing text and a missing image, as the runtime will have it.
+    no_text = torch.tensor(encode_texts(tokenizer, [""])[0])
+    no_image = torch.full((image.size, image.size, 3), MISSING, dtype=torch.uint8)
     if settings.freeze:
         trained = model.head
         assert checkpoint is not None, "only a pretrained encoder is frozen"
@@ -168,6 +172,7 @@ def train(
             for part, part_views in zip(parts, (views[parts[0]], views[parts[1], 0])):
                 part_states = [states[index] for index in part]
                 datasets.append(StatesDataset(part_states, part_views, pairs.labels[part]))
+            no_text, no_image = compact.encode_missing(model, no_text, no_image)
     else:
         trained = model
         with Progress("decoding", len(pairs.rows), "images") as progress:
@@ -175,6 +180,7 @@ def train(
                 pixels = decode_images(pairs, part, image, progress=progress)
                 part_ids = [ids[index] for index in part]
                 datasets.append(PairDataset(part_ids, pixels, pairs.labels[part]))
+    missing = (no_text.to(accelerator.device), no_image.to(accelerator.device))
     train_loader, validation_loader = (
         DataLoader(
             dataset,
@@ -266,6 +272,10 @@ def train(
                         *inputs, last = batch["inputs"]
                         if settings.augment:  # pixels are the last input
                             last = augment_each(augment, last)
+                        if settings.missing and settings.modality == "both":
+                            *inputs, last = drop(
+                                inputs[0], inputs[1], last, missing, settings.missing
+                            )
                         logits = trained(*inputs, last)
                         loss = criterion(logits, batch["labels"])
                         accelerator.backward(loss)
@@ -433,6 +443,29 @@ def augment_each(augment: nn.Module, pixels: Tensor) -> Tensor:
     """Apply a torchvision transform to each image of a batch, uint8 NHWC, drawing anew for each."""
     images = [augment(image) for image in pixels.permute(0, 3, 1, 2).contiguous()]
     return torch.stack(images).permute(0, 2, 3, 1)
+
+
+def drop(
+    tokens: Tensor, mask: Tensor, image: Tensor, missing: tuple[Tensor, Tensor], share: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Let a ``share`` of the pairs lack their text, and a share their image; none lacks both.
+
+    ``missing`` is what stands for a text, [tokens, ...], and for an image, each of a pair's shape.
+    """
+    draw = torch.rand(len(tokens), device=tokens.device)
+    text, picture = missing
+    blank, blank_mask = torch.zeros_like(tokens[:1]), torch.zeros_like(mask[:1])
+    blank[:, : len(text)], blank_mask[:, : len(text)] = text.to(tokens.dtype), 1
+
+    def where(rows: Tensor, value: Tensor, other: Tensor) -> Tensor:
+        return torch.where(rows.view(-1, *[1] * (other.dim() - 1)), value, other)
+
+    no_text, no_image = draw < share, draw > 1 - share
+    return (
+        where(no_text, blank, tokens),
+        where(no_text, blank_mask, mask),
+        where(no_image, picture, image),
+    )
 
 
 @torch.no_grad()
