@@ -55,10 +55,13 @@ class Settings:
     seed: int = 42
 
 
-def default_settings(model: str, device: str, **chosen: Any) -> Settings:
-    """The defaults for ``model`` on ``device`` ("cpu", "cuda"), but for what is ``chosen``.
+def default_settings(
+    model: str, device: str, *, preset: str = "default", **chosen: Any
+) -> Settings:
+    """The settings for ``model`` on ``device`` ("cpu", "cuda"), but for what is ``chosen``.
 
-    A chosen field that is None keeps its default.
+    A chosen field that is None keeps its default. ``preset``: "default", or "reference" for those
+    of the task's report, which has clip and light.
     """
     settings = Settings(model=model, device=device)
     if device == "cuda":
