@@ -144,7 +144,7 @@ def train(
             "vocabulary": tokenizer.get_vocab_size(),
             "labels": len(LABELS),
             "modality": settings.modality,
-        }
+        } | light.PRESETS[settings.preset]
     ids = encode_texts(tokenizer, pairs.texts)
     model = build_model(description)
     if isinstance(checkpoint, ClipCheckpoint):
