@@ -131,17 +131,17 @@ def test_no_root_no_compiler_no_pip(image, engine, empty, request):
     assert labels["org.opencontainers.image.version"] == version.split('"')[0]
 
 
-def test_sigterm_ends_it(engine, cpu_image, work):
+def test_sigterm_ends_it(engine, cpu_image, run_command, empty):
     """128 + 15: by SIGTERM; the engine's SIGKILL, a minute later, would give 137."""
-    options = engine.run_arguments(work, "--detach")
-    name = engine.tell(
-        *options, cpu_image, "train", "--model", "light", "--epochs", 1000, "--output", "endless"
-    )
+    result = run_command("mmsent", "sample-data", empty, "--pairs", 1000, cwd=empty)
+    assert result.code == 0
+    arguments = engine.run_arguments(empty, "--detach")
+    name = engine.tell(*arguments, cpu_image, "train", "--model", "light", "--epochs", 1000)
     try:
         deadline = time.monotonic() + 300
-        while "epoch 1/" not in (said := engine.ask("logs", name)).err + said.out:
+        while "training the light model" not in (said := engine.ask("logs", name)).err + said.out:
             assert time.monotonic() < deadline, said
-            time.sleep(0.5)
+            time.sleep(0.2)
         engine.tell("stop", "--time=60", name)
         assert engine.tell("inspect", "--format={{.State.ExitCode}}", name) == "143"
     finally:
@@ -187,9 +187,17 @@ def test_weights_in_the_image_need_no_network(engine, cpu_image, work, tmp_path)
         hub.close()
     assert result.code == 0, result.err
     try:
+        cache = tmp_path / "cache"
+        cache.mkdir()
+        cache.chmod(0o777)
         arguments = ("train", "--model", "clip", "--clip", hub.name, "--epochs", 1)
-        result = engine.run("mmsent-clip:test", *arguments, "--output", "clip", work=work)
-        assert result.code == 0, result.err
-        assert json.loads((work / "clip" / "run.json").read_text())["weights"]["name"] == hub.name
+        for output, volumes in (("clip", ()), ("clip2", (f"--volume={cache}:/cache/mmsent",))):
+            result = engine.run(
+                "mmsent-clip:test", *arguments, "--output", output, work=work, options=volumes
+            )
+            assert result.code == 0, result.err
+            weights = json.loads((work / output / "run.json").read_text())["weights"]
+            assert weights["name"] == hub.name
+        assert list(cache.glob("features-*"))
     finally:
         engine.ask("rmi", "--force", "mmsent-clip:test")
