@@ -27,6 +27,28 @@ def test_doctor_without_a_gpu(engine, cuda_image, empty):
     assert "docker run --gpus all" in result.out
 
 
+def test_a_driver_that_is_too_old(engine, cuda_image, empty):
+    """An imitation of nvidia-smi stands where NVIDIA's container runtime puts the real one."""
+    program = empty / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        '*query*) echo "0, NVIDIA A100-SXM4-40GB, 40960, 470.82.01, 8.0" ;;\n'
+        '*) echo "Driver Version: 470.82.01 CUDA Version: 11.4" ;;\n'
+        "esac\n"
+    )
+    program.chmod(0o755)
+    options = (f"--volume={program}:/usr/bin/nvidia-smi:ro",)
+    result = engine.run(
+        cuda_image, "doctor", "--require", "gpu", "--json", work=empty, options=options
+    )
+    assert result.code == 1
+    findings = json.loads(result.out)["findings"]
+    [found] = [finding for finding in findings if finding["id"] == "torch-driver-too-old"]
+    assert found["what"] == "NVIDIA driver 470.82.01 is too old for CUDA 12.1"
+    assert found["mend"].startswith("upgrade the driver to 525.60.13 or newer")
+
+
 def test_it_trains_on_the_cpu_and_says_so(engine, cuda_image, work):
     arguments = ("train", "--model", "light", "--epochs", 1, "--output", "run")
     result = engine.run(cuda_image, *arguments, work=work)
