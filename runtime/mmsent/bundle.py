@@ -158,9 +158,10 @@ def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:
     if (
         {name: kind for name, (kind, _) in inputs.items()} != types
         or outputs != dict.fromkeys(OUTPUTS, "tensor(float)")
+        or len(inputs["pixels"][1]) != 4
         or not all(
             isinstance(edge, str) or edge == wanted  # a string: it may be any
-            for edge, wanted in zip(inputs["pixels"][1][1:], (size, size, 3), strict=True)
+            for edge, wanted in zip(inputs["pixels"][1][1:], (size, size, 3))
         )
         or any(isinstance(n, int) and n != len(info.labels) for n in widths)
     ):
