@@ -153,16 +153,19 @@ def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:
     size = info.image.size
     inputs = {value.name: (value.type, value.shape) for value in session.get_inputs()}
     outputs = {value.name: value.type for value in session.get_outputs()}
+    widths = [value.shape[-1] for value in session.get_outputs() if value.shape]
     types = {name: f"tensor({'uint8' if name == 'pixels' else 'int64'})" for name in INPUTS}
     if (
         {name: kind for name, (kind, _) in inputs.items()} != types
         or outputs != dict.fromkeys(OUTPUTS, "tensor(float)")
+        or len(inputs["pixels"][1]) != 4
         or not all(
             isinstance(edge, str) or edge == wanted  # a string: it may be any
-            for edge, wanted in zip(inputs["pixels"][1][1:], (size, size, 3), strict=True)
+            for edge, wanted in zip(inputs["pixels"][1][1:], (size, size, 3))
         )
+        or any(isinstance(n, int) and n != len(info.labels) for n in widths)
     ):
         raise InputError(
             f"its inputs {inputs} and outputs {outputs} are not those of a bundle with images of "
-            f"{size} x {size} pixels"
+            f"{size} x {size} pixels and {len(info.labels)} labels"
         )
