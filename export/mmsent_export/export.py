@@ -24,7 +24,7 @@ from mmsent_training.data import decode_images, read_pairs, read_rows, split
 from mmsent_training.run import Run, read_run
 
 BATCH_SIZE = 16
-PROVENANCE = ("created", "settings", "environment")
+PROVENANCE = ("created", "settings", "environment", "calibration")
 
 
 def export_run(run_folder: Path, output: Path, *, data: Path | None = None) -> Verification:
@@ -59,6 +59,7 @@ def export_run(run_folder: Path, output: Path, *, data: Path | None = None) -> V
         labels=LABELS,
         image=run.image,
         max_length=max_length,
+        optional=run.optional,
         provenance={key: run.record[key] for key in PROVENANCE}
         | {"dataset": {k: v for k, v in run.record["dataset"].items() if k != "folder"}}
         | {"weights": _public(run.record["weights"])}

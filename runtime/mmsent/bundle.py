@@ -40,8 +40,10 @@ class BundleInfo:
     """What a bundle says of itself.
 
     ``labels`` are in the order of the outputs. ``max_length`` is the number of tokens that texts
-    are cut to. ``provenance`` tells the run, its settings and its dataset; ``metrics`` what it
-    reached on its validation pairs; ``verification`` how the exporter compared it with PyTorch.
+    are cut to. ``optional``: which of "text" and "image" a pair may lack, since the model was
+    trained with pairs that lacked them; an empty text and a grey image stand for them.
+    ``provenance`` tells the run, its settings and its dataset; ``metrics`` what it reached on its
+    validation pairs; ``verification`` how the exporter compared it with PyTorch.
     """
 
     model: str
@@ -49,6 +51,7 @@ class BundleInfo:
     image: ImageSettings
     max_length: int
     precision: str = "fp32"
+    optional: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     verification: dict[str, Any] = field(default_factory=dict)
@@ -75,6 +78,7 @@ class BundleInfo:
                 image=ImageSettings(**content["image"]),
                 max_length=_max_length(content["text"]["max_length"]),
                 precision=content["precision"],
+                optional=tuple(str(name) for name in content.get("optional", ())),
                 provenance=content["provenance"],
                 metrics=content["metrics"],
                 verification=content["verification"],

@@ -29,6 +29,9 @@ FORMATS = (
     *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),
 )
 
+MISSING = 127
+"""The value of every pixel of an image that is missing: grey."""
+
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 

@@ -136,6 +136,20 @@ def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch
         assert (weights[name] == value).all(), name
 
 
+def test_compact_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch):
+    """Its averaged weights, too."""
+    monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
+    options = ("--model", "compact")
+    assert train(run_command, sample, tmp_path / "whole", *options, cwd=tmp_path).code == 0
+    with monkeypatch.context() as patch:
+        at_call(patch, "score", 2, kill)
+        with pytest.raises(Killed):
+            train(run_command, sample, tmp_path / "run", *options, cwd=tmp_path)
+    result = resume(run_command, tmp_path / "run")
+    assert result.code == 0, result.err
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_step_and_says_how_to_go_on(
     run_command, sample, whole, tmp_path, monkeypatch, number

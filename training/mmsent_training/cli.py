@@ -18,8 +18,8 @@ from mmsent.errors import InputError, MmsentError
     "--model",
     default="auto",
     show_default=True,
-    type=click.Choice(["auto", "clip", "light"]),
-    help="What to train; auto takes CLIP if its weights can be had, else light.",
+    type=click.Choice(["auto", "clip", "compact", "light"]),
+    help="What to train; auto takes the first of the others whose weights can be had.",
 )
 @click.option(
     "--clip",
@@ -92,13 +92,15 @@ def train(
 
     from mmsent_training.choose import choose_model
     from mmsent_training.metrics import describe
+    from mmsent_training.packages import CompactCheckpoint, find_compact
     from mmsent_training.run import is_finished, read_run
     from mmsent_training.settings import default_settings
     from mmsent_training.state import read_start
     from mmsent_training.train import train as train_model
-    from mmsent_training.weights import find_clip
+    from mmsent_training.weights import ClipCheckpoint, find_clip
 
     start = None
+    checkpoint: ClipCheckpoint | CompactCheckpoint | None = None
     given = {
         name
         for name in context.params
@@ -119,8 +121,10 @@ def train(
         raise InputError("--device cuda: PyTorch sees no GPU here; use --device cpu")
     if start is None:
         name, checkpoint, chosen = choose_model(model, clip)
-        if name != "clip" and freeze:
-            raise InputError(f"--freeze: the {name} model has no pretrained part to freeze")
+        if name == "light" and freeze:
+            raise InputError("--freeze: the light model has no pretrained part to freeze")
+        if name == "compact" and freeze is False:
+            raise InputError("--no-freeze: the compact model's lower layers are always frozen")
         settings = default_settings(
             name,
             device,
@@ -132,10 +136,12 @@ def train(
             seed=seed,
         )
     else:
-        settings, chosen, checkpoint = start.settings, start.chosen, None
+        settings, chosen = start.settings, start.chosen
         data = data if "data" in given else Path(start.data)
         if start.clip:
             checkpoint = find_clip(clip if "clip" in given else start.clip["name"])
+        elif settings.model == "compact":
+            checkpoint = find_compact()
     try:
         folder = train_model(
             data, settings, output, chosen=chosen, checkpoint=checkpoint, resume=resume

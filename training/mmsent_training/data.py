@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.model_selection import train_test_split
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, default_collate
 
 from mmsent.dataset import (
@@ -193,3 +195,35 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         }
 
     collate = staticmethod(default_collate)
+
+
+class StatesDataset(Dataset[dict[str, Any]]):
+    """What frozen encoders made of texts, a state for each token, and of images."""
+
+    def __init__(
+        self, states: Sequence[Tensor], images: Tensor, labels: npt.NDArray[np.int64]
+    ) -> None:
+        self.states, self.images, self.labels = states, images, torch.from_numpy(labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        return {
+            "states": self.states[position],
+            "image": self.images[position],
+            "label": self.labels[position],
+            "position": position,
+        }
+
+    @staticmethod
+    def collate(items: list[dict[str, Any]]) -> Batch:
+        """Pad the states, to float32, and stack the rest."""
+        states = pad_sequence([item["states"] for item in items], batch_first=True).float()
+        lengths = torch.tensor([len(item["states"]) for item in items])
+        mask = (torch.arange(states.shape[1]) < lengths.unsqueeze(1)).long()
+        return {
+            "inputs": (states, mask, torch.stack([item["image"] for item in items])),
+            "labels": torch.stack([item["label"] for item in items]),
+            "positions": torch.tensor([item["position"] for item in items]),
+        }

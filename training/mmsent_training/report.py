@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from mmsent.atomic import atomic_path
@@ -34,7 +36,7 @@ def write_curves(path: Path, history: Sequence[dict[str, float]], best_epoch: in
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def write_confusion(path: Path, confusion: Sequence[Sequence[int]]) -> None:
@@ -53,10 +55,46 @@ def write_confusion(path: Path, confusion: Sequence[Sequence[int]]) -> None:
             colour = "white" if shares[i][j] > 0.5 else "black"
             label = f"{confusion[i][j]}\n{shares[i][j]:.0%}"
             axes.text(j, i, label, ha="center", va="center", color=colour)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def write_reliability(path: Path, bins: Sequence[dict[str, float]], error: float) -> None:
+    """Draw how often predictions are right by their probability: see `reliability`."""
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], "--", color="0.6", label="calibrated")
+    confidence, accuracy = ([row[key] for row in bins] for key in ("confidence", "accuracy"))
+    most = max(row["pairs"] for row in bins)
+    sizes = [20 + 180 * row["pairs"] / most for row in bins]
+    axes.plot(confidence, accuracy, color=BLUE)
+    axes.scatter(confidence, accuracy, sizes, color=BLUE, label="pairs (area: how many)")
+    axes.set_xlabel("probability of the predicted label")
+    axes.set_ylabel("share that is right")
+    axes.set_title(f"expected calibration error {error:.3f}")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="upper left")
+    save(figure, path)
+
+
+def write_mistakes(
+    path: Path, images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str]
+) -> None:
+    """Draw images, uint8 [height, width, 3], with what was wrong about each."""
+    rows = -(-len(images) // 4)
+    figure = Figure(figsize=(11, 3.6 * rows), layout="constrained")
+    for number, (image, caption) in enumerate(zip(images, captions), start=1):
+        axes = figure.add_subplot(rows, 4, number)
+        axes.imshow(image)
+        # A dollar sign would begin a formula.
+        axes.set_title(caption.replace("$", r"\$"), fontsize=8)
+        axes.set_axis_off()
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG."""
     with atomic_path(path) as part:
         figure.savefig(part, format="png", dpi=120)
 

@@ -24,6 +24,7 @@ from mmsent.files import read_file
 from mmsent.image import ImageSettings
 from mmsent.structure import MAX_METADATA
 from mmsent.text import read_tokenizer
+from mmsent_training.calibration import Calibrated
 from mmsent_training.light import LightModel
 from mmsent_training.settings import Settings
 from mmsent_training.state import is_unfinished
@@ -60,8 +61,14 @@ class Run:
     tokenizer: Tokenizer
     record: dict[str, Any]
 
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """What a pair may lack: see BundleInfo."""
+        trained_for_it = self.settings.missing > 0 and self.settings.modality == "both"
+        return ("text", "image") if trained_for_it else ()
+
     def load_model(self) -> nn.Module:
-        """The trained model, on the CPU, ready for inference."""
+        """The trained model with its temperature, on the CPU, ready for inference."""
         path = self.folder / "checkpoint.safetensors"
         try:
             with torch.device("meta"):  # nothing is allocated: the description may be anybody's
@@ -74,7 +81,7 @@ class Run:
             model.load_state_dict(safetensors.torch.load_file(path))
         except Exception as error:  # safetensors raises its own, torch and models whatever they do
             raise InputError(f"{path} can't be loaded ({error}); train again") from None
-        return model.eval()
+        return Calibrated(model, self.record["calibration"]["temperature"]).eval()
 
 
 def build_model(description: dict[str, Any]) -> nn.Module:
@@ -86,6 +93,10 @@ def build_model(description: dict[str, Any]) -> nn.Module:
         from mmsent_training.clip import ClipClassifier  # brings transformers, which loads slowly
 
         return ClipClassifier(**arguments)
+    if description["name"] == "compact":
+        from mmsent_training.compact import CompactModel
+
+        return CompactModel(**arguments)
     raise InputError(f"unknown model {description['name']!r}; a newer mmsent may know it")
 
 

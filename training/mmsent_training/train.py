@@ -21,19 +21,30 @@ from accelerate.utils import DataLoaderConfiguration, set_seed
 from torch import Tensor, nn
 from torch.optim.adamw import AdamW
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from mmsent.atomic import atomic_path
 from mmsent.dataset import LABELS, TRAIN_LIST
+from mmsent.image import MISSING
 from mmsent.lock import locked
 from mmsent.progress import Progress
 from mmsent.text import encode_texts
 from mmsent_training import light
-from mmsent_training.data import FeatureDataset, PairDataset, decode_images, read_pairs, split
+from mmsent_training.calibration import calibrate, softmax
+from mmsent_training.data import (
+    FeatureDataset,
+    PairDataset,
+    StatesDataset,
+    decode_images,
+    read_pairs,
+    split,
+)
 from mmsent_training.features import encode_pairs, fast_precision
 from mmsent_training.interrupt import resumable
 from mmsent_training.metrics import score
+from mmsent_training.packages import CompactCheckpoint
 from mmsent_training.report import write_confusion, write_curves, write_report
 from mmsent_training.run import (
     build_model,
@@ -58,6 +69,8 @@ from mmsent_training.state import (
 from mmsent_training.weights import ClipCheckpoint
 
 EVALUATION_BATCH = 64
+PRETRAINED = ("clip.", "layers.")
+"""How the names of pretrained parameters begin, in CLIP and in the compact model's head."""
 
 
 def train(
@@ -66,14 +79,16 @@ def train(
     output: Path | None = None,
     *,
     chosen: str,
-    checkpoint: ClipCheckpoint | None = None,
+    checkpoint: ClipCheckpoint | CompactCheckpoint | None = None,
     resume: Path | None = None,
+    parts: tuple[list[int], list[int]] | None = None,
 ) -> Path:
     """Train on the labelled list of ``data`` and write a run; returns its folder.
 
-    ``chosen`` says why it is this model; ``checkpoint`` is where the clip model starts. The same
-    settings, seed and dataset give the same run on the same machine, also where it was interrupted:
-    ``resume`` is an unfinished run to go on with.
+    ``chosen`` says why it is this model; ``checkpoint`` holds its pretrained weights, if it has
+    any. The same settings, seed and dataset give the same run on the same machine, also where it
+    was interrupted: ``resume`` is an unfinished run to go on with. ``parts``: the rows to train on
+    and to validate on, instead of `split`'s, for cross-validation.
     Raises InputError for bad data, before anything is written, and Interrupted after a signal.
     """
     started = time.perf_counter()
@@ -94,10 +109,25 @@ def train(
 
     # The pairs, their split, and the model. A vocabulary comes from the training part alone.
     pairs = read_pairs(data)
-    parts = split(pairs.labels, share=settings.validation_share, seed=settings.split_seed)
+    if parts is None:
+        parts = split(pairs.labels, share=settings.validation_share, seed=settings.split_seed)
     train_labels, true_labels = (pairs.labels[part] for part in parts)
     description: dict[str, Any]
-    if checkpoint is None:
+    if isinstance(checkpoint, ClipCheckpoint):
+        from mmsent_training import clip  # brings transformers, which loads slowly
+
+        image = clip.image_settings(checkpoint.folder)
+        tokenizer = clip.read_tokenizer(checkpoint.folder, max_length=settings.max_length)
+        description = clip.describe(
+            checkpoint.folder, labels=len(LABELS), modality=settings.modality
+        )
+    elif checkpoint is not None:
+        from mmsent_training import compact
+
+        image = compact.IMAGE
+        tokenizer = compact.read_tokenizer(checkpoint, max_length=settings.max_length)
+        description = compact.describe(checkpoint, labels=len(LABELS), modality=settings.modality)
+    else:
         image = light.IMAGE
         texts = [pairs.texts[index] for index in parts[0]]
         tokenizer = light.train_tokenizer(texts, max_length=settings.max_length)
@@ -107,34 +137,42 @@ def train(
             "labels": len(LABELS),
             "modality": settings.modality,
         }
-    else:
-        from mmsent_training import clip  # brings transformers, which loads slowly
-
-        image = clip.image_settings(checkpoint.folder)
-        tokenizer = clip.read_tokenizer(checkpoint.folder, max_length=settings.max_length)
-        description = clip.describe(
-            checkpoint.folder, labels=len(LABELS), modality=settings.modality
-        )
     ids = encode_texts(tokenizer, pairs.texts)
     model = build_model(description)
-    if checkpoint is not None:
+    if isinstance(checkpoint, ClipCheckpoint):
         clip.load_pretrained(model, checkpoint.folder)
+    elif checkpoint is not None:
+        compact.load_pretrained(model, checkpoint)
     model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     # What is trained, and on what: all of it on pairs, or its head on what the rest makes of them.
-    datasets: list[PairDataset | FeatureDataset] = []
+    datasets: list[PairDataset | FeatureDataset | StatesDataset] = []
+    # What stands for a missing text and a missing image, as the runtime will have it.
+    no_text = torch.tensor(encode_texts(tokenizer, [""])[0])
+    no_image = torch.full((image.size, image.size, 3), MISSING, dtype=torch.uint8)
     if settings.freeze:
         trained = model.head
         assert checkpoint is not None, "only a pretrained encoder is frozen"
-        key = {
-            "weights": checkpoint.sha256,
-            "tokenizer": tokenizer.to_str(),
-            "modality": settings.modality,
-        }
-        # The validation pairs are encoded as a bundle will encode them, so that their scores hold.
-        for part, precision in zip(parts, (fast_precision(accelerator.device), "fp32")):
-            features = encode_pairs(model, pairs, ids, part, image, key=key, precision=precision)
-            datasets.append(FeatureDataset(features, pairs.labels[part]))
+        if isinstance(checkpoint, ClipCheckpoint):
+            key = {
+                "weights": checkpoint.sha256,
+                "tokenizer": tokenizer.to_str(),
+                "modality": settings.modality,
+            }
+            # The validation pairs are encoded as a bundle encodes them, so that their scores hold.
+            for part, precision in zip(parts, (fast_precision(accelerator.device), "fp32")):
+                features = encode_pairs(
+                    model, pairs, ids, part, image, key=key, precision=precision
+                )
+                datasets.append(FeatureDataset(features, pairs.labels[part]))
+        else:
+            states, views = compact.encode(model, pairs, ids, weights=checkpoint.sha256)
+            model.head.set_statistics(views[parts[0]])
+            # Mirror images are for training alone.
+            for part, part_views in zip(parts, (views[parts[0]], views[parts[1], 0])):
+                part_states = [states[index] for index in part]
+                datasets.append(StatesDataset(part_states, part_views, pairs.labels[part]))
+            no_text, no_image = compact.encode_missing(model, no_text, no_image)
     else:
         trained = model
         with Progress("decoding", len(pairs.rows), "images") as progress:
@@ -142,6 +180,7 @@ def train(
                 pixels = decode_images(pairs, part, image, progress=progress)
                 part_ids = [ids[index] for index in part]
                 datasets.append(PairDataset(part_ids, pixels, pairs.labels[part]))
+    missing = (no_text.to(accelerator.device), no_image.to(accelerator.device))
     train_loader, validation_loader = (
         DataLoader(
             dataset,
@@ -155,10 +194,15 @@ def train(
 
     # Loss, optimiser, schedule.
     optimizer = AdamW(parameter_groups(trained, settings), weight_decay=settings.weight_decay)
+    averaged = settings.average and AveragedModel(
+        trained,
+        multi_avg_fn=get_ema_multi_avg_fn(settings.average),  # type: ignore[no-untyped-call]
+        use_buffers=True,
+    )
     trained, optimizer, train_loader, validation_loader = accelerator.prepare(
         trained, optimizer, train_loader, validation_loader
     )
-    weights = class_weights(train_labels).to(accelerator.device)
+    criterion = Criterion(train_labels, settings).to(accelerator.device)
     steps = settings.epochs * math.ceil(len(train_loader) / settings.accumulation)
     scheduler = LambdaLR(optimizer, warmup_cosine(steps, settings.warmup))
     augment = v2.Compose(
@@ -173,12 +217,12 @@ def train(
         chosen=chosen,
         data=str(data.resolve()),
         fingerprint=pairs.fingerprint(),
-        clip=None
-        if checkpoint is None
-        else {
+        clip={
             "name": checkpoint.name if checkpoint.revision else str(checkpoint.folder.resolve()),
             "sha256": checkpoint.sha256,
-        },
+        }
+        if isinstance(checkpoint, ClipCheckpoint)
+        else None,
         libraries=libraries(),
         threads=torch.get_num_threads(),
         latest=output is None,
@@ -188,6 +232,7 @@ def train(
         "model": accelerator.unwrap_model(trained),
         "optimizer": optimizer,
         "scheduler": scheduler,
+        **({"averaged": averaged} if averaged else {}),
         **({"scaler": accelerator.scaler} if accelerator.scaler else {}),
     }
     history: list[dict[str, float]] = []
@@ -214,7 +259,7 @@ def train(
         )
         say(f"in {folder}; if it is interrupted: mmsent train --resume {folder}")
         for epoch in range(len(history) + 1, settings.epochs + 1):
-            if len(history) - best["epoch"] >= settings.patience:
+            if settings.keep == "best" and len(history) - best["epoch"] >= settings.patience:
                 say(f"stopped early: no better macro F1 for {settings.patience} epochs")
                 break
             set_seed(settings.seed * 1000 + epoch, device_specific=True)
@@ -227,10 +272,12 @@ def train(
                         *inputs, last = batch["inputs"]
                         if settings.augment:  # pixels are the last input
                             last = augment_each(augment, last)
+                        if settings.missing and settings.modality == "both":
+                            *inputs, last = drop(
+                                inputs[0], inputs[1], last, missing, settings.missing
+                            )
                         logits = trained(*inputs, last)
-                        loss = nn.functional.cross_entropy(
-                            logits.float(), batch["labels"], weight=weights
-                        )
+                        loss = criterion(logits, batch["labels"])
                         accelerator.backward(loss)
                         if accelerator.sync_gradients:
                             accelerator.clip_grad_norm_(
@@ -240,12 +287,15 @@ def train(
                         skipped = accelerator.optimizer_step_was_skipped
                         if accelerator.sync_gradients and not skipped:
                             scheduler.step()
+                            if averaged:
+                                averaged.update_parameters(accelerator.unwrap_model(trained))
                         optimizer.zero_grad()
                     total_loss += loss.detach() * len(logits)
                     progress.update(len(logits) * accelerator.num_processes)
 
+            current = averaged.module if averaged else trained
             logits, validation_loss = evaluate(
-                accelerator, trained, stoppable(validation_loader), weights
+                accelerator, current, stoppable(validation_loader), criterion
             )
             scores = score(true_labels, logits.argmax(axis=1))
             history.append(
@@ -259,14 +309,19 @@ def train(
                     "seconds": round(progress.seconds, 2),
                 }
             )
-            better = not best["epoch"] or scores["macro_f1"] > best["scores"]["macro_f1"]
+            better = (
+                settings.keep == "last"
+                or not best["epoch"]
+                or scores["macro_f1"] > best["scores"]["macro_f1"]
+            )
             if better:
                 best = {
                     "epoch": epoch,
                     "scores": scores,
-                    "probabilities": torch.softmax(torch.from_numpy(logits), dim=1),
-                    "weights": copy.deepcopy(stateful["model"].state_dict()),
+                    "logits": torch.from_numpy(logits),
+                    "weights": copy.deepcopy(accelerator.unwrap_model(current).state_dict()),
                 }
+            mark = " (best)" if settings.keep == "best" else ""
             write_state(
                 folder,
                 {"history": history, "best": best}
@@ -275,9 +330,13 @@ def train(
             say(
                 f"epoch {epoch}/{settings.epochs}: loss {history[-1]['train_loss']:.3f}, "
                 f"validation loss {validation_loss:.3f}, accuracy {scores['accuracy']:.3f}, "
-                f"macro F1 {scores['macro_f1']:.3f}{' (best)' if better else ''}, "
+                f"macro F1 {scores['macro_f1']:.3f}{mark if better else ''}, "
                 f"{progress.seconds:.1f} s ({progress.rate:.0f} pairs a second)"
             )
+
+        # Probabilities that mean what they say: the one number that the validation pairs decide.
+        calibration = calibrate(best["logits"].numpy(), true_labels)
+        probabilities = softmax(best["logits"].numpy() / calibration["temperature"])
 
         # The run: run.json comes last, since it says that the others are there.
         (model.head if settings.freeze else model).load_state_dict(best["weights"])
@@ -303,13 +362,13 @@ def train(
                 "validation_pairs": len(true_labels),
             },
             "metrics": best["scores"],
+            "calibration": calibration,
             "best_epoch": best["epoch"],
             "epochs": len(history),
             "seconds": round(time.perf_counter() - started, 1),
             "environment": environment(settings.device),
         }
         write_table(folder / "history.csv", pd.DataFrame(history))
-        probabilities = best["probabilities"].numpy()
         write_table(
             folder / "validation_predictions.csv",
             pd.DataFrame(
@@ -332,22 +391,40 @@ def train(
 
 
 def parameter_groups(trained: nn.Module, settings: Settings) -> list[dict[str, Any]]:
-    """The trainable parameters; pretrained ones, in CLIP, with a learning rate of their own."""
+    """The trainable parameters; pretrained ones with a learning rate of their own."""
     pretrained: list[nn.Parameter] = []
     fresh: list[nn.Parameter] = []
     for name, parameter in trained.named_parameters():
         if parameter.requires_grad:
-            (pretrained if name.startswith("clip.") else fresh).append(parameter)
+            (pretrained if name.startswith(PRETRAINED) else fresh).append(parameter)
     groups = [{"params": fresh, "lr": settings.learning_rate}]
     if pretrained:
         groups.append({"params": pretrained, "lr": settings.encoder_learning_rate})
     return groups
 
 
-def class_weights(labels: npt.NDArray[np.int64]) -> Tensor:
-    """Weights inverse to the classes' frequencies, their mean 1; float32 [labels]."""
-    weights = 1 / np.bincount(labels, minlength=len(LABELS))
-    return torch.tensor(weights / weights.mean(), dtype=torch.float32)
+class Criterion(nn.Module):
+    """Cross-entropy as ``settings`` have it, for the classes' frequencies in ``labels``.
+
+    With ``balance`` each class weighs as much as any other. ``adjustment`` adds that share of the
+    classes' log-frequencies to the logits while they are trained (Menon et al., Long-tail learning
+    via logit adjustment, 2021): without them, a rare class is predicted more often; 1 aims at
+    balanced accuracy, 0 at accuracy, and macro F1 lies between them.
+    """
+
+    def __init__(self, labels: npt.NDArray[np.int64], settings: Settings) -> None:
+        super().__init__()
+        counts = torch.from_numpy(np.bincount(labels, minlength=len(LABELS))).float()
+        weights = (1 / counts) / (1 / counts).mean()
+        self.register_buffer("weights", weights if settings.balance else None)
+        self.register_buffer("shift", settings.adjustment * (counts / counts.sum()).log())
+        self.smoothing = settings.smoothing
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of float logits [batch, labels] for int64 labels [batch]."""
+        return nn.functional.cross_entropy(
+            logits.float() + self.shift, labels, weight=self.weights, label_smoothing=self.smoothing
+        )
 
 
 def warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
@@ -368,11 +445,34 @@ def augment_each(augment: nn.Module, pixels: Tensor) -> Tensor:
     return torch.stack(images).permute(0, 2, 3, 1)
 
 
+def drop(
+    tokens: Tensor, mask: Tensor, image: Tensor, missing: tuple[Tensor, Tensor], share: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Let a ``share`` of the pairs lack their text, and a share their image; none lacks both.
+
+    ``missing`` is what stands for a text, [tokens, ...], and for an image, each of a pair's shape.
+    """
+    draw = torch.rand(len(tokens), device=tokens.device)
+    text, picture = missing
+    blank, blank_mask = torch.zeros_like(tokens[:1]), torch.zeros_like(mask[:1])
+    blank[:, : len(text)], blank_mask[:, : len(text)] = text.to(tokens.dtype), 1
+
+    def where(rows: Tensor, value: Tensor, other: Tensor) -> Tensor:
+        return torch.where(rows.view(-1, *[1] * (other.dim() - 1)), value, other)
+
+    no_text, no_image = draw < share, draw > 1 - share
+    return (
+        where(no_text, blank, tokens),
+        where(no_text, blank_mask, mask),
+        where(no_image, picture, image),
+    )
+
+
 @torch.no_grad()
 def evaluate(
-    accelerator: Accelerator, model: nn.Module, loader: Iterable[Any], weights: Tensor
+    accelerator: Accelerator, model: nn.Module, loader: Iterable[Any], criterion: nn.Module
 ) -> tuple[npt.NDArray[np.float32], float]:
-    """Logits, float32 [pairs, labels] in the loader's order, and the mean weighted loss."""
+    """Logits, float32 [pairs, labels] in the loader's order, and the mean loss."""
     model.eval()
     gathered: list[tuple[Tensor, Tensor, Tensor]] = []
     for batch in loader:
@@ -382,8 +482,7 @@ def evaluate(
         )
     logits, labels, positions = (torch.cat(column) for column in zip(*gathered))
     order = positions.argsort()
-    loss = nn.functional.cross_entropy(logits, labels, weight=weights)
-    return logits[order].cpu().numpy(), float(loss)
+    return logits[order].cpu().numpy(), float(criterion(logits, labels))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
