@@ -25,6 +25,7 @@ COMMAND_GROUP = "mmsent.commands"
 
 ELSEWHERE = {
     "train": "mmsent-training",
+    "ablate": "mmsent-training",
     "evaluate": "mmsent-training",
     "download-clip": "mmsent-training",
     "export": "mmsent-export",

@@ -20,7 +20,8 @@ from mmsent_training.train import Criterion, warmup_cosine
 
 FILES = {
     "run.json", "checkpoint.safetensors", "tokenizer.json", "history.csv",
-    "validation_predictions.csv", "report.md", "curves.png", "confusion.png",
+    "validation_predictions.csv", "report.md", "curves.png", "confusion.png", "reliability.png",
+    "mistakes.png",
 }  # fmt: skip
 
 

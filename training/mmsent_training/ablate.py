@@ -1,4 +1,4 @@
-"""What each modality is worth: the same model trained on both, on text alone and on images alone."""
+"""What each modality is worth: the same model trained on both, on text and on images alone."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def ablate(
     ablation.json, ablation.md and ablation.png. Raises what ``train`` raises.
     """
     folder = new_folder(f"{settings.model}-ablation", output)
-    runs = {
-        name: train(replace(settings, modality=name), folder / name) for name in MODALITIES
-    }
+    runs = {name: train(replace(settings, modality=name), folder / name) for name in MODALITIES}
     results = {}
     predicted: dict[str, npt.NDArray[np.int64]] = {}
     for name, run in runs.items():
@@ -85,8 +83,8 @@ def table(comparison: dict[str, Any]) -> str:
     for test in comparison["tests"]:
         verdict = "significant" if test["p"] < 0.05 else "not significant"
         lines.append(
-            f"{test['one']} and {test['other']}: {test['only_one']} pairs only the first got right, "
-            f"{test['only_other']} only the second; p = {test['p']:.3g}, {verdict} at 5 %"
+            f"{test['one']} and {test['other']}: {test['only_one']} pairs only the first got "
+            f"right, {test['only_other']} only the second; p = {test['p']:.3g}, {verdict} at 5 %"
         )
     return "\n".join(lines)
 

@@ -13,12 +13,17 @@ from mmsent.infer import predict_rows
 from mmsent.machine import available_cores
 from mmsent.model import Prediction, SentimentModel
 from mmsent.progress import Progress
+from mmsent_training.calibration import calibration_error, reliability
 from mmsent_training.data import read_rows, split
 from mmsent_training.metrics import score
+from mmsent_training.significance import intervals
 
 
 def evaluate_bundle(model_path: Path, data: Path, part: str) -> dict[str, Any]:
-    """Score a bundle on a part of the labelled list, split as its training did: see `score`.
+    """Score a bundle on a part of the labelled list, split as its training did.
+
+    Gives what `score` gives, with ``intervals`` and, of the probabilities, ``calibration_error``
+    and ``reliability``.
 
     Raises InputError for bad data, and where the bundle's labels are not the list's.
     """
@@ -39,14 +44,20 @@ def evaluate_bundle(model_path: Path, data: Path, part: str) -> dict[str, Any]:
         )
         rows = [rows[index] for index in (train if part == "train" else validation)]
     problems: list[Problem] = []
-    predicted = []
+    rows_of_probabilities = []
     with Progress("evaluating", len(rows), "pairs") as progress:
         for _, outcome in predict_rows(model, rows, data, TRAIN_LIST, workers=available_cores()):
             if isinstance(outcome, Prediction):
-                predicted.append(LABELS.index(outcome.label))
+                rows_of_probabilities.append([outcome.probabilities[label] for label in LABELS])
             elif outcome is not None:
                 problems.append(outcome)
             progress.update()
         refuse(problems, "nothing was evaluated")
     labels = np.array([LABELS.index(str(row.label)) for row in rows])
-    return score(labels, np.array(predicted))
+    probabilities = np.array(rows_of_probabilities, np.float32)
+    predicted = probabilities.argmax(axis=1)
+    return score(labels, predicted) | {
+        "intervals": intervals(labels, predicted),
+        "calibration_error": calibration_error(probabilities, labels),
+        "reliability": reliability(probabilities, labels),
+    }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,13 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from mmsent.atomic import atomic_path
-from mmsent.dataset import LABELS
+from mmsent.dataset import LABELS, image_file
+from mmsent.image import ImageSettings, load_image
+from mmsent_training.data import Pairs
 from mmsent_training.metrics import describe
+
+MISTAKES = 12
+"""How many wrong predictions a report shows."""
 
 BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe and Ito: told apart by the colour-blind, too
 
@@ -78,17 +85,48 @@ def write_reliability(path: Path, bins: Sequence[dict[str, float]], error: float
     save(figure, path)
 
 
-def write_mistakes(
-    path: Path, images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str]
-) -> None:
-    """Draw images, uint8 [height, width, 3], with what was wrong about each."""
-    rows = -(-len(images) // 4)
-    figure = Figure(figsize=(11, 3.6 * rows), layout="constrained")
-    for number, (image, caption) in enumerate(zip(images, captions), start=1):
+@dataclass(frozen=True)
+class Mistake:
+    """A pair whose ``predicted`` label is not its ``tag``, and the probability that it got."""
+
+    guid: str
+    text: str
+    image: str
+    tag: str
+    predicted: str
+    probability: float
+
+
+def find_mistakes(
+    pairs: Pairs, indices: Sequence[int], probabilities: npt.NDArray[np.float32]
+) -> list[Mistake]:
+    """The MISTAKES wrong predictions with the highest probabilities, the highest first.
+
+    ``probabilities``, float32 [indices, labels], are those of the pairs at ``indices``.
+    """
+    mistakes = [
+        Mistake(
+            guid=pairs.rows[index].guid,
+            text=pairs.texts[index],
+            image=image_file(pairs.folder, pairs.rows[index].guid),
+            tag=LABELS[pairs.labels[index]],
+            predicted=LABELS[int(row.argmax())],
+            probability=float(row.max()),
+        )
+        for index, row in zip(indices, probabilities)
+        if row.argmax() != pairs.labels[index]
+    ]
+    return sorted(mistakes, key=lambda mistake: -mistake.probability)[:MISTAKES]
+
+
+def write_mistakes(path: Path, mistakes: Sequence[Mistake], settings: ImageSettings) -> None:
+    """Draw the images of mistakes as the model sees them, under what was wrong."""
+    rows = -(-len(mistakes) // 4)
+    figure = Figure(figsize=(11, 3.2 * rows), layout="constrained")
+    for number, mistake in enumerate(mistakes, start=1):
         axes = figure.add_subplot(rows, 4, number)
-        axes.imshow(image)
-        # A dollar sign would begin a formula.
-        axes.set_title(caption.replace("$", r"\$"), fontsize=8)
+        axes.imshow(load_image(mistake.image, settings))
+        axes.set_title(f"{mistake.tag}, not {mistake.predicted}", fontsize=9)
         axes.set_axis_off()
     save(figure, path)
 
@@ -99,16 +137,22 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(part, format="png", dpi=120)
 
 
-def write_report(path: Path, record: dict[str, Any]) -> None:
-    """Write report.md from what run.json holds."""
+def write_report(path: Path, record: dict[str, Any], mistakes: Sequence[Mistake]) -> None:
+    """Write report.md from what run.json holds, and the ``mistakes``."""
     settings = "\n".join(f"| {key} | {value} |" for key, value in record["settings"].items())
     dataset, metrics = record["dataset"], record["metrics"]
+    calibration = record["calibration"]
+    kept = (
+        f"Best epoch: {record['best_epoch']} of {record['epochs']} (by validation macro F1)."
+        if record["settings"]["keep"] == "best"
+        else f"{record['epochs']} epochs, of which the last is kept: the validation pairs decided "
+        "nothing but the temperature."
+    )
     text = f"""# {record["model"]["name"]} model, {record["created"]}
 
 {record["chosen"]}. Trained on {dataset["train_pairs"]} pairs and validated on
 {dataset["validation_pairs"]} of `{dataset["folder"]}`, in {record["seconds"]:.0f} s on
-{record["environment"]["gpu"] or "the CPU"}. Best epoch: {record["best_epoch"]} of
-{record["epochs"]} (by validation macro F1).
+{record["environment"]["gpu"] or "the CPU"}. {kept}
 
 ## Validation
 
@@ -119,6 +163,18 @@ def write_report(path: Path, record: dict[str, Any]) -> None:
 ![learning curves](curves.png)
 
 ![confusion matrix](confusion.png)
+
+## Probabilities
+
+Divided by a temperature of {calibration["temperature"]}, which these pairs decided, the logits give
+probabilities whose expected calibration error is {calibration["error_after"]:.3f};
+it was {calibration["error_before"]:.3f} before.
+
+![reliability](reliability.png)
+
+## Most confidently wrong
+
+{_mistakes(mistakes)}
 
 Every epoch: [history.csv](history.csv). Every validation pair with its probabilities:
 [validation_predictions.csv](validation_predictions.csv).
@@ -131,3 +187,23 @@ Every epoch: [history.csv](history.csv). Every validation pair with its probabil
 """
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def _mistakes(mistakes: Sequence[Mistake]) -> str:
+    """A table of mistakes; a text is cut, and can't end its cell, its line or become markup."""
+    if not mistakes:
+        return "None: every validation pair was right."
+    lines = [
+        "The wrong labels with the highest probabilities.",
+        "",
+        "![the images](mistakes.png)",
+        "",
+        "| guid | text | is | predicted | probability |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in mistakes:
+        text = re.sub(r"([\\`*_{}\[\]<>()#!|~$&])", r"\\\1", " ".join(row.text[:200].split()))
+        lines.append(
+            f"| {row.guid} | {text} | {row.tag} | {row.predicted} | {row.probability:.2f} |"
+        )
+    return "\n".join(lines)

@@ -64,8 +64,11 @@ class Run:
     @property
     def optional(self) -> tuple[str, ...]:
         """What a pair may lack: see BundleInfo."""
-        trained_for_it = self.settings.missing > 0 and self.settings.modality == "both"
-        return ("text", "image") if trained_for_it else ()
+        if self.settings.modality != "both":
+            return ()
+        if self.settings.missing > 0:
+            return ("text", "image")
+        return ("image",) if self.description.get("drop_image") else ()
 
     def load_model(self) -> nn.Module:
         """The trained model with its temperature, on the CPU, ready for inference."""

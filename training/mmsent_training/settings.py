@@ -10,6 +10,7 @@ from typing import Any
 class Settings:
     """How a model is trained. The defaults are those for the light model on a CPU.
 
+    ``preset``: whether the model is made as the task's report has it, "reference", or "default".
     ``freeze``: train the head alone, over what the frozen encoder makes of each pair once.
     ``learning_rate`` is that of what is trained from nothing, ``encoder_learning_rate`` that of
     pretrained weights. ``augment``: flip images at random, and change their brightness, contrast
@@ -28,6 +29,7 @@ class Settings:
     """
 
     model: str = "light"
+    preset: str = "default"
     modality: str = "both"
     device: str = "cpu"
     precision: str = "fp32"
@@ -55,18 +57,25 @@ class Settings:
     seed: int = 42
 
 
-def default_settings(model: str, device: str, **chosen: Any) -> Settings:
-    """The defaults for ``model`` on ``device`` ("cpu", "cuda"), but for what is ``chosen``.
+def default_settings(
+    model: str, device: str, *, preset: str = "default", **chosen: Any
+) -> Settings:
+    """The settings for ``model`` on ``device`` ("cpu", "cuda"), but for what is ``chosen``.
 
-    A chosen field that is None keeps its default.
+    A chosen field that is None keeps its default. ``preset``: "default", or "reference" for those
+    of the task's report, which has clip and light.
     """
-    settings = Settings(model=model, device=device)
+    settings = Settings(model=model, preset=preset, device=device)
     if device == "cuda":
         settings = replace(
             settings, epochs=10, batch_size=32, accumulation=2, precision=_gpu_precision()
         )
     if model == "clip":
         settings = replace(settings, freeze=device == "cpu", learning_rate=1e-3, augment=False)
+    if model == "light" and preset == "default":
+        settings = replace(
+            settings, keep="last", average=0.99, balance=False, adjustment=0.3, weight_decay=1e-2
+        )
     if model == "compact":
         settings = replace(
             settings,

@@ -32,7 +32,7 @@ from mmsent.lock import locked
 from mmsent.progress import Progress
 from mmsent.text import encode_texts
 from mmsent_training import light
-from mmsent_training.calibration import calibrate, softmax
+from mmsent_training.calibration import calibrate, reliability, softmax
 from mmsent_training.data import (
     FeatureDataset,
     PairDataset,
@@ -45,7 +45,14 @@ from mmsent_training.features import encode_pairs, fast_precision
 from mmsent_training.interrupt import resumable
 from mmsent_training.metrics import score
 from mmsent_training.packages import CompactCheckpoint
-from mmsent_training.report import write_confusion, write_curves, write_report
+from mmsent_training.report import (
+    find_mistakes,
+    write_confusion,
+    write_curves,
+    write_mistakes,
+    write_reliability,
+    write_report,
+)
 from mmsent_training.run import (
     build_model,
     check_output,
@@ -58,6 +65,7 @@ from mmsent_training.run import (
     write_tokenizer,
 )
 from mmsent_training.settings import Settings
+from mmsent_training.significance import intervals
 from mmsent_training.state import (
     Start,
     check_start,
@@ -136,7 +144,7 @@ def train(
             "vocabulary": tokenizer.get_vocab_size(),
             "labels": len(LABELS),
             "modality": settings.modality,
-        }
+        } | light.PRESETS[settings.preset]
     ids = encode_texts(tokenizer, pairs.texts)
     model = build_model(description)
     if isinstance(checkpoint, ClipCheckpoint):
@@ -361,7 +369,8 @@ def train(
                 "train_pairs": len(train_labels),
                 "validation_pairs": len(true_labels),
             },
-            "metrics": best["scores"],
+            "metrics": best["scores"]
+            | {"intervals": intervals(true_labels, probabilities.argmax(axis=1))},
             "calibration": calibration,
             "best_epoch": best["epoch"],
             "epochs": len(history),
@@ -382,7 +391,12 @@ def train(
         )
         write_curves(folder / "curves.png", history, best["epoch"])
         write_confusion(folder / "confusion.png", best["scores"]["confusion"])
-        write_report(folder / "report.md", record)
+        bins = reliability(probabilities, true_labels)
+        write_reliability(folder / "reliability.png", bins, calibration["error_after"])
+        mistakes = find_mistakes(pairs, parts[1], probabilities)
+        if mistakes:
+            write_mistakes(folder / "mistakes.png", mistakes, image)
+        write_report(folder / "report.md", record, mistakes)
         write_record(folder, record)
         if start.latest:
             point_latest(folder)
