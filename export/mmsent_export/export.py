@@ -2,63 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
 from mmsent.atomic import atomic_path
-from mmsent.bundle import INFO_KEY, TOKENIZER_KEY, BundleInfo, open_bundle
-from mmsent.dataset import LABELS, TRAIN_LIST
+from mmsent.bundle import INFO_KEY, INPUTS, TOKENIZER_KEY, BundleInfo, open_bundle
+from mmsent.dataset import LABELS, TRAIN_LIST, Row
 from mmsent.errors import InputError
 from mmsent.progress import Progress
 from mmsent.seal import SEAL_KEY, UNSEALED, seal
-from mmsent.text import encode_texts
+from mmsent.text import encode_texts, pad_ids
 from mmsent_export.graph import to_onnx
-from mmsent_export.verify import Encoded, Verification, random_batches, verify
-from mmsent_training.data import decode_images, read_pairs, read_rows, split
+from mmsent_export.half import to_fp16
+from mmsent_export.quantize import Feed, to_int8
+from mmsent_export.simplify import simplify
+from mmsent_export.verify import ACCEPTED_LOSS, Samples, Verification, random_samples, verify
+from mmsent_training.data import Pairs, decode_images, read_pairs, read_rows, split
 from mmsent_training.run import Run, read_run
 
-BATCH_SIZE = 16
+PRECISIONS = ("fp32", "fp16", "int8")
+CALIBRATION_PAIRS = 128
 PROVENANCE = ("created", "settings", "environment")
 
 
-def export_run(run_folder: Path, output: Path, *, data: Path | None = None) -> Verification:
-    """Export a run to the bundle ``output``, verified against PyTorch.
+def export_run(
+    run_folder: Path,
+    output: Path,
+    *,
+    data: Path | None = None,
+    precision: str = "fp32",
+    accepted_loss: float = ACCEPTED_LOSS,
+) -> Verification:
+    """Export a run to the bundle ``output`` of a ``precision``, verified against PyTorch fp32.
 
     It is verified on the run's validation pairs where the dataset (``data``, default: the folder
     that the run was trained on) is still what it was, else on random inputs.
-    Raises InputError where the run, or a ``data`` asked for, can't be used, and MmsentError where
-    the bundle would not answer as PyTorch does; then ``output`` is left as it was.
+    Raises InputError where the run, or a ``data`` asked for, can't be used, or int8 has no training
+    pairs to be calibrated on; and MmsentError where the bundle would not answer as PyTorch does,
+    to ``accepted_loss`` percent in fp16 and int8. Then ``output`` is left as it was.
     """
     run = read_run(run_folder)
     model = run.load_model()
     max_length = run.tokenizer.truncation["max_length"]
-    graph = to_onnx(model, image_size=run.image.size)
+    try:
+        dataset = _Dataset.of(run, data)
+    except InputError as error:
+        if data is not None:
+            raise
+        dataset, reason = None, error
+    graph = simplify(to_onnx(model, image_size=run.image.size))
+    if precision == "fp16":
+        graph = to_fp16(graph)
+    elif precision == "int8":
+
+        def calibration() -> Iterator[Feed]:
+            if dataset is None:
+                raise InputError(
+                    f"int8 is calibrated on the run's training pairs, and {reason}; name the "
+                    "dataset with --data, or export with --precision fp32"
+                )
+            return dataset.calibration(run)
+
+        graph = to_int8(graph, calibration)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(
         graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    batches = validation_batches(run, data)
-    if batches is None:
-        verification = verify(
-            model,
-            session,
-            random_batches(run.tokenizer.get_vocab_size(), max_length, run.image.size),
-            "random inputs (the run's dataset is not there any more, or has changed)",
-        )
+    if dataset is None:
+        samples = random_samples(run.tokenizer.get_vocab_size(), max_length, run.image.size)
     else:
-        verification = verify(model, session, batches, "validation pairs")
+        samples = dataset.validation(run)
+    verification = verify(model, session, samples, precision, accepted_loss)
     info = BundleInfo(
         model=run.description["name"],
         labels=LABELS,
         image=run.image,
         max_length=max_length,
+        precision=precision,
         provenance={key: run.record[key] for key in PROVENANCE}
         | {"dataset": {k: v for k, v in run.record["dataset"].items() if k != "folder"}}
         | {"weights": _public(run.record["weights"])}
@@ -84,18 +113,24 @@ def _public(weights: dict[str, Any] | None) -> dict[str, Any] | None:
     return weights | {"name": None}
 
 
-def validation_batches(run: Run, data: Path | None) -> Iterator[Encoded] | None:
-    """The run's validation pairs, encoded; None where its dataset is gone or was changed.
+@dataclass(frozen=True)
+class _Dataset:
+    """The dataset that a run was trained on, and its split."""
 
-    Raises InputError where ``data`` is given and is not the dataset that the run was trained on.
-    """
-    record = run.record["dataset"]
-    folder = data or Path(record["folder"])
-    try:
+    folder: Path
+    rows: list[Row]
+    train: list[int]
+    held_out: Pairs
+
+    @classmethod
+    def of(cls, run: Run, data: Path | None) -> _Dataset:
+        """Read it, from ``data`` or from where the run says. Raises InputError if it is another."""
+        record = run.record["dataset"]
+        folder = data or Path(record["folder"])
         if not (folder / TRAIN_LIST).is_file():
             raise InputError(f"{folder} holds no {TRAIN_LIST}")
         rows = read_rows(folder)
-        _, part = split(
+        train, part = split(
             [LABELS.index(str(row.label)) for row in rows],
             share=run.settings.validation_share,
             seed=run.settings.split_seed,
@@ -103,18 +138,28 @@ def validation_batches(run: Run, data: Path | None) -> Iterator[Encoded] | None:
         pairs = read_pairs(folder, [rows[index] for index in part])
         if pairs.fingerprint() != record["validation_fingerprint"]:
             raise InputError(f"{folder} is not the dataset that {run.folder} was trained on")
-        ids = encode_texts(run.tokenizer, pairs.texts)
+        return cls(folder, rows, train, pairs)
+
+    def validation(self, run: Run) -> Samples:
+        """The validation pairs, by length: batches then hold little padding."""
+        ids = encode_texts(run.tokenizer, self.held_out.texts)
         by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-        with Progress("decoding", len(ids), "images") as progress:
-            pixels = decode_images(pairs, by_length, run.image, progress=progress)
-    except InputError:
-        if data is not None:
-            raise
-        return None
-    return (
-        (
-            [ids[index] for index in by_length[start : start + BATCH_SIZE]],
-            pixels[start : start + BATCH_SIZE],
-        )
-        for start in range(0, len(ids), BATCH_SIZE)
-    )
+        pixels = _decode(self.held_out, by_length, run)
+        labels = self.held_out.labels[by_length]
+        return Samples("validation pairs", [ids[index] for index in by_length], pixels, labels)
+
+    def calibration(self, run: Run) -> Iterator[Feed]:
+        """CALIBRATION_PAIRS of the training pairs, one at a time: without padding."""
+        chosen = [self.rows[index] for index in self.train[:CALIBRATION_PAIRS]]
+        pairs = read_pairs(self.folder, chosen)
+        pixels = _decode(pairs, range(len(chosen)), run)
+        ids = encode_texts(run.tokenizer, pairs.texts)
+        with Progress("calibrating", len(ids), "pairs") as progress:
+            for index, tokens in enumerate(ids):
+                yield dict(zip(INPUTS, (*pad_ids([tokens]), pixels[index : index + 1])))
+                progress.update()
+
+
+def _decode(pairs: Pairs, indices: Sequence[int], run: Run) -> npt.NDArray[np.uint8]:
+    with Progress("decoding", len(indices), "images", summary=False) as progress:
+        return decode_images(pairs, indices, run.image, progress=progress)
