@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
+from torch import nn
 
 from mmsent.atomic import atomic_path
 from mmsent.bundle import INFO_KEY, INPUTS, TOKENIZER_KEY, BundleInfo, open_bundle
@@ -22,14 +23,23 @@ from mmsent.seal import SEAL_KEY, UNSEALED, seal
 from mmsent.text import encode_texts, pad_ids
 from mmsent_export.graph import to_onnx
 from mmsent_export.half import to_fp16
-from mmsent_export.quantize import Feed, to_int8
+from mmsent_export.quantize import Feed, calibrate, to_int8
 from mmsent_export.simplify import simplify
-from mmsent_export.verify import ACCEPTED_LOSS, Samples, Verification, random_samples, verify
+from mmsent_export.verify import (
+    ACCEPTED_LOSS,
+    Samples,
+    TooMuchLost,
+    Verification,
+    random_samples,
+    verify,
+)
 from mmsent_training.data import Pairs, decode_images, read_pairs, read_rows, split
 from mmsent_training.run import Run, read_run
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_PAIRS = 128
+KEPT_IN_FP32 = (0.0, 0.25, 0.5, 1.0)
+"""Shares of the linear layers' inputs that int8 leaves in fp32, tried in this order."""
 PROVENANCE = ("created", "settings", "environment")
 
 
@@ -58,30 +68,27 @@ def export_run(
         if data is not None:
             raise
         dataset, reason = None, error
-    graph = simplify(to_onnx(model, image_size=run.image.size))
-    if precision == "fp16":
-        graph = to_fp16(graph)
-    elif precision == "int8":
-
-        def calibration() -> Iterator[Feed]:
-            if dataset is None:
-                raise InputError(
-                    f"int8 is calibrated on the run's training pairs, and {reason}; name the "
-                    "dataset with --data, or export with --precision fp32"
-                )
-            return dataset.calibration(run)
-
-        graph = to_int8(graph, calibration)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
     if dataset is None:
         samples = random_samples(run.tokenizer.get_vocab_size(), max_length, run.image.size)
     else:
         samples = dataset.validation(run)
-    verification = verify(model, session, samples, precision, accepted_loss)
+
+    def calibration() -> Iterator[Feed]:
+        if dataset is None:
+            raise InputError(
+                f"int8 is calibrated on the run's training pairs, and {reason}; name the dataset "
+                "with --data, or export with --precision fp32"
+            )
+        return dataset.calibration(run)
+
+    graph, verification = _convert(
+        model,
+        simplify(to_onnx(model, image_size=run.image.size)),
+        precision,
+        calibration,
+        samples,
+        accepted_loss,
+    )
     info = BundleInfo(
         model=run.description["name"],
         labels=LABELS,
@@ -104,6 +111,43 @@ def export_run(
         seal(part)
         open_bundle(part, threads=1)
     return verification
+
+
+def _convert(
+    model: nn.Module,
+    graph: onnx.ModelProto,
+    precision: str,
+    calibration: Callable[[], Iterator[Feed]],
+    samples: Samples,
+    accepted_loss: float,
+) -> tuple[onnx.ModelProto, Verification]:
+    """The graph in a ``precision``, and how it compares with ``model``, PyTorch in fp32.
+
+    Where int8 loses too much, the layers that it hurts most stay in fp32, and that is said.
+    """
+    if precision == "fp32":
+        return graph, verify(model, graph, samples, precision)
+    if precision == "fp16":
+        half = to_fp16(graph)
+        return half, verify(model, half, samples, precision, accepted_loss)
+    ranges = calibrate(graph, calibration)
+    shares = KEPT_IN_FP32 if ranges else (0.0,)
+    for share, following in zip(shares, (*shares[1:], None)):
+        quantized = to_int8(graph, ranges, kept=share)
+        try:
+            return quantized, verify(
+                model, quantized, samples, precision, accepted_loss, kept=share
+            )
+        except TooMuchLost as error:
+            if following is None:
+                raise
+            print(
+                f"int8 with {share:.0%} of the linear layers' inputs in fp32 changes "
+                f"{error.changed:.1f} % of the labels and costs {error.lost:.1f} points of "
+                f"accuracy; trying {following:.0%}",
+                file=sys.stderr,
+            )
+    raise AssertionError("the last share either returns or raises")
 
 
 def _public(weights: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -3,10 +3,10 @@
 Linear layers (MatMul with constant weights, and the bias after it) are most of a transformer's
 work. Their weights are rounded per output channel, their inputs with one scale for each layer
 that is fixed here, from training pairs: at inference nothing is taken from a batch, so that a
-pair's result does not depend on its neighbours. Where a layer's input comes from a LayerNorm, its
-channels are first brought to similar ranges, which changes nothing but the rounding (SmoothQuant,
-Xiao et al. 2023, with its default exponent 0.5). A layer over image patches reads the pixels as
-they are: bytes need no rounding.
+pair's result does not depend on its neighbours. A layer's input channels are first brought to
+similar ranges, which changes nothing but the rounding (SmoothQuant, Xiao et al. 2023, with its
+default exponent 0.5): by a LayerNorm before it where only such layers read that, else by a
+multiplication. A layer over image patches reads the pixels as they are: bytes need no rounding.
 
 The other large weights (embeddings, GRU, convolutions, layers over one vector a pair) are
 stored as bytes with a scale for each row, and computed with in fp32: an embedding's rows are
@@ -80,10 +80,25 @@ class _Graph:
 
 @dataclass(frozen=True)
 class Range:
-    """Smallest and largest value of each channel of a tensor: float32 [channels]."""
+    """Smallest value, largest value and mean square of each channel: float32 [channels]."""
 
     low: Floats
     high: Floats
+    square: Floats
+
+    def divided(self, factor: Floats) -> Range:
+        """The range of a tensor whose channels are divided by ``factor``."""
+        return Range(self.low / factor, self.high / factor, self.square / factor**2)
+
+    def rounding(self) -> tuple[float, int]:
+        """Scale and zero point that fit all channels into uint8."""
+        low, high = min(0.0, float(self.low.min())), max(0.0, float(self.high.max()))
+        scale = (high - low) / 255 or 1.0
+        return scale, round(-low / scale)
+
+    def noise(self) -> float:
+        """The power of the error of rounding, as a part of the tensor's own."""
+        return float(self.rounding()[0] ** 2 / 12 / max(self.square.mean(), 1e-12))
 
 
 @dataclass(frozen=True)
@@ -97,21 +112,39 @@ class _Linear:
     nodes: tuple[onnx.NodeProto, ...]
 
 
-def to_int8(model: onnx.ModelProto, calibration: Callable[[], Iterable[Feed]]) -> onnx.ModelProto:
-    """The fp32 graph ``model``, which `simplify` gave, in int8.
+def calibrate(model: onnx.ModelProto, feeds: Callable[[], Iterable[Feed]]) -> dict[str, Range]:
+    """The ranges that the inputs of the linear layers of a graph, from `simplify`, take.
 
-    ``calibration`` gives inputs of training pairs, without padding; it is not called where nothing
-    needs it.
+    ``feeds`` gives inputs of training pairs, without padding; it is not called where there is no
+    such layer.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = _Graph(copy)
+    _patches_as_linear(graph)
+    linears = _linears(graph)
+    names = sorted({linear.source for linear in linears if not _pixels(graph, linear.source)})
+    return _ranges(copy, names, feeds()) if names else {}
+
+
+def to_int8(
+    model: onnx.ModelProto, ranges: dict[str, Range], *, kept: float = 0.0
+) -> onnx.ModelProto:
+    """The fp32 graph ``model``, from `simplify`, in int8; ``ranges`` are those of `calibrate`.
+
+    ``kept``: the share of the linear layers' inputs that stay in fp32, those first that rounding
+    hurts most. The weights there are bytes, too.
     """
     quantized = onnx.ModelProto()
     quantized.CopyFrom(model)
     graph = _Graph(quantized)
+    ranges = dict(ranges)
     _patches_as_linear(graph)
     linears = _linears(graph)
-    sources = sorted({linear.source for linear in linears if not _pixels(graph, linear.source)})
-    ranges = _calibrate(graph.model, sources, calibration()) if sources else {}
-    _smooth(graph, linears, ranges)
-    _quantize_linears(graph, linears, ranges)
+    factors = _smooth(graph, linears, ranges)
+    order = sorted(ranges, key=lambda name: -ranges[name].noise())
+    fp32 = set(order[: round(kept * len(order))])
+    _quantize_linears(graph, [item for item in linears if item.source not in fp32], ranges, factors)
     _pack(graph)
     tidy(quantized)
     onnx.checker.check_model(quantized, full_check=True)
@@ -249,57 +282,72 @@ def _drop_unread(graph: _Graph) -> None:
         graph.replace(unread)
 
 
-def _calibrate(
+def _ranges(
     model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[Feed]
 ) -> dict[str, Range]:
-    """The ranges that tensors take over ``feeds``."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    watched.graph.output.extend(
+    """The ranges that tensors take over ``feeds``. Gives ``model`` more outputs."""
+    model.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     ranges: dict[str, Range] = {}
-    for feed in feeds:
+    for count, feed in enumerate(feeds):
         for name, value in zip(names, session.run(names, feed)):
             rows = value.reshape(-1, value.shape[-1])
-            low, high = rows.min(0), rows.max(0)
+            low, high, square = rows.min(0), rows.max(0), np.square(rows).mean(0)
             if known := ranges.get(name):
                 low, high = np.minimum(low, known.low), np.maximum(high, known.high)
-            ranges[name] = Range(low, high)
+                square = (known.square * count + square) / (count + 1)
+            ranges[name] = Range(low, high, square)
     return ranges
 
 
-def _smooth(graph: _Graph, linears: Sequence[_Linear], ranges: dict[str, Range]) -> None:
-    """Even out the channels between a LayerNorm and the linear layers that alone read it."""
+def _smooth(
+    graph: _Graph, linears: Sequence[_Linear], ranges: dict[str, Range]
+) -> dict[str, Floats]:
+    """Even out the channels of what linear layers read.
+
+    Adapts their weights and ``ranges``, and the LayerNorms that only they read. Returns the
+    factors, float32 [channels], by which the other inputs are still to be divided.
+    """
     by_source: dict[str, list[_Linear]] = {}
     for linear in linears:
         by_source.setdefault(linear.source, []).append(linear)
+    factors: dict[str, Floats] = {}
     for source, readers in by_source.items():
-        maker = graph.makers.get(source)
-        if maker is None or maker.op_type != "LayerNormalization" or len(maker.input) != 3:
-            continue
-        parameters = maker.input[1:]
-        if len(graph.readers[source]) != len(readers) or any(
-            name not in graph.weights or len(graph.readers[name]) > 1 for name in parameters
-        ):
+        if source not in ranges:
             continue
         span = ranges[source]
         inputs = np.maximum(-span.low, span.high)
         weights = np.max([np.abs(graph.value(item.weight)).max(1) for item in readers], axis=0)
         factor = np.sqrt(np.maximum(inputs, 1e-5) / np.maximum(weights, 1e-5)).astype(np.float32)
-        for name in parameters:
-            graph.put(name, graph.value(name) / factor)
-        for item in readers:
-            graph.put(item.weight, graph.value(item.weight) * factor[:, None])
-        ranges[source] = Range(span.low / factor, span.high / factor)
+        maker = graph.makers[source]
+        parameters = maker.input[1:]
+        if (
+            maker.op_type == "LayerNormalization"
+            and len(graph.readers[source]) == len(readers)
+            and all(name in graph.weights and len(graph.readers[name]) == 1 for name in parameters)
+        ):
+            for name in parameters:
+                graph.put(name, graph.value(name) / factor)
+            for item in readers:
+                graph.put(item.weight, graph.value(item.weight) * factor[:, None])
+        else:
+            factors[source] = factor
+        ranges[source] = span.divided(factor)
+    return factors
 
 
-def _quantize_linears(graph: _Graph, linears: Sequence[_Linear], ranges: dict[str, Range]) -> None:
+def _quantize_linears(
+    graph: _Graph,
+    linears: Sequence[_Linear],
+    ranges: dict[str, Range],
+    factors: dict[str, Floats],
+) -> None:
     """Put a Gemm between DequantizeLinear in the place of each linear layer."""
     first, last = graph.put("first", np.array([0])), graph.put("last", np.array([-1]))
     nodes: dict[str, list[onnx.NodeProto]] = {}
@@ -307,22 +355,25 @@ def _quantize_linears(graph: _Graph, linears: Sequence[_Linear], ranges: dict[st
     for linear in linears:
         source, made = linear.source, list[onnx.NodeProto]()
         weight = graph.value(linear.weight)
+        if source in factors:
+            weight = weight * factors[source][:, None]
         inner, outer = weight.shape
         if source not in done:
-            scale, zero, bytes_ = 1.0, 0, ""
+            scale, zero, bytes_, even = 1.0, 0, "", source
             if _pixels(graph, source):
                 bytes_ = graph.makers[source].input[0]
             else:
-                low = min(0.0, float(ranges[source].low.min()))
-                high = max(0.0, float(ranges[source].high.max()))
-                scale = (high - low) / 255 or 1.0
-                zero = round(-low / scale)
+                scale, zero = ranges[source].rounding()
+                if source in factors:
+                    even = f"{source}_even"
+                    inverse = graph.put(f"{source}_factor", 1 / factors[source])
+                    made.append(helper.make_node("Mul", [source, inverse], [even]))
             done[source] = scale
             step = graph.put(f"{source}_scale", np.float32(scale))
             middle = graph.put(f"{source}_zero", np.uint8(zero))
             if not bytes_:
                 bytes_ = f"{source}_int8"
-                made.append(helper.make_node("QuantizeLinear", [source, step, middle], [bytes_]))
+                made.append(helper.make_node("QuantizeLinear", [even, step, middle], [bytes_]))
             rows = graph.put(f"rows_of_{inner}", np.array([-1, inner]))
             made += [
                 helper.make_node("Reshape", [bytes_, rows], [f"{source}_rows"]),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime as ort
 import torch
 from torch import nn
@@ -55,7 +56,8 @@ class Verification:
 
     ``alone_difference`` is the largest difference of a probability between a pair alone and the
     same pair in its batch. Accuracies and macro F1, PyTorch's and the bundle's, are None without
-    labels. ``accepted_loss`` is the limit that it was held to, in percent.
+    labels. ``accepted_loss`` is the limit that it was held to, in percent; ``kept_in_fp32`` the
+    share of the linear layers' inputs that an int8 bundle leaves in fp32.
     """
 
     pairs: int
@@ -68,6 +70,15 @@ class Verification:
     accuracy: tuple[float, float] | None
     macro_f1: tuple[float, float] | None
     accepted_loss: float
+    kept_in_fp32: float
+
+
+class TooMuchLost(MmsentError):
+    """``changed`` percent of the labels, and ``lost`` points of accuracy, are too many."""
+
+    def __init__(self, message: str, changed: float, lost: float) -> None:
+        super().__init__(message)
+        self.changed, self.lost = changed, lost
 
 
 def random_samples(vocabulary: int, max_length: int, size: int) -> Samples:
@@ -83,15 +94,22 @@ def random_samples(vocabulary: int, max_length: int, size: int) -> Samples:
 
 def verify(
     model: nn.Module,
-    session: ort.InferenceSession,
+    graph: onnx.ModelProto,
     samples: Samples,
     precision: str,
     accepted_loss: float = ACCEPTED_LOSS,
+    kept: float = 0.0,
 ) -> Verification:
-    """Compare ``session``, a graph of ``precision``, with ``model``, PyTorch in fp32.
+    """Compare ``graph``, of a ``precision``, with ``model``, PyTorch in fp32.
 
-    Raises MmsentError where it changes more than is accepted, or a pair depends on its batch.
+    Raises TooMuchLost where fp16 or int8 changes more than ``accepted_loss`` percent, and
+    MmsentError where fp32 changes anything, or a pair depends on its batch.
     """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     logits, expected, alone = [], [], 0.0
     probabilities = []
     with Progress("verifying", len(samples.ids), "pairs") as progress:
@@ -123,6 +141,7 @@ def verify(
         accuracy=scores and (scores[0]["accuracy"], scores[1]["accuracy"]),
         macro_f1=scores and (scores[0]["macro_f1"], scores[1]["macro_f1"]),
         accepted_loss=0.0 if precision == "fp32" else accepted_loss,
+        kept_in_fp32=kept,
     )
     _refuse(result, precision)
     return result
@@ -145,11 +164,13 @@ def _refuse(result: Verification, precision: str) -> None:
         )
     limit = result.accepted_loss + 1e-9
     if precision != "fp32" and (changed > limit or lost > limit):
-        raise MmsentError(
+        raise TooMuchLost(
             f"{precision} changes over {result.accepted_loss:g} % of the labels, or costs more "
             f"than {result.accepted_loss:g} points of accuracy; no bundle was written.\n"
             f"{describe(result)}\nExport with --precision fp32, or accept the loss with "
-            f"--accept-loss {np.ceil(10 * max(changed, lost)) / 10:g}"
+            f"--accept-loss {np.ceil(10 * max(changed, lost)) / 10:g}",
+            changed,
+            lost,
         )
 
 
@@ -159,8 +180,9 @@ def _largest(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> fl
 
 def describe(result: Verification) -> str:
     """The verification as a table of text."""
+    kept = f", {result.kept_in_fp32:.0%} of the inputs in fp32" if result.kept_in_fp32 else ""
     lines = [
-        f"PyTorch fp32 against the bundle, {result.pairs} {result.source}:",
+        f"PyTorch fp32 against the bundle, {result.pairs} {result.source}{kept}:",
         f"  labels that differ                     {result.changed_labels}"
         f" ({100 * result.changed_labels / result.pairs:.2f} %)",
         f"  logits, largest difference             {result.logits_difference:.1e}",
