@@ -73,8 +73,28 @@ def cli() -> None:
     help="Where the predictions go; JSON lines if it ends in .jsonl, else CSV.",
 )
 @click.option("--probabilities", is_flag=True, help="Write the probability of each label, too.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: CUDA where ONNX Runtime has it and it works, else the CPU.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Batches that are worked on at once, each on one core.  [default: all cores]",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Pairs in a batch.  [default: 16]")
 def infer(
-    list_path: Path, model: Path, data: Path | None, output: Path, probabilities: bool
+    list_path: Path,
+    model: Path,
+    data: Path | None,
+    output: Path,
+    probabilities: bool,
+    device: str,
+    threads: int | None,
+    batch_size: int | None,
 ) -> None:
     """Predict every row of LIST with a bundle.
 
@@ -83,7 +103,16 @@ def infer(
     """
     from mmsent.infer import infer as infer_list
 
-    infer_list(list_path, model, output, folder=data, probabilities=probabilities)
+    infer_list(
+        list_path,
+        model,
+        output,
+        folder=data,
+        probabilities=probabilities,
+        device=device,
+        workers=threads,
+        batch_size=batch_size,
+    )
     click.echo(f"wrote {output}", err=True)
 
 

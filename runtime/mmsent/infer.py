@@ -39,7 +39,8 @@ def infer(
     folder: Path | None = None,
     probabilities: bool = False,
     workers: int | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
+    device: str = "auto",
 ) -> int:
     """Predict every row of a list into ``output``; returns their number.
 
@@ -57,10 +58,10 @@ def infer(
         count += 1
     refuse(problems, "nothing was predicted")
 
-    model = SentimentModel(model_path, threads=1)
+    model = SentimentModel(model_path, threads=1, device=device)
     rows = read_list(list_path, problems)
     outcomes = predict_rows(
-        model, rows, folder, list_path.name, workers=workers, batch_size=batch_size
+        model, rows, folder, list_path.name, workers=workers, batch_size=batch_size or BATCH_SIZE
     )
     with (
         atomic_path(output) as part,
