@@ -58,7 +58,7 @@ check: $(VENV)/installed
 bench: $(VENV)/installed
 	@test -f demo/model.onnx || { echo "make demo first: the benchmark takes its run and bundle"; exit 1; }
 	$(BIN)/python benchmarks/inference.py --data $(or $(DATA),demo/dataset) \
-	  --run demo/runs/latest --model demo/model.onnx
+	  --run demo/runs/latest --bundle fp32=demo/model.onnx
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
