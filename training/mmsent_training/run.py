@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from mmsent.structure import MAX_METADATA
 from mmsent.text import read_tokenizer
 from mmsent_training.calibration import Calibrated
 from mmsent_training.light import LightModel
-from mmsent_training.settings import Settings
+from mmsent_training.settings import Settings, read_settings
 from mmsent_training.state import is_unfinished
 
 FORMAT = 1
@@ -183,11 +183,10 @@ def read_run(folder: Path) -> Run:
         if record["format"] != FORMAT:
             raise InputError(f"its format is {record['format']}, and this mmsent reads {FORMAT}")
         tokenizer = read_file(folder / "tokenizer.json", "tokenizer.json", limit=MAX_METADATA)
-        known = {field.name for field in fields(Settings)}
         return Run(
             folder=folder,
             description=record["model"],
-            settings=Settings(**{k: v for k, v in record["settings"].items() if k in known}),
+            settings=read_settings(record["settings"]),
             image=ImageSettings(**record["image"]),
             tokenizer=read_tokenizer(tokenizer.decode(), max_length=MAX_TOKENS),
             record=record,
