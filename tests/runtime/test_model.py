@@ -86,3 +86,31 @@ def test_an_array_is_an_image(bundle):
     pixels = np.zeros((30, 40, 3), np.uint8)
     prediction = model(bundle, 1).predict("a", pixels)
     assert prediction == model(bundle, 1).predict("a", Image.new("RGB", (40, 30)))
+
+
+def test_a_missing_image_is_handled_where_the_model_was_trained_for_it(bundle, pairs):
+    """The light model was; None is a pair without an image, alone or among others."""
+    text, image = pairs[0][0], pairs[1][0]
+    answer = model(bundle, 1).predict(text=text)
+    assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-6)
+    size = model(bundle, 1).info.image.size
+    grey = np.full((size, size, 3), 127, np.uint8)
+    assert model(bundle, 1).predict(text=text, image=grey) == answer
+    with_image, without = model(bundle, 1).predict(text=[text, text], image=[image, None])
+    for label in LABELS:
+        assert without.probabilities[label] == pytest.approx(
+            answer.probabilities[label], abs=TOLERANCE
+        )
+    assert with_image != without
+
+
+def test_what_the_model_was_not_trained_to_miss_is_refused(bundle, pairs):
+    with pytest.raises(InputError, match=r"lacks its text.*not trained"):
+        model(bundle, 1).predict(image=pairs[1][0])
+    with pytest.raises(InputError, match="lacks its text"):
+        model(bundle, 1).predict(text=["fine", None], image=pairs[1][:2])
+
+
+def test_a_pair_of_nothing_is_refused(bundle):
+    with pytest.raises(InputError, match="lacks"):
+        model(bundle, 1).predict()

@@ -14,7 +14,8 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModel, AutoTokenizer
 
-from mmsent.dataset import TRAIN_LIST, read_list, read_text
+from mmsent import SentimentModel
+from mmsent.dataset import TRAIN_LIST, image_file, read_list, read_text
 from mmsent.text import pad_ids
 from mmsent_training.packages import IMAGE_FILE, IMAGE_PACKAGE, TEXT_PACKAGE, find_compact
 from mmsent_training.run import read_run
@@ -71,6 +72,17 @@ def test_from_training_to_predictions(run_command, sample, run, tmp_path):
             for label in ("negative", "neutral", "positive"):
                 got = float(predicted[row["guid"]][label])
                 assert got == pytest.approx(float(row[label]), abs=2e-3)  # states of 16 bits
+
+
+def test_either_text_or_image_may_be_missing(run_command, sample, run, tmp_path):
+    result = run_command("mmsent-export", "onnx", run, "--data", sample, cwd=tmp_path)
+    assert result.code == 0, result.err
+    model = SentimentModel(tmp_path / "model.onnx", threads=1)
+    row = next(iter(read_list(sample / TRAIN_LIST, [])))
+    text, image = read_text(sample, row.guid)[0], image_file(sample, row.guid)
+    answers = [model.predict(text=text), model.predict(image=image), model.predict(text, image)]
+    assert len({answer.probabilities["positive"] for answer in answers}) == 3
+    assert model.predict(text="", image=image) == answers[1]
 
 
 def test_the_run_names_the_weights(run):

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmsent.text import encode_texts, pad_ids
-from mmsent_training.light import LightModel, train_tokenizer
+from mmsent_training.light import PRESETS, LightModel, train_tokenizer
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=PRESETS)
+def model(request):
     torch.manual_seed(0)
-    return LightModel(vocabulary=50).eval()
+    return LightModel(vocabulary=50, **PRESETS[request.param]).eval()
 
 
 def tokens(texts, *, trained_on, max_length=96):
@@ -52,12 +52,21 @@ def test_padding_never_reaches_the_encoder(model, sequences):
             torch.testing.assert_close(features, alone, atol=1e-5, rtol=0)
 
 
-def test_text_features_are_the_mean_over_a_plain_gru(model):
-    """Against PyTorch's own modules, without packing."""
+def test_text_features_are_the_mean_over_a_plain_gru_and_a_bag(model):
+    """Against PyTorch's own modules, without packing, and its EmbeddingBag."""
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         states, _ = model.gru(model.embedding(ids))
-        wanted = model.text_projection(states.mean(dim=1))
+        features = [states.mean(dim=1)]
+        if model.bigrams:
+            hashed = [(one * 1_000_003 + other * 7_919) % model.bigrams
+                      for one, other in ((0, 5), (5, 6), (6, 7), (7, 8))]  # fmt: skip
+            words, pairs = (
+                nn.EmbeddingBag.from_pretrained(table.weight, mode="sum")(torch.tensor([row]))
+                for table, row in ((model.words, ids[0].tolist()), (model.word_pairs, hashed))
+            )
+            features.append((words + pairs) / 2)  # the root of four tokens
+        wanted = model.text_projection(torch.cat(features, dim=1))
         torch.testing.assert_close(model.encode_text(ids, torch.ones_like(ids)), wanted)
 
 
@@ -83,6 +92,19 @@ def test_one_modality_ignores_the_other(modality):
         other_image = model(ids, mask, pixels + 99)
     assert torch.equal(same, other_text) == (modality == "image")
     assert torch.equal(same, other_image) == (modality == "text")
+
+
+def test_a_missing_image_is_one_without_a_word_to_say():
+    """Whatever the CNN makes of grey, the head sees zeros, as in training."""
+    model = LightModel(vocabulary=50, **PRESETS["default"]).eval()
+    ids, mask = torch.tensor([[5, 6]]), torch.ones(1, 2, dtype=torch.int64)
+    grey = torch.full((1, 224, 224, 3), 127, dtype=torch.uint8)
+    with torch.no_grad():
+        text = model.encode_text(ids, mask)
+        wanted = model.head(torch.cat([text, torch.zeros(1, 256)], dim=1))
+        assert torch.equal(model(ids, mask, grey), wanted)
+        grey[0, 100, 100, 0] = 128
+        assert not torch.equal(model(ids, mask, grey), wanted)
 
 
 def test_the_layers_are_those_of_the_report(model):

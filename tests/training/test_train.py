@@ -65,12 +65,20 @@ def test_the_metrics_are_scikit_learns_over_the_predictions(trained):
     assert f"accuracy {metrics['accuracy']:.3f}" in (trained / "report.md").read_text()
 
 
-def test_the_history_names_the_best_epoch(trained):
-    history = table(trained / "history.csv")
-    record = json.loads((trained / "run.json").read_text())
+@pytest.mark.parametrize("preset", ["default", "reference"])
+def test_the_history_names_the_epoch_that_is_kept(run_command, sample, tmp_path, preset):
+    result = run_command(
+        "mmsent", "train", "--model", "light", "--preset", preset, "--epochs", 3,
+        "--data", sample, "--output", "run", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    history = table(tmp_path / "run" / "history.csv")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
     scores = [float(row["macro_f1"]) for row in history]
     assert len(history) == record["epochs"]
-    assert int(history[int(np.argmax(scores))]["epoch"]) == record["best_epoch"]
+    kept = history[-1] if preset == "default" else history[int(np.argmax(scores))]
+    assert int(kept["epoch"]) == record["best_epoch"]
+    assert float(kept["accuracy"]) == pytest.approx(record["metrics"]["accuracy"], abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_run(run_command, sample, tmp_path):
@@ -100,6 +108,31 @@ def test_the_newest_run_is_the_latest(run_command, sample):
     assert len(runs) == 2
 
 
+def test_the_reference_preset_is_the_reports(run_command, sample, tmp_path):
+    result = run_command(
+        "mmsent", "train", "--model", "light", "--preset", "reference", "--epochs", 1,
+        "--data", sample, "--output", "run", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    settings = record["settings"]
+    expected = {
+        "batch_size": 16, "learning_rate": 2e-3, "weight_decay": 1e-4, "warmup": 0.1,
+        "gradient_norm": 1.0, "jitter": 0.15, "keep": "best", "patience": 3, "balance": True,
+        "adjustment": 0.0, "smoothing": 0.0, "average": 0.0, "missing": 0.0, "max_length": 96,
+    }  # fmt: skip
+    assert {name: settings[name] for name in expected} == expected
+    assert set(record["model"]) == {"name", "vocabulary", "labels", "modality"}
+    assert "words.weight" not in load_file(tmp_path / "run" / "checkpoint.safetensors")
+
+
+def test_the_reference_has_no_compact_model(run_command, sample, tmp_path):
+    arguments = ("--model", "compact", "--preset", "reference", "--data", sample)
+    result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
+    assert result.code == 2
+    assert "no compact model" in result.err
+
+
 @pytest.mark.parametrize("modality", ["text", "image"])
 def test_one_modality_trains_alone(run_command, sample, tmp_path, modality):
     result = run_command(
@@ -114,8 +147,8 @@ def test_one_modality_trains_alone(run_command, sample, tmp_path, modality):
 def test_training_stops_where_nothing_gets_better(run_command, sample, tmp_path):
     """A learning rate of next to nothing: the first epoch stays the best."""
     result = run_command(
-        "mmsent", "train", "--model", "light", "--epochs", 9, "--lr", 1e-12, "--data", sample,
-        "--output", "run", cwd=tmp_path,
+        "mmsent", "train", "--model", "light", "--preset", "reference", "--epochs", 9,
+        "--lr", 1e-12, "--data", sample, "--output", "run", cwd=tmp_path,
     )  # fmt: skip
     assert "stopped early" in result.err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["epochs"] < 9

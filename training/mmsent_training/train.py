@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from accelerate.utils import DataLoaderConfiguration, set_seed
 from torch import Tensor, nn
 from torch.optim.adamw import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
@@ -203,9 +203,7 @@ def train(
     # Loss, optimiser, schedule.
     optimizer = AdamW(parameter_groups(trained, settings), weight_decay=settings.weight_decay)
     averaged = settings.average and AveragedModel(
-        trained,
-        multi_avg_fn=get_ema_multi_avg_fn(settings.average),  # type: ignore[no-untyped-call]
-        use_buffers=True,
+        trained, multi_avg_fn=moving_average(settings.average), use_buffers=True
     )
     trained, optimizer, train_loader, validation_loader = accelerator.prepare(
         trained, optimizer, train_loader, validation_loader
@@ -451,6 +449,26 @@ def warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
 
     return factor
+
+
+def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """An exponential moving average for AveragedModel, of the steps since the start at first.
+
+    The decay rises to ``decay``, as TensorFlow's ExponentialMovingAverage has it: a short training
+    would else keep its first weights.
+    """
+
+    @torch.no_grad()
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
+        count = float(steps)
+        share = 1 - min(decay, (1 + count) / (10 + count))
+        for mean, value in zip(averaged, current):
+            if mean.is_floating_point():
+                mean.lerp_(value, share)
+            else:
+                mean.copy_(value)
+
+    return update
 
 
 def augment_each(augment: nn.Module, pixels: Tensor) -> Tensor:
