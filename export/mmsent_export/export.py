@@ -40,7 +40,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_PAIRS = 128
 KEPT_IN_FP32 = (0.0, 0.25, 0.5, 1.0)
 """Shares of the linear layers' inputs that int8 leaves in fp32, tried in this order."""
-PROVENANCE = ("created", "settings", "environment")
+PROVENANCE = ("created", "settings", "environment", "calibration")
 
 
 def export_run(
@@ -95,6 +95,7 @@ def export_run(
         image=run.image,
         max_length=max_length,
         precision=precision,
+        optional=run.optional,
         provenance={key: run.record[key] for key in PROVENANCE}
         | {"dataset": {k: v for k, v in run.record["dataset"].items() if k != "folder"}}
         | {"weights": _public(run.record["weights"])}

@@ -11,6 +11,7 @@ metadata  mmsent.bundle               JSON, see BundleInfo
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,10 +23,16 @@ from tokenizers import Tokenizer
 from mmsent.errors import InputError
 from mmsent.image import ImageSettings
 from mmsent.machine import int8_overflows
+from mmsent.seal import SEAL_KEY
+from mmsent.structure import check_structure
+from mmsent.text import read_tokenizer
 
 FORMAT = 1
 INFO_KEY = "mmsent.bundle"
 TOKENIZER_KEY = "mmsent.tokenizer"
+MAX_TOKENS = 1024
+"""The most tokens of a text that a model may ask for."""
+_LABEL = re.compile(r"\w[\w -]{0,63}")
 INPUTS = ("input_ids", "attention_mask", "pixels")
 OUTPUTS = ("logits", "probabilities")
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -37,8 +44,10 @@ class BundleInfo:
     """What a bundle says of itself.
 
     ``labels`` are in the order of the outputs. ``max_length`` is the number of tokens that texts
-    are cut to. ``provenance`` tells the run, its settings and its dataset; ``metrics`` what it
-    reached on its validation pairs; ``verification`` how the exporter compared it with PyTorch.
+    are cut to. ``optional``: which of "text" and "image" a pair may lack, since the model was
+    trained with pairs that lacked them; an empty text and a grey image stand for them.
+    ``provenance`` tells the run, its settings and its dataset; ``metrics`` what it reached on its
+    validation pairs; ``verification`` how the exporter compared it with PyTorch.
     """
 
     model: str
@@ -46,6 +55,7 @@ class BundleInfo:
     image: ImageSettings
     max_length: int
     precision: str = "fp32"
+    optional: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     verification: dict[str, Any] = field(default_factory=dict)
@@ -68,18 +78,34 @@ class BundleInfo:
                 )
             return cls(
                 model=content["model"],
-                labels=tuple(content["labels"]),
+                labels=_labels(content["labels"]),
                 image=ImageSettings(**content["image"]),
-                max_length=content["text"]["max_length"],
+                max_length=_max_length(content["text"]["max_length"]),
                 precision=content["precision"],
+                optional=tuple(str(name) for name in content.get("optional", ())),
                 provenance=content["provenance"],
                 metrics=content["metrics"],
                 verification=content["verification"],
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"the metadata {INFO_KEY} is malformed ({error!r})") from None
+
+
+def _labels(values: Any) -> tuple[str, ...]:
+    """Labels go into tables that people open: each is a word. Raises ValueError for others."""
+    if not isinstance(values, list) or len(set(values)) != len(values) or len(values) < 2:
+        raise ValueError("the labels must be a list of several different words")
+    if not all(isinstance(value, str) and _LABEL.fullmatch(value) for value in values):
+        raise ValueError("a label must be a word of letters, digits, spaces, _ and -")
+    return tuple(values)
+
+
+def _max_length(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_TOKENS:
+        raise ValueError(f"the maximum length must be 1 to {MAX_TOKENS} tokens, not {value!r}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -89,6 +115,7 @@ class Bundle:
     info: BundleInfo
     tokenizer: Tokenizer
     session: ort.InferenceSession
+    seal: str
 
 
 def open_bundle(path: Path, *, threads: int, device: str = "cpu") -> Bundle:
@@ -99,19 +126,20 @@ def open_bundle(path: Path, *, threads: int, device: str = "cpu") -> Bundle:
     Raises InputError where ``path`` is no bundle that this version reads, or CUDA is asked for and
     does not work.
     """
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path} does not exist; `mmsent-export onnx` writes a bundle")
+    check_structure(path)
     session = _open_session(path, threads, _provider(device))
     if device != "cpu" and session.get_providers()[0] != CUDA and CUDA in available_providers():
         reason = "ONNX Runtime can't load its CUDA provider; `mmsent doctor` tells why"
         if device == "cuda":
             raise InputError(f"--device cuda: {reason}")
         print(f"computing on the CPU: {reason}", file=sys.stderr)
-    info, tokenizer = _read_metadata(path, session)
+    info, tokenizer, sealed = _read_metadata(path, session)
     if device == "auto" and info.precision == "int8" and session.get_providers()[0] == CUDA:
         print("computing on the CPU: the bundle is in int8, for CPUs", file=sys.stderr)
         session = _open_session(path, threads, CPU)
-    return Bundle(info, tokenizer, session)
+    return Bundle(info, tokenizer, session, sealed)
 
 
 def available_providers() -> list[str]:
@@ -153,19 +181,45 @@ def _open_session(path: Path, threads: int, provider: str) -> ort.InferenceSessi
         raise InputError(f"{path} can't be opened as an ONNX model ({error})") from None
 
 
-def _read_metadata(path: Path, session: ort.InferenceSession) -> tuple[BundleInfo, Tokenizer]:
-    metadata = session.get_modelmeta().custom_metadata_map
-    if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
-        raise InputError(
-            f"{path} is an ONNX model, but no mmsent bundle: it lacks the metadata {INFO_KEY} and "
-            f"{TOKENIZER_KEY}; `mmsent-export onnx` writes a bundle"
-        )
+def _read_metadata(path: Path, session: ort.InferenceSession) -> tuple[BundleInfo, Tokenizer, str]:
     try:
+        metadata = session.get_modelmeta().custom_metadata_map
+        if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
+            raise InputError(
+                f"an ONNX model, but no mmsent bundle: it lacks the metadata {INFO_KEY} and "
+                f"{TOKENIZER_KEY}; `mmsent-export onnx` writes a bundle"
+            )
         info = BundleInfo.from_json(metadata[INFO_KEY])
+        _check_signature(session, info)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: its names or metadata are not UTF-8 ({error})") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     try:
-        tokenizer = Tokenizer.from_str(metadata[TOKENIZER_KEY])
-    except Exception as error:  # the tokenizers library raises plain Exception
+        tokenizer = read_tokenizer(metadata[TOKENIZER_KEY], max_length=info.max_length)
+    except ValueError as error:
         raise InputError(f"{path}: the metadata {TOKENIZER_KEY} is malformed ({error})") from None
-    return info, tokenizer
+    return info, tokenizer, metadata.get(SEAL_KEY, "")
+
+
+def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:
+    """Raises InputError where the graph does not take and give what every bundle's does."""
+    size = info.image.size
+    inputs = {value.name: (value.type, value.shape) for value in session.get_inputs()}
+    outputs = {value.name: value.type for value in session.get_outputs()}
+    widths = [value.shape[-1] for value in session.get_outputs() if value.shape]
+    types = {name: f"tensor({'uint8' if name == 'pixels' else 'int64'})" for name in INPUTS}
+    if (
+        {name: kind for name, (kind, _) in inputs.items()} != types
+        or outputs != dict.fromkeys(OUTPUTS, "tensor(float)")
+        or len(inputs["pixels"][1]) != 4
+        or not all(
+            isinstance(edge, str) or edge == wanted  # a string: it may be any
+            for edge, wanted in zip(inputs["pixels"][1][1:], (size, size, 3))
+        )
+        or any(isinstance(n, int) and n != len(info.labels) for n in widths)
+    ):
+        raise InputError(
+            f"its inputs {inputs} and outputs {outputs} are not those of a bundle with images of "
+            f"{size} x {size} pixels and {len(info.labels)} labels"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -19,12 +20,13 @@ from mmsent.dataset import (
     Row,
     find_duplicates,
     image_file,
+    read_image,
     read_list,
     read_text,
     text_file,
 )
 from mmsent.errors import InputError, Problem
-from mmsent.image import ImageSettings, load_image
+from mmsent.image import FORMATS, ImageSettings, load_image
 from mmsent.machine import available_cores
 from mmsent.progress import Progress
 
@@ -118,10 +120,10 @@ def _inspect(folder: Path, list_name: str, row: Row) -> _Pair:
         error(text_file(folder, row.guid), fault)
     file = image_file(folder, row.guid)
     try:
-        load_image(file, ImageSettings())
-        data = Path(file).read_bytes()
+        data = read_image(folder, row.guid)
+        load_image(data, ImageSettings())
         digest = hashlib.sha256(data).digest()
-        with Image.open(file) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             image_format, size = f"{image.format} {image.mode}", image.size
     except InputError as fault:
         error(file, fault)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ COMMAND_GROUP = "mmsent.commands"
 
 ELSEWHERE = {
     "train": "mmsent-training",
+    "ablate": "mmsent-training",
     "evaluate": "mmsent-training",
     "download-clip": "mmsent-training",
     "export": "mmsent-export",
@@ -86,6 +88,14 @@ def cli() -> None:
     help="Batches that are worked on at once, each on one core.  [default: all cores]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Pairs in a batch.  [default: 16]")
+@click.option(
+    "--on-error",
+    default="fail",
+    show_default=True,
+    type=click.Choice(["fail", "skip"]),
+    help="At bad rows: predict nothing, or list them in OUTPUT.errors.csv and predict the others.",
+)
+@click.option("--resume", is_flag=True, help="Go on where an interrupted inference stopped.")
 def infer(
     list_path: Path,
     model: Path,
@@ -95,6 +105,8 @@ def infer(
     device: str,
     threads: int | None,
     batch_size: int | None,
+    on_error: str,
+    resume: bool,
 ) -> None:
     """Predict every row of LIST with a bundle.
 
@@ -103,7 +115,7 @@ def infer(
     """
     from mmsent.infer import infer as infer_list
 
-    infer_list(
+    counts = infer_list(
         list_path,
         model,
         output,
@@ -112,8 +124,15 @@ def infer(
         device=device,
         workers=threads,
         batch_size=batch_size,
+        skip=on_error == "skip",
+        resume=resume,
     )
     click.echo(f"wrote {output}", err=True)
+    if counts.failed:
+        raise MmsentError(
+            f"{counts.failed} of {counts.rows} rows could not be predicted; "
+            f"{output}.errors.csv tells why"
+        )
 
 
 @cli.command("check-data")
@@ -205,6 +224,8 @@ def doctor(
 
 def run(command: click.Command) -> None:
     """Run a command; where the work or its input is at fault, end with one message."""
+    # Pillow warns of what is odd in an image without naming it; what matters becomes an error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         command()
     except MmsentError as error:

@@ -18,6 +18,14 @@ class InputError(MmsentError, ValueError):
     exit_code = 2
 
 
+class Interrupted(MmsentError):
+    """A signal ended the work, in order. Exit code 128 + the signal, as shells have it."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What is wrong with one row of a list, or with a file that it names.

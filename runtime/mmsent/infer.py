@@ -7,28 +7,37 @@ within a window of rows, and two windows are under way at a time.
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import TextIO
+from typing import cast
 
 import numpy as np
 
-from mmsent.atomic import atomic_path
-from mmsent.dataset import Row, check_files, image_file, read_list, read_text
-from mmsent.errors import InputError, Problem, refuse
+from mmsent import __version__
+from mmsent.dataset import Row, check_files, image_file, read_image, read_list, read_text, text_file
+from mmsent.errors import InputError, MmsentError, Problem, refuse
 from mmsent.image import load_image
+from mmsent.interrupt import stop_on_signals
+from mmsent.lock import locked
 from mmsent.machine import available_cores
 from mmsent.model import BATCH_SIZE, Prediction, SentimentModel
+from mmsent.output import Output
 from mmsent.progress import Progress
 
 Outcome = Prediction | Problem | None
-Writer = Callable[[str, Prediction], None]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows a list had, and how many of them could not be predicted."""
+
+    rows: int
+    failed: int
 
 
 def infer(
@@ -38,136 +47,194 @@ def infer(
     *,
     folder: Path | None = None,
     probabilities: bool = False,
+    skip: bool = False,
+    resume: bool = False,
     workers: int | None = None,
     batch_size: int | None = None,
     device: str = "auto",
-) -> int:
-    """Predict every row of a list into ``output``; returns their number.
+) -> Counts:
+    """Predict every row of a list into ``output``.
 
     ``folder`` is the dataset folder (default: the list's). ``output`` is CSV (guid,tag, with
     ``probabilities`` also a column per label), or JSON lines where its name ends in .jsonl.
-    Raises InputError that names every bad row and file; then ``output`` is left as it was.
+    Raises InputError that names every bad row and file; then ``output`` is left as it was. With
+    ``skip`` they go to OUTPUT.errors.csv instead, each row into one of the two.
+    With ``resume`` an inference that was interrupted goes on; Interrupted says that it can.
     """
     folder = folder or list_path.parent
     workers = workers or available_cores()
+    check_output(output, list_path, model_path)
+    again = "the same command with --resume goes on"
+    busy = f"another inference is writing {output}"
+    with locked(output.with_name(f".{output.name}.lock"), busy):
+        count = _check(list_path, folder, files=not skip)
+        model = SentimentModel(model_path, threads=1, device=device)
+        key = {
+            "mmsent": __version__,
+            "list": str(list_path.resolve()),
+            "folder": str(folder.resolve()),
+            "model": model.identity,
+            "options": [probabilities, skip],
+        }
+        batch_size = batch_size or BATCH_SIZE
+        window = window_size(workers, batch_size)
+        out = Output(output, labels=model.labels if probabilities else (), skip=skip)
+        problems: list[Problem] = []
+        try:
+            with (
+                stop_on_signals(again) as stoppable,
+                out.open(key, read_items(list_path), resume=resume, window=window),
+                Progress("predicting", count - out.written, "pairs") as progress,
+            ):
+                outcomes = predict_rows(
+                    model,
+                    islice(read_items(list_path), out.written, None),
+                    folder,
+                    list_path.name,
+                    workers=workers,
+                    batch_size=batch_size,
+                    skip=skip,
+                )
+                for row, outcome in stoppable(outcomes):
+                    if isinstance(row, Row) and isinstance(outcome, Prediction):
+                        out.write(row, outcome)
+                    elif isinstance(outcome, Problem) and skip:
+                        out.write_problem(outcome)
+                    elif isinstance(outcome, Problem):
+                        problems.append(outcome)
+                    if out.written % window == 0:
+                        out.flush()
+                    progress.update()
+                refuse(problems, f"{output} was not written")
+        except OSError as error:
+            reason = f"{error.filename or output}: {error.strerror or error}"
+            raise MmsentError(f"{reason}; when that is mended, {again}") from None
+    return Counts(out.written, out.failed)
+
+
+def check_output(output: Path, *inputs: Path) -> None:
+    """Raises InputError where ``output`` is an input, or something else than a file."""
+    if output.exists() and not output.is_file():
+        raise InputError(f"{output} is not a regular file; --output names one")
+    if any(output.exists() and path.exists() and output.samefile(path) for path in inputs):
+        raise InputError(f"{output} is an input, too; name another --output")
+
+
+def read_items(list_path: Path) -> Iterator[Row | Problem]:
+    """The rows of a list in its order, the bad ones as what is wrong with them."""
     problems: list[Problem] = []
+    for row in read_list(list_path, problems):
+        yield from problems
+        problems.clear()
+        yield row
+    yield from problems
+
+
+def _check(list_path: Path, folder: Path, *, files: bool) -> int:
+    """The number of rows; InputError where the list or, with ``files``, anything else is bad."""
+    items: Iterable[Row | Problem] = read_items(list_path)
+    if not files:
+        return sum(1 for _ in items)
+    problems: list[Problem] = []
+    rows = read_list(list_path, problems)
     count = 0
-    for item in check_files(read_list(list_path, problems), folder, list_path.name):
+    for item in check_files(rows, folder, list_path.name):
         if isinstance(item, Problem):
             problems.append(item)
         count += 1
     refuse(problems, "nothing was predicted")
-
-    model = SentimentModel(model_path, threads=1, device=device)
-    rows = read_list(list_path, problems)
-    outcomes = predict_rows(
-        model, rows, folder, list_path.name, workers=workers, batch_size=batch_size or BATCH_SIZE
-    )
-    with (
-        atomic_path(output) as part,
-        open(part, "w", encoding="utf-8", newline="") as file,
-        Progress("predicting", count, "pairs") as progress,
-    ):
-        write = _writer(file, output.suffix == ".jsonl", model.labels if probabilities else ())
-        for row, outcome in outcomes:
-            if isinstance(outcome, Prediction):
-                write(row.guid, outcome)
-            elif outcome is not None:
-                problems.append(outcome)
-            progress.update()
-        refuse(problems, f"{output} was not written")
     return count
+
+
+def window_size(workers: int, batch_size: int) -> int:
+    """The rows that are divided into batches together."""
+    return batch_size * max(8, 2 * workers)
 
 
 def predict_rows(
     model: SentimentModel,
-    rows: Iterable[Row],
+    rows: Iterable[Row | Problem],
     folder: Path,
     list_name: str,
     *,
     workers: int,
     batch_size: int = BATCH_SIZE,
-) -> Iterator[tuple[Row, Outcome]]:
-    """Yield every row in order with its prediction, or with what is wrong with its image.
+    skip: bool = False,
+) -> Iterator[tuple[Row | Problem, Outcome]]:
+    """Yield every row in order with its prediction, or with what is wrong with it or its files.
 
-    After the first problem the other rows are only checked, and some of them yield None.
-    ``model`` should compute on one thread, since ``workers`` batches run side by side.
+    After the first problem, unless ``skip``, the other rows are only checked, and some of them
+    yield None. ``model`` should compute on one thread, since ``workers`` batches run side by side.
     """
     broken = Event()
 
     def predict(batch: Sequence[tuple[Row, list[int]]]) -> Sequence[Outcome]:
         size = model.info.image.size
         pixels = np.empty((len(batch), size, size, 3), np.uint8)
-        faults: list[Outcome] = [None] * len(batch)
+        outcomes: list[Outcome] = [None] * len(batch)
+        whole: list[int] = []
         for index, (row, _) in enumerate(batch):
-            file = image_file(folder, row.guid)
             try:
-                pixels[index] = load_image(file, model.info.image)
+                image = read_image(folder, row.guid)
+                pixels[len(whole)] = load_image(image, model.info.image)
+                whole.append(index)
             except InputError as error:
-                faults[index] = Problem(list_name, row.line, row.guid, file, str(error))
-                broken.set()
-        if broken.is_set():
-            return faults
-        _, probabilities = model.run([ids for _, ids in batch], pixels)
-        return model.to_predictions(probabilities)
+                file = image_file(folder, row.guid)
+                outcomes[index] = Problem(list_name, row.line, row.guid, file, str(error))
+        if len(whole) < len(batch) and not skip:
+            broken.set()
+        if whole and not broken.is_set():
+            _, probabilities = model.run([batch[i][1] for i in whole], pixels[: len(whole)])
+            for index, prediction in zip(whole, model.to_predictions(probabilities)):
+                outcomes[index] = prediction
+        return outcomes
 
     rows = iter(rows)
     under_way: deque[_Window] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        while window_rows := list(islice(rows, batch_size * max(8, 2 * workers))):
-            ids = model.encode([_read_text(row, folder, list_name) for row in window_rows])
-            by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-            batches = [by_length[i : i + batch_size] for i in range(0, len(ids), batch_size)]
+    pool = ThreadPoolExecutor(workers)
+    try:
+        while items := list(islice(rows, window_size(workers, batch_size))):
+            texts = [_read_text(item, folder, list_name) for item in items]
+            readable = [index for index, text in enumerate(texts) if isinstance(text, str)]
+            if len(readable) < len(items) and not skip:
+                broken.set()
+            encoded = model.encode([str(texts[index]) for index in readable])
+            ids = dict(zip(readable, encoded))
+            by_length = sorted(readable, key=lambda index: len(ids[index]))
+            batches = [by_length[i : i + batch_size] for i in range(0, len(readable), batch_size)]
             futures = [
-                pool.submit(predict, [(window_rows[i], ids[i]) for i in batch]) for batch in batches
+                pool.submit(predict, [(cast(Row, items[i]), ids[i]) for i in batch])
+                for batch in batches
             ]
-            under_way.append((window_rows, batches, futures))
+            outcomes: list[Outcome] = [None if isinstance(text, str) else text for text in texts]
+            under_way.append((items, outcomes, batches, futures))
             if len(under_way) > 1:
                 yield from _outcomes(under_way.popleft())
         while under_way:
             yield from _outcomes(under_way.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-_Window = tuple[list[Row], list[list[int]], list[Future[Sequence[Outcome]]]]
+_Window = tuple[
+    list[Row | Problem], list[Outcome], list[list[int]], list[Future[Sequence[Outcome]]]
+]
 
 
-def _outcomes(window: _Window) -> Iterator[tuple[Row, Outcome]]:
+def _outcomes(window: _Window) -> Iterator[tuple[Row | Problem, Outcome]]:
     """Wait for a window's batches and put their outcomes back into the order of its rows."""
-    rows, batches, futures = window
-    outcomes: list[Outcome] = [None] * len(rows)
+    items, outcomes, batches, futures = window
     for batch, future in zip(batches, futures):
         for index, outcome in zip(batch, future.result()):
             outcomes[index] = outcome
-    return zip(rows, outcomes)
+    return zip(items, outcomes)
 
 
-def _read_text(row: Row, folder: Path, list_name: str) -> str:
+def _read_text(item: Row | Problem, folder: Path, list_name: str) -> str | Problem:
+    if isinstance(item, Problem):
+        return item
     try:
-        return read_text(folder, row.guid)[0]
-    except InputError as error:  # it was whole when the list was checked
-        raise InputError(
-            f"{list_name} line {row.line} (guid {row.guid!r}): {error}; "
-            "the dataset has changed since the start"
-        ) from None
-
-
-def _writer(file: TextIO, jsonl: bool, labels: Sequence[str]) -> Writer:
-    """How a prediction is written; ``labels`` are those whose probabilities are wanted."""
-    if jsonl:
-
-        def write_json(guid: str, prediction: Prediction) -> None:
-            fields: dict[str, object] = {"guid": guid, "tag": prediction.label}
-            if labels:
-                fields["probabilities"] = prediction.probabilities
-            file.write(json.dumps(fields, ensure_ascii=False) + "\n")
-
-        return write_json
-
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(["guid", "tag", *labels])
-
-    def write_csv(guid: str, prediction: Prediction) -> None:
-        values = (f"{prediction.probabilities[label]:.7g}" for label in labels)
-        table.writerow([guid, prediction.label, *values])
-
-    return write_csv
+        return read_text(folder, item.guid)[0]
+    except InputError as error:
+        file = text_file(folder, item.guid)
+        return Problem(list_name, item.line, item.guid, file, str(error))

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsent.bundle import OUTPUTS, open_bundle
-from mmsent.errors import InputError
-from mmsent.image import ImageSource, load_image
+from mmsent.errors import InputError, MmsentError
+from mmsent.image import MISSING, ImageSource, load_image
 from mmsent.machine import available_cores
 from mmsent.text import encode_texts, pad_ids
 
 BATCH_SIZE = 16
+_UNEQUAL = "text and image must both be single or be lists of the same length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +50,54 @@ class SentimentModel:
         self.info = self._bundle.info
         self.labels = self.info.labels
 
+    @property
+    def identity(self) -> str:
+        """What tells this bundle from others: the SHA-256 that it carries, "" if it has none."""
+        return self._bundle.seal
+
     @overload
-    def predict(self, text: str, image: ImageSource) -> Prediction: ...
+    def predict(self, text: str | None = None, image: ImageSource | None = None) -> Prediction: ...
     @overload
-    def predict(self, text: list[str], image: Sequence[ImageSource]) -> list[Prediction]: ...
     def predict(
-        self, text: str | list[str], image: ImageSource | Sequence[ImageSource]
+        self, text: list[str] | list[str | None], image: Sequence[ImageSource | None]
+    ) -> list[Prediction]: ...
+    def predict(
+        self,
+        text: str | list[str] | list[str | None] | None = None,
+        image: ImageSource | Sequence[ImageSource | None] | None = None,
     ) -> Prediction | list[Prediction]:
         """Predict one pair, or as many pairs as the two lists hold, in their order.
 
         ``image`` is a path, a file's bytes, a Pillow image or an array (uint8, [height, width, 3]).
-        Raises InputError that names every image which can't be decoded.
+        None stands for a text or an image that a pair lacks: see BundleInfo.optional.
+        Raises InputError that names every image which can't be decoded, and where a pair lacks what
+        this model needs.
         """
-        if isinstance(text, str):
-            return self.predict([text], [cast(ImageSource, image)])[0]
+        if text is None or isinstance(text, str):
+            if isinstance(image, list | tuple):
+                raise InputError(_UNEQUAL)
+            return self.predict([text], [cast(ImageSource | None, image)])[0]
         if not isinstance(image, list | tuple) or len(image) != len(text):
-            raise InputError("text and image must both be single or be lists of the same length")
-        ids = self.encode(text)
+            raise InputError(_UNEQUAL)
+        for name, items in (("text", text), ("image", image)):
+            if name not in self.info.optional and any(item is None for item in items):
+                raise InputError(
+                    f"a pair lacks its {name}, and this {self.info.model} model was not trained "
+                    "for that: give every pair both"
+                )
+        if any(one is None and other is None for one, other in zip(text, image)):
+            raise InputError("a pair lacks both text and image: there is nothing to predict from")
+        ids = self.encode([item or "" for item in text])
         by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
         predictions: dict[int, Prediction] = {}
         faults: dict[int, InputError] = {}
 
         def load(index: int) -> npt.NDArray[np.uint8] | InputError:
+            source = image[index]
+            if source is None:
+                return np.full((self.info.image.size, self.info.image.size, 3), MISSING, np.uint8)
             try:
-                return load_image(image[index], self.info.image)
+                return load_image(source, self.info.image)
             except InputError as error:
                 return error
 
@@ -101,19 +126,33 @@ class SentimentModel:
         """Run the session on one batch of encoded texts and pixels, uint8 [batch, size, size, 3].
 
         Returns logits and probabilities, float32 [batch, labels].
+        Raises MmsentError where the bundle's graph fails, or gives another shape.
         """
         input_ids, attention_mask = pad_ids(ids)
         feed = {"input_ids": input_ids, "attention_mask": attention_mask, "pixels": pixels}
-        logits, probabilities = self._bundle.session.run(OUTPUTS, feed)
+        try:
+            logits, probabilities = self._bundle.session.run(OUTPUTS, feed)
+        except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
+            raise MmsentError(f"the bundle's graph fails ({error}); export the run again") from None
+        if probabilities.shape != (len(ids), len(self.labels)):
+            raise MmsentError(
+                f"the bundle's graph gives probabilities of shape {probabilities.shape} for "
+                f"{len(ids)} pairs and {len(self.labels)} labels; export the run again"
+            )
         return logits, probabilities
 
     def to_predictions(self, probabilities: npt.NDArray[np.float32]) -> list[Prediction]:
-        """Name the columns of ``probabilities``, float32 [batch, labels]."""
+        """Name the columns of ``probabilities``, float32 [batch, labels].
+
+        Raises MmsentError where they are no numbers.
+        """
+        if not np.isfinite(probabilities).all():
+            raise MmsentError("the bundle gives no numbers, but NaN; `mmsent doctor` checks it")
         return [
             Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist())))
             for row in probabilities
         ]
 
 
-def _name(image: ImageSource, index: int) -> str:
+def _name(image: ImageSource | None, index: int) -> str:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {index}"

@@ -31,9 +31,42 @@ def decode_text(data: bytes) -> tuple[str, str]:
     raise InputError("the text is neither UTF-8 nor GB18030; save it as UTF-8")
 
 
+def read_tokenizer(text: str, *, max_length: int) -> Tokenizer:
+    """The tokenizer of a tokenizer.json; it cuts texts to ``max_length`` tokens, and pads none.
+
+    Raises ValueError where it is malformed.
+    """
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except BaseException as error:  # the library raises plain Exception, and panics
+        _reraise_other(error)
+        raise ValueError(str(error)) from None
+    truncation = tokenizer.truncation
+    if truncation is None or truncation["max_length"] > max_length:
+        tokenizer.enable_truncation(max_length)
+    tokenizer.no_padding()
+    return tokenizer
+
+
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, unpadded; the tokenizer itself adds special tokens and truncates."""
-    return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+    """Token ids of each text, unpadded; the tokenizer itself adds special tokens and truncates.
+
+    Raises InputError where the tokenizer fails, as it may on a pattern of its own.
+    """
+    try:
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+    except BaseException as error:
+        _reraise_other(error)
+        raise InputError(f"the bundle's or run's tokenizer fails on a text ({error})") from None
+
+
+def _reraise_other(error: BaseException) -> None:
+    """Raise what is not the tokenizers library's: KeyboardInterrupt and the like.
+
+    A panic in its Rust code arrives as a BaseException of its own kind.
+    """
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
 
 
 def pad_ids(

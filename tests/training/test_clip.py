@@ -1,5 +1,6 @@
 """The clip model against transformers' own tokenizer, image processor and model."""
 
+import importlib.util
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from huggingface_hub import constants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -266,11 +268,19 @@ def test_auto_takes_clip_where_its_weights_are(run_command, sample, checkpoint, 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HOME": "/none"}
 
 
-def test_auto_falls_back_and_says_why(run_command, sample, tmp_path):
+def test_auto_falls_back_and_says_why(run_command, sample, tmp_path, monkeypatch):
+    """Here without the compact model, which comes before light."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "timm" else find(name)
+    )
+    for name, value in OFFLINE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", "/none")
     result = run_command(
-        "mmsent", "train", "--data", sample, "--output", "run", "--epochs", 1, cwd=tmp_path,
-        env=OFFLINE, fresh=True,
-    )  # fmt: skip
+        "mmsent", "train", "--data", sample, "--output", "run", "--epochs", 1, cwd=tmp_path
+    )
     assert result.code == 0, result.err
     assert "FALLBACK to the light model" in result.err
     assert "HF_HUB_OFFLINE" in result.err
@@ -316,3 +326,22 @@ def test_freezing_a_model_without_pretrained_parts_is_refused(run_command, sampl
     result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
     assert result.code == 2
     assert "no pretrained part" in result.err
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "auto_map"])
+@pytest.mark.parametrize("part", ["", "text_config", "vision_config"])
+def test_a_configuration_that_names_code_runs_none(checkpoint, tmp_path, monkeypatch, key, part):
+    """transformers fetches such a kernel from the hub, and runs it."""
+    asked = []
+    monkeypatch.setattr(
+        transformers.modeling_utils, "load_and_register_kernel", asked.append, raising=False
+    )
+    evil = shutil.copytree(checkpoint, tmp_path / "evil")
+    config = json.loads((evil / "config.json").read_text())
+    (config[part] if part else config)[key] = "evil/kernel:module"
+    (evil / "config.json").write_text(json.dumps(config))
+    description = clip.describe(evil, labels=3, modality="both")
+    (description["config"][part] if part else description["config"])[key] = "evil/kernel:module"
+    model = build_model(description)  # as from a run.json
+    clip.load_pretrained(model, evil)
+    assert asked == []

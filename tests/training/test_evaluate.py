@@ -3,10 +3,14 @@
 import csv
 import json
 
+import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
+from PIL import Image
+from scipy.stats import bootstrap
+from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from mmsent.dataset import TRAIN_LIST, read_list
+from mmsent.dataset import LABELS, TRAIN_LIST, read_list
+from mmsent_training.significance import intervals, mcnemar
 
 
 @pytest.mark.parametrize("part", ["validation", "train", "all"])
@@ -35,3 +39,111 @@ def test_people_see_a_table(run_command, bundle, sample):
     result = run_command("mmsent", "evaluate", "--model", bundle, "--data", sample, cwd=sample)
     assert "precision  recall      f1  support" in result.out
     assert "8 pairs" in result.out
+
+
+def predictions(run):
+    with open(run / "validation_predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    labels = np.array([LABELS.index(row["tag"]) for row in rows])
+    return labels, np.array([[float(row[name]) for name in LABELS] for row in rows])
+
+
+def test_the_report_shows_what_was_most_confidently_wrong(trained):
+    labels, probabilities = predictions(trained)
+    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
+    assert len(wrong) > 0
+    worst = wrong[probabilities[wrong].max(1).argmax()]
+    with open(trained / "validation_predictions.csv", newline="") as file:
+        guid = list(csv.DictReader(file))[worst]["guid"]
+    table = (trained / "report.md").read_text().split("| --- | --- | --- | --- | --- |\n")[1]
+    assert table.startswith(f"| {guid} |")
+    assert table.split("\n\n")[0].count("\n") + 1 == min(12, len(wrong))
+
+
+def test_the_temperature_makes_the_validation_pairs_most_likely(trained):
+    """No temperature around it gives the labels a smaller loss, by scikit-learn's reckoning."""
+    labels, probabilities = predictions(trained)
+    logits = np.log(probabilities)
+
+    def loss(factor):
+        powers = np.exp(logits / factor)
+        return log_loss(labels, powers / powers.sum(1, keepdims=True), labels=[0, 1, 2])
+
+    assert json.loads((trained / "run.json").read_text())["calibration"]["temperature"] > 0
+    assert loss(1.0) <= min(loss(0.9), loss(1.1)) + 1e-6
+
+
+def test_the_calibration_error_is_the_bins_weighted_gap(run_command, bundle, sample, tmp_path):
+    """Against the same figure reckoned pair by pair, and the picture."""
+    arguments = ("--model", bundle, "--data", sample, "--split", "all", "--json")
+    result = run_command("mmsent", "evaluate", *arguments, "--pictures", "pictures", cwd=tmp_path)
+    assert result.code == 0, result.err
+    scores = json.loads(result.out)
+    run_command(
+        "mmsent-infer", sample / TRAIN_LIST, "--model", bundle, "--probabilities", cwd=tmp_path
+    )
+    tags = {row.guid: row.label for row in read_list(sample / TRAIN_LIST, [])}
+    bins = {}
+    with open(tmp_path / "submission.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            confidence = max(float(row[name]) for name in LABELS)
+            right = row["tag"] == tags[row["guid"]]
+            bins.setdefault(int(confidence * 10), []).append((confidence, right))
+    gaps = [abs(sum(c for c, _ in b) - sum(r for _, r in b)) for b in bins.values()]
+    assert scores["calibration_error"] == pytest.approx(sum(gaps) / len(tags), abs=1e-5)
+    assert sum(row["pairs"] for row in scores["reliability"]) == len(tags)
+    for name in ("confusion.png", "reliability.png"):
+        assert min(Image.open(tmp_path / "pictures" / name).size) > 300
+
+
+def test_the_intervals_are_scipys_bootstrap():
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 3, 200)
+    predicted = np.where(generator.random(200) < 0.6, labels, generator.integers(0, 3, 200))
+
+    def macro(one, other):
+        return f1_score(one, other, average="macro")
+
+    found = intervals(labels, predicted)
+    for name, measure in (("accuracy", accuracy_score), ("macro_f1", macro)):
+        wanted = bootstrap(
+            (labels, predicted), measure, paired=True, vectorized=False, n_resamples=500,
+            method="percentile", rng=np.random.default_rng(0),
+        ).confidence_interval  # fmt: skip
+        assert found[name] == pytest.approx([wanted.low, wanted.high], abs=0.02)
+
+
+def test_mcnemar_is_the_exact_binomial_test():
+    """Six pairs against one: both tails of seven coins, (1 + 7) / 128 twice."""
+    labels = np.zeros(20, int)
+    one, other = labels.copy(), labels.copy()
+    other[:6], one[6] = 1, 1
+    test = mcnemar(labels, one, other)
+    assert (test["only_one"], test["only_other"]) == (6, 1)
+    assert test["p"] == pytest.approx(2 * 8 / 128)
+    assert mcnemar(labels, one, one)["p"] == 1
+
+
+def test_ablate_compares_three_trainings(run_command, sample, tmp_path):
+    arguments = ("--model", "light", "--epochs", 1, "--data", sample, "--output", "ablation")
+    result = run_command("mmsent", "ablate", *arguments, cwd=tmp_path)
+    assert result.code == 0, result.err
+    folder = tmp_path / "ablation"
+    comparison = json.loads((folder / "ablation.json").read_text())
+    right = {}
+    for name in ("both", "text", "image"):
+        record = json.loads((folder / name / "run.json").read_text())
+        assert record["settings"]["modality"] == name
+        labels, probabilities = predictions(folder / name)
+        right[name] = probabilities.argmax(1) == labels
+        result = comparison["results"][name]
+        assert result["accuracy"] == pytest.approx(right[name].mean())
+        low, high = result["intervals"]["accuracy"]
+        assert low <= result["accuracy"] <= high
+    for test in comparison["tests"]:
+        one, other = right[test["one"]], right[test["other"]]
+        assert test["only_one"] == (one & ~other).sum()
+        assert test["only_other"] == (other & ~one).sum()
+    report = (folder / "ablation.md").read_text()
+    assert report.count("precision  recall      f1  support") == 3
+    assert min(Image.open(folder / "ablation.png").size) > 300

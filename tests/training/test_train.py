@@ -7,17 +7,21 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import train_test_split
+from torch import nn
 
 from mmsent.dataset import LABELS, TRAIN_LIST, image_file, read_list, text_file
-from mmsent_training.train import class_weights, warmup_cosine
+from mmsent_training.settings import Settings
+from mmsent_training.train import Criterion, warmup_cosine
 
 FILES = {
     "run.json", "checkpoint.safetensors", "tokenizer.json", "history.csv",
-    "validation_predictions.csv", "report.md", "curves.png", "confusion.png",
+    "validation_predictions.csv", "report.md", "curves.png", "confusion.png", "reliability.png",
+    "mistakes.png",
 }  # fmt: skip
 
 
@@ -168,10 +172,20 @@ def test_a_gpu_asked_for_and_missing(run_command, sample, tmp_path):
 
 
 def test_class_weights_are_inverse_to_frequency_with_mean_one():
-    weights = class_weights(np.repeat([0, 1, 2], [30, 10, 60])).numpy()
+    weights = Criterion(np.repeat([0, 1, 2], [30, 10, 60]), Settings()).weights.numpy()
     assert weights.mean() == pytest.approx(1)
     assert weights[1] / weights[0] == pytest.approx(3)
     assert weights[0] / weights[2] == pytest.approx(2)
+
+
+def test_the_loss_is_pytorchs_over_adjusted_logits():
+    labels = np.repeat([0, 1, 2], [30, 10, 60])
+    settings = Settings(balance=False, adjustment=0.5, smoothing=0.1)
+    logits, wanted = torch.randn(4, 3), torch.tensor([0, 1, 2, 2])
+    shift = 0.5 * torch.tensor([0.3, 0.1, 0.6]).log()
+    reference = nn.CrossEntropyLoss(label_smoothing=0.1)(logits + shift, wanted)
+    loss = Criterion(labels, settings)(logits, wanted)
+    assert float(loss) == pytest.approx(float(reference))
 
 
 def test_the_learning_rate_rises_then_falls():

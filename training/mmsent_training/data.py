@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.model_selection import train_test_split
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, default_collate
 
 from mmsent.dataset import (
@@ -22,6 +24,7 @@ from mmsent.dataset import (
     check_files,
     find_duplicates,
     image_file,
+    read_image,
     read_list,
     read_text,
 )
@@ -82,11 +85,11 @@ def read_pairs(folder: Path, rows: list[Row] | None = None) -> Pairs:
     texts = [read_text(folder, row.guid)[0] for row in rows]
 
     def digest(row: Row, text: str) -> bytes:
-        return hashlib.sha256(
-            len(text).to_bytes(8, "big")
-            + text.encode()
-            + Path(image_file(folder, row.guid)).read_bytes()
-        ).digest()
+        try:
+            image = read_image(folder, row.guid)
+        except InputError as error:
+            raise InputError(f"{image_file(folder, row.guid)}: {error}") from None
+        return hashlib.sha256(len(text).to_bytes(8, "big") + text.encode() + image).digest()
 
     with ThreadPoolExecutor(available_cores()) as pool:
         digests = list(pool.map(digest, rows, texts))
@@ -105,10 +108,10 @@ def decode_images(
 
     def decode(position: int) -> Problem | None:
         row = pairs.rows[indices[position]]
-        file = image_file(pairs.folder, row.guid)
         try:
-            pixels[position] = load_image(file, settings)
+            pixels[position] = load_image(read_image(pairs.folder, row.guid), settings)
         except InputError as error:
+            file = image_file(pairs.folder, row.guid)
             return Problem(TRAIN_LIST, row.line, row.guid, file, str(error))
         progress.update()
         return None
@@ -192,3 +195,35 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         }
 
     collate = staticmethod(default_collate)
+
+
+class StatesDataset(Dataset[dict[str, Any]]):
+    """What frozen encoders made of texts, a state for each token, and of images."""
+
+    def __init__(
+        self, states: Sequence[Tensor], images: Tensor, labels: npt.NDArray[np.int64]
+    ) -> None:
+        self.states, self.images, self.labels = states, images, torch.from_numpy(labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        return {
+            "states": self.states[position],
+            "image": self.images[position],
+            "label": self.labels[position],
+            "position": position,
+        }
+
+    @staticmethod
+    def collate(items: list[dict[str, Any]]) -> Batch:
+        """Pad the states, to float32, and stack the rest."""
+        states = pad_sequence([item["states"] for item in items], batch_first=True).float()
+        lengths = torch.tensor([len(item["states"]) for item in items])
+        mask = (torch.arange(states.shape[1]) < lengths.unsqueeze(1)).long()
+        return {
+            "inputs": (states, mask, torch.stack([item["image"] for item in items])),
+            "labels": torch.stack([item["label"] for item in items]),
+            "positions": torch.tensor([item["position"] for item in items]),
+        }

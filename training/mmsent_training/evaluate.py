@@ -13,12 +13,17 @@ from mmsent.infer import predict_rows
 from mmsent.machine import available_cores
 from mmsent.model import Prediction, SentimentModel
 from mmsent.progress import Progress
+from mmsent_training.calibration import calibration_error, reliability
 from mmsent_training.data import read_rows, split
 from mmsent_training.metrics import score
+from mmsent_training.significance import intervals
 
 
 def evaluate_bundle(model_path: Path, data: Path, part: str) -> dict[str, Any]:
-    """Score a bundle on a part of the labelled list, split as its training did: see `score`.
+    """Score a bundle on a part of the labelled list, split as its training did.
+
+    Gives what `score` gives, with ``intervals`` and, of the probabilities, ``calibration_error``
+    and ``reliability``.
 
     Raises InputError for bad data, and where the bundle's labels are not the list's.
     """
@@ -27,22 +32,32 @@ def evaluate_bundle(model_path: Path, data: Path, part: str) -> dict[str, Any]:
     if set(model.labels) != set(LABELS):
         raise InputError(f"{model_path} predicts {model.labels}; {TRAIN_LIST} has {LABELS}")
     if part != "all":
-        settings = model.info.provenance["settings"]
+        try:
+            settings = model.info.provenance["settings"]
+            share, seed = float(settings["validation_share"]), int(settings["split_seed"])
+        except (LookupError, TypeError, ValueError):
+            raise InputError(
+                f"{model_path} does not tell how its training divided the pairs; use --split all"
+            ) from None
         train, validation = split(
-            [LABELS.index(str(row.label)) for row in rows],
-            share=settings["validation_share"],
-            seed=settings["split_seed"],
+            [LABELS.index(str(row.label)) for row in rows], share=share, seed=seed
         )
         rows = [rows[index] for index in (train if part == "train" else validation)]
     problems: list[Problem] = []
-    predicted = []
+    rows_of_probabilities = []
     with Progress("evaluating", len(rows), "pairs") as progress:
         for _, outcome in predict_rows(model, rows, data, TRAIN_LIST, workers=available_cores()):
             if isinstance(outcome, Prediction):
-                predicted.append(LABELS.index(outcome.label))
+                rows_of_probabilities.append([outcome.probabilities[label] for label in LABELS])
             elif outcome is not None:
                 problems.append(outcome)
             progress.update()
         refuse(problems, "nothing was evaluated")
     labels = np.array([LABELS.index(str(row.label)) for row in rows])
-    return score(labels, np.array(predicted))
+    probabilities = np.array(rows_of_probabilities, np.float32)
+    predicted = probabilities.argmax(axis=1)
+    return score(labels, predicted) | {
+        "intervals": intervals(labels, predicted),
+        "calibration_error": calibration_error(probabilities, labels),
+        "reliability": reliability(probabilities, labels),
+    }

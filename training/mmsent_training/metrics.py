@@ -54,4 +54,12 @@ def describe(scores: dict[str, Any]) -> str:
         f"\naccuracy {scores['accuracy']:.3f}, macro F1 {scores['macro_f1']:.3f}, "
         f"{scores['pairs']} pairs"
     )
+    if "intervals" in scores:
+        accuracy, macro_f1 = (scores["intervals"][name] for name in ("accuracy", "macro_f1"))
+        lines.append(
+            f"95 % intervals: accuracy {accuracy[0]:.3f} to {accuracy[1]:.3f}, "
+            f"macro F1 {macro_f1[0]:.3f} to {macro_f1[1]:.3f}"
+        )
+    if "calibration_error" in scores:
+        lines.append(f"expected calibration error {scores['calibration_error']:.3f}")
     return "\n".join(lines)

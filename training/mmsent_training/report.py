@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from mmsent.atomic import atomic_path
-from mmsent.dataset import LABELS
+from mmsent.dataset import LABELS, image_file
+from mmsent.image import ImageSettings, load_image
+from mmsent_training.data import Pairs
 from mmsent_training.metrics import describe
+
+MISTAKES = 12
+"""How many wrong predictions a report shows."""
 
 BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe and Ito: told apart by the colour-blind, too
 
@@ -34,7 +43,7 @@ def write_curves(path: Path, history: Sequence[dict[str, float]], best_epoch: in
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def write_confusion(path: Path, confusion: Sequence[Sequence[int]]) -> None:
@@ -53,24 +62,97 @@ def write_confusion(path: Path, confusion: Sequence[Sequence[int]]) -> None:
             colour = "white" if shares[i][j] > 0.5 else "black"
             label = f"{confusion[i][j]}\n{shares[i][j]:.0%}"
             axes.text(j, i, label, ha="center", va="center", color=colour)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def write_reliability(path: Path, bins: Sequence[dict[str, float]], error: float) -> None:
+    """Draw how often predictions are right by their probability: see `reliability`."""
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], "--", color="0.6", label="calibrated")
+    confidence, accuracy = ([row[key] for row in bins] for key in ("confidence", "accuracy"))
+    most = max(row["pairs"] for row in bins)
+    sizes = [20 + 180 * row["pairs"] / most for row in bins]
+    axes.plot(confidence, accuracy, color=BLUE)
+    axes.scatter(confidence, accuracy, sizes, color=BLUE, label="pairs (area: how many)")
+    axes.set_xlabel("probability of the predicted label")
+    axes.set_ylabel("share that is right")
+    axes.set_title(f"expected calibration error {error:.3f}")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="upper left")
+    save(figure, path)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A pair whose ``predicted`` label is not its ``tag``, and the probability that it got."""
+
+    guid: str
+    text: str
+    image: str
+    tag: str
+    predicted: str
+    probability: float
+
+
+def find_mistakes(
+    pairs: Pairs, indices: Sequence[int], probabilities: npt.NDArray[np.float32]
+) -> list[Mistake]:
+    """The MISTAKES wrong predictions with the highest probabilities, the highest first.
+
+    ``probabilities``, float32 [indices, labels], are those of the pairs at ``indices``.
+    """
+    mistakes = [
+        Mistake(
+            guid=pairs.rows[index].guid,
+            text=pairs.texts[index],
+            image=image_file(pairs.folder, pairs.rows[index].guid),
+            tag=LABELS[pairs.labels[index]],
+            predicted=LABELS[int(row.argmax())],
+            probability=float(row.max()),
+        )
+        for index, row in zip(indices, probabilities)
+        if row.argmax() != pairs.labels[index]
+    ]
+    return sorted(mistakes, key=lambda mistake: -mistake.probability)[:MISTAKES]
+
+
+def write_mistakes(path: Path, mistakes: Sequence[Mistake], settings: ImageSettings) -> None:
+    """Draw the images of mistakes as the model sees them, under what was wrong."""
+    rows = -(-len(mistakes) // 4)
+    figure = Figure(figsize=(11, 3.2 * rows), layout="constrained")
+    for number, mistake in enumerate(mistakes, start=1):
+        axes = figure.add_subplot(rows, 4, number)
+        axes.imshow(load_image(mistake.image, settings))
+        axes.set_title(f"{mistake.tag}, not {mistake.predicted}", fontsize=9)
+        axes.set_axis_off()
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG."""
     with atomic_path(path) as part:
         figure.savefig(part, format="png", dpi=120)
 
 
-def write_report(path: Path, record: dict[str, Any]) -> None:
-    """Write report.md from what run.json holds."""
+def write_report(path: Path, record: dict[str, Any], mistakes: Sequence[Mistake]) -> None:
+    """Write report.md from what run.json holds, and the ``mistakes``."""
     settings = "\n".join(f"| {key} | {value} |" for key, value in record["settings"].items())
     dataset, metrics = record["dataset"], record["metrics"]
+    calibration = record["calibration"]
+    kept = (
+        f"Best epoch: {record['best_epoch']} of {record['epochs']} (by validation macro F1)."
+        if record["settings"]["keep"] == "best"
+        else f"{record['epochs']} epochs, of which the last is kept: the validation pairs decided "
+        "nothing but the temperature."
+    )
     text = f"""# {record["model"]["name"]} model, {record["created"]}
 
 {record["chosen"]}. Trained on {dataset["train_pairs"]} pairs and validated on
 {dataset["validation_pairs"]} of `{dataset["folder"]}`, in {record["seconds"]:.0f} s on
-{record["environment"]["gpu"] or "the CPU"}. Best epoch: {record["best_epoch"]} of
-{record["epochs"]} (by validation macro F1).
+{record["environment"]["gpu"] or "the CPU"}. {kept}
 
 ## Validation
 
@@ -81,6 +163,18 @@ def write_report(path: Path, record: dict[str, Any]) -> None:
 ![learning curves](curves.png)
 
 ![confusion matrix](confusion.png)
+
+## Probabilities
+
+Divided by a temperature of {calibration["temperature"]}, which these pairs decided, the logits give
+probabilities whose expected calibration error is {calibration["error_after"]:.3f};
+it was {calibration["error_before"]:.3f} before.
+
+![reliability](reliability.png)
+
+## Most confidently wrong
+
+{_mistakes(mistakes)}
 
 Every epoch: [history.csv](history.csv). Every validation pair with its probabilities:
 [validation_predictions.csv](validation_predictions.csv).
@@ -93,3 +187,23 @@ Every epoch: [history.csv](history.csv). Every validation pair with its probabil
 """
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def _mistakes(mistakes: Sequence[Mistake]) -> str:
+    """A table of mistakes; a text is cut, and can't end its cell, its line or become markup."""
+    if not mistakes:
+        return "None: every validation pair was right."
+    lines = [
+        "The wrong labels with the highest probabilities.",
+        "",
+        "![the images](mistakes.png)",
+        "",
+        "| guid | text | is | predicted | probability |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in mistakes:
+        text = re.sub(r"([\\`*_{}\[\]<>()#!|~$&])", r"\\\1", " ".join(row.text[:200].split()))
+        lines.append(
+            f"| {row.guid} | {text} | {row.tag} | {row.predicted} | {row.probability:.2f} |"
+        )
+    return "\n".join(lines)

@@ -13,23 +13,34 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch import nn
 
 from mmsent.atomic import atomic_path
+from mmsent.bundle import MAX_TOKENS
 from mmsent.errors import InputError
+from mmsent.files import read_file
 from mmsent.image import ImageSettings
+from mmsent.structure import MAX_METADATA
+from mmsent.text import read_tokenizer
+from mmsent_training.calibration import Calibrated
 from mmsent_training.light import LightModel
 from mmsent_training.settings import Settings
+from mmsent_training.state import is_unfinished
 
 FORMAT = 1
+MAX_RECORD = 1 << 24
+"""A larger run.json, in bytes, is refused."""
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
 LIBRARIES = (
     "mmsent-training",
     "torch",
     "torchvision",
+    "transformers",
     "accelerate",
+    "scikit-learn",
     "tokenizers",
     "pillow",
     "numpy",
@@ -50,15 +61,30 @@ class Run:
     tokenizer: Tokenizer
     record: dict[str, Any]
 
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """What a pair may lack: see BundleInfo."""
+        if self.settings.modality != "both":
+            return ()
+        if self.settings.missing > 0:
+            return ("text", "image")
+        return ("image",) if self.description.get("drop_image") else ()
+
     def load_model(self) -> nn.Module:
-        """The trained model, on the CPU, ready for inference."""
-        model = build_model(self.description)
+        """The trained model with its temperature, on the CPU, ready for inference."""
         path = self.folder / "checkpoint.safetensors"
         try:
+            with torch.device("meta"):  # nothing is allocated: the description may be anybody's
+                described = build_model(self.description).state_dict()
+            with safe_open(path, framework="pt") as file:
+                shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            if shapes != {name: list(tensor.shape) for name, tensor in described.items()}:
+                raise InputError("its tensors are not those of the model in run.json")
+            model = build_model(self.description)
             model.load_state_dict(safetensors.torch.load_file(path))
-        except Exception as error:  # safetensors raises its own, torch RuntimeError
+        except Exception as error:  # safetensors raises its own, torch and models whatever they do
             raise InputError(f"{path} can't be loaded ({error}); train again") from None
-        return model.eval()
+        return Calibrated(model, self.record["calibration"]["temperature"]).eval()
 
 
 def build_model(description: dict[str, Any]) -> nn.Module:
@@ -70,13 +96,21 @@ def build_model(description: dict[str, Any]) -> nn.Module:
         from mmsent_training.clip import ClipClassifier  # brings transformers, which loads slowly
 
         return ClipClassifier(**arguments)
+    if description["name"] == "compact":
+        from mmsent_training.compact import CompactModel
+
+        return CompactModel(**arguments)
     raise InputError(f"unknown model {description['name']!r}; a newer mmsent may know it")
 
 
 def check_output(output: Path) -> None:
     """Raises InputError where ``output`` holds something already."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} exists and is not an empty folder; name another one")
+        raise InputError(
+            f"{output} is an unfinished run; `mmsent train --resume {output}` goes on with it"
+            if is_unfinished(output)
+            else f"{output} exists and is not an empty folder; name another one"
+        )
 
 
 def new_folder(model: str, output: Path | None) -> Path:
@@ -108,6 +142,12 @@ def write_checkpoint(folder: Path, model: nn.Module) -> None:
         part.write_bytes(safetensors.torch.save(weights))  # save_file makes it private (0600)
 
 
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """Write tokenizer.json."""
+    with atomic_path(folder / "tokenizer.json") as part:
+        part.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+
+
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write run.json: last of all files, since it says that the run is whole."""
     with atomic_path(folder / "run.json") as part:
@@ -122,40 +162,57 @@ def point_latest(folder: Path) -> None:
     os.replace(link, LATEST)
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether ``folder`` is a run to which nothing is left to do."""
+    return (folder / "run.json").is_file() and not is_unfinished(folder)
+
+
 def read_run(folder: Path) -> Run:
     """Read a run. Raises InputError where ``folder`` is none, or one that was not finished."""
     path = folder / "run.json"
+    if not path.is_file() and is_unfinished(folder):
+        raise InputError(
+            f"{folder} is an unfinished run; `mmsent train --resume {folder}` goes on with it"
+        )
     if not path.is_file():
         raise InputError(
             f"{folder} is no finished run (it has no run.json); `mmsent train` writes one"
         )
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_file(path, str(path), limit=MAX_RECORD))
         if record["format"] != FORMAT:
-            raise InputError(f"{path} has format {record['format']}; this mmsent reads {FORMAT}")
+            raise InputError(f"its format is {record['format']}, and this mmsent reads {FORMAT}")
+        tokenizer = read_file(folder / "tokenizer.json", "tokenizer.json", limit=MAX_METADATA)
         known = {field.name for field in fields(Settings)}
         return Run(
             folder=folder,
             description=record["model"],
             settings=Settings(**{k: v for k, v in record["settings"].items() if k in known}),
             image=ImageSettings(**record["image"]),
-            tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
+            tokenizer=read_tokenizer(tokenizer.decode(), max_length=MAX_TOKENS),
             record=record,
         )
-    except InputError:
-        raise
-    except Exception as error:  # the tokenizers library raises plain Exception
+    except InputError as error:
+        raise InputError(f"{folder} can't be used: {error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{folder} is damaged ({error!r}); train again") from None
+
+
+def libraries() -> dict[str, Any]:
+    """The versions of everything that decides on a training's outcome."""
+    return {
+        "python": platform.python_version(),
+        "cuda": torch.version.cuda,
+        **{name: version(name) for name in LIBRARIES},
+    }
 
 
 def environment(device: str) -> dict[str, Any]:
     """The libraries' versions and the hardware, for run.json."""
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    return {
-        "python": platform.python_version(),
+    hardware = {
         "platform": platform.platform(),
-        "cuda": torch.version.cuda,
         "gpu": gpu,
         "threads": torch.get_num_threads(),
-        **{name: version(name) for name in LIBRARIES},
     }
+    return hardware | libraries()

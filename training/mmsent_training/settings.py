@@ -10,18 +10,26 @@ from typing import Any
 class Settings:
     """How a model is trained. The defaults are those for the light model on a CPU.
 
+    ``preset``: whether the model is made as the task's report has it, "reference", or "default".
     ``freeze``: train the head alone, over what the frozen encoder makes of each pair once.
     ``learning_rate`` is that of what is trained from nothing, ``encoder_learning_rate`` that of
     pretrained weights. ``augment``: flip images at random, and change their brightness, contrast
     and colour by up to ``jitter``.
     ``accumulation``: batches whose gradients make one optimiser step. ``warmup``: the share of the
     optimiser steps in which the learning rate rises; then it falls along a cosine.
-    ``patience``: epochs without a better validation macro F1 after which training stops.
+    ``keep``: the weights of the "best" epoch by validation macro F1, with training stopped after
+    ``patience`` epochs without a better one; or of the "last", so that the validation pairs choose
+    nothing and their scores are fair. ``average``: the decay of an exponential moving average of
+    the weights, which is kept in their place; 0 for none. ``balance``, ``adjustment`` and
+    ``smoothing`` shape the loss: see Criterion.
+    ``missing``: the share of the training pairs that come without their text, and the share that
+    come without their image, anew in every epoch; then the model can do without them.
     ``precision``: fp32, or bf16 or fp16 for mixed precision. ``split_seed`` and
     ``validation_share`` choose the validation pairs, whatever ``seed`` is.
     """
 
     model: str = "light"
+    preset: str = "default"
     modality: str = "both"
     device: str = "cpu"
     precision: str = "fp32"
@@ -36,25 +44,55 @@ class Settings:
     gradient_norm: float = 1.0
     augment: bool = True
     jitter: float = 0.15
+    keep: str = "best"
     patience: int = 3
+    average: float = 0.0
+    balance: bool = True
+    adjustment: float = 0.0
+    smoothing: float = 0.0
+    missing: float = 0.0
     max_length: int = 96
     validation_share: float = 0.1
     split_seed: int = 42
     seed: int = 42
 
 
-def default_settings(model: str, device: str, **chosen: Any) -> Settings:
-    """The defaults for ``model`` on ``device`` ("cpu", "cuda"), but for what is ``chosen``.
+def default_settings(
+    model: str, device: str, *, preset: str = "default", **chosen: Any
+) -> Settings:
+    """The settings for ``model`` on ``device`` ("cpu", "cuda"), but for what is ``chosen``.
 
-    A chosen field that is None keeps its default.
+    A chosen field that is None keeps its default. ``preset``: "default", or "reference" for those
+    of the task's report, which has clip and light.
     """
-    settings = Settings(model=model, device=device)
+    settings = Settings(model=model, preset=preset, device=device)
     if device == "cuda":
         settings = replace(
             settings, epochs=10, batch_size=32, accumulation=2, precision=_gpu_precision()
         )
     if model == "clip":
         settings = replace(settings, freeze=device == "cpu", learning_rate=1e-3, augment=False)
+    if model == "light" and preset == "default":
+        settings = replace(
+            settings, keep="last", average=0.99, balance=False, adjustment=0.3, weight_decay=1e-2
+        )
+    if model == "compact":
+        settings = replace(
+            settings,
+            freeze=True,
+            epochs=4,
+            batch_size=32,
+            accumulation=1,
+            learning_rate=1e-3,
+            encoder_learning_rate=4e-5,
+            weight_decay=1e-2,
+            augment=False,
+            keep="last",
+            average=0.99,
+            balance=False,
+            adjustment=0.25,
+            missing=0.05,
+        )
     return replace(settings, **{key: value for key, value in chosen.items() if value is not None})
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,31 +21,64 @@ from accelerate.utils import DataLoaderConfiguration, set_seed
 from torch import Tensor, nn
 from torch.optim.adamw import AdamW
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from mmsent.atomic import atomic_path
 from mmsent.dataset import LABELS, TRAIN_LIST
+from mmsent.image import MISSING
+from mmsent.lock import locked
 from mmsent.progress import Progress
 from mmsent.text import encode_texts
 from mmsent_training import light
-from mmsent_training.data import FeatureDataset, PairDataset, decode_images, read_pairs, split
+from mmsent_training.calibration import calibrate, reliability, softmax
+from mmsent_training.data import (
+    FeatureDataset,
+    PairDataset,
+    StatesDataset,
+    decode_images,
+    read_pairs,
+    split,
+)
 from mmsent_training.features import encode_pairs, fast_precision
+from mmsent_training.interrupt import resumable
 from mmsent_training.metrics import score
-from mmsent_training.report import write_confusion, write_curves, write_report
+from mmsent_training.packages import CompactCheckpoint
+from mmsent_training.report import (
+    find_mistakes,
+    write_confusion,
+    write_curves,
+    write_mistakes,
+    write_reliability,
+    write_report,
+)
 from mmsent_training.run import (
     build_model,
     check_output,
     environment,
+    libraries,
     new_folder,
     point_latest,
     write_checkpoint,
     write_record,
+    write_tokenizer,
 )
 from mmsent_training.settings import Settings
+from mmsent_training.significance import intervals
+from mmsent_training.state import (
+    Start,
+    check_start,
+    read_state,
+    remove_state,
+    write_start,
+    write_state,
+)
 from mmsent_training.weights import ClipCheckpoint
 
 EVALUATION_BATCH = 64
+PRETRAINED = ("clip.", "layers.")
+"""How the names of pretrained parameters begin, in CLIP and in the compact model's head."""
 
 
 def train(
@@ -54,13 +87,17 @@ def train(
     output: Path | None = None,
     *,
     chosen: str,
-    checkpoint: ClipCheckpoint | None = None,
+    checkpoint: ClipCheckpoint | CompactCheckpoint | None = None,
+    resume: Path | None = None,
+    parts: tuple[list[int], list[int]] | None = None,
 ) -> Path:
     """Train on the labelled list of ``data`` and write a run; returns its folder.
 
-    ``chosen`` says why it is this model; ``checkpoint`` is where the clip model starts. The same
-    settings, seed and dataset give the same run on the same machine.
-    Raises InputError for bad data, before anything is written.
+    ``chosen`` says why it is this model; ``checkpoint`` holds its pretrained weights, if it has
+    any. The same settings, seed and dataset give the same run on the same machine, also where it
+    was interrupted: ``resume`` is an unfinished run to go on with. ``parts``: the rows to train on
+    and to validate on, instead of `split`'s, for cross-validation.
+    Raises InputError for bad data, before anything is written, and Interrupted after a signal.
     """
     started = time.perf_counter()
     if output is not None:
@@ -80,10 +117,25 @@ def train(
 
     # The pairs, their split, and the model. A vocabulary comes from the training part alone.
     pairs = read_pairs(data)
-    parts = split(pairs.labels, share=settings.validation_share, seed=settings.split_seed)
+    if parts is None:
+        parts = split(pairs.labels, share=settings.validation_share, seed=settings.split_seed)
     train_labels, true_labels = (pairs.labels[part] for part in parts)
     description: dict[str, Any]
-    if checkpoint is None:
+    if isinstance(checkpoint, ClipCheckpoint):
+        from mmsent_training import clip  # brings transformers, which loads slowly
+
+        image = clip.image_settings(checkpoint.folder)
+        tokenizer = clip.read_tokenizer(checkpoint.folder, max_length=settings.max_length)
+        description = clip.describe(
+            checkpoint.folder, labels=len(LABELS), modality=settings.modality
+        )
+    elif checkpoint is not None:
+        from mmsent_training import compact
+
+        image = compact.IMAGE
+        tokenizer = compact.read_tokenizer(checkpoint, max_length=settings.max_length)
+        description = compact.describe(checkpoint, labels=len(LABELS), modality=settings.modality)
+    else:
         image = light.IMAGE
         texts = [pairs.texts[index] for index in parts[0]]
         tokenizer = light.train_tokenizer(texts, max_length=settings.max_length)
@@ -92,35 +144,43 @@ def train(
             "vocabulary": tokenizer.get_vocab_size(),
             "labels": len(LABELS),
             "modality": settings.modality,
-        }
-    else:
-        from mmsent_training import clip  # brings transformers, which loads slowly
-
-        image = clip.image_settings(checkpoint.folder)
-        tokenizer = clip.read_tokenizer(checkpoint.folder, max_length=settings.max_length)
-        description = clip.describe(
-            checkpoint.folder, labels=len(LABELS), modality=settings.modality
-        )
+        } | light.PRESETS[settings.preset]
     ids = encode_texts(tokenizer, pairs.texts)
     model = build_model(description)
-    if checkpoint is not None:
+    if isinstance(checkpoint, ClipCheckpoint):
         clip.load_pretrained(model, checkpoint.folder)
+    elif checkpoint is not None:
+        compact.load_pretrained(model, checkpoint)
     model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     # What is trained, and on what: all of it on pairs, or its head on what the rest makes of them.
-    datasets: list[PairDataset | FeatureDataset] = []
+    datasets: list[PairDataset | FeatureDataset | StatesDataset] = []
+    # What stands for a missing text and a missing image, as the runtime will have it.
+    no_text = torch.tensor(encode_texts(tokenizer, [""])[0])
+    no_image = torch.full((image.size, image.size, 3), MISSING, dtype=torch.uint8)
     if settings.freeze:
         trained = model.head
         assert checkpoint is not None, "only a pretrained encoder is frozen"
-        key = {
-            "weights": checkpoint.sha256,
-            "tokenizer": tokenizer.to_str(),
-            "modality": settings.modality,
-        }
-        # The validation pairs are encoded as a bundle will encode them, so that their scores hold.
-        for part, precision in zip(parts, (fast_precision(accelerator.device), "fp32")):
-            features = encode_pairs(model, pairs, ids, part, image, key=key, precision=precision)
-            datasets.append(FeatureDataset(features, pairs.labels[part]))
+        if isinstance(checkpoint, ClipCheckpoint):
+            key = {
+                "weights": checkpoint.sha256,
+                "tokenizer": tokenizer.to_str(),
+                "modality": settings.modality,
+            }
+            # The validation pairs are encoded as a bundle encodes them, so that their scores hold.
+            for part, precision in zip(parts, (fast_precision(accelerator.device), "fp32")):
+                features = encode_pairs(
+                    model, pairs, ids, part, image, key=key, precision=precision
+                )
+                datasets.append(FeatureDataset(features, pairs.labels[part]))
+        else:
+            states, views = compact.encode(model, pairs, ids, weights=checkpoint.sha256)
+            model.head.set_statistics(views[parts[0]])
+            # Mirror images are for training alone.
+            for part, part_views in zip(parts, (views[parts[0]], views[parts[1], 0])):
+                part_states = [states[index] for index in part]
+                datasets.append(StatesDataset(part_states, part_views, pairs.labels[part]))
+            no_text, no_image = compact.encode_missing(model, no_text, no_image)
     else:
         trained = model
         with Progress("decoding", len(pairs.rows), "images") as progress:
@@ -128,6 +188,7 @@ def train(
                 pixels = decode_images(pairs, part, image, progress=progress)
                 part_ids = [ids[index] for index in part]
                 datasets.append(PairDataset(part_ids, pixels, pairs.labels[part]))
+    missing = (no_text.to(accelerator.device), no_image.to(accelerator.device))
     train_loader, validation_loader = (
         DataLoader(
             dataset,
@@ -141,10 +202,15 @@ def train(
 
     # Loss, optimiser, schedule.
     optimizer = AdamW(parameter_groups(trained, settings), weight_decay=settings.weight_decay)
+    averaged = settings.average and AveragedModel(
+        trained,
+        multi_avg_fn=get_ema_multi_avg_fn(settings.average),  # type: ignore[no-untyped-call]
+        use_buffers=True,
+    )
     trained, optimizer, train_loader, validation_loader = accelerator.prepare(
         trained, optimizer, train_loader, validation_loader
     )
-    weights = class_weights(train_labels).to(accelerator.device)
+    criterion = Criterion(train_labels, settings).to(accelerator.device)
     steps = settings.epochs * math.ceil(len(train_loader) / settings.accumulation)
     scheduler = LambdaLR(optimizer, warmup_cosine(steps, settings.warmup))
     augment = v2.Compose(
@@ -154,141 +220,225 @@ def train(
         ]
     )
 
-    folder = new_folder(settings.model, output)
-    with atomic_path(folder / "tokenizer.json") as file:
-        tokenizer.save(str(file))
-    say(
-        f"training {'the head of ' if settings.freeze else ''}the {settings.model} model on "
-        f"{len(train_labels)} pairs, validating on {len(true_labels)}; "
-        f"{settings.device}, {settings.precision}"
-    )
-    history: list[dict[str, float]] = []
-    best: dict[str, Any] = {}
-    best_epoch = 0
-    best_probabilities = np.empty(0)
-    best_weights: dict[str, Tensor] = {}
-    for epoch in range(1, settings.epochs + 1):
-        # Every epoch draws from its own seed, whatever happened in the epochs before.
-        set_seed(settings.seed * 1000 + epoch, device_specific=True)
-        train_loader.set_epoch(epoch)
-        trained.train()
-        total_loss = torch.zeros((), device=accelerator.device)
-        with Progress(f"epoch {epoch}", len(train_labels), "pairs", summary=False) as progress:
-            for batch in train_loader:
-                with accelerator.accumulate(trained):
-                    *inputs, last = batch["inputs"]
-                    if settings.augment:  # pixels are the last input
-                        last = augment_each(augment, last)
-                    logits = trained(*inputs, last)
-                    loss = nn.functional.cross_entropy(
-                        logits.float(), batch["labels"], weight=weights
-                    )
-                    accelerator.backward(loss)
-                    if accelerator.sync_gradients:
-                        accelerator.clip_grad_norm_(trained.parameters(), settings.gradient_norm)
-                    optimizer.step()
-                    if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
-                        scheduler.step()
-                    optimizer.zero_grad()
-                total_loss += loss.detach() * len(logits)
-                progress.update(len(logits) * accelerator.num_processes)
-
-        logits, validation_loss = evaluate(accelerator, trained, validation_loader, weights)
-        scores = score(true_labels, logits.argmax(axis=1))
-        history.append(
-            {
-                "epoch": epoch,
-                "train_loss": float(accelerator.reduce(total_loss)) / len(train_labels),
-                "validation_loss": validation_loss,
-                "accuracy": scores["accuracy"],
-                "macro_f1": scores["macro_f1"],
-                "learning_rate": scheduler.get_last_lr()[0],
-                "seconds": round(progress.seconds, 2),
-            }
-        )
-        better = not best or scores["macro_f1"] > best["macro_f1"]
-        if better:
-            best, best_epoch = scores, epoch
-            best_probabilities = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
-            best_weights = copy.deepcopy(accelerator.unwrap_model(trained).state_dict())
-        say(
-            f"epoch {epoch}/{settings.epochs}: loss {history[-1]['train_loss']:.3f}, "
-            f"validation loss {validation_loss:.3f}, accuracy {scores['accuracy']:.3f}, "
-            f"macro F1 {scores['macro_f1']:.3f}{' (best)' if better else ''}, "
-            f"{progress.seconds:.1f} s ({progress.rate:.0f} pairs a second)"
-        )
-        if epoch - best_epoch >= settings.patience:
-            say(f"stopped early: no better macro F1 for {settings.patience} epochs")
-            break
-
-    (model.head if settings.freeze else model).load_state_dict(best_weights)
-    write_checkpoint(folder, model)
-
-    # The run: run.json comes last, since it says that the others are there.
-    record = {
-        "created": time.strftime("%Y-%m-%d %H:%M:%S%z"),
-        "model": description,
-        "image": asdict(image),
-        "weights": checkpoint
-        and {
-            "name": checkpoint.name,
-            "revision": checkpoint.revision,
+    start = Start(
+        settings=settings,
+        chosen=chosen,
+        data=str(data.resolve()),
+        fingerprint=pairs.fingerprint(),
+        clip={
+            "name": checkpoint.name if checkpoint.revision else str(checkpoint.folder.resolve()),
             "sha256": checkpoint.sha256,
-        },
-        "chosen": chosen,
-        "settings": asdict(settings),
-        "dataset": {
-            "folder": str(data.resolve()),
-            "list": TRAIN_LIST,
-            "fingerprint": pairs.fingerprint(),
-            "validation_fingerprint": pairs.fingerprint(parts[1]),
-            "train_pairs": len(train_labels),
-            "validation_pairs": len(true_labels),
-        },
-        "metrics": best,
-        "best_epoch": best_epoch,
-        "epochs": len(history),
-        "seconds": round(time.perf_counter() - started, 1),
-        "environment": environment(settings.device),
-    }
-    write_table(folder / "history.csv", pd.DataFrame(history))
-    write_table(
-        folder / "validation_predictions.csv",
-        pd.DataFrame(
-            {
-                "guid": [pairs.rows[index].guid for index in parts[1]],
-                "tag": [LABELS[label] for label in true_labels],
-                "predicted": [LABELS[label] for label in best_probabilities.argmax(axis=1)],
-                **dict(zip(LABELS, best_probabilities.T)),
-            }
-        ),
+        }
+        if isinstance(checkpoint, ClipCheckpoint)
+        else None,
+        libraries=libraries(),
+        threads=torch.get_num_threads(),
+        latest=output is None,
     )
-    write_curves(folder / "curves.png", history, best_epoch)
-    write_confusion(folder / "confusion.png", best["confusion"])
-    write_report(folder / "report.md", record)
-    write_record(folder, record)
-    if output is None:
-        point_latest(folder)
+    # All that an epoch changes. It draws from a seed of its own, so no generator is part of it.
+    stateful = {
+        "model": accelerator.unwrap_model(trained),
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        **({"averaged": averaged} if averaged else {}),
+        **({"scaler": accelerator.scaler} if accelerator.scaler else {}),
+    }
+    history: list[dict[str, float]] = []
+    best: dict[str, Any] = {"epoch": 0}
+
+    folder = resume or new_folder(settings.model, output)
+    busy = f"{folder} is being trained already, by another process"
+    with locked(folder / ".lock", busy), resumable(folder) as stoppable:
+        if resume is None:
+            write_tokenizer(folder, tokenizer)
+            write_start(folder, start)
+        else:
+            start = check_start(folder, start)
+            torch.set_num_threads(start.threads)
+            if state := read_state(folder):
+                history, best = state["history"], state["best"]
+                for name, part in stateful.items():
+                    part.load_state_dict(state[name])
+        say(
+            f"training {'the head of ' if settings.freeze else ''}the {settings.model} model on "
+            f"{len(train_labels)} pairs, validating on {len(true_labels)}; "
+            f"{settings.device}, {settings.precision}"
+            + (f"; going on after epoch {len(history)}" if resume else "")
+        )
+        say(f"in {folder}; if it is interrupted: mmsent train --resume {folder}")
+        for epoch in range(len(history) + 1, settings.epochs + 1):
+            if settings.keep == "best" and len(history) - best["epoch"] >= settings.patience:
+                say(f"stopped early: no better macro F1 for {settings.patience} epochs")
+                break
+            set_seed(settings.seed * 1000 + epoch, device_specific=True)
+            train_loader.set_epoch(epoch)
+            trained.train()
+            total_loss = torch.zeros((), device=accelerator.device)
+            with Progress(f"epoch {epoch}", len(train_labels), "pairs", summary=False) as progress:
+                for batch in stoppable(train_loader):
+                    with accelerator.accumulate(trained):
+                        *inputs, last = batch["inputs"]
+                        if settings.augment:  # pixels are the last input
+                            last = augment_each(augment, last)
+                        if settings.missing and settings.modality == "both":
+                            *inputs, last = drop(
+                                inputs[0], inputs[1], last, missing, settings.missing
+                            )
+                        logits = trained(*inputs, last)
+                        loss = criterion(logits, batch["labels"])
+                        accelerator.backward(loss)
+                        if accelerator.sync_gradients:
+                            accelerator.clip_grad_norm_(
+                                trained.parameters(), settings.gradient_norm
+                            )
+                        optimizer.step()
+                        skipped = accelerator.optimizer_step_was_skipped
+                        if accelerator.sync_gradients and not skipped:
+                            scheduler.step()
+                            if averaged:
+                                averaged.update_parameters(accelerator.unwrap_model(trained))
+                        optimizer.zero_grad()
+                    total_loss += loss.detach() * len(logits)
+                    progress.update(len(logits) * accelerator.num_processes)
+
+            current = averaged.module if averaged else trained
+            logits, validation_loss = evaluate(
+                accelerator, current, stoppable(validation_loader), criterion
+            )
+            scores = score(true_labels, logits.argmax(axis=1))
+            history.append(
+                {
+                    "epoch": epoch,
+                    "train_loss": float(accelerator.reduce(total_loss)) / len(train_labels),
+                    "validation_loss": validation_loss,
+                    "accuracy": scores["accuracy"],
+                    "macro_f1": scores["macro_f1"],
+                    "learning_rate": scheduler.get_last_lr()[0],
+                    "seconds": round(progress.seconds, 2),
+                }
+            )
+            better = (
+                settings.keep == "last"
+                or not best["epoch"]
+                or scores["macro_f1"] > best["scores"]["macro_f1"]
+            )
+            if better:
+                best = {
+                    "epoch": epoch,
+                    "scores": scores,
+                    "logits": torch.from_numpy(logits),
+                    "weights": copy.deepcopy(accelerator.unwrap_model(current).state_dict()),
+                }
+            mark = " (best)" if settings.keep == "best" else ""
+            write_state(
+                folder,
+                {"history": history, "best": best}
+                | {name: part.state_dict() for name, part in stateful.items()},
+            )
+            say(
+                f"epoch {epoch}/{settings.epochs}: loss {history[-1]['train_loss']:.3f}, "
+                f"validation loss {validation_loss:.3f}, accuracy {scores['accuracy']:.3f}, "
+                f"macro F1 {scores['macro_f1']:.3f}{mark if better else ''}, "
+                f"{progress.seconds:.1f} s ({progress.rate:.0f} pairs a second)"
+            )
+
+        # Probabilities that mean what they say: the one number that the validation pairs decide.
+        calibration = calibrate(best["logits"].numpy(), true_labels)
+        probabilities = softmax(best["logits"].numpy() / calibration["temperature"])
+
+        # The run: run.json comes last, since it says that the others are there.
+        (model.head if settings.freeze else model).load_state_dict(best["weights"])
+        write_checkpoint(folder, model)
+        record = {
+            "created": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+            "model": description,
+            "image": asdict(image),
+            "weights": checkpoint
+            and {
+                "name": checkpoint.name,
+                "revision": checkpoint.revision,
+                "sha256": checkpoint.sha256,
+            },
+            "chosen": chosen,
+            "settings": asdict(settings),
+            "dataset": {
+                "folder": str(data.resolve()),
+                "list": TRAIN_LIST,
+                "fingerprint": start.fingerprint,
+                "validation_fingerprint": pairs.fingerprint(parts[1]),
+                "train_pairs": len(train_labels),
+                "validation_pairs": len(true_labels),
+            },
+            "metrics": best["scores"]
+            | {"intervals": intervals(true_labels, probabilities.argmax(axis=1))},
+            "calibration": calibration,
+            "best_epoch": best["epoch"],
+            "epochs": len(history),
+            "seconds": round(time.perf_counter() - started, 1),
+            "environment": environment(settings.device),
+        }
+        write_table(folder / "history.csv", pd.DataFrame(history))
+        write_table(
+            folder / "validation_predictions.csv",
+            pd.DataFrame(
+                {
+                    "guid": [pairs.rows[index].guid for index in parts[1]],
+                    "tag": [LABELS[label] for label in true_labels],
+                    "predicted": [LABELS[label] for label in probabilities.argmax(axis=1)],
+                    **dict(zip(LABELS, probabilities.T)),
+                }
+            ),
+        )
+        write_curves(folder / "curves.png", history, best["epoch"])
+        write_confusion(folder / "confusion.png", best["scores"]["confusion"])
+        bins = reliability(probabilities, true_labels)
+        write_reliability(folder / "reliability.png", bins, calibration["error_after"])
+        mistakes = find_mistakes(pairs, parts[1], probabilities)
+        if mistakes:
+            write_mistakes(folder / "mistakes.png", mistakes, image)
+        write_report(folder / "report.md", record, mistakes)
+        write_record(folder, record)
+        if start.latest:
+            point_latest(folder)
+        remove_state(folder)
     return folder
 
 
 def parameter_groups(trained: nn.Module, settings: Settings) -> list[dict[str, Any]]:
-    """The trainable parameters; pretrained ones, in CLIP, with a learning rate of their own."""
+    """The trainable parameters; pretrained ones with a learning rate of their own."""
     pretrained: list[nn.Parameter] = []
     fresh: list[nn.Parameter] = []
     for name, parameter in trained.named_parameters():
         if parameter.requires_grad:
-            (pretrained if name.startswith("clip.") else fresh).append(parameter)
+            (pretrained if name.startswith(PRETRAINED) else fresh).append(parameter)
     groups = [{"params": fresh, "lr": settings.learning_rate}]
     if pretrained:
         groups.append({"params": pretrained, "lr": settings.encoder_learning_rate})
     return groups
 
 
-def class_weights(labels: npt.NDArray[np.int64]) -> Tensor:
-    """Weights inverse to the classes' frequencies, their mean 1; float32 [labels]."""
-    weights = 1 / np.bincount(labels, minlength=len(LABELS))
-    return torch.tensor(weights / weights.mean(), dtype=torch.float32)
+class Criterion(nn.Module):
+    """Cross-entropy as ``settings`` have it, for the classes' frequencies in ``labels``.
+
+    With ``balance`` each class weighs as much as any other. ``adjustment`` adds that share of the
+    classes' log-frequencies to the logits while they are trained (Menon et al., Long-tail learning
+    via logit adjustment, 2021): without them, a rare class is predicted more often; 1 aims at
+    balanced accuracy, 0 at accuracy, and macro F1 lies between them.
+    """
+
+    def __init__(self, labels: npt.NDArray[np.int64], settings: Settings) -> None:
+        super().__init__()
+        counts = torch.from_numpy(np.bincount(labels, minlength=len(LABELS))).float()
+        weights = (1 / counts) / (1 / counts).mean()
+        self.register_buffer("weights", weights if settings.balance else None)
+        self.register_buffer("shift", settings.adjustment * (counts / counts.sum()).log())
+        self.smoothing = settings.smoothing
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of float logits [batch, labels] for int64 labels [batch]."""
+        return nn.functional.cross_entropy(
+            logits.float() + self.shift, labels, weight=self.weights, label_smoothing=self.smoothing
+        )
 
 
 def warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
@@ -309,11 +459,34 @@ def augment_each(augment: nn.Module, pixels: Tensor) -> Tensor:
     return torch.stack(images).permute(0, 2, 3, 1)
 
 
+def drop(
+    tokens: Tensor, mask: Tensor, image: Tensor, missing: tuple[Tensor, Tensor], share: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Let a ``share`` of the pairs lack their text, and a share their image; none lacks both.
+
+    ``missing`` is what stands for a text, [tokens, ...], and for an image, each of a pair's shape.
+    """
+    draw = torch.rand(len(tokens), device=tokens.device)
+    text, picture = missing
+    blank, blank_mask = torch.zeros_like(tokens[:1]), torch.zeros_like(mask[:1])
+    blank[:, : len(text)], blank_mask[:, : len(text)] = text.to(tokens.dtype), 1
+
+    def where(rows: Tensor, value: Tensor, other: Tensor) -> Tensor:
+        return torch.where(rows.view(-1, *[1] * (other.dim() - 1)), value, other)
+
+    no_text, no_image = draw < share, draw > 1 - share
+    return (
+        where(no_text, blank, tokens),
+        where(no_text, blank_mask, mask),
+        where(no_image, picture, image),
+    )
+
+
 @torch.no_grad()
 def evaluate(
-    accelerator: Accelerator, model: nn.Module, loader: DataLoader[Any], weights: Tensor
+    accelerator: Accelerator, model: nn.Module, loader: Iterable[Any], criterion: nn.Module
 ) -> tuple[npt.NDArray[np.float32], float]:
-    """Logits, float32 [pairs, labels] in the loader's order, and the mean weighted loss."""
+    """Logits, float32 [pairs, labels] in the loader's order, and the mean loss."""
     model.eval()
     gathered: list[tuple[Tensor, Tensor, Tensor]] = []
     for batch in loader:
@@ -323,8 +496,7 @@ def evaluate(
         )
     logits, labels, positions = (torch.cat(column) for column in zip(*gathered))
     order = positions.argsort()
-    loss = nn.functional.cross_entropy(logits, labels, weight=weights)
-    return logits[order].cpu().numpy(), float(loss)
+    return logits[order].cpu().numpy(), float(criterion(logits, labels))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

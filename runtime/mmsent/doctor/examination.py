@@ -64,9 +64,9 @@ class Examination:
         self._pool.shutdown(wait=False, cancel_futures=True)
         give_up = time.monotonic() + END_LIMIT
         # Again and again: a thread may be about to start a program that is not to be found yet.
-        while wait(self._begun, timeout=0).not_done and time.monotonic() < give_up:
+        while not all(future.done() for future in self._begun) and time.monotonic() < give_up:
             end_all()
-            wait(self._begun, timeout=0.05)
+            time.sleep(0.02)
 
     def __iter__(self) -> Iterator[Group]:
         for group in self._examine():
@@ -108,15 +108,25 @@ class Examination:
 
         yield examine_python()
         yield examine_hardware(self.system)
-        nvidia_group, driver = nvidia.result()
+        nvidia_group, driver = _result(nvidia)
         yield nvidia_group
-        told = torch.result() if torch else None
+        told = _result(torch) if torch else None
         self.gpus = usable_gpus(told)
-        yield examine_torch(told, libraries.result(), driver)
-        yield examine_openmp(libraries.result())
-        yield examine_onnxruntime(onnxruntime.result(), driver)
-        yield examine_libraries(libraries.result())
-        yield examine_clip(self.training, hub.result() if hub else None)
-        yield examine_bundle(self.model, bundle.result() if bundle else None)
+        yield examine_torch(told, _result(libraries), driver)
+        yield examine_openmp(_result(libraries))
+        yield examine_onnxruntime(_result(onnxruntime), driver)
+        yield examine_libraries(_result(libraries))
+        yield examine_clip(self.training, _result(hub) if hub else None)
+        yield examine_bundle(self.model, _result(bundle) if bundle else None)
         if self.gpu_required:
             yield Group("Required", [require_gpu(self.findings, self.gpus)])
+
+
+def _result(future: Future[T]) -> T:
+    """The result of ``future``, awaited so that Ctrl-C ends it.
+
+    A signal that comes just before a wait without a limit would not end that wait.
+    """
+    while wait([future], timeout=0.2).not_done:
+        pass
+    return future.result()

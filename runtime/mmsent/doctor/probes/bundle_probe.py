@@ -13,6 +13,7 @@ def probe(tell: Tell, path: str) -> None:
     import numpy as np
 
     from mmsent.errors import InputError
+    from mmsent.image import load_image
     from mmsent.model import SentimentModel
     from mmsent.seal import is_whole
 
@@ -34,13 +35,15 @@ def probe(tell: Tell, path: str) -> None:
     ramp = np.arange(96, dtype=np.uint8).reshape(8, 12, 1).repeat(3, axis=2)
     texts = ["what a day", "a much longer text, which pads the other one"]
     try:
-        pair = model.predict(texts[0], ramp)
-        beside = model.predict(texts, [ramp, ramp[::-1]])[0]
+        ids = model.encode(texts)
+        pixels = np.stack([load_image(image, model.info.image) for image in (ramp, ramp[::-1])])
+        _, alone = model.run(ids[:1], pixels[:1])
+        _, together = model.run(ids, pixels)
     except Exception as error:  # whatever a damaged graph drives ONNX Runtime to
         tell(error=f"it can't predict ({type(error).__name__}: {error})")
         return
     tell(
-        label=pair.label,
-        probabilities=list(pair.probabilities.values()),
-        beside=list(beside.probabilities.values()),
+        label=model.labels[int(alone[0].argmax())],
+        probabilities=alone[0].tolist(),
+        beside=together[0].tolist(),
     )

@@ -1,0 +1,170 @@
+"""Fine-tuning CLIP, beside the loop that is usually written: decode, process, step.
+
+    python benchmarks/clip_finetuning.py --data DIR --clip CHECKPOINT [--device cuda] [--pairs 640]
+
+The loop opens every image when it is asked for, lets transformers' processor prepare each batch,
+and computes in fp32, with PyTorch's default DataLoader; it is measured over --pairs pairs. mmsent
+trains one whole epoch in each precision, with the same batch size and from the same weights, so
+that their losses can be compared. On a GPU it also prints utilisation and peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
+
+from mmsent.dataset import LABELS, image_file, read_text
+from mmsent_training.data import read_rows
+from mmsent_training.settings import default_settings
+from mmsent_training.train import train
+from mmsent_training.weights import find_clip
+
+BATCH = 32
+RESULTS = Path(__file__).parent / "results"
+
+
+class Pairs(Dataset):
+    """Opens a pair whenever it is asked for."""
+
+    def __init__(self, folder: Path, rows: list) -> None:
+        self.folder, self.rows = folder, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int):
+        row = self.rows[index]
+        image = Image.open(image_file(self.folder, row.guid)).convert("RGB")
+        return read_text(self.folder, row.guid)[0], image, LABELS.index(row.label)
+
+
+class PlainModel(nn.Module):
+    """CLIP's two embeddings under the same head as mmsent's."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__()
+        self.clip = CLIPModel.from_pretrained(checkpoint, use_safetensors=True)
+        width = 2 * self.clip.config.projection_dim
+        self.head = nn.Sequential(
+            nn.Linear(width, 512), nn.ReLU(), nn.Dropout(0.2), nn.Linear(512, len(LABELS))
+        )
+
+    def forward(self, **inputs):
+        outputs = self.clip(**inputs)
+        return self.head(torch.cat([outputs.text_embeds, outputs.image_embeds], dim=1))
+
+
+def plain_rate(options: argparse.Namespace, rows: list) -> float:
+    """Pairs a second of the usual loop."""
+    tokenizer = CLIPTokenizerFast.from_pretrained(options.clip)
+    processor = CLIPImageProcessor.from_pretrained(options.clip)
+    model = PlainModel(options.clip).to(options.device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+
+    def collate(items):
+        texts, images, labels = zip(*items)
+        encoded = tokenizer(
+            list(texts), padding=True, truncation=True, max_length=77, return_tensors="pt"
+        )
+        return {**encoded, **processor(list(images), return_tensors="pt")}, torch.tensor(labels)
+
+    loader = DataLoader(Pairs(options.data, rows), BATCH, shuffle=True, collate_fn=collate)
+    start, done = time.perf_counter(), 0
+    for step, (inputs, labels) in enumerate(loader):
+        inputs = {name: tensor.to(options.device) for name, tensor in inputs.items()}
+        loss = nn.functional.cross_entropy(model(**inputs), labels.to(options.device))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        loss.item()  # waits for the GPU
+        if step == 1:  # the first two steps set the libraries up
+            start, done = time.perf_counter(), -len(labels)
+        done += len(labels)
+    return done / (time.perf_counter() - start)
+
+
+def mmsent_epoch(options: argparse.Namespace, precision: str, folder: Path) -> dict[str, float]:
+    """One epoch of `mmsent train`: its rate, its losses, the seconds of all, the GPU's memory."""
+    settings = default_settings(
+        "clip", options.device, freeze=False, epochs=1, batch_size=BATCH, precision=precision
+    )
+    checkpoint = find_clip(str(options.clip))
+    if options.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with utilisation(options.device) as used:
+        run = train(options.data, settings, folder, chosen="A benchmark", checkpoint=checkpoint)
+    [epoch] = pd.read_csv(run / "history.csv").to_dict("records")
+    record = json.loads((run / "run.json").read_text())
+    result = {
+        "pairs_per_second": record["dataset"]["train_pairs"] / epoch["seconds"],
+        "train_loss": epoch["train_loss"],
+        "validation_loss": epoch["validation_loss"],
+        "seconds": record["seconds"],
+    }
+    if options.device == "cuda":
+        result["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
+        result["utilisation"] = sum(used) / max(1, len(used))
+    return result
+
+
+@contextmanager
+def utilisation(device: str) -> Iterator[list[int]]:
+    """The GPU's utilisation in percent, twice a second, of the samples in which it worked."""
+    samples: list[int] = []
+    if device != "cuda":
+        yield samples
+        return
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    with subprocess.Popen([*query, "-lms", "500"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield samples
+        finally:
+            process.terminate()
+            assert process.stdout is not None
+            samples += [int(line) for line in process.stdout if line.strip().isdigit()]
+            samples[:] = [sample for sample in samples if sample]
+
+
+def main() -> None:
+    """Measure all sides and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--clip", type=Path, required=True)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
+    parser.add_argument("--pairs", type=int, default=640)
+    options = parser.parse_args()
+    rows = read_rows(options.data)
+    plain = plain_rate(options, rows[: options.pairs])
+    print(f"the usual loop, fp32: {plain:.1f} pairs a second")
+    results = {"device": options.device, "plain_pairs_per_second": plain}
+    if options.device == "cuda":
+        results["gpu"] = torch.cuda.get_device_name()
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in ("fp32", "bf16", "fp16") if options.device == "cuda" else ("fp32",):
+            found = mmsent_epoch(options, precision, Path(folder, precision))
+            results[precision] = found
+            print(
+                f"mmsent train, {precision}: {found['pairs_per_second']:.1f} pairs a second, "
+                f"{found['pairs_per_second'] / plain:.1f} times; "
+                + ", ".join(f"{key} {value:.4g}" for key, value in found.items())
+            )
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "clip_finetuning.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Opening files that strangers name or made: regular files only, of bounded size."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from mmsent.errors import InputError
+
+MAX_TEXT_BYTES = 1 << 20
+"""Larger texts are refused."""
+MAX_IMAGE_BYTES = 1 << 26
+"""Larger image files are refused."""
+
+# Without blocking: opening a named pipe would wait for a writer, perhaps for ever.
+_FLAGS = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NONBLOCK")
+)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
+
+
+def open_file(path: str | os.PathLike[str], what: str, *, inside: Path | None = None) -> BinaryIO:
+    """Open a regular file to read; ``what`` names it in messages ("the text").
+
+    With ``inside``, a dataset folder, ``path`` is GUID.txt or GUID.jpg in its data folder, and may
+    be a symbolic link only to somewhere in it (``data`` itself may be a link to anywhere). Links
+    cost nothing where there are none: only an open that meets one looks further.
+    Raises InputError where it does not exist, is something else, or leads out.
+    """
+    try:
+        try:
+            descriptor = os.open(path, _FLAGS | (_NO_LINK if inside else 0))
+        except OSError as error:
+            if inside is None or error.errno != errno.ELOOP:
+                raise
+            real = os.path.realpath(path)
+            roots = (os.path.realpath(inside), os.path.realpath(inside / "data"))
+            if not any(os.path.commonpath([real, root]) == root for root in roots):
+                raise InputError(
+                    f"{what} is a symbolic link that leads out of the dataset folder"
+                ) from None
+            descriptor = os.open(real, _FLAGS | _NO_LINK)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise InputError(f"{what} is not a regular file")
+        return open(descriptor, "rb")
+    except InputError:  # a ValueError, too
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{what} does not exist") from None
+    except ValueError:  # a NUL byte in the path
+        raise InputError(f"{what} can't be read (its name holds a NUL byte)") from None
+    except OSError as error:
+        raise InputError(f"{what} can't be read ({error.strerror})") from None
+
+
+def read_file(
+    path: str | os.PathLike[str], what: str, *, limit: int, inside: Path | None = None
+) -> bytes:
+    """The content of a file, as open_file opens it.
+
+    Raises InputError also where it holds more than ``limit`` bytes.
+    """
+    with open_file(path, what, inside=inside) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            content = file.read(min(size, limit) + 1)
+        except OSError as error:
+            raise InputError(f"{what} can't be read ({error.strerror})") from None
+    if len(content) > limit:
+        raise InputError(f"{what} is larger than {limit >> 10} KiB")
+    return content

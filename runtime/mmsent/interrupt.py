@@ -1,0 +1,48 @@
+"""SIGINT and SIGTERM end long work between two of its steps, instead of anywhere in it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from mmsent.errors import Interrupted
+
+Stoppable = Callable[[Iterable[Any]], Iterator[Any]]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stop_on_signals(going_on: str) -> Iterator[Stoppable]:
+    """Yield a function to wrap what the block iterates over.
+
+    After a signal it raises Interrupted, whose message ends with ``going_on``, before the next
+    item. A second signal does what it did before.
+    """
+    received: list[signal.Signals] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        restore()
+
+    def restore() -> None:
+        for item, handler in before.items():
+            signal.signal(item, handler)
+
+    def stoppable(items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            yield item
+            if received:
+                raise Interrupted(f"stopped by {received[0].name}; {going_on}", received[0])
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # only it may set handlers
+        before = {item: signal.signal(item, receive) for item in SIGNALS}
+    try:
+        yield stoppable
+    finally:
+        restore()

@@ -1,0 +1,89 @@
+"""The targets: over the kept corpus, over what hypothesis draws, and shortly under atheris."""
+
+import csv
+import importlib.util
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from . import targets
+from .targets import TARGETS
+
+HERE = Path(__file__).parent
+KEPT = sorted((HERE / "corpus").glob("*/*"))
+OF = {name: [path.read_bytes() for path in KEPT if path.parent.name == name] for name in TARGETS}
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_kept_corpus(path):
+    TARGETS[path.parent.name](path.read_bytes())
+
+
+cell = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
+    ["guid", "tag", "negative", "null", "8.0", "=1+1", "../x", '"', "\x00", "\u202e", "1" * 200]
+)
+table = st.lists(st.lists(cell, max_size=4), max_size=6)
+
+
+def written(rows):
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows(rows)
+    return file.getvalue().encode()
+
+
+@st.composite
+def altered(draw, wholes):
+    """A whole file with some bytes changed, cut out, repeated or added."""
+    data = bytearray(draw(st.sampled_from(wholes)))
+    for _ in range(draw(st.integers(1, 6))):
+        place = draw(st.integers(0, len(data)))
+        kind = draw(st.sampled_from(["set", "cut", "add", "end"]))
+        if kind == "set":
+            data[place : place + 1] = draw(st.binary(min_size=1, max_size=4))
+        elif kind == "cut":
+            del data[place : place + draw(st.integers(1, 30))]
+        elif kind == "add":
+            data[place:place] = draw(st.binary(max_size=12) | st.sampled_from(wholes))
+        else:
+            del data[place:]
+    return bytes(data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(table.map(lambda rows: written([["guid", "tag"], *rows])) | altered(OF["list"]))
+def test_lists(data):
+    targets.read(data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=80) | st.text().map(lambda s: s.encode("gb18030", "ignore")))
+def test_texts(data):
+    targets.text(data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(altered(OF["image"]))
+def test_images(data):
+    targets.image(data)
+
+
+@settings(max_examples=100, deadline=None)
+@given(altered(OF["bundle"]))
+def test_bundles(data):
+    targets.bundle(data)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="needs atheris")
+@pytest.mark.parametrize("name", TARGETS)
+def test_coverage_guided(name, tmp_path):
+    """A thousand inputs; `make fuzz` runs for an hour."""
+    arguments = [HERE / "run.py", name, tmp_path, HERE / "corpus" / name, "-runs=1000", "-seed=1"]
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

