@@ -94,8 +94,8 @@ def export_run(
         labels=LABELS,
         image=run.image,
         max_length=max_length,
-        precision=precision,
         optional=run.optional,
+        precision=precision,
         provenance={key: run.record[key] for key in PROVENANCE}
         | {"dataset": {k: v for k, v in run.record["dataset"].items() if k != "folder"}}
         | {"weights": _public(run.record["weights"])}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +135,11 @@ def open_bundle(path: Path, *, threads: int, device: str = "cpu") -> Bundle:
         if device == "cuda":
             raise InputError(f"--device cuda: {reason}")
         print(f"computing on the CPU: {reason}", file=sys.stderr)
-    info, tokenizer, sealed = _read_metadata(path, session)
-    if device == "auto" and info.precision == "int8" and session.get_providers()[0] == CUDA:
+    bundle = _read_metadata(path, session)
+    if device == "auto" and bundle.info.precision == "int8" and session.get_providers()[0] == CUDA:
         print("computing on the CPU: the bundle is in int8, for CPUs", file=sys.stderr)
-        session = _open_session(path, threads, CPU)
-    return Bundle(info, tokenizer, session, sealed)
+        return replace(bundle, session=_open_session(path, threads, CPU))
+    return bundle
 
 
 def available_providers() -> list[str]:
@@ -181,7 +181,7 @@ def _open_session(path: Path, threads: int, provider: str) -> ort.InferenceSessi
         raise InputError(f"{path} can't be opened as an ONNX model ({error})") from None
 
 
-def _read_metadata(path: Path, session: ort.InferenceSession) -> tuple[BundleInfo, Tokenizer, str]:
+def _read_metadata(path: Path, session: ort.InferenceSession) -> Bundle:
     try:
         metadata = session.get_modelmeta().custom_metadata_map
         if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
@@ -199,7 +199,7 @@ def _read_metadata(path: Path, session: ort.InferenceSession) -> tuple[BundleInf
         tokenizer = read_tokenizer(metadata[TOKENIZER_KEY], max_length=info.max_length)
     except ValueError as error:
         raise InputError(f"{path}: the metadata {TOKENIZER_KEY} is malformed ({error})") from None
-    return info, tokenizer, metadata.get(SEAL_KEY, "")
+    return Bundle(info, tokenizer, session, metadata.get(SEAL_KEY, ""))
 
 
 def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:

@@ -76,6 +76,14 @@ def cli() -> None:
 )
 @click.option("--probabilities", is_flag=True, help="Write the probability of each label, too.")
 @click.option(
+    "--on-error",
+    default="fail",
+    show_default=True,
+    type=click.Choice(["fail", "skip"]),
+    help="At bad rows: predict nothing, or list them in OUTPUT.errors.csv and predict the others.",
+)
+@click.option("--resume", is_flag=True, help="Go on where an interrupted inference stopped.")
+@click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
@@ -88,25 +96,17 @@ def cli() -> None:
     help="Batches that are worked on at once, each on one core.  [default: all cores]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Pairs in a batch.  [default: 16]")
-@click.option(
-    "--on-error",
-    default="fail",
-    show_default=True,
-    type=click.Choice(["fail", "skip"]),
-    help="At bad rows: predict nothing, or list them in OUTPUT.errors.csv and predict the others.",
-)
-@click.option("--resume", is_flag=True, help="Go on where an interrupted inference stopped.")
 def infer(
     list_path: Path,
     model: Path,
     data: Path | None,
     output: Path,
     probabilities: bool,
+    on_error: str,
+    resume: bool,
     device: str,
     threads: int | None,
     batch_size: int | None,
-    on_error: str,
-    resume: bool,
 ) -> None:
     """Predict every row of LIST with a bundle.
 
@@ -121,11 +121,11 @@ def infer(
         output,
         folder=data,
         probabilities=probabilities,
+        skip=on_error == "skip",
+        resume=resume,
         device=device,
         workers=threads,
         batch_size=batch_size,
-        skip=on_error == "skip",
-        resume=resume,
     )
     click.echo(f"wrote {output}", err=True)
     if counts.failed:

@@ -63,6 +63,7 @@ def infer(
     """
     folder = folder or list_path.parent
     workers = workers or available_cores()
+    batch_size = batch_size or BATCH_SIZE
     check_output(output, list_path, model_path)
     again = "the same command with --resume goes on"
     busy = f"another inference is writing {output}"
@@ -74,9 +75,8 @@ def infer(
             "list": str(list_path.resolve()),
             "folder": str(folder.resolve()),
             "model": model.identity,
-            "options": [probabilities, skip],
+            "options": [probabilities, skip, device],
         }
-        batch_size = batch_size or BATCH_SIZE
         window = window_size(workers, batch_size)
         out = Output(output, labels=model.labels if probabilities else (), skip=skip)
         problems: list[Problem] = []
