@@ -153,7 +153,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
         if limit < 2 * max(rates):
             axes.axvline(limit, color="tab:red", linestyle=style, linewidth=1, label=name)
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(title="limits (fp32)", loc="lower right", fontsize="small")
+        figure.legend(title="limits (fp32)", loc="outside lower center", ncols=3, fontsize="small")
     axes.set_xlim(0, 1.25 * max(rates))
     axes.set_xlabel("pairs a second, from files to labels")
     axes.set_title(f"{content['model']}, {content['cores']} cores, {content['processor']}")

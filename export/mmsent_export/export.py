@@ -81,7 +81,7 @@ def export_run(
             )
         return dataset.calibration(run)
 
-    graph, verification = _convert(
+    graph, verification = convert(
         model,
         simplify(to_onnx(model, image_size=run.image.size)),
         precision,
@@ -114,7 +114,7 @@ def export_run(
     return verification
 
 
-def _convert(
+def convert(
     model: nn.Module,
     graph: onnx.ModelProto,
     precision: str,

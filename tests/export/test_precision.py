@@ -237,3 +237,30 @@ def test_accept_loss_is_not_for_fp32(run_command, trained, tmp_path):
     result = run_command("mmsent-export", "onnx", trained, "--accept-loss", 2, cwd=tmp_path)
     assert result.code == 2
     assert "fp32 loses nothing" in result.err
+
+
+@pytest.fixture
+def poor_int8(model, graph, monkeypatch):
+    """int8 that turns every label until half of the inputs stay in fp32."""
+    real = exporting.to_int8
+
+    def poor(graph, ranges, *, kept):
+        quantized = real(graph, ranges, kept=kept)
+        bias = next(w for w in quantized.graph.initializer if w.name.endswith("head.bias"))
+        if kept < 0.5:
+            moved = onnx.numpy_helper.to_array(bias).copy()
+            moved[samples(model).labels[0]] -= 100
+            bias.CopyFrom(onnx.numpy_helper.from_array(moved, bias.name))
+        return quantized
+
+    monkeypatch.setattr(exporting, "to_int8", poor)
+
+
+@pytest.mark.usefixtures("poor_int8")
+def test_layers_that_lose_too_much_stay_in_fp32_and_that_is_said(model, graph, capsys):
+    convert = exporting.convert
+    _, verification = convert(model, graph, "int8", lambda: feeds(8), samples(model), 5.0)
+    assert verification.kept_in_fp32 == 0.5
+    said = capsys.readouterr().err
+    assert "trying 25%" in said
+    assert "trying 50%" in said
