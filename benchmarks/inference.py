@@ -1,109 +1,163 @@
-"""mmsent-infer beside PyTorch running the same model: whole commands, from start to labels.
+"""Bundles beside PyTorch running the same model, from files to labels.
 
-    python benchmarks/inference.py --data DIR --run RUN --model model.onnx [--repeat 5]
+    python benchmarks/inference.py --data DIR --run RUN --bundle fp32=model.onnx [--bundle …]
 
-Both sides predict DIR's unlabelled list as a process of their own, in turn, so that a machine whose
-speed drifts slows both. Prints medians and ratios, and writes benchmarks/results/inference.json.
+Every side predicts DIR's unlabelled list in a process of its own, in turn, so that a machine whose
+speed drifts slows all. Prints medians and ratios, and writes NAME.json and NAME.png into
+benchmarks/results (NAME: --name).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
+import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from mmsent.dataset import TEST_LIST, read_list
 from mmsent.machine import available_cores
 
 RESULTS = Path(__file__).parent / "results"
-PYTORCH = Path(__file__).with_name("pytorch_inference.py")
+SIDE = Path(__file__).with_name("inference_side.py")
+CLIP_GFLOP = 11.0
+"""CLIP's arithmetic for a pair of the task's dataset: image 8.8, text of 29 tokens 2.2."""
 
 
 def main() -> None:
-    """Run both sides and print them side by side."""
+    """Run all sides and print them side by side."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a dataset folder")
     parser.add_argument("--run", type=Path, default=Path("runs/latest"))
-    parser.add_argument("--model", type=Path, default=Path("model.onnx"))
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--bundle", action="append", default=[], metavar="NAME=FILE")
+    parser.add_argument("--bf16", action="store_true", help="PyTorch with bf16 autocast, too")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--name", default="inference")
     options = parser.parse_args()
-    pairs = sum(1 for _ in read_list(options.data / TEST_LIST, []))
-    with tempfile.TemporaryDirectory() as folder:
-        sides = {
-            "mmsent-infer": [
-                str(Path(sys.executable).with_name("mmsent-infer")),
-                str(options.data / TEST_LIST),
-                "--model",
-                str(options.model),
-                "--output",
-                f"{folder}/mmsent-infer.csv",
-            ],
-            "PyTorch": [
-                sys.executable,
-                str(PYTORCH),
-                str(options.data),
-                str(options.run),
-                f"{folder}/PyTorch.csv",
-            ],
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in sides}
-        memory: dict[str, float] = {}
-        for repetition in range(options.repeat + 1):
-            for name, command in sides.items():
-                spent, peak = measure(command)
-                memory[name] = max(memory.get(name, 0), peak)
-                if repetition:  # the first fills the file cache
-                    seconds[name].append(spent)
-        labels = {name: read_labels(Path(folder) / f"{name}.csv") for name in sides}
-    report(pairs, seconds, memory, labels["mmsent-infer"] == labels["PyTorch"])
-
-
-def measure(command: list[str]) -> tuple[float, float]:
-    """Seconds that a command takes, and its peak memory in MB."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    spent = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{errors.decode()}")
-    return spent, usage.ru_maxrss * 1024 / 1e6
-
-
-def read_labels(path: Path) -> dict[str, str]:
-    """The predicted label of each guid."""
-    with open(path, newline="") as file:
-        return {row["guid"]: row["tag"] for row in csv.DictReader(file)}
-
-
-def report(
-    pairs: int, seconds: dict[str, list[float]], memory: dict[str, float], same: bool
-) -> None:
-    """Print the table and write it as JSON."""
+    bundles = options.bundle or ["fp32=model.onnx"]
+    sides = {"PyTorch fp32": ("torch-fp32", str(options.run))}
+    if options.bf16:
+        sides["PyTorch bf16"] = ("torch-bf16", str(options.run))
+    for bundle in bundles:
+        name, _, file = bundle.partition("=")
+        sides[f"mmsent {name}"] = ("mmsent", file)
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
+    for repetition in range(options.repeat):
+        for name, (kind, source) in sides.items():
+            runs[name].append(measure(kind, source, options.data))
+            print(f"{repetition + 1}/{options.repeat} {name}", file=sys.stderr)
+    model = json.loads((options.run / "run.json").read_text())["model"]["name"]
+    content = summarise(runs, model)
+    report(content)
     RESULTS.mkdir(exist_ok=True)
-    print(f"{pairs} pairs, {available_cores()} cores, start included; median (fastest to slowest)")
-    rows = {}
-    for name, spent in seconds.items():
-        median = statistics.median(spent)
-        rows[name] = {"seconds": spent, "pairs_per_second": pairs / median, "peak_mb": memory[name]}
+    (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    draw(content, RESULTS / f"{options.name}.png")
+
+
+def measure(kind: str, source: str, data: Path) -> dict[str, Any]:
+    """What one side says of itself."""
+    command = [sys.executable, str(SIDE), kind, source, str(data), str(time.time())]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def processor() -> str:
+    """The processor's name, or what Python knows of it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def summarise(runs: dict[str, list[dict[str, Any]]], model: str) -> dict[str, Any]:
+    """Medians, spreads, ratios to PyTorch fp32 repetition by repetition, and limits."""
+    base = runs["PyTorch fp32"]
+    sides = {}
+    for name, results in runs.items():
+        rates = [item["pairs"] / item["seconds"] for item in results]
+        same = [a == b for a, b in zip(results[0]["labels"], base[0]["labels"])]
+        sides[name] = {
+            "pairs_per_second": statistics.median(rates),
+            "slowest": min(rates),
+            "fastest": max(rates),
+            "ratio": statistics.median(b["seconds"] / r["seconds"] for b, r in zip(base, results)),
+            "same_labels": sum(same) / len(same),
+            "first_seconds": statistics.median(item["first"] for item in results),
+            "peak_mb": max(item["peak_mb"] for item in results),
+            "parts": {
+                key: statistics.median(item["parts"][key] for item in results)
+                for key in results[0]["parts"]
+            },
+        }
+    decode = max(side["parts"].get("decode", 0) for side in sides.values())
+    gflops = max(side["parts"].get("gflops", 0) for side in sides.values())
+    limits = {"decode": decode}
+    if model == "clip":
+        limits["matrix_product"] = gflops / CLIP_GFLOP
+        limits["both"] = 1 / (1 / decode + CLIP_GFLOP / gflops)
+    return {
+        "model": model,
+        "pairs": base[0]["pairs"],
+        "cores": available_cores(),
+        "processor": processor(),
+        "gflops": gflops,
+        "limits": limits,
+        "sides": sides,
+    }
+
+
+def report(content: dict[str, Any]) -> None:
+    """Print the tables."""
+    print(
+        f"{content['model']}: {content['pairs']} pairs from files to labels, {content['cores']} "
+        f"cores ({content['processor']}), median (slowest to fastest)"
+    )
+    print(f"{'':>14}  pairs/s                 ratio  same labels  first  peak MB")
+    for name, side in content["sides"].items():
+        spread = f"({side['slowest']:.1f} to {side['fastest']:.1f})"
         print(
-            f"{name:>14}: {median:6.2f} s ({min(spent):.2f} to {max(spent):.2f}), "
-            f"{pairs / median:6.1f} pairs a second, {memory[name]:5.0f} MB at most"
+            f"{name:>14}  {side['pairs_per_second']:6.1f} {spread:<17} {side['ratio']:5.2f}"
+            f"  {side['same_labels']:10.1%}  {side['first_seconds']:4.2f} s  {side['peak_mb']:6.0f}"
         )
-    ratios = [b / a for a, b in zip(seconds["mmsent-infer"], seconds["PyTorch"])]
-    ratio = statistics.median(ratios)
-    print(f"mmsent-infer is {ratio:.1f} times as fast; labels {'the same' if same else 'DIFFER'}")
-    content = {"pairs": pairs, "sides": rows, "ratio": ratio, "same_labels": same}
-    (RESULTS / "inference.json").write_text(json.dumps(content, indent=2) + "\n")
+    for name, side in content["sides"].items():
+        if "session" in side["parts"]:
+            parts = ", ".join(f"{key} {rate:.0f}" for key, rate in side["parts"].items())
+            print(f"{name:>14}  its parts alone, pairs/s: {parts}")
+    limits = ", ".join(f"{name} {rate:.1f}" for name, rate in content["limits"].items())
+    print(f"limits of this machine, pairs/s: {limits} (fp32 {content['gflops']:.0f} GFLOP/s)")
+
+
+def draw(content: dict[str, Any], path: Path) -> None:
+    """One picture: pairs a second of every side, and the machine's limits."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = list(content["sides"])[::-1]
+    rates = [content["sides"][name]["pairs_per_second"] for name in names]
+    figure, axes = plt.subplots(figsize=(8, 0.6 * len(names) + 1.6), layout="constrained")
+    colours = ["tab:blue" if name.startswith("mmsent") else "tab:gray" for name in names]
+    bars = axes.barh(names, rates, color=colours)
+    ratios = [content["sides"][name]["ratio"] for name in names]
+    labels = [f"{rate:.0f}  ({ratio:.1f}x)" for rate, ratio in zip(rates, ratios)]
+    axes.bar_label(bars, labels, padding=4)
+    for (name, limit), style in zip(content["limits"].items(), ("--", ":", "-.")):
+        if limit < 2 * max(rates):
+            axes.axvline(limit, color="tab:red", linestyle=style, linewidth=1, label=name)
+    if axes.get_legend_handles_labels()[1]:
+        figure.legend(title="limits (fp32)", loc="outside lower center", ncols=3, fontsize="small")
+    axes.set_xlim(0, 1.25 * max(rates))
+    axes.set_xlabel("pairs a second, from files to labels")
+    axes.set_title(f"{content['model']}, {content['cores']} cores, {content['processor']}")
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,19 @@ def cli() -> None:
     help="At bad rows: predict nothing, or list them in OUTPUT.errors.csv and predict the others.",
 )
 @click.option("--resume", is_flag=True, help="Go on where an interrupted inference stopped.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: CUDA where ONNX Runtime has it and it works, else the CPU.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Batches that are worked on at once, each on one core.  [default: all cores]",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Pairs in a batch.  [default: 16]")
 def infer(
     list_path: Path,
     model: Path,
@@ -91,6 +104,9 @@ def infer(
     probabilities: bool,
     on_error: str,
     resume: bool,
+    device: str,
+    threads: int | None,
+    batch_size: int | None,
 ) -> None:
     """Predict every row of LIST with a bundle.
 
@@ -107,6 +123,9 @@ def infer(
         probabilities=probabilities,
         skip=on_error == "skip",
         resume=resume,
+        device=device,
+        workers=threads,
+        batch_size=batch_size,
     )
     click.echo(f"wrote {output}", err=True)
     if counts.failed:

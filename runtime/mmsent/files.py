@@ -47,6 +47,8 @@ def open_file(path: str | os.PathLike[str], what: str, *, inside: Path | None = 
             os.close(descriptor)
             raise InputError(f"{what} is not a regular file")
         return open(descriptor, "rb")
+    except InputError:  # a ValueError, too
+        raise
     except FileNotFoundError:
         raise InputError(f"{what} does not exist") from None
     except ValueError:  # a NUL byte in the path

@@ -115,18 +115,25 @@ def _resize(image: Image.Image, settings: ImageSettings) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: transparency over white, 16 bits scaled (not clipped) to 8."""
+    """Convert any mode to RGB: transparency over white, 16 bits scaled (not clipped) to 8.
+
+    Arrays are changed in place: the largest images are a quarter of a gigabyte.
+    """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in _SIXTEEN_BIT or image.mode == "I":
-        values = np.clip(np.asarray(image).astype(np.int32), 0, 65535)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+        values = np.array(image, np.int32)
+        np.clip(values, 0, 65535, out=values)
+        values += 128
+        values //= 257
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        levels = np.nan_to_num(np.asarray(image))
-        scale = 255.0 if levels.max() <= 1.0 else 1.0  # floats are 0 to 1 or 0 to 255
-        return Image.fromarray(np.clip(levels * scale, 0, 255).astype(np.uint8)).convert("RGB")
+        levels = np.nan_to_num(np.array(image), copy=False)
+        levels *= 255.0 if levels.max() <= 1.0 else 1.0  # floats are 0 to 1 or 0 to 255
+        np.clip(levels, 0, 255, out=levels)
+        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")

@@ -50,7 +50,8 @@ def infer(
     skip: bool = False,
     resume: bool = False,
     workers: int | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
+    device: str = "auto",
 ) -> Counts:
     """Predict every row of a list into ``output``.
 
@@ -62,18 +63,19 @@ def infer(
     """
     folder = folder or list_path.parent
     workers = workers or available_cores()
+    batch_size = batch_size or BATCH_SIZE
     check_output(output, list_path, model_path)
     again = "the same command with --resume goes on"
     busy = f"another inference is writing {output}"
     with locked(output.with_name(f".{output.name}.lock"), busy):
         count = _check(list_path, folder, files=not skip)
-        model = SentimentModel(model_path, threads=1)
+        model = SentimentModel(model_path, threads=1, device=device)
         key = {
             "mmsent": __version__,
             "list": str(list_path.resolve()),
             "folder": str(folder.resolve()),
             "model": model.identity,
-            "options": [probabilities, skip],
+            "options": [probabilities, skip, device],
         }
         window = window_size(workers, batch_size)
         out = Output(output, labels=model.labels if probabilities else (), skip=skip)

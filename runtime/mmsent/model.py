@@ -34,14 +34,19 @@ class SentimentModel:
     """Predicts from a bundle. Safe to share between threads."""
 
     def __init__(
-        self, path: str | os.PathLike[str] = "model.onnx", *, threads: int | None = None
+        self,
+        path: str | os.PathLike[str] = "model.onnx",
+        *,
+        threads: int | None = None,
+        device: str = "auto",
     ) -> None:
         """Open the bundle at ``path``; compute on ``threads`` threads (default: all cores).
 
-        Raises InputError where the file is missing or no bundle.
+        ``device``: "cpu", "cuda", or "auto" for CUDA where ONNX Runtime has it and it works.
+        Raises InputError where the file is missing or no bundle, or CUDA does not work.
         """
         self.threads = threads or available_cores()
-        self._bundle = open_bundle(Path(path), threads=self.threads)
+        self._bundle = open_bundle(Path(path), threads=self.threads, device=device)
         self.info = self._bundle.info
         self.labels = self.info.labels
 

@@ -15,5 +15,5 @@ with atheris.instrument_imports(include=["mmsent", "PIL"]):
     from tests.fuzz.targets import TARGETS
 
 target = TARGETS[sys.argv.pop(1)]
-atheris.Setup([*sys.argv, "-timeout=30", "-rss_limit_mb=2048"], target)
+atheris.Setup([sys.argv[0], "-timeout=30", "-rss_limit_mb=2048", *sys.argv[1:]], target)
 atheris.Fuzz()

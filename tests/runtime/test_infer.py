@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 
+import onnxruntime
 import pytest
 
 from mmsent import SentimentModel
@@ -160,3 +161,48 @@ def test_an_output_that_cannot_be_written(run_command, sample, bundle, tmp_path)
     )  # fmt: skip
     assert result.code == 1
     assert "No such file or directory" in result.err
+
+
+def test_threads_and_batch_size_change_nothing(run_command, sample, bundle, tmp_path):
+    """Rule 1."""
+    for name, options in {"a.csv": (), "b.csv": ("--threads", 3, "--batch-size", 5)}.items():
+        result = run_command(
+            "mmsent-infer", sample / TRAIN_LIST, "--model", bundle, "--probabilities",
+            "--output", name, "--device", "cpu", *options, cwd=tmp_path,
+        )  # fmt: skip
+        assert result.code == 0, result.err
+    one, other = written(tmp_path / "a.csv"), written(tmp_path / "b.csv")
+    assert [row[:2] for row in one] == [row[:2] for row in other]
+    for a, b in zip(one[1:], other[1:]):
+        assert [float(x) for x in a[2:]] == pytest.approx([float(x) for x in b[2:]], abs=1e-6)
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA is here"
+)
+def test_cuda_where_onnxruntime_has_none(run_command, sample, bundle, tmp_path):
+    result = run_command(
+        "mmsent-infer", sample / TEST_LIST, "--model", bundle, "--device", "cuda", cwd=tmp_path
+    )
+    assert result.code == 2
+    assert "computes on CPUs only" in result.err
+    assert "onnxruntime-gpu" in result.err
+    assert not (tmp_path / "submission.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "code", "said"),
+    [("cuda", 2, "--device cuda: "), ("auto", 0, "computing on the CPU")],
+)
+def test_cuda_that_does_not_load(
+    run_command, sample, bundle, tmp_path, monkeypatch, device, code, said
+):
+    """A build for CUDA on a machine where its libraries are missing: the session is on the CPU."""
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    result = run_command(
+        "mmsent-infer", sample / TEST_LIST, "--model", bundle, "--device", device, cwd=tmp_path
+    )
+    assert result.code == code, result.err
+    assert said in result.err
+    assert "`mmsent doctor` tells why" in result.err

@@ -326,3 +326,22 @@ def test_freezing_a_model_without_pretrained_parts_is_refused(run_command, sampl
     result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
     assert result.code == 2
     assert "no pretrained part" in result.err
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "auto_map"])
+@pytest.mark.parametrize("part", ["", "text_config", "vision_config"])
+def test_a_configuration_that_names_code_runs_none(checkpoint, tmp_path, monkeypatch, key, part):
+    """transformers fetches such a kernel from the hub, and runs it."""
+    asked = []
+    monkeypatch.setattr(
+        transformers.modeling_utils, "load_and_register_kernel", asked.append, raising=False
+    )
+    evil = shutil.copytree(checkpoint, tmp_path / "evil")
+    config = json.loads((evil / "config.json").read_text())
+    (config[part] if part else config)[key] = "evil/kernel:module"
+    (evil / "config.json").write_text(json.dumps(config))
+    description = clip.describe(evil, labels=3, modality="both")
+    (description["config"][part] if part else description["config"])[key] = "evil/kernel:module"
+    model = build_model(description)  # as from a run.json
+    clip.load_pretrained(model, evil)
+    assert asked == []

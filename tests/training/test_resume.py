@@ -245,6 +245,20 @@ def test_a_damaged_start_is_refused(run_command, unfinished, content):
     assert f"{START} is damaged" in result.err
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"epochs": "3"}, {"epochs": 0}, {"batch_size": -1}, {"learning_rate": None}, {"device": 3},
+     {"augment": "no"}, {"seed": -1}, {"accumulation": True}, {"modality": ["both"]}],
+)  # fmt: skip
+def test_settings_of_another_kind_are_refused(run_command, unfinished, settings):
+    start = json.loads((unfinished / START).read_text())
+    start["settings"] |= settings
+    (unfinished / START).write_text(json.dumps(start))
+    result = resume(run_command, unfinished)
+    assert result.code == 2
+    assert f"the setting {next(iter(settings))} can't be" in result.err
+
+
 @pytest.mark.parametrize("damage", ["empty", "cut", "foreign"])
 def test_a_damaged_state_is_refused(run_command, unfinished, damage):
     state = unfinished / STATE

@@ -35,7 +35,7 @@ class ClipClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.modality = modality
-        self.clip = CLIPModel(CLIPConfig.from_dict(config))
+        self.clip = CLIPModel(CLIPConfig.from_dict(without_code(config)))
         # What is never used gets no gradient, and is not worth its bytes in a bundle.
         self.clip.logit_scale.requires_grad_(False)
         if modality == "text":
@@ -69,6 +69,21 @@ class ClipClassifier(nn.Module):
         return self.head(self.encode(input_ids, attention_mask, pixels))
 
 
+def without_code(config: Any) -> Any:
+    """A configuration without what makes transformers run code that it names.
+
+    "attn_implementation": "owner/name", under several names and at any depth, is fetched from the
+    hub and run, where the package kernels is installed; "auto_map" names a checkpoint's own code.
+    """
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: without_code(value)
+        for key, value in config.items()
+        if "attn_implementation" not in str(key) and key != "auto_map"
+    }
+
+
 def describe(folder: Path, *, labels: int, modality: str) -> dict[str, Any]:
     """The description of a ClipClassifier over the checkpoint in ``folder``, for build_model."""
     config = CLIPConfig.from_pretrained(folder).to_dict()
@@ -91,6 +106,7 @@ def load_pretrained(model: nn.Module, folder: Path) -> None:
     try:
         pretrained, report = CLIPModel.from_pretrained(
             folder,
+            config=CLIPConfig.from_dict(without_code(CLIPConfig.from_pretrained(folder).to_dict())),
             use_safetensors=True,
             local_files_only=True,
             dtype=torch.float32,

@@ -6,25 +6,32 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch import nn
 
 from mmsent.atomic import atomic_path
+from mmsent.bundle import MAX_TOKENS
 from mmsent.errors import InputError
+from mmsent.files import read_file
 from mmsent.image import ImageSettings
+from mmsent.structure import MAX_METADATA
+from mmsent.text import read_tokenizer
 from mmsent_training.calibration import Calibrated
 from mmsent_training.light import LightModel
-from mmsent_training.settings import Settings
+from mmsent_training.settings import Settings, read_settings
 from mmsent_training.state import is_unfinished
 
 FORMAT = 1
+MAX_RECORD = 1 << 24
+"""A larger run.json, in bytes, is refused."""
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
 LIBRARIES = (
@@ -65,11 +72,17 @@ class Run:
 
     def load_model(self) -> nn.Module:
         """The trained model with its temperature, on the CPU, ready for inference."""
-        model = build_model(self.description)
         path = self.folder / "checkpoint.safetensors"
         try:
+            with torch.device("meta"):  # nothing is allocated: the description may be anybody's
+                described = build_model(self.description).state_dict()
+            with safe_open(path, framework="pt") as file:
+                shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            if shapes != {name: list(tensor.shape) for name, tensor in described.items()}:
+                raise InputError("its tensors are not those of the model in run.json")
+            model = build_model(self.description)
             model.load_state_dict(safetensors.torch.load_file(path))
-        except Exception as error:  # safetensors raises its own, torch RuntimeError
+        except Exception as error:  # safetensors raises its own, torch and models whatever they do
             raise InputError(f"{path} can't be loaded ({error}); train again") from None
         return Calibrated(model, self.record["calibration"]["temperature"]).eval()
 
@@ -166,21 +179,21 @@ def read_run(folder: Path) -> Run:
             f"{folder} is no finished run (it has no run.json); `mmsent train` writes one"
         )
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_file(path, str(path), limit=MAX_RECORD))
         if record["format"] != FORMAT:
-            raise InputError(f"{path} has format {record['format']}; this mmsent reads {FORMAT}")
-        known = {field.name for field in fields(Settings)}
+            raise InputError(f"its format is {record['format']}, and this mmsent reads {FORMAT}")
+        tokenizer = read_file(folder / "tokenizer.json", "tokenizer.json", limit=MAX_METADATA)
         return Run(
             folder=folder,
             description=record["model"],
-            settings=Settings(**{k: v for k, v in record["settings"].items() if k in known}),
+            settings=read_settings(record["settings"]),
             image=ImageSettings(**record["image"]),
-            tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
+            tokenizer=read_tokenizer(tokenizer.decode(), max_length=MAX_TOKENS),
             record=record,
         )
-    except InputError:
-        raise
-    except Exception as error:  # the tokenizers library raises plain Exception
+    except InputError as error:
+        raise InputError(f"{folder} can't be used: {error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{folder} is damaged ({error!r}); train again") from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -55,6 +55,23 @@ class Settings:
     validation_share: float = 0.1
     split_seed: int = 42
     seed: int = 42
+
+
+def read_settings(content: dict[str, Any]) -> Settings:
+    """The settings that run.json or unfinished.json holds; what a newer mmsent added is left out.
+
+    Raises ValueError or TypeError where a value is not of its field's kind.
+    """
+    kinds = {name: type(value) for name, value in asdict(Settings()).items()}
+    known = {name: value for name, value in content.items() if name in kinds}
+    for name, value in known.items():
+        if kinds[name] is float and type(value) is int:
+            continue
+        if type(value) is not kinds[name]:
+            raise TypeError(f"the setting {name} can't be {value!r}")
+        if kinds[name] is int and value < (0 if "seed" in name else 1):
+            raise ValueError(f"the setting {name} can't be {value}")
+    return Settings(**known)
 
 
 def default_settings(

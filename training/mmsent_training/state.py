@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmsent.atomic import atomic_path
 from mmsent.errors import InputError
-from mmsent_training.settings import Settings
+from mmsent_training.settings import Settings, read_settings
 
 START = "unfinished.json"
 STATE = "state.safetensors"
@@ -57,12 +57,14 @@ def read_start(folder: Path) -> Start:
     path = folder / START
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Start(**content | {"settings": Settings(**content["settings"])})
+        if not isinstance(content["data"], str) or not isinstance(content["libraries"], dict):
+            raise TypeError("data or libraries")
+        return Start(**content | {"settings": read_settings(content["settings"])})
     except FileNotFoundError:
         raise InputError(
             f"{folder} is no unfinished run (it has no {START}); `mmsent train` starts one"
         ) from None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error!r}); train again") from None
 
 

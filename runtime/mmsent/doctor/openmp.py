@@ -38,16 +38,7 @@ def examine_openmp(libraries: Told) -> Group:
     runtimes: dict[str, str] = libraries.facts.get("openmp", {})
     group.findings.append(_dead(libraries) if not libraries.done else _judge(runtimes))
     if allowed.lower() not in _OFF:
-        group.findings.append(
-            warning(
-                "openmp-duplicates-allowed",
-                f"{ALLOWED}={allowed} lets two OpenMP runtimes run in one process",
-                why="its makers call that unsafe and unsupported: it may crash, or compute wrongly "
-                "without a word",
-                mend=f"unset {ALLOWED}  # if an abort with Error #15 follows, the doctor says how "
-                "to mend that",
-            )
-        )
+        group.findings.append(_judge_allowed(allowed, libraries.done and len(_kin(runtimes)) < 2))
     return group
 
 
@@ -67,6 +58,22 @@ def _judge(runtimes: dict[str, str]) -> Finding:
         return not_applicable("openmp-none", "no library here loads an OpenMP runtime")
     names = listed(f"{Path(path).name} (by {module})" for path, module in runtimes.items())
     return ok("openmp", f"{names}: they can share a process")
+
+
+def _judge_allowed(value: str, needless: bool) -> Finding:
+    if needless:
+        return ok(
+            "openmp-duplicates-allowed",
+            f"{ALLOWED}={value} changes nothing: no two runtimes of one family are loaded",
+        )
+    return warning(
+        "openmp-duplicates-allowed",
+        f"{ALLOWED}={value} lets two OpenMP runtimes run in one process",
+        why="its makers call that unsafe and unsupported: it may crash, or compute wrongly "
+        "without a word",
+        mend=f"unset {ALLOWED}  # if an abort with Error #15 follows, the doctor says how to "
+        "mend that",
+    )
 
 
 def _kin(runtimes: Iterable[str]) -> list[str]:

@@ -30,27 +30,44 @@ def test_an_abort_with_error_15_is_a_finding(machine: Machine) -> None:
     assert result.code == 1
 
 
-def test_two_runtimes_of_one_family_that_are_loaded_together(
-    machine: Machine, tmp_path: Path
-) -> None:
+def load_twice(machine: Machine, folder: Path) -> None:
     """Any shared libraries will do: what counts is that files of these names are loaded."""
     any_library = next(Path(np.__file__).parent.glob("linalg/*.so"))
     for module, name in (("pandas", "libomp.so.5"), ("sklearn", "libiomp5.so")):
-        copy = shutil.copy(any_library, tmp_path / name)
+        copy = shutil.copy(any_library, folder / name)
         source = f"import ctypes; ctypes.CDLL({str(copy)!r})"
         distribution = {"sklearn": "scikit-learn"}.get(module, module)
         machine.library(module, source, name=distribution, version="3.0")
+
+
+def test_two_runtimes_of_one_family_that_are_loaded_together(
+    machine: Machine, tmp_path: Path
+) -> None:
+    load_twice(machine, tmp_path)
     found = machine.doctor().finding("openmp-duplicates")
     assert f"{tmp_path}/libomp.so.5 (by pandas)" in found["what"]
     assert f"{tmp_path}/libiomp5.so (by sklearn)" in found["what"]
     assert found["mark"] == "warning"
 
 
-def test_duplicates_that_are_allowed_are_a_warning(machine: Machine) -> None:
+def test_allowing_duplicates_is_a_warning_where_there_are_any(
+    machine: Machine, tmp_path: Path
+) -> None:
     machine.set(KMP_DUPLICATE_LIB_OK="TRUE")
+    alone = machine.doctor().finding("openmp-duplicates-allowed")
+    assert alone["mark"] == "ok"
+    assert "changes nothing" in alone["what"]
+    load_twice(machine, tmp_path)
     found = machine.doctor().finding("openmp-duplicates-allowed")
+    assert found["mark"] == "warning"
     assert "compute wrongly" in found["why"]
     assert found["mend"].startswith("unset KMP_DUPLICATE_LIB_OK")
+
+
+def test_allowing_duplicates_is_a_warning_where_the_libraries_crash(machine: Machine) -> None:
+    machine.set(KMP_DUPLICATE_LIB_OK="TRUE")
+    machine.library("pandas", "import os; os.abort()", version="3.1.1")
+    assert machine.doctor().finding("openmp-duplicates-allowed")["mark"] == "warning"
 
 
 def test_libraries_that_crash_together(machine: Machine) -> None:

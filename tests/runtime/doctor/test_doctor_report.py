@@ -24,12 +24,12 @@ DOCUMENT = Path(__file__).parents[3] / "docs/doctor.md"
 
 
 def test_one_line_a_check_with_why_and_mend_below(machine: Machine) -> None:
-    machine.set(KMP_DUPLICATE_LIB_OK="1")
+    machine.set(VIRTUAL_ENV="/removed")
     lines = machine.run().output.splitlines()
-    where = next(i for i, line in enumerate(lines) if "openmp-duplicates-allowed" in line)
-    assert lines[where].startswith("  [warning] KMP_DUPLICATE_LIB_OK=1 lets two")
-    assert lines[where + 1].startswith("            why:  its makers call that unsafe")
-    assert lines[where + 2].startswith("            mend: unset KMP_DUPLICATE_LIB_OK")
+    where = next(i for i, line in enumerate(lines) if "python-not-the-active" in line)
+    assert lines[where].startswith("  [warning] VIRTUAL_ENV names the environment /removed")
+    assert lines[where + 1].startswith("            why:  what is installed in the active")
+    assert lines[where + 2].startswith("            mend: unset VIRTUAL_ENV")
 
 
 def test_the_last_line_says_what_the_machine_can_do(machine: Machine) -> None:

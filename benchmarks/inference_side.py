@@ -1,0 +1,163 @@
+"""One side of inference.py, in a process of its own; prints JSON.
+
+    python benchmarks/inference_side.py KIND SOURCE DATASET_FOLDER STARTED
+
+KIND: mmsent (SOURCE is a bundle), torch-fp32 or torch-bf16 (SOURCE is a run). A PyTorch side takes
+batches of 16 from a DataLoader, prepared for CLIP by transformers' processor, and for the light
+model by Pillow. STARTED is the time at which the process was started.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmsent.dataset import TEST_LIST, Row, image_file, read_list, read_text
+
+BATCH_SIZE = 16
+
+
+def main() -> None:
+    """Predict the first pair, then the whole unlabelled list."""
+    kind, source, folder, started = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+    rows = list(read_list(folder / TEST_LIST, []))
+    side = open_mmsent if kind == "mmsent" else open_torch
+    predict, parts = side(kind, source, folder)
+    predict(rows[:1])
+    first = time.time() - float(started)
+    start = time.perf_counter()
+    labels = predict(rows)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    result = {"first": first, "seconds": seconds, "pairs": len(rows), "peak_mb": peak}
+    print(json.dumps(result | {"labels": labels} | {"parts": parts(rows)}))
+
+
+Predict = Callable[[Sequence[Row]], list[str]]
+Parts = Callable[[Sequence[Row]], dict[str, float]]
+
+
+def open_mmsent(kind: str, bundle: Path, folder: Path) -> tuple[Predict, Parts]:
+    """The runtime, as mmsent-infer uses it; its parts are in pairs a second on all cores."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
+    from mmsent.image import load_image
+    from mmsent.infer import predict_rows
+    from mmsent.machine import available_cores
+    from mmsent.model import SentimentModel
+
+    model, cores = SentimentModel(bundle, threads=1), available_cores()
+
+    def predict(rows: Sequence[Row]) -> list[str]:
+        outcomes = predict_rows(model, rows, folder, TEST_LIST, workers=cores)
+        return [outcome.label for _, outcome in outcomes]
+
+    def parts(rows: Sequence[Row]) -> dict[str, float]:
+        with ThreadPoolExecutor(cores) as pool:
+            start = time.perf_counter()
+            images = list(
+                pool.map(lambda r: load_image(image_file(folder, r.guid), model.info.image), rows)
+            )
+            decode = time.perf_counter() - start
+            start = time.perf_counter()
+            ids = model.encode([read_text(folder, row.guid)[0] for row in rows])
+            tokenize = time.perf_counter() - start
+            order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+            batches = [order[i : i + BATCH_SIZE] for i in range(0, len(order), BATCH_SIZE)]
+            start = time.perf_counter()
+            list(
+                pool.map(
+                    lambda b: model.run([ids[i] for i in b], np.stack([images[i] for i in b])),
+                    batches,
+                )
+            )
+            session = time.perf_counter() - start
+        return {
+            "decode": len(rows) / decode,
+            "tokenize": len(rows) / tokenize,
+            "session": len(rows) / session,
+        }
+
+    return predict, parts
+
+
+def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Parts]:
+    """PyTorch with the run's model; its part is the fp32 matrix product's rate, in GFLOP/s."""
+    import torch
+    from PIL import Image
+    from torch.nn.utils.rnn import pad_sequence
+    from torch.utils.data import DataLoader
+
+    from mmsent.dataset import LABELS
+    from mmsent_training.run import read_run
+
+    run = read_run(run_folder)
+    model = run.load_model()
+    processor = None
+    if run.description["name"] == "clip":
+        from transformers import CLIPImageProcessor, CLIPProcessor, CLIPTokenizerFast
+
+        # All values of openai/clip-vit-base-patch32's preprocessor are these classes' defaults;
+        # the model normalises by itself.
+        processor = CLIPProcessor(
+            CLIPImageProcessor(do_rescale=False, do_normalize=False),
+            CLIPTokenizerFast(tokenizer_file=str(run.folder / "tokenizer.json")),
+        )
+
+    def open_pair(row: Row) -> tuple[str, Image.Image]:
+        image = Image.open(image_file(folder, row.guid)).convert("RGB")
+        return read_text(folder, row.guid)[0], image
+
+    def collate(rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        texts, images = zip(*(open_pair(row) for row in rows))
+        if processor is not None:
+            inputs = processor(
+                text=list(texts),
+                images=list(images),
+                return_tensors="pt",
+                padding=True,
+                truncation=True,
+                max_length=77,
+            )
+            pixels = inputs["pixel_values"].permute(0, 2, 3, 1)
+            return inputs["input_ids"], inputs["attention_mask"], pixels
+        import numpy as np
+
+        ids = [torch.tensor(run.tokenizer.encode(text).ids) for text in texts]
+        resized = [image.resize((224, 224), Image.Resampling.BILINEAR) for image in images]
+        lengths = torch.tensor([len(item) for item in ids])
+        padded = pad_sequence(ids, batch_first=True)
+        mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long()
+        return padded, mask, torch.stack([torch.tensor(np.asarray(image)) for image in resized])
+
+    def predict(rows: Sequence[Row]) -> list[str]:
+        labels: list[str] = []
+        with (
+            torch.inference_mode(),
+            torch.autocast("cpu", torch.bfloat16, enabled=kind == "torch-bf16"),
+        ):
+            for batch in DataLoader(list(rows), batch_size=BATCH_SIZE, collate_fn=collate):
+                labels += [LABELS[index] for index in model(*batch).argmax(dim=1).tolist()]
+        return labels
+
+    def parts(rows: Sequence[Row]) -> dict[str, float]:
+        size = 2048
+        a, b = torch.rand(size, size), torch.rand(size, size)
+        spent = []
+        for _ in range(8):
+            start = time.perf_counter()
+            torch.mm(a, b)
+            spent.append(time.perf_counter() - start)
+        return {"gflops": 2 * size**3 / min(spent) / 1e9}
+
+    return predict, parts
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,489 @@
+"""int8: a byte a weight, and the linear layers of transformers computed in int8.
+
+Linear layers (MatMul with constant weights, and the bias after it) are most of a transformer's
+work. Their weights are rounded per output channel, their inputs with one scale for each layer
+that is fixed here, from training pairs: at inference nothing is taken from a batch, so that a
+pair's result does not depend on its neighbours. A layer's input channels are first brought to
+similar ranges, which changes nothing but the rounding (SmoothQuant, Xiao et al. 2023, with its
+default exponent 0.5): by a LayerNorm before it where only such layers read that, else by a
+multiplication. A layer over image patches reads the pixels as they are: bytes need no rounding.
+
+The other large weights (embeddings, GRU, convolutions, layers over one vector a pair) are
+stored as bytes with a scale for each row, and computed with in fp32: an embedding's rows are
+unpacked when they are looked up, the rest once, when ONNX Runtime opens the bundle.
+
+Everything is standard ONNX; ONNX Runtime turns a Gemm between DequantizeLinear into its own int8
+Gemm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from mmsent.bundle import INPUTS
+from mmsent_export.simplify import tidy
+
+Floats = npt.NDArray[np.float32]
+Feed = dict[str, npt.NDArray[Any]]
+
+SMALLEST = 4096
+"""Weights of fewer numbers stay as they are: biases, normalisations, the last layer."""
+
+
+@dataclass
+class _Graph:
+    """A graph while it is being rewritten; ``weights`` and ``readers`` are by tensor name."""
+
+    model: onnx.ModelProto
+    weights: dict[str, onnx.TensorProto] = field(init=False)
+    makers: dict[str, onnx.NodeProto] = field(init=False)
+    readers: dict[str, list[onnx.NodeProto]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.weights = {weight.name: weight for weight in self.model.graph.initializer}
+        self.makers = {name: node for node in self.model.graph.node for name in node.output}
+        self.readers = {}
+        for node in self.model.graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+
+    def value(self, name: str) -> Floats:
+        """The numbers of a weight."""
+        return numpy_helper.to_array(self.weights[name])
+
+    def put(self, name: str, value: npt.NDArray[Any] | np.generic) -> str:
+        """Set the numbers of a new or old weight; returns its name."""
+        tensor = numpy_helper.from_array(np.asarray(value), name)
+        if name in self.weights:
+            self.weights[name].CopyFrom(tensor)
+        else:
+            self.weights[name] = self.model.graph.initializer.add()
+            self.weights[name].CopyFrom(tensor)
+        return name
+
+    def replace(self, nodes: dict[str, list[onnx.NodeProto]]) -> None:
+        """Put other nodes in the place of some, which are given by their first output."""
+        old = list(self.model.graph.node)
+        new = [node for was in old for node in nodes.get(was.output[0], [was])]
+        del self.model.graph.node[:]
+        self.model.graph.node.extend(new)
+        self.__post_init__()
+
+
+@dataclass(frozen=True)
+class Range:
+    """Smallest value, largest value and mean square of each channel: float32 [channels]."""
+
+    low: Floats
+    high: Floats
+    square: Floats
+
+    def divided(self, factor: Floats) -> Range:
+        """The range of a tensor whose channels are divided by ``factor``."""
+        return Range(self.low / factor, self.high / factor, self.square / factor**2)
+
+    def rounding(self) -> tuple[float, int]:
+        """Scale and zero point that fit all channels into uint8."""
+        low, high = min(0.0, float(self.low.min())), max(0.0, float(self.high.max()))
+        scale = (high - low) / 255 or 1.0
+        return scale, round(-low / scale)
+
+    def noise(self) -> float:
+        """The power of the error of rounding, as a part of the tensor's own."""
+        return float(self.rounding()[0] ** 2 / 12 / max(self.square.mean(), 1e-12))
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """``output`` = ``source`` x ``weight`` + ``bias``; ``nodes`` compute it."""
+
+    source: str
+    weight: str
+    bias: str | None
+    output: str
+    nodes: tuple[onnx.NodeProto, ...]
+
+
+def calibrate(model: onnx.ModelProto, feeds: Callable[[], Iterable[Feed]]) -> dict[str, Range]:
+    """The ranges that the inputs of the linear layers of a graph, from `simplify`, take.
+
+    ``feeds`` gives inputs of training pairs, without padding; it is not called where there is no
+    such layer.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = _Graph(copy)
+    _patches_as_linear(graph)
+    linears = _linears(graph)
+    names = sorted({linear.source for linear in linears if not _pixels(graph, linear.source)})
+    return _ranges(copy, names, feeds()) if names else {}
+
+
+def to_int8(
+    model: onnx.ModelProto, ranges: dict[str, Range], *, kept: float = 0.0
+) -> onnx.ModelProto:
+    """The fp32 graph ``model``, from `simplify`, in int8; ``ranges`` are those of `calibrate`.
+
+    ``kept``: the share of the linear layers' inputs that stay in fp32, those first that rounding
+    hurts most. The weights there are bytes, too.
+    """
+    quantized = onnx.ModelProto()
+    quantized.CopyFrom(model)
+    graph = _Graph(quantized)
+    ranges = dict(ranges)
+    _patches_as_linear(graph)
+    linears = _linears(graph)
+    factors = _smooth(graph, linears, ranges)
+    order = sorted(ranges, key=lambda name: -ranges[name].noise())
+    fp32 = set(order[: round(kept * len(order))])
+    _quantize_linears(graph, [item for item in linears if item.source not in fp32], ranges, factors)
+    _pack(graph)
+    tidy(quantized)
+    onnx.checker.check_model(quantized, full_check=True)
+    return quantized
+
+
+def _linears(graph: _Graph) -> list[_Linear]:
+    """The linear layers, in order."""
+    found = []
+    for node in graph.model.graph.node:
+        if node.op_type != "MatMul" or node.input[1] not in graph.weights:
+            continue
+        weight = graph.value(node.input[1])
+        if weight.ndim != 2 or weight.size < SMALLEST or len(graph.readers[node.input[1]]) > 1:
+            continue
+        output, bias, nodes = node.output[0], None, [node]
+        readers = graph.readers.get(output, [])
+        if len(readers) == 1 and readers[0].op_type == "Add":
+            (other,) = (name for name in readers[0].input if name != output)
+            if other in graph.weights and graph.value(other).shape == weight.shape[1:]:
+                output, bias, nodes = readers[0].output[0], other, [node, readers[0]]
+        found.append(_Linear(node.input[0], node.input[1], bias, output, tuple(nodes)))
+    return found
+
+
+def _pixels(graph: _Graph, name: str) -> bool:
+    """Whether a tensor is bytes, cast to float."""
+    maker = graph.makers.get(name)
+    return maker is not None and maker.name == _PATCHES
+
+
+_PATCHES = "patches"
+
+
+def _patches_as_linear(graph: _Graph) -> None:
+    """Turn a convolution of the pixels whose windows do not overlap into a linear layer.
+
+    Scaling and normalisation of the pixels go into its weights and its bias.
+    """
+    for node in graph.model.graph.node:
+        if node.op_type != "Conv" or node.input[1] not in graph.weights:
+            continue
+        weight = graph.value(node.input[1])
+        settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        edge = weight.shape[-1]
+        if (
+            settings.get("strides") != [edge, edge]
+            or weight.shape[1:] != (3, edge, edge)
+            or any(settings.get("pads", [0]))
+        ):
+            continue
+        affine = _affine_of_pixels(graph, node.input[0])
+        if affine is None:
+            continue
+        slope, offset = affine
+        shape = next(i for i in graph.model.graph.input if i.name == INPUTS[2]).type.tensor_type
+        size = shape.shape.dim[1].dim_value
+        side, channels = size // edge, weight.shape[0]
+        bias = graph.value(node.input[2]) if len(node.input) > 2 else np.zeros(channels, np.float32)
+        bias = bias + np.einsum("ocij,c->o", weight, offset)
+        rows = np.einsum("ocij,c->ijco", weight, slope).reshape(-1, channels)
+        name = node.output[0]
+        windows = graph.put(f"{name}_windows", np.array([-1, side, edge, side, edge, 3]))
+        flat = graph.put(f"{name}_flat", np.array([-1, side, side, edge * edge * 3]))
+        graph.put(f"{name}_weight", rows.astype(np.float32))
+        graph.put(f"{name}_bias", bias.astype(np.float32))
+        graph.replace(
+            {
+                node.output[0]: [
+                    helper.make_node("Reshape", [INPUTS[2], windows], [f"{name}_cut"]),
+                    helper.make_node(
+                        "Transpose", [f"{name}_cut"], [f"{name}_near"], perm=[0, 1, 3, 2, 4, 5]
+                    ),
+                    helper.make_node("Reshape", [f"{name}_near", flat], [f"{name}_bytes"]),
+                    helper.make_node(
+                        "Cast",
+                        [f"{name}_bytes"],
+                        [f"{name}_pixels"],
+                        _PATCHES,
+                        to=TensorProto.FLOAT,
+                    ),
+                    helper.make_node(
+                        "MatMul", [f"{name}_pixels", f"{name}_weight"], [f"{name}_product"]
+                    ),
+                    helper.make_node("Add", [f"{name}_product", f"{name}_bias"], [f"{name}_nhwc"]),
+                    helper.make_node("Transpose", [f"{name}_nhwc"], [name], perm=[0, 3, 1, 2]),
+                ]
+            }
+        )
+        _drop_unread(graph)
+        return
+
+
+def _affine_of_pixels(graph: _Graph, name: str) -> tuple[Floats, Floats] | None:
+    """(slope, offset), float32 [3]: how the tensor ``name`` is made of the pixels' channels.
+
+    None where it is made in another way.
+    """
+    steps: list[tuple[str, Floats]] = []
+    transposed = False
+    while name != INPUTS[2]:
+        node = graph.makers.get(name)
+        if node is None:
+            return None
+        if node.op_type in ("Div", "Mul", "Sub", "Add") and node.input[1] in graph.weights:
+            value = graph.value(node.input[1]).reshape(-1)
+            if value.size not in (1, 3):
+                return None
+            steps.append((node.op_type, np.broadcast_to(value, 3)))
+        elif node.op_type == "Transpose" and list(node.attribute[0].ints) == [0, 3, 1, 2]:
+            transposed = True
+        elif node.op_type != "Cast":
+            return None
+        name = node.input[0]
+    if not transposed:
+        return None
+    slope, offset = np.ones(3), np.zeros(3)
+    for operator, value in reversed(steps):
+        if operator in ("Div", "Mul"):
+            factor = 1 / value if operator == "Div" else value
+            slope, offset = slope * factor, offset * factor
+        else:
+            offset = offset + (value if operator == "Add" else -value)
+    return slope.astype(np.float32), offset.astype(np.float32)
+
+
+def _drop_unread(graph: _Graph) -> None:
+    """Take out nodes whose outputs nobody reads any more."""
+    outputs = {output.name for output in graph.model.graph.output}
+    while unread := {
+        node.output[0]: list[onnx.NodeProto]()
+        for node in graph.model.graph.node
+        if not any(name in graph.readers or name in outputs for name in node.output)
+    }:
+        graph.replace(unread)
+
+
+def _ranges(
+    model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[Feed]
+) -> dict[str, Range]:
+    """The ranges that tensors take over ``feeds``. Gives ``model`` more outputs."""
+    model.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
+    )
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    ranges: dict[str, Range] = {}
+    for count, feed in enumerate(feeds):
+        for name, value in zip(names, session.run(names, feed)):
+            rows = value.reshape(-1, value.shape[-1])
+            low, high, square = rows.min(0), rows.max(0), np.square(rows).mean(0)
+            if known := ranges.get(name):
+                low, high = np.minimum(low, known.low), np.maximum(high, known.high)
+                square = (known.square * count + square) / (count + 1)
+            ranges[name] = Range(low, high, square)
+    return ranges
+
+
+def _smooth(
+    graph: _Graph, linears: Sequence[_Linear], ranges: dict[str, Range]
+) -> dict[str, Floats]:
+    """Even out the channels of what linear layers read.
+
+    Adapts their weights and ``ranges``, and the LayerNorms that only they read. Returns the
+    factors, float32 [channels], by which the other inputs are still to be divided.
+    """
+    by_source: dict[str, list[_Linear]] = {}
+    for linear in linears:
+        by_source.setdefault(linear.source, []).append(linear)
+    factors: dict[str, Floats] = {}
+    for source, readers in by_source.items():
+        if source not in ranges:
+            continue
+        span = ranges[source]
+        inputs = np.maximum(-span.low, span.high)
+        weights = np.max([np.abs(graph.value(item.weight)).max(1) for item in readers], axis=0)
+        factor = np.sqrt(np.maximum(inputs, 1e-5) / np.maximum(weights, 1e-5)).astype(np.float32)
+        maker = graph.makers[source]
+        parameters = maker.input[1:]
+        if (
+            maker.op_type == "LayerNormalization"
+            and len(graph.readers[source]) == len(readers)
+            and all(name in graph.weights and len(graph.readers[name]) == 1 for name in parameters)
+        ):
+            for name in parameters:
+                graph.put(name, graph.value(name) / factor)
+            for item in readers:
+                graph.put(item.weight, graph.value(item.weight) * factor[:, None])
+        else:
+            factors[source] = factor
+        ranges[source] = span.divided(factor)
+    return factors
+
+
+def _quantize_linears(
+    graph: _Graph,
+    linears: Sequence[_Linear],
+    ranges: dict[str, Range],
+    factors: dict[str, Floats],
+) -> None:
+    """Put a Gemm between DequantizeLinear in the place of each linear layer."""
+    first, last = graph.put("first", np.array([0])), graph.put("last", np.array([-1]))
+    nodes: dict[str, list[onnx.NodeProto]] = {}
+    done: dict[str, float] = {}
+    for linear in linears:
+        source, made = linear.source, list[onnx.NodeProto]()
+        weight = graph.value(linear.weight)
+        if source in factors:
+            weight = weight * factors[source][:, None]
+        inner, outer = weight.shape
+        if source not in done:
+            scale, zero, bytes_, even = 1.0, 0, "", source
+            if _pixels(graph, source):
+                bytes_ = graph.makers[source].input[0]
+            else:
+                scale, zero = ranges[source].rounding()
+                if source in factors:
+                    even = f"{source}_even"
+                    inverse = graph.put(f"{source}_factor", 1 / factors[source])
+                    made.append(helper.make_node("Mul", [source, inverse], [even]))
+            done[source] = scale
+            step = graph.put(f"{source}_scale", np.float32(scale))
+            middle = graph.put(f"{source}_zero", np.uint8(zero))
+            if not bytes_:
+                bytes_ = f"{source}_int8"
+                made.append(helper.make_node("QuantizeLinear", [even, step, middle], [bytes_]))
+            rows = graph.put(f"rows_of_{inner}", np.array([-1, inner]))
+            made += [
+                helper.make_node("Reshape", [bytes_, rows], [f"{source}_rows"]),
+                helper.make_node(
+                    "DequantizeLinear", [f"{source}_rows", step, middle], [f"{source}_real"]
+                ),
+                helper.make_node("Shape", [bytes_], [f"{source}_shape"]),
+                helper.make_node("Slice", [f"{source}_shape", first, last], [f"{source}_outer"]),
+            ]
+        rounded, scales = round_rows(weight, axis=0)
+        name, scales = linear.output, scales.reshape(-1)
+        operands = [
+            f"{source}_real",
+            _dequantized(graph, made, f"{name}_weight", rounded, scales),
+        ]
+        if linear.bias:
+            steps = (scales * np.float32(done[source])).astype(np.float32)
+            bias = np.clip(np.round(graph.value(linear.bias) / steps), -(2.0**31), 2.0**31 - 128)
+            operands.append(
+                _dequantized(graph, made, f"{name}_bias", bias.astype(np.int32), steps, axis=0)
+            )
+        width = graph.put(f"width_{outer}", np.array([outer]))
+        made += [
+            helper.make_node("Gemm", operands, [f"{name}_rows"]),
+            helper.make_node("Concat", [f"{source}_outer", width], [f"{name}_shape"], axis=0),
+            helper.make_node("Reshape", [f"{name}_rows", f"{name}_shape"], [name]),
+        ]
+        nodes[linear.nodes[0].output[0]] = made
+        nodes |= {node.output[0]: [] for node in linear.nodes[1:]}
+    graph.replace(nodes)
+    _drop_unread(graph)
+
+
+def _dequantized(
+    graph: _Graph,
+    made: list[onnx.NodeProto],
+    name: str,
+    rounded: npt.NDArray[Any],
+    scales: Floats,
+    axis: int = 1,
+) -> str:
+    """Add a DequantizeLinear of constant integers to ``made``; returns its output's name."""
+    inputs = [
+        graph.put(f"{name}_int8", rounded),
+        graph.put(f"{name}_scale", scales),
+        graph.put(f"{name}_zero", np.zeros(scales.shape, rounded.dtype)),
+    ]
+    made.append(helper.make_node("DequantizeLinear", inputs, [f"{name}_real"], axis=axis))
+    return f"{name}_real"
+
+
+def _pack(graph: _Graph) -> None:
+    """Store the weights that are still large as bytes."""
+    nodes: dict[str, list[onnx.NodeProto]] = {}
+    for name, tensor in list(graph.weights.items()):
+        readers = graph.readers.get(name, [])
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST or not readers:
+            continue
+        lookups = [node for node in readers if node.op_type == "Gather" and node.input[0] == name]
+        axes = [_input_axes(node, name, len(tensor.dims)) for node in readers]
+        if lookups and len(lookups) == len(readers) and len(tensor.dims) == 2:
+            rounded, scales = round_rows(graph.value(name), axis=1)
+            table, steps = graph.put(f"{name}_int8", rounded), graph.put(f"{name}_scale", scales)
+            for node in lookups:
+                nodes[node.output[0]] = _looked_up(node, table, steps)
+        elif axes[0] is not None and all(item == axes[0] for item in axes):
+            rounded, scales = round_rows(graph.value(name), axis=axes[0])
+            table, steps = graph.put(f"{name}_int8", rounded), graph.put(f"{name}_scale", scales)
+            reader = readers[0].output[0]
+            nodes[reader] = [
+                helper.make_node("Cast", [table], [f"{name}_cast"], to=TensorProto.FLOAT),
+                helper.make_node("Mul", [f"{name}_cast", steps], [name]),
+                *nodes.get(reader, [readers[0]]),
+            ]
+            graph.weights.pop(name).name = f"{name}_unused"
+    graph.replace(nodes)
+
+
+def _looked_up(node: onnx.NodeProto, table: str, steps: str) -> list[onnx.NodeProto]:
+    """The nodes that look rows up in a table of bytes, and scale them."""
+    output, ids = node.output[0], node.input[1]
+    return [
+        helper.make_node("Gather", [table, ids], [f"{output}_int8"], axis=0),
+        helper.make_node("Gather", [steps, ids], [f"{output}_scale"], axis=0),
+        helper.make_node("Cast", [f"{output}_int8"], [f"{output}_cast"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{output}_cast", f"{output}_scale"], [output]),
+    ]
+
+
+def _input_axes(node: onnx.NodeProto, name: str, rank: int) -> tuple[int, ...] | None:
+    """The axes of a weight over which ``node`` sums; None where it is no weight of a product."""
+    if node.op_type == "Conv" and node.input[1] == name:
+        return tuple(range(1, rank))
+    if node.op_type in ("GRU", "LSTM") and name in node.input[1:3]:
+        return (2,)
+    if node.op_type == "Gemm" and node.input[1] == name:
+        transposed = any(a.name == "transB" and a.i for a in node.attribute)
+        return (1,) if transposed else (0,)
+    if node.op_type == "MatMul" and node.input[1] == name and rank == 2:
+        return (0,)
+    return None
+
+
+def round_rows(
+    weight: Floats, *, axis: int | tuple[int, ...]
+) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Weights as int8 with a scale for each row, ``axis`` running along the rows.
+
+    Returns the rounded weights and the scales, which broadcast over them.
+    """
+    scales = np.abs(weight).max(axis=axis, keepdims=True) / 127
+    scales = np.where(scales == 0, 1, scales).astype(np.float32)
+    return np.clip(np.round(weight / scales), -127, 127).astype(np.int8), scales

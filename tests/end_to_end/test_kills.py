@@ -1,0 +1,22 @@
+"""Processes killed at random moments: the benchmark's own run, shorter."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "interruptions.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("only", ["trainings", "inferences"])
+def test_what_was_killed_and_resumed_ends_the_same(only):
+    done = subprocess.run(
+        [sys.executable, BENCHMARK, "--kills", "8", "--only", only],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout.removeprefix(only))
+    assert found["at work"] > 0
+    assert found["same"] == found["kills"] == 8

@@ -1,0 +1,266 @@
+"""`mmsent-export onnx --precision`: smaller bundles that answer as the fp32 one."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+
+from mmsent import InputError, SentimentModel
+from mmsent.bundle import OUTPUTS
+from mmsent.dataset import TRAIN_LIST, image_file, read_list, read_text
+from mmsent.errors import MmsentError
+from mmsent.text import pad_ids
+from mmsent_export import export as exporting
+from mmsent_export.graph import to_onnx
+from mmsent_export.half import to_fp16
+from mmsent_export.quantize import calibrate, round_rows, to_int8
+from mmsent_export.simplify import simplify
+from mmsent_export.verify import Samples, TooMuchLost, describe, verify
+
+SIZE = 32
+
+
+class Transformer(nn.Module):
+    """Small, with all that CLIP has: patches, layers before which there is a norm, a projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(200, 64)
+        self.patches = nn.Conv2d(3, 64, 8, stride=8, bias=False)
+        self.norm, self.last = nn.LayerNorm(64), nn.LayerNorm(64)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64)) for _ in range(2)
+        )
+        self.project = nn.Linear(64, 96, bias=False)
+        self.head = nn.Linear(96, 3)
+        with torch.no_grad():
+            self.norm.weight[5] = 40  # an outlier, as trained transformers have them
+
+    def forward(self, input_ids, attention_mask, pixels):
+        scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - 0.4) / torch.tensor(
+            [0.2, 0.25, 0.3]
+        ).view(1, 3, 1, 1)
+        image = self.patches(scaled).flatten(2).transpose(1, 2)
+        states = []
+        for layer, tokens in zip(self.layers, (self.table(input_ids), image)):
+            states.append(tokens + layer(self.norm(tokens)))
+        mask = attention_mask.unsqueeze(2).float()
+        text = (states[0] * mask).sum(1) / mask.sum(1)
+        return self.head(self.project(self.last(text + states[1].mean(1))))
+
+
+def feeds(count, seed=0):
+    generator = np.random.default_rng(seed)
+    for _ in range(count):
+        ids, mask = pad_ids([generator.integers(0, 200, generator.integers(1, 20)).tolist()])
+        pixels = generator.integers(0, 256, (1, SIZE, SIZE, 3), dtype=np.uint8)
+        yield {"input_ids": ids, "attention_mask": mask, "pixels": pixels}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Transformer().eval()
+
+
+@pytest.fixture(scope="module")
+def graph(model):
+    return simplify(to_onnx(model, image_size=SIZE))
+
+
+@pytest.fixture(scope="module")
+def ranges(graph):
+    return calibrate(graph, lambda: feeds(32))
+
+
+def logits(graph, feed):
+    session = ort.InferenceSession(graph.SerializeToString())
+    return session.run(OUTPUTS, feed)[0]
+
+
+def errors(model, graph):
+    """How far the graph's logits are from PyTorch's, as a part of their spread."""
+    got, wanted = [], []
+    for feed in feeds(24, seed=1):
+        got.append(logits(graph, feed)[0])
+        with torch.no_grad():
+            wanted.append(model(*(torch.from_numpy(a) for a in feed.values()))[0].numpy())
+    return np.abs(np.array(got) - np.array(wanted)).max() / np.std(wanted, axis=0).max()
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 1.0])
+def test_int8_answers_nearly_as_pytorch(model, graph, ranges, kept):
+    assert errors(model, to_int8(graph, ranges, kept=kept)) < 0.2
+
+
+def test_fp16_answers_nearly_as_pytorch(model, graph):
+    assert errors(model, to_fp16(graph)) < 0.02
+
+
+def test_the_fp32_graph_is_left_as_it_was(graph, ranges):
+    before = graph.SerializeToString()
+    to_int8(graph, ranges)
+    to_fp16(graph)
+    assert graph.SerializeToString() == before
+
+
+def test_int8_does_not_depend_on_the_batch(graph, ranges):
+    """Rule 1, with neighbours far outside the calibrated range."""
+    session = ort.InferenceSession(to_int8(graph, ranges).SerializeToString())
+    feed = next(iter(feeds(1, seed=3)))
+    alone = session.run(OUTPUTS, feed)[0]
+    length = feed["input_ids"].shape[1]
+    for other in (
+        np.zeros((1, SIZE, SIZE, 3), np.uint8),
+        np.full((1, SIZE, SIZE, 3), 255, np.uint8),
+    ):
+        beside = {
+            "input_ids": np.pad(np.repeat(feed["input_ids"], 2, 0), ((0, 0), (0, 9))),
+            "attention_mask": np.pad(np.ones((2, length), np.int64), ((0, 0), (0, 9))),
+            "pixels": np.concatenate([feed["pixels"], other]),
+        }
+        beside["attention_mask"][1] = 1
+        np.testing.assert_allclose(session.run(OUTPUTS, beside)[0][:1], alone, atol=1e-5)
+
+
+def test_int8_computes_its_linear_layers_in_int8(graph, ranges, tmp_path):
+    """What ONNX Runtime makes of it when it is opened; no layer falls back to fp32."""
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    ort.InferenceSession(to_int8(graph, ranges).SerializeToString(), options)
+    operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert operators.count("QGemm") == 6  # two over text, two over patches, patches, project
+    assert "MatMul" not in operators
+    assert "Conv" not in operators
+
+
+@pytest.mark.parametrize("axis", [0, 1, (1, 2)])
+def test_rounded_rows_are_off_by_half_a_step(axis):
+    weight = np.random.default_rng(0).normal(size=(7, 5, 3)[: 3 if axis == (1, 2) else 2])
+    rounded, scales = round_rows(weight.astype(np.float32), axis=axis)
+    assert np.all(np.abs(rounded * scales - weight) <= scales * 0.501)
+    assert rounded.dtype == np.int8
+
+
+def samples(model):
+    ids = [feed["input_ids"][0].tolist() for feed in feeds(40)]
+    pixels = np.concatenate([feed["pixels"] for feed in feeds(40)])
+    with torch.no_grad():
+        labels = [
+            model(*(torch.from_numpy(a) for a in feed.values())).argmax() for feed in feeds(40)
+        ]
+    return Samples("pairs", ids, pixels, np.array(labels))
+
+
+def test_too_much_lost_is_refused_and_can_be_accepted(model, graph):
+    """A graph whose last layer was altered: it changes labels."""
+    altered = onnx.ModelProto()
+    altered.CopyFrom(graph)
+    bias = next(w for w in altered.graph.initializer if w.name.endswith("head.bias"))
+    pairs = samples(model)
+    moved = onnx.numpy_helper.to_array(bias).copy()
+    moved[pairs.labels[0]] -= 100
+    bias.CopyFrom(onnx.numpy_helper.from_array(moved, bias.name))
+    with pytest.raises(TooMuchLost, match="--accept-loss") as error:
+        verify(model, altered, pairs, "int8", 1.0)
+    accepted = verify(model, altered, pairs, "int8", 100.0)
+    assert accepted.changed_labels > 0
+    assert accepted.accuracy == pytest.approx((1.0, 1 - accepted.changed_labels / 40))
+    assert error.value.changed == pytest.approx(100 * accepted.changed_labels / 40)
+    assert "macro F1" in describe(accepted)
+    with pytest.raises(MmsentError, match="does not answer as PyTorch does"):
+        verify(model, altered, pairs, "fp32")
+
+
+@pytest.fixture(scope="module", params=["fp16", "int8"])
+def small(request, run_command, trained, tmp_path_factory):
+    """A bundle of the trained light run, and its precision."""
+    folder = tmp_path_factory.mktemp(request.param)
+    result = run_command(
+        "mmsent-export", "onnx", trained, "--precision", request.param, "--accept-loss", 100,
+        cwd=folder,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    return folder / "model.onnx", request.param
+
+
+def test_a_small_bundle_is_small_and_standard(small, bundle):
+    path, precision = small
+    assert path.stat().st_size < bundle.stat().st_size * (0.6 if precision == "fp16" else 0.4)
+    graph = onnx.load(path)
+    onnx.checker.check_model(graph, full_check=True)
+    assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 17)]
+
+
+def test_a_small_bundle_tells_its_precision_and_verification(small):
+    path, precision = small
+    info = SentimentModel(path).info
+    assert info.precision == precision
+    assert info.verification["accepted_loss"] == 100
+    assert len(info.verification["accuracy"]) == len(info.verification["macro_f1"]) == 2
+
+
+def test_a_small_bundle_predicts_nearly_as_the_fp32_one(small, bundle, sample):
+    path, _ = small
+    one, other = SentimentModel(path), SentimentModel(bundle)
+    guids = [row.guid for row in read_list(sample / TRAIN_LIST, [])][:20]
+    texts = [read_text(sample, guid)[0] for guid in guids]
+    images = [image_file(sample, guid) for guid in guids]
+    for a, b in zip(one.predict(texts, images), other.predict(texts, images)):
+        assert list(a.probabilities.values()) == pytest.approx(
+            list(b.probabilities.values()), abs=0.03
+        )
+
+
+def test_int8_without_its_dataset_is_refused_where_it_must_be_calibrated(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    record["dataset"]["folder"] = "/gone"
+    (run / "run.json").write_text(json.dumps(record))
+    exporting.export_run(run, tmp_path / "light.onnx", precision="int8")  # needs no calibration
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            exporting, "to_onnx", lambda *_, **__: to_onnx(Transformer(), image_size=SIZE)
+        )
+        with pytest.raises(InputError, match="calibrated on the run's training pairs"):
+            exporting.export_run(run, tmp_path / "model.onnx", precision="int8")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_accept_loss_is_not_for_fp32(run_command, trained, tmp_path):
+    result = run_command("mmsent-export", "onnx", trained, "--accept-loss", 2, cwd=tmp_path)
+    assert result.code == 2
+    assert "fp32 loses nothing" in result.err
+
+
+@pytest.fixture
+def poor_int8(model, graph, monkeypatch):
+    """int8 that turns every label until half of the inputs stay in fp32."""
+    real = exporting.to_int8
+
+    def poor(graph, ranges, *, kept):
+        quantized = real(graph, ranges, kept=kept)
+        bias = next(w for w in quantized.graph.initializer if w.name.endswith("head.bias"))
+        if kept < 0.5:
+            moved = onnx.numpy_helper.to_array(bias).copy()
+            moved[samples(model).labels[0]] -= 100
+            bias.CopyFrom(onnx.numpy_helper.from_array(moved, bias.name))
+        return quantized
+
+    monkeypatch.setattr(exporting, "to_int8", poor)
+
+
+@pytest.mark.usefixtures("poor_int8")
+def test_layers_that_lose_too_much_stay_in_fp32_and_that_is_said(model, graph, capsys):
+    convert = exporting.convert
+    _, verification = convert(model, graph, "int8", lambda: feeds(8), samples(model), 5.0)
+    assert verification.kept_in_fp32 == 0.5
+    said = capsys.readouterr().err
+    assert "trying 25%" in said
+    assert "trying 50%" in said
