@@ -15,7 +15,7 @@ from mmsent import SentimentModel
 from mmsent.dataset import LABELS, TEST_LIST, image_file, read_list, read_text
 from mmsent.image import ImageSettings, load_image
 from mmsent.seal import is_whole
-from mmsent_training.light import LightModel
+from mmsent_training.light import PRESETS, LightModel
 
 
 def export(run_command, *arguments, cwd):
@@ -71,7 +71,8 @@ def test_the_bundle_describes_itself(bundle, trained):
 def test_the_bundle_answers_as_the_pytorch_model(bundle, trained, sample):
     """PyTorch is run here without any of the exporter's code."""
     tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
-    model = LightModel(tokenizer.get_vocab_size())
+    record = json.loads((trained / "run.json").read_text())
+    model = LightModel(tokenizer.get_vocab_size(), **PRESETS["default"])
     weights = load_file(trained / "checkpoint.safetensors")
     model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     model.eval()
@@ -83,7 +84,8 @@ def test_the_bundle_answers_as_the_pytorch_model(bundle, trained, sample):
         with torch.no_grad():
             logits = model(ids, torch.ones_like(ids), torch.tensor(pixels[None]))
         probabilities = served.predict(text, image_file(sample, row.guid)).probabilities
-        wanted = torch.softmax(logits, dim=1)[0].tolist()
+        calibrated = logits / record["calibration"]["temperature"]
+        wanted = torch.softmax(calibrated, dim=1)[0].tolist()
         np.testing.assert_allclose(list(probabilities.values()), wanted, atol=1e-5)
 
 
@@ -125,7 +127,7 @@ def test_a_graph_that_answers_otherwise_is_refused(trained, tmp_path, monkeypatc
     from mmsent_export import export as module
 
     def other_weights(model, *, image_size):
-        wrong = LightModel(model.embedding.num_embeddings).eval()
+        wrong = LightModel(model.model.embedding.num_embeddings).eval()
         return module_to_onnx(wrong, image_size=image_size)
 
     module_to_onnx = module.to_onnx
