@@ -26,6 +26,16 @@ from mmsent_training.packages import CompactCheckpoint
 IMAGE = ImageSettings(size=224, resize="stretch", filter="bicubic")
 IMAGE_ENCODER = "tf_efficientnet_lite0"
 IMAGE_WIDTH = 1280
+MINILM: dict[str, Any] = {
+    "vocab_size": 30522,
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+    "max_position_embeddings": 512,
+    "attn_implementation": "eager",  # what the exporter of torch 2.4 can export
+}
+"""Its BertConfig, as the package's config.json has it."""
 FROZEN_LAYERS = 3
 """Of the text encoder's six."""
 
@@ -90,13 +100,15 @@ class CompactHead(nn.Module):
 
 
 class CompactModel(nn.Module):
-    """Frozen encoders under a CompactHead. ``config`` is a BertConfig as a dictionary."""
+    """Frozen encoders under a CompactHead.
 
-    def __init__(self, config: dict[str, Any], labels: int = 3, modality: str = "both") -> None:
+    ``modality``: "both", or "text" or "image" to see only that one (the inputs stay the same).
+    """
+
+    def __init__(self, labels: int = 3, modality: str = "both") -> None:
         super().__init__()
         self.modality = modality
-        bert = BertConfig.from_dict(config)
-        bert._attn_implementation = "eager"  # what the exporter of torch 2.4 can export
+        bert = BertConfig(**MINILM)
         if modality != "image":
             self.text = BertModel(bert, add_pooling_layer=False)  # type: ignore[no-untyped-call]
             self.text.encoder.layer = self.text.encoder.layer[:FROZEN_LAYERS]
@@ -127,12 +139,6 @@ class CompactModel(nn.Module):
         text, image = self.modality != "image", self.modality != "text"
         states = self.encode_text(input_ids, attention_mask) if text else input_ids
         return self.head(states, attention_mask, self.encode_image(pixels) if image else pixels)
-
-
-def describe(checkpoint: CompactCheckpoint, *, labels: int, modality: str) -> dict[str, Any]:
-    """The description of a CompactModel, for build_model."""
-    config = BertConfig.from_pretrained(checkpoint.text).to_dict()
-    return {"name": "compact", "config": config, "labels": labels, "modality": modality}
 
 
 def load_pretrained(model: nn.Module, checkpoint: CompactCheckpoint) -> None:

