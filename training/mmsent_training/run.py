@@ -88,7 +88,7 @@ class Run:
 
     @property
     def temperature(self) -> float:
-        """What the model's logits are divided by. Raises InputError where that is no such number."""
+        """What the model's logits are divided by. Raises InputError where it is no such number."""
         calibration = self.record.get("calibration")
         value = calibration.get("temperature") if isinstance(calibration, dict) else None
         if not isinstance(value, float) or not 0 < value < float("inf"):
