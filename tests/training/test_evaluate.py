@@ -6,10 +6,12 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import softmax
 from scipy.stats import bootstrap
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from mmsent.dataset import LABELS, TRAIN_LIST, read_list
+from mmsent_training.calibration import calibrate
 from mmsent_training.significance import intervals, mcnemar
 
 
@@ -60,17 +62,20 @@ def test_the_report_shows_what_was_most_confidently_wrong(trained):
     assert table.split("\n\n")[0].count("\n") + 1 == min(12, len(wrong))
 
 
-def test_the_temperature_makes_the_validation_pairs_most_likely(trained):
-    """No temperature around it gives the labels a smaller loss, by scikit-learn's reckoning."""
-    labels, probabilities = predictions(trained)
-    logits = np.log(probabilities)
+def test_the_temperature_makes_the_labels_most_likely():
+    """No other one gives them a smaller loss, by scikit-learn's reckoning."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 300)
+    logits = 4 * (np.eye(3)[labels] + generator.normal(size=(300, 3))).astype(np.float32)
+    calibration = calibrate(logits, labels)
 
-    def loss(factor):
-        powers = np.exp(logits / factor)
-        return log_loss(labels, powers / powers.sum(1, keepdims=True), labels=[0, 1, 2])
+    def loss(temperature):
+        return log_loss(labels, softmax(logits / temperature, axis=1), labels=[0, 1, 2])
 
-    assert json.loads((trained / "run.json").read_text())["calibration"]["temperature"] > 0
-    assert loss(1.0) <= min(loss(0.9), loss(1.1)) + 1e-6
+    best = loss(calibration["temperature"])
+    assert best < loss(1.0) - 0.1
+    assert all(best <= loss(other) + 1e-6 for other in np.linspace(0.5, 10, 200))
+    assert calibration["error_after"] < calibration["error_before"]
 
 
 def test_the_calibration_error_is_the_bins_weighted_gap(run_command, bundle, sample, tmp_path):

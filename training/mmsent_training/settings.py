@@ -97,6 +97,7 @@ def default_settings(
         settings = replace(
             settings,
             freeze=True,
+            precision=settings.precision if device == "cuda" else _cpu_precision(),
             epochs=4,
             batch_size=32,
             accumulation=1,
@@ -111,6 +112,14 @@ def default_settings(
             missing=0.05,
         )
     return replace(settings, **{key: value for key, value in chosen.items() if value is not None})
+
+
+def _cpu_precision() -> str:
+    import torch
+
+    from mmsent_training.features import fast_precision
+
+    return fast_precision(torch.device("cpu"))
 
 
 def _gpu_precision() -> str:
