@@ -84,7 +84,17 @@ class Run:
             model.load_state_dict(safetensors.torch.load_file(path))
         except Exception as error:  # safetensors raises its own, torch and models whatever they do
             raise InputError(f"{path} can't be loaded ({error}); train again") from None
-        return Calibrated(model, self.record["calibration"]["temperature"]).eval()
+        return Calibrated(model, self.temperature).eval()
+
+    @property
+    def temperature(self) -> float:
+        """What the model's logits are divided by; 1 for runs of before there was one."""
+        value = self.record.get("calibration", {"temperature": 1.0})["temperature"]
+        if not isinstance(value, float) or not 0 < value < float("inf"):
+            raise InputError(
+                f"{self.folder} is damaged (its temperature is {value!r}); train again"
+            )
+        return value
 
 
 def build_model(description: dict[str, Any]) -> nn.Module:
