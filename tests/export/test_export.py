@@ -1,5 +1,6 @@
 """`mmsent-export onnx`: the bundle, its verification, and what it refuses."""
 
+import copy
 import json
 import shutil
 
@@ -15,7 +16,7 @@ from mmsent import SentimentModel
 from mmsent.dataset import LABELS, TEST_LIST, image_file, read_list, read_text
 from mmsent.image import ImageSettings, load_image
 from mmsent.seal import is_whole
-from mmsent_training.light import PRESETS, LightModel
+from mmsent_training.light import LightModel
 
 
 def export(run_command, *arguments, cwd):
@@ -72,7 +73,9 @@ def test_the_bundle_answers_as_the_pytorch_model(bundle, trained, sample):
     """PyTorch is run here without any of the exporter's code."""
     tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
     record = json.loads((trained / "run.json").read_text())
-    model = LightModel(tokenizer.get_vocab_size(), **PRESETS["default"])
+    arguments = {key: value for key, value in record["model"].items() if key != "name"}
+    assert arguments["vocabulary"] == tokenizer.get_vocab_size()
+    model = LightModel(**arguments)
     weights = load_file(trained / "checkpoint.safetensors")
     model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     model.eval()
@@ -83,9 +86,9 @@ def test_the_bundle_answers_as_the_pytorch_model(bundle, trained, sample):
         ids = torch.tensor([tokenizer.encode(text).ids])
         with torch.no_grad():
             logits = model(ids, torch.ones_like(ids), torch.tensor(pixels[None]))
+            logits /= record["calibration"]["temperature"]
         probabilities = served.predict(text, image_file(sample, row.guid)).probabilities
-        calibrated = logits / record["calibration"]["temperature"]
-        wanted = torch.softmax(calibrated, dim=1)[0].tolist()
+        wanted = torch.softmax(logits, dim=1)[0].tolist()
         np.testing.assert_allclose(list(probabilities.values()), wanted, atol=1e-5)
 
 
@@ -127,7 +130,8 @@ def test_a_graph_that_answers_otherwise_is_refused(trained, tmp_path, monkeypatc
     from mmsent_export import export as module
 
     def other_weights(model, *, image_size):
-        wrong = LightModel(model.model.embedding.num_embeddings).eval()
+        wrong = copy.deepcopy(model)
+        torch.nn.init.normal_(wrong.model.head[-1].weight)
         return module_to_onnx(wrong, image_size=image_size)
 
     module_to_onnx = module.to_onnx
@@ -168,7 +172,7 @@ def newer_record(run):
         (truncate_checkpoint, "checkpoint.safetensors can't be loaded"),
         (remove_record, "is no finished run"),
         (spoil_record, "is damaged"),
-        (newer_record, "has format 2; this mmsent reads 1"),
+        (newer_record, "its format is 2, and this mmsent reads 1"),
     ],
 )
 def test_a_damaged_run_is_refused(run_command, trained, tmp_path, spoil, message):
