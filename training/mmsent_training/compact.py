@@ -108,7 +108,7 @@ class CompactModel(nn.Module):
     def __init__(self, labels: int = 3, modality: str = "both") -> None:
         super().__init__()
         self.modality = modality
-        bert = BertConfig(**MINILM)
+        bert = BertConfig(**MINILM)  # type: ignore[no-untyped-call]
         if modality != "image":
             self.text = BertModel(bert, add_pooling_layer=False)  # type: ignore[no-untyped-call]
             self.text.encoder.layer = self.text.encoder.layer[:FROZEN_LAYERS]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, set_seed
 from torch import Tensor, nn
 from torch.optim.adamw import AdamW
@@ -104,6 +105,7 @@ def train(
         check_output(output)  # before the work, not after it
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism needs on CUDA
     torch.use_deterministic_algorithms(True, warn_only=True)
+    AcceleratorState._reset_state()  # a process may train again, in another precision
     accelerator = Accelerator(
         cpu=settings.device == "cpu",
         mixed_precision="no" if settings.precision == "fp32" else settings.precision,
