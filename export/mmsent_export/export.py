@@ -31,6 +31,7 @@ from mmsent_export.verify import (
     TooMuchLost,
     Verification,
     random_samples,
+    reference_logits,
     verify,
 )
 from mmsent_training.data import Pairs, decode_images, read_pairs, read_rows, split
@@ -126,18 +127,19 @@ def convert(
 
     Where int8 loses too much, the layers that it hurts most stay in fp32, and that is said.
     """
+    wanted = reference_logits(model, samples)
     if precision == "fp32":
-        return graph, verify(model, graph, samples, precision)
+        return graph, verify(wanted, graph, samples, precision)
     if precision == "fp16":
         half = to_fp16(graph)
-        return half, verify(model, half, samples, precision, accepted_loss)
+        return half, verify(wanted, half, samples, precision, accepted_loss)
     ranges = calibrate(graph, calibration)
     shares = KEPT_IN_FP32 if ranges else (0.0,)
     for share, following in zip(shares, (*shares[1:], None)):
         quantized = to_int8(graph, ranges, kept=share)
         try:
             return quantized, verify(
-                model, quantized, samples, precision, accepted_loss, kept=share
+                wanted, quantized, samples, precision, accepted_loss, kept=share
             )
         except TooMuchLost as error:
             if following is None:

@@ -24,8 +24,8 @@ MISTAKES = 12
 BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe and Ito: told apart by the colour-blind, too
 
 
-def write_curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
-    """Draw losses and validation scores by epoch."""
+def write_curves(path: Path, history: Sequence[dict[str, float]], kept_epoch: int) -> None:
+    """Draw losses and validation scores by epoch; ``kept_epoch`` is the one whose weights stay."""
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, scores = figure.subplots(1, 2)
@@ -33,12 +33,12 @@ def write_curves(path: Path, history: Sequence[dict[str, float]], best_epoch: in
     losses.plot(
         epochs, [row["validation_loss"] for row in history], "s--", color=ORANGE, label="validation"
     )
-    losses.set_title("loss (weighted cross-entropy)")
+    losses.set_title("loss")
     scores.plot(epochs, [row["accuracy"] for row in history], "o-", color=BLUE, label="accuracy")
     scores.plot(epochs, [row["macro_f1"] for row in history], "s--", color=ORANGE, label="macro F1")
     scores.set_title("validation")
     for axes in (losses, scores):
-        axes.axvline(best_epoch, color="0.75", zorder=0, label="best epoch")
+        axes.axvline(kept_epoch, color="0.75", zorder=0, label="the epoch that is kept")
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
