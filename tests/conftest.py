@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,10 @@ from mmsent_export.cli import export
 
 # Torch processes with two spinning threads each bring a 2-core machine to a halt.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# A shell that starts the tests in the background lets them ignore SIGINT, and what they start
+# would inherit that: a handler of their own is not inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROGRAMS = {"mmsent": cli.cli, "mmsent-infer": cli.infer, "mmsent-export": export}
 
