@@ -29,7 +29,7 @@ def test_inputs_and_outputs_are_as_documented(bundle):
     assert inputs == {
         "input_ids": ("tensor(int64)", ["batch", "tokens"]),
         "attention_mask": ("tensor(int64)", ["batch", "tokens"]),
-        "pixels": ("tensor(uint8)", ["batch", 224, 224, 3]),
+        "pixels": ("tensor(uint8)", ["batch", 112, 112, 3]),
     }
     outputs = {o.name: (o.type, o.shape) for o in session.get_outputs()}
     assert outputs == {
@@ -58,8 +58,8 @@ def test_the_bundle_describes_itself(bundle, trained):
     record = json.loads((trained / "run.json").read_text())
     assert info.model == "light"
     assert info.labels == LABELS
-    assert info.image == ImageSettings(224, "stretch", "bilinear")
-    assert info.max_length == 96
+    assert info.image == ImageSettings(112, "stretch", "bilinear")
+    assert info.max_length == 128
     assert info.metrics == record["metrics"]
     assert info.provenance["settings"] == record["settings"]
     assert info.provenance["dataset"]["fingerprint"] == record["dataset"]["fingerprint"]
@@ -82,7 +82,7 @@ def test_the_bundle_answers_as_the_pytorch_model(bundle, trained, sample):
     served = SentimentModel(bundle)
     for row in read_list(sample / TEST_LIST, []):
         text, _ = read_text(sample, row.guid)
-        pixels = load_image(image_file(sample, row.guid), ImageSettings())
+        pixels = load_image(image_file(sample, row.guid), served.info.image)
         ids = torch.tensor([tokenizer.encode(text).ids])
         with torch.no_grad():
             logits = model(ids, torch.ones_like(ids), torch.tensor(pixels[None]))

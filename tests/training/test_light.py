@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmsent.text import encode_texts, pad_ids
-from mmsent_training.light import PRESETS, LightModel, train_tokenizer
+from mmsent_training.light import IMAGES, NGRAM, PRESETS, LightModel, train_tokenizer
 
 
 @pytest.fixture(scope="module", params=PRESETS)
@@ -16,8 +16,8 @@ def model(request):
     return LightModel(vocabulary=50, **PRESETS[request.param]).eval()
 
 
-def tokens(texts, *, trained_on, max_length=96):
-    tokenizer = train_tokenizer(trained_on, max_length=max_length)
+def tokens(texts, *, trained_on, max_length=96, preset="reference"):
+    tokenizer = train_tokenizer(trained_on, max_length=max_length, preset=preset)
     return [[tokenizer.id_to_token(i) for i in ids] for ids in encode_texts(tokenizer, texts)]
 
 
@@ -32,12 +32,22 @@ def test_words_seen_once_are_unknown():
     assert tokens(["new old"], trained_on=["old", "old new"]) == [["[START]", "[UNK]", "old"]]
 
 
-def test_an_empty_text_has_a_token():
-    assert tokens(["", "  "], trained_on=["a a"]) == [["[START]"], ["[START]"]]
+def test_a_word_never_seen_is_cut_into_subwords():
+    (got,) = tokens(["Tested"], trained_on=["test"] * 9 + ["wanted"] * 9, preset="default")
+    assert got[0] == "[START]"
+    assert "[UNK]" not in got
+    assert "".join(got[1:]) == "▁tested"
 
 
-def test_long_texts_are_cut():
-    (got,) = tokens(["a " * 500], trained_on=["a a"], max_length=96)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_an_empty_text_has_a_token(preset):
+    got = tokens(["", "  "], trained_on=["a a"], preset=preset)
+    assert got == [["[START]"], ["[START]"]]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_long_texts_are_cut(preset):
+    (got,) = tokens(["a " * 500], trained_on=["a a"], max_length=96, preset=preset)
     assert len(got) == 96
 
 
@@ -46,28 +56,36 @@ def test_long_texts_are_cut():
 def test_padding_never_reaches_the_encoder(model, sequences):
     """The law: a padded batch gives each text what the text gives alone."""
     with torch.no_grad():
-        together = model.encode_text(*map(torch.from_numpy, pad_ids(sequences)))
-        for ids, features in zip(sequences, together):
-            (alone,) = model.encode_text(*map(torch.from_numpy, pad_ids([ids])))
-            torch.testing.assert_close(features, alone, atol=1e-5, rtol=0)
+        for encode in (model.encode_text, *([model.encode_ngrams] if model.ngrams else [])):
+            together = encode(*map(torch.from_numpy, pad_ids(sequences)))
+            for ids, features in zip(sequences, together):
+                (alone,) = encode(*map(torch.from_numpy, pad_ids([ids])))
+                torch.testing.assert_close(features, alone, atol=1e-5, rtol=0)
 
 
-def test_text_features_are_the_mean_over_a_plain_gru_and_a_bag(model):
-    """Against PyTorch's own modules, without packing, and its EmbeddingBag."""
+def test_text_features_are_the_mean_over_a_plain_gru(model):
+    """Against PyTorch's own module, without packing."""
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         states, _ = model.gru(model.embedding(ids))
-        features = [states.mean(dim=1)]
-        if model.bigrams:
-            hashed = [(one * 1_000_003 + other * 7_919) % model.bigrams
-                      for one, other in ((0, 5), (5, 6), (6, 7), (7, 8))]  # fmt: skip
-            words, pairs = (
-                nn.EmbeddingBag.from_pretrained(table.weight, mode="sum")(torch.tensor([row]))
-                for table, row in ((model.words, ids[0].tolist()), (model.word_pairs, hashed))
-            )
-            features.append((words + pairs) / 2)  # the root of four tokens
-        wanted = model.text_projection(torch.cat(features, dim=1))
+        wanted = model.text_projection(states.mean(dim=1))
         torch.testing.assert_close(model.encode_text(ids, torch.ones_like(ids)), wanted)
+
+
+def test_the_bag_holds_every_ngram():
+    """Against PyTorch's EmbeddingBag over the rows of n-grams that are spelt out here."""
+    model = LightModel(vocabulary=50, **PRESETS["default"]).eval()
+    text = [5, 6, 7, 8, 6]
+    ngrams = [text[i : i + n] for n in range(1, NGRAM + 1) for i in range(len(text) - n + 1)]
+    rows = [
+        sum(token * 50**place for place, token in enumerate(reversed(ngram))) % model.ngrams
+        for ngram in ngrams
+    ]
+    with torch.no_grad():
+        bag = nn.EmbeddingBag.from_pretrained(model.bag.weight, mode="sum")(torch.tensor([rows]))
+        ids = torch.tensor([text])
+        got = model.encode_ngrams(ids, torch.ones_like(ids))
+        torch.testing.assert_close(got, bag / (NGRAM * len(text)) ** 0.5)
 
 
 def test_pixels_are_normalised_as_torchvision_does_it(model):
@@ -102,21 +120,24 @@ def test_a_missing_image_is_one_without_a_word_to_say():
     with torch.no_grad():
         text = model.encode_text(ids, mask)
         wanted = model.head(torch.cat([text, torch.zeros(1, 256)], dim=1))
+        wanted = wanted + model.bag_head(model.encode_ngrams(ids, mask))
         assert torch.equal(model(ids, mask, grey), wanted)
         grey[0, 100, 100, 0] = 128
         assert not torch.equal(model(ids, mask, grey), wanted)
 
 
-def test_the_layers_are_those_of_the_report(model):
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_layers_are_those_of_the_report(preset):
+    """The default has narrower words and smaller images."""
+    model = LightModel(vocabulary=50, **PRESETS[preset])
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert [(m.out_channels, m.kernel_size, m.stride) for m in convolutions] == [
         (width, (3, 3), (2, 2)) for width in (32, 64, 128, 256)
     ]
-    assert (model.gru.input_size, model.gru.hidden_size, model.gru.bidirectional) == (
-        192,
-        192,
-        True,
-    )
+    width, size = (192, 224) if preset == "reference" else (96, 112)
+    assert (model.gru.input_size, model.gru.hidden_size) == (width, width)
+    assert model.gru.bidirectional
+    assert IMAGES[preset].size == size
     assert (model.text_projection[1].out_features, model.image_projection[1].out_features) == (
         256,
         256,

@@ -8,22 +8,28 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers.models import BPE, WordLevel
 from tokenizers.normalizers import Lowercase
-from tokenizers.pre_tokenizers import Punctuation, Sequence, Whitespace
+from tokenizers.pre_tokenizers import Metaspace, Punctuation, Sequence, Whitespace
 from tokenizers.processors import TemplateProcessing
-from tokenizers.trainers import WordLevelTrainer
+from tokenizers.trainers import BpeTrainer, WordLevelTrainer
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmsent.image import MISSING, ImageSettings
 
-IMAGE = ImageSettings(size=224, resize="stretch", filter="bilinear")
+IMAGES = {
+    "default": ImageSettings(size=112, resize="stretch", filter="bilinear"),
+    "reference": ImageSettings(size=224, resize="stretch", filter="bilinear"),
+}
 SPECIAL = ("[PAD]", "[UNK]", "[START]")
 MAX_WORDS = 30_000
-BAG_WIDTH = 32
+SUBWORDS = 1_000
+NGRAM = 3
+"""The longest n-grams of the bag, in tokens."""
+BAG_WIDTH = 16
 PRESETS: dict[str, dict[str, Any]] = {
-    "default": {"bigrams": 1 << 15, "dropout": 0.5, "drop_image": 0.5},
+    "default": {"width": 96, "ngrams": 65_521, "dropout": 0.5, "drop_image": 0.5, "drop_head": 0.5},
     "reference": {},
 }
 """What LightModel is made with, by the preset."""
@@ -33,20 +39,32 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def train_tokenizer(texts: Iterable[str], *, max_length: int) -> Tokenizer:
-    """A word-level tokenizer: lower-cased words, numbers and punctuation marks seen at least twice.
+def train_tokenizer(texts: Iterable[str], *, max_length: int, preset: str) -> Tokenizer:
+    """A tokenizer of lower-cased words, numbers and punctuation marks.
 
+    With the preset "reference" those seen at least twice are tokens, at most MAX_WORDS; else they
+    are cut into the SUBWORDS that byte-pair encoding finds, so that a word never seen is not lost.
     Every text begins with [START], so that an empty one still has a token.
     """
-    tokenizer = Tokenizer(WordLevel(unk_token="[UNK]"))
+    trainer: WordLevelTrainer | BpeTrainer
+    if preset == "reference":
+        tokenizer = Tokenizer(WordLevel(unk_token="[UNK]"))
+        trainer = WordLevelTrainer(
+            vocab_size=MAX_WORDS + len(SPECIAL),
+            min_frequency=2,
+            special_tokens=list(SPECIAL),
+            show_progress=False,
+        )
+        split = [Whitespace(), Punctuation("isolated")]
+    else:
+        tokenizer = Tokenizer(BPE(unk_token="[UNK]"))
+        trainer = BpeTrainer(
+            vocab_size=SUBWORDS, special_tokens=list(SPECIAL), show_progress=False
+        )
+        # Metaspace marks where a word begins.
+        split = [Whitespace(), Punctuation("isolated"), Metaspace()]
     tokenizer.normalizer = Lowercase()
-    tokenizer.pre_tokenizer = Sequence([Whitespace(), Punctuation("isolated")])
-    trainer = WordLevelTrainer(
-        vocab_size=MAX_WORDS + len(SPECIAL),
-        min_frequency=2,
-        special_tokens=list(SPECIAL),
-        show_progress=False,
-    )
+    tokenizer.pre_tokenizer = Sequence(split)
     tokenizer.train_from_iterator(texts, trainer)
     start = tokenizer.token_to_id("[START]")
     tokenizer.post_processor = TemplateProcessing(
@@ -57,14 +75,16 @@ def train_tokenizer(texts: Iterable[str], *, max_length: int) -> Tokenizer:
 
 
 class LightModel(nn.Module):
-    """Text and image encoders of 256 features each, and a head over both.
+    """Text and image encoders of 256 features each, a head over both, and a bag of n-grams.
 
     ``vocabulary``: tokens of the tokenizer. ``modality``: "both", or "text" or "image" to see only
-    that one (the inputs stay the same). ``bigrams``: into how many rows of an embedding pairs of
-    neighbouring words are hashed; their mean and the words' own stand beside the GRU's, since few
-    texts teach a GRU little of what a bag of words and bigrams knows. ``dropout`` is that of both
-    encoders' features; ``drop_image`` the share of the training pairs that come without their
-    image. With none of these it is the model of the task's report.
+    that one (the inputs stay the same). ``width`` is that of the embedding and of each direction of
+    the GRU. ``ngrams``: the rows, best a prime, of an embedding into which runs of up to NGRAM
+    tokens are hashed; a linear layer over their sum adds to the head's logits, since few texts
+    teach a GRU little of what a bag of n-grams knows. ``dropout`` is that of the encoders' and of
+    the bag's features. ``drop_image`` and ``drop_head``: the shares of the training pairs that come
+    without their image, and whose logits are the bag's alone. With none of these it is the model of
+    the task's report.
     """
 
     def __init__(
@@ -72,26 +92,27 @@ class LightModel(nn.Module):
         vocabulary: int,
         labels: int = 3,
         modality: str = "both",
-        bigrams: int = 0,
+        width: int = 192,
+        ngrams: int = 0,
         dropout: float = 0.0,
         drop_image: float = 0.0,
+        drop_head: float = 0.0,
     ) -> None:
         super().__init__()
-        self.modality, self.bigrams = modality, bigrams
+        self.modality, self.vocabulary = modality, vocabulary
+        self.ngrams = ngrams if modality != "image" else 0
         features = 0
         if modality != "image":
-            self.embedding = nn.Embedding(vocabulary, 192, padding_idx=0)
-            self.gru = nn.GRU(192, 192, batch_first=True, bidirectional=True)
-            width = 2 * 192
-            if bigrams:
-                self.words = nn.Embedding(vocabulary, BAG_WIDTH)
-                self.word_pairs = nn.Embedding(bigrams, BAG_WIDTH)
-                width += BAG_WIDTH
-                with torch.no_grad():  # of unit variance, rare words drown the others
-                    for table in (self.embedding, self.words, self.word_pairs):
-                        table.weight.mul_(0.1)
-            self.text_projection = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 256))
+            self.embedding = nn.Embedding(vocabulary, width, padding_idx=0)
+            self.gru = nn.GRU(width, width, batch_first=True, bidirectional=True)
+            self.text_projection = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width, 256))
             features += 256
+        if self.ngrams:
+            self.bag = nn.Embedding(ngrams, BAG_WIDTH)
+            self.bag_head = nn.Sequential(nn.Dropout(dropout), nn.Linear(BAG_WIDTH, labels))
+            with torch.no_grad():  # of unit variance, rare tokens drown the others
+                self.embedding.weight.mul_(0.3)
+                self.bag.weight.mul_(0.1)
         if modality != "text":
             channels = (3, 32, 64, 128, 256)
             layers: list[nn.Module] = []
@@ -106,14 +127,16 @@ class LightModel(nn.Module):
             self.register_buffer("mean", _channels(IMAGENET_MEAN), persistent=False)
             self.register_buffer("std", _channels(IMAGENET_STD), persistent=False)
             features += 256
-        # On few images the CNN learns them by heart, and the head then trusts it over the text.
+        # On few pairs the CNN learns the images by heart, and the head then trusts it over the
+        # text; and the encoders the texts, and the sum then trusts the head over the bag.
         self.drop_image = nn.Dropout1d(drop_image if modality == "both" else 0.0)
+        self.drop_head = nn.Dropout1d(drop_head)
         self.head = nn.Sequential(
             nn.Linear(features, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, labels)
         )
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Mean of the GRU's states over the tokens, and of the bag's rows, projected: [batch, 256].
+        """The mean of the GRU's states over the tokens, projected: [batch, 256].
 
         The sequences are packed: padding never reaches the GRU.
         """
@@ -123,14 +146,26 @@ class LightModel(nn.Module):
         )
         states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
         # States are zero where there is padding.
-        features = [states.sum(dim=1) / lengths.unsqueeze(1)]
-        if self.bigrams:
-            before = nn.functional.pad(input_ids[:, :-1], (1, 0))
-            hashed = (before * 1_000_003 + input_ids * 7_919) % self.bigrams
-            rows = (self.words(input_ids) + self.word_pairs(hashed)) * attention_mask.unsqueeze(2)
-            # By the root of the length, as the length of a text's TF-IDF vector goes.
-            features.append(rows.sum(dim=1) / lengths.unsqueeze(1).sqrt())
-        return self.text_projection(torch.cat(features, dim=1))
+        return self.text_projection(states.sum(dim=1) / lengths.unsqueeze(1))
+
+    def encode_ngrams(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The sum of the rows of all runs of one to NGRAM tokens, scaled: [batch, BAG_WIDTH].
+
+        A run's row is the number that its ids spell in base ``vocabulary``, modulo ``ngrams``.
+        """
+        total = torch.zeros_like(input_ids[:, :1]).unsqueeze(2)
+        number, inside = torch.zeros_like(input_ids), attention_mask
+        for size in range(NGRAM):
+            # The token that stands ``size`` places before each; runs end where they end.
+            shifted = nn.functional.pad(input_ids, (size, 0))[:, : input_ids.shape[1]]
+            number = number + shifted * self.vocabulary**size
+            inside = nn.functional.pad(attention_mask, (size, 0))[:, : input_ids.shape[1]]
+            inside = inside * attention_mask
+            rows = self.bag(number % self.ngrams) * inside.unsqueeze(2)
+            total = total + rows.sum(dim=1, keepdim=True)
+        # By the root of their number, as the length of a text's TF-IDF vector goes.
+        scale = (NGRAM * attention_mask.sum(dim=1, keepdim=True)).sqrt()
+        return total.squeeze(1) / scale
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Features of uint8 [batch, height, width, 3]: [batch, 256]."""
@@ -149,7 +184,11 @@ class LightModel(nn.Module):
             if self.drop_image.p > 0:  # and so does a missing image: it has one grey
                 seen = (pixels.float() - MISSING).abs().amax(dim=(1, 2, 3)).clamp(max=1)
                 features[-1] = features[-1] * seen.unsqueeze(1)
-        return self.head(torch.cat(features, dim=1))
+        logits = self.head(torch.cat(features, dim=1))
+        if self.ngrams:
+            logits = self.drop_head(logits.unsqueeze(1)).squeeze(1)
+            logits = logits + self.bag_head(self.encode_ngrams(input_ids, attention_mask))
+        return logits
 
 
 def _channels(values: tuple[float, ...]) -> Tensor:

@@ -91,7 +91,15 @@ def default_settings(
         settings = replace(settings, freeze=device == "cpu", learning_rate=1e-3, augment=False)
     if model == "light" and preset == "default":
         settings = replace(
-            settings, keep="last", average=0.99, balance=False, adjustment=0.3, weight_decay=1e-2
+            settings,
+            batch_size=32,
+            learning_rate=3e-3,
+            keep="last",
+            average=0.99,
+            balance=False,
+            adjustment=0.45,
+            weight_decay=1e-2,
+            max_length=128,
         )
     if model == "compact":
         settings = replace(

@@ -138,9 +138,11 @@ def train(
         tokenizer = compact.read_tokenizer(checkpoint, max_length=settings.max_length)
         description = {"name": "compact", "labels": len(LABELS), "modality": settings.modality}
     else:
-        image = light.IMAGE
+        image = light.IMAGES[settings.preset]
         texts = [pairs.texts[index] for index in parts[0]]
-        tokenizer = light.train_tokenizer(texts, max_length=settings.max_length)
+        tokenizer = light.train_tokenizer(
+            texts, max_length=settings.max_length, preset=settings.preset
+        )
         description = {
             "name": "light",
             "vocabulary": tokenizer.get_vocab_size(),
