@@ -58,9 +58,7 @@ def train_tokenizer(texts: Iterable[str], *, max_length: int, preset: str) -> To
         split = [Whitespace(), Punctuation("isolated")]
     else:
         tokenizer = Tokenizer(BPE(unk_token="[UNK]"))
-        trainer = BpeTrainer(
-            vocab_size=SUBWORDS, special_tokens=list(SPECIAL), show_progress=False
-        )
+        trainer = BpeTrainer(vocab_size=SUBWORDS, special_tokens=list(SPECIAL), show_progress=False)
         # Metaspace marks where a word begins.
         split = [Whitespace(), Punctuation("isolated"), Metaspace()]
     tokenizer.normalizer = Lowercase()
