@@ -144,6 +144,20 @@ def test_one_modality_trains_alone(run_command, sample, tmp_path, modality):
     assert ("gru" in names, "cnn" in names) == (modality == "text", modality == "image")
 
 
+def test_no_more_threads_than_a_container_may_use(run_command, sample, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmsent_training.train.available_cores", lambda: 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)  # as on a host with two cores
+    try:
+        arguments = ("--epochs", 1, "--data", sample, "--output", "run")
+        assert (
+            run_command("mmsent", "train", "--model", "light", *arguments, cwd=tmp_path).code == 0
+        )
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_training_stops_where_nothing_gets_better(run_command, sample, tmp_path):
     """A learning rate of next to nothing: the first epoch stays the best."""
     result = run_command(

@@ -30,6 +30,7 @@ from mmsent.atomic import atomic_path
 from mmsent.dataset import LABELS, TRAIN_LIST
 from mmsent.image import MISSING
 from mmsent.lock import locked
+from mmsent.machine import available_cores
 from mmsent.progress import Progress
 from mmsent.text import encode_texts
 from mmsent_training import light
@@ -105,6 +106,8 @@ def train(
         check_output(output)  # before the work, not after it
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism needs on CUDA
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # PyTorch counts the machine's cores, whatever part of them a container may use.
+    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
     AcceleratorState._reset_state()  # a process may train again, in another precision
     accelerator = Accelerator(
         cpu=settings.device == "cpu",
