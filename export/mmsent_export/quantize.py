@@ -8,8 +8,8 @@ similar ranges, which changes nothing but the rounding (SmoothQuant, Xiao et al.
 default exponent 0.5): by a LayerNorm before it where only such layers read that, else by a
 multiplication. A layer over image patches reads the pixels as they are: bytes need no rounding.
 
-The other large weights (embeddings, GRU, convolutions, layers over one vector a pair) are
-stored as bytes with a scale for each row, and computed with in fp32: an embedding's rows are
+The other large weights (embeddings, GRU, layers over one vector a pair) are stored as bytes with a
+scale for each row, convolutions in fp16, and computed with in fp32: an embedding's rows are
 unpacked when they are looked up, the rest once, when ONNX Runtime opens the bundle.
 
 Everything is standard ONNX; ONNX Runtime turns a Gemm between DequantizeLinear into its own int8
@@ -426,7 +426,10 @@ def _dequantized(
 
 
 def _pack(graph: _Graph) -> None:
-    """Store the weights that are still large as bytes."""
+    """Store the weights that are still large as bytes, those of convolutions in fp16.
+
+    As bytes, an image encoder's many small kernels would change more labels than all the rest.
+    """
     nodes: dict[str, list[onnx.NodeProto]] = {}
     for name, tensor in list(graph.weights.items()):
         readers = graph.readers.get(name, [])
@@ -434,7 +437,15 @@ def _pack(graph: _Graph) -> None:
             continue
         lookups = [node for node in readers if node.op_type == "Gather" and node.input[0] == name]
         axes = [_input_axes(node, name, len(tensor.dims)) for node in readers]
-        if lookups and len(lookups) == len(readers) and len(tensor.dims) == 2:
+        if readers[0].op_type == "Conv" and len(readers) == 1:
+            half = graph.put(f"{name}_half", graph.value(name).astype(np.float16))
+            reader = readers[0].output[0]
+            nodes[reader] = [
+                helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT),
+                readers[0],
+            ]
+            graph.weights.pop(name).name = f"{name}_unused"
+        elif lookups and len(lookups) == len(readers) and len(tensor.dims) == 2:
             rounded, scales = round_rows(graph.value(name), axis=1)
             table, steps = graph.put(f"{name}_int8", rounded), graph.put(f"{name}_scale", scales)
             for node in lookups:
@@ -465,8 +476,6 @@ def _looked_up(node: onnx.NodeProto, table: str, steps: str) -> list[onnx.NodePr
 
 def _input_axes(node: onnx.NodeProto, name: str, rank: int) -> tuple[int, ...] | None:
     """The axes of a weight over which ``node`` sums; None where it is no weight of a product."""
-    if node.op_type == "Conv" and node.input[1] == name:
-        return tuple(range(1, rank))
     if node.op_type in ("GRU", "LSTM") and name in node.input[1:3]:
         return (2,)
     if node.op_type == "Gemm" and node.input[1] == name:
