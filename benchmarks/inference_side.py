@@ -130,7 +130,9 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
         import numpy as np
 
         ids = [torch.tensor(run.tokenizer.encode(text).ids) for text in texts]
-        resized = [image.resize((224, 224), Image.Resampling.BILINEAR) for image in images]
+        settings = run.image
+        kernel = Image.Resampling[settings.filter.upper()]
+        resized = [image.resize((settings.size, settings.size), kernel) for image in images]
         lengths = torch.tensor([len(item) for item in ids])
         padded = pad_sequence(ids, batch_first=True)
         mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long()
