@@ -17,17 +17,23 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stop_on_signals(going_on: str) -> Iterator[Stoppable]:
+def stop_on_signals(
+    going_on: str, agree: Callable[[int], int] | None = None
+) -> Iterator[Stoppable]:
     """Yield a function to wrap what the block iterates over.
 
     After a signal it raises Interrupted, whose message ends with ``going_on``, before the next
     item. A second signal does what it did before.
+
+    ``agree``: where several processes do the work in step, what makes of each one's signal, or 0,
+    the one that all of them obey. Launchers repeat signals, so a second one then changes nothing.
     """
     received: list[signal.Signals] = []
 
     def receive(number: int, frame: FrameType | None) -> None:
         received.append(signal.Signals(number))
-        restore()
+        if agree is None:
+            restore()
 
     def restore() -> None:
         for item, handler in before.items():
@@ -36,8 +42,12 @@ def stop_on_signals(going_on: str) -> Iterator[Stoppable]:
     def stoppable(items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
             yield item
-            if received:
-                raise Interrupted(f"stopped by {received[0].name}; {going_on}", received[0])
+            number = received[0] if received else 0
+            if agree is not None:
+                number = agree(number)
+            if number:
+                name = signal.Signals(number).name
+                raise Interrupted(f"stopped by {name}; {going_on}", number)
 
     before = {}
     if threading.current_thread() is threading.main_thread():  # only it may set handlers

@@ -175,6 +175,21 @@ def train(
     A tenth of the pairs, the same for every seed, is set aside for validation. The run holds the
     trained weights with all that `mmsent export` needs, and a report.
     """
+    from mmsent_training import distributed
+
+    with distributed.only_main_speaks():
+        _train(context, data, output, resume, options)
+        distributed.leave()
+
+
+def _train(
+    context: click.Context,
+    data: Path,
+    output: Path | None,
+    resume: Path | None,
+    options: dict[str, Any],
+) -> None:
+    from mmsent_training import distributed
     from mmsent_training.metrics import describe
     from mmsent_training.packages import find_compact
     from mmsent_training.run import is_finished, read_run
@@ -208,8 +223,9 @@ def train(
         folder = train_model(
             data, settings, output, chosen=chosen, checkpoint=checkpoint, resume=resume
         )
-    click.echo(describe(read_run(folder).record["metrics"]))
-    click.echo(f"wrote {folder}; next: mmsent-export onnx {folder}", err=True)
+    if distributed.rank() == 0:
+        click.echo(describe(read_run(folder).record["metrics"]))
+        click.echo(f"wrote {folder}; next: mmsent-export onnx {folder}", err=True)
 
 
 @click.command()

@@ -20,6 +20,7 @@ from mmsent.image import ImageSettings
 from mmsent.progress import Progress
 from mmsent.text import pad_ids
 from mmsent_training.data import Pairs
+from mmsent_training.distributed import gather, name_part, processes, rank
 from mmsent_training.features import BATCH_SIZE, encode_pairs
 from mmsent_training.packages import CompactCheckpoint
 
@@ -195,7 +196,10 @@ def encode(
     if model.modality == "image":
         states = [torch.zeros(len(item), 1) for item in ids]
     else:
-        states = _encode_texts(model, ids)
+        by_index: dict[int, Tensor] = {}
+        for part in gather(_encode_texts(model, ids)):
+            by_index |= part
+        states = [by_index[index] for index in range(len(ids))]
     return states, views
 
 
@@ -215,17 +219,19 @@ def encode_missing(model: nn.Module, text: Tensor, image: Tensor) -> tuple[Tenso
 
 
 @torch.inference_mode()
-def _encode_texts(model: nn.Module, ids: Sequence[Sequence[int]]) -> list[Tensor]:
+def _encode_texts(model: nn.Module, ids: Sequence[Sequence[int]]) -> dict[int, Tensor]:
+    """The states of this process's part of the texts, by their index."""
     model.eval()
     device = next(model.parameters()).device
     by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     states: dict[int, Tensor] = {}
-    with Progress("encoding", len(ids), "texts") as progress:
-        for start in range(0, len(ids), BATCH_SIZE):
+    starts = range(0, len(ids), BATCH_SIZE)[rank() :: processes()]
+    with Progress(name_part("encoding"), len(ids) // processes(), "texts") as progress:
+        for start in starts:
             batch = by_length[start : start + BATCH_SIZE]
             inputs = pad_ids([ids[index] for index in batch])
             encoded = model.encode_text(*(torch.from_numpy(array).to(device) for array in inputs))
             for index, row in zip(batch, encoded.half().cpu()):
                 states[index] = row[: len(ids[index])].clone()
             progress.update(len(batch))
-    return [states[index] for index in range(len(ids))]
+    return states

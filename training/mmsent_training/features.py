@@ -23,6 +23,7 @@ from mmsent.image import ImageSettings
 from mmsent.progress import Progress
 from mmsent.text import pad_ids
 from mmsent_training.data import Pairs, decode_images
+from mmsent_training.distributed import broadcast, gather, name_part, processes, rank
 
 BATCH_SIZE = 16
 CHUNK = 256  # pairs whose images are decoded together, while the chunk before is encoded
@@ -61,25 +62,32 @@ def encode_pairs(
 
     ``key`` identifies the encoder: its weights, tokenizer and whatever else shapes a feature.
     Pairs are known by their contents, so that other lists and other labels find them again.
+    Processes that train together divide the pairs; the main one's cache counts.
     Raises InputError that names every image which can't be decoded.
     """
     name = json.dumps(key | {"image": asdict(image), "precision": precision}, sort_keys=True)
     path = cache_folder() / f"features-{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
-    known = _read(path)
+    main = rank() == 0
+    known = _read(path) if main else {}
     missing = [index for index in indices if pairs.digests[index] not in known]
     # One pair for each content, by length: batches then hold little padding.
     unique = {pairs.digests[index]: index for index in missing}
-    order = sorted(unique.values(), key=lambda index: len(ids[index]))
-    if order:
+    order = broadcast(sorted(unique.values(), key=lambda index: len(ids[index])))
+    if not order:
+        print(f"all {len(indices)} pairs are in the cache {path}", file=sys.stderr)
+    else:
         found = len(indices) - len(missing)
         print(f"{found} of {len(indices)} pairs are in the cache {path}", file=sys.stderr)
-        with Progress(f"encoding ({precision})", len(order), "pairs") as progress:
-            encoded = _encode(model, pairs, ids, order, image, precision, progress)
-        known |= {pairs.digests[index]: row for index, row in zip(order, encoded)}
-        _write(path, known)
-    else:
-        print(f"all {len(indices)} pairs are in the cache {path}", file=sys.stderr)
-    return np.stack([known[pairs.digests[index]] for index in indices])
+        # Whole batches to each process, so that none is another one than without the others.
+        starts = range(rank() * BATCH_SIZE, len(order), processes() * BATCH_SIZE)
+        mine = [index for start in starts for index in order[start : start + BATCH_SIZE]]
+        rows = [*_encode(model, pairs, ids, mine, image, precision)] if mine else []
+        for part, features in gather((mine, rows)):
+            known |= {pairs.digests[index]: row for index, row in zip(part, features)}
+        if main:
+            _write(path, known)
+    # The others know no more than what was encoded now.
+    return np.stack(broadcast([known[pairs.digests[index]] for index in indices] if main else []))
 
 
 @torch.inference_mode()
@@ -90,7 +98,6 @@ def _encode(
     order: Sequence[int],
     image: ImageSettings,
     precision: str,
-    progress: Progress,
 ) -> Features:
     """Features of the pairs in ``order``."""
     model.eval()
@@ -98,6 +105,7 @@ def _encode(
     chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
     rows = []
     with (
+        Progress(name_part(f"encoding ({precision})"), len(order), "pairs") as progress,
         ThreadPoolExecutor(1) as ahead,
         Progress("decoding", len(order), "images", summary=False) as decoded,
     ):

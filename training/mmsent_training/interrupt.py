@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmsent.errors import MmsentError
 from mmsent.interrupt import Stoppable, stop_on_signals
+from mmsent_training.distributed import highest, processes
 from mmsent_training.state import is_unfinished
 
 
@@ -15,12 +16,13 @@ from mmsent_training.state import is_unfinished
 def resumable(folder: Path) -> Iterator[Stoppable]:
     """While the block trains the run in ``folder``, SIGINT and SIGTERM end it between two steps.
 
-    Yields a function to wrap what is iterated over. What it raises then, and the MmsentError that
+    Yields a function to wrap what is iterated over; processes that train together end after the
+    same step, whichever of them got the signal. What it raises then, and the MmsentError that
     an OSError becomes, say how to go on.
     """
     going_on = f"`mmsent train --resume {folder}` goes on after its last finished epoch"
     try:
-        with stop_on_signals(going_on) as stoppable:
+        with stop_on_signals(going_on, highest if processes() > 1 else None) as stoppable:
             yield stoppable
     except OSError as error:
         reason = f"{error.filename or folder}: {error.strerror or error}"

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState
-from accelerate.utils import DataLoaderConfiguration, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor, nn
 from torch.optim.adamw import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -28,14 +30,17 @@ from torchvision.transforms import v2
 
 from mmsent.atomic import atomic_path
 from mmsent.dataset import LABELS, TRAIN_LIST
+from mmsent.errors import InputError
 from mmsent.image import MISSING
 from mmsent.lock import locked
 from mmsent.machine import available_cores
 from mmsent.progress import Progress
 from mmsent.text import encode_texts
 from mmsent_training import light
+from mmsent_training.batch_norm import share_batch_norms
 from mmsent_training.calibration import calibrate, reliability, softmax
 from mmsent_training.data import (
+    Batch,
     FeatureDataset,
     PairDataset,
     StatesDataset,
@@ -43,6 +48,15 @@ from mmsent_training.data import (
     read_pairs,
     split,
 )
+from mmsent_training.distributed import (
+    broadcast,
+    divide,
+    gather,
+    local_processes,
+    processes,
+    rank,
+)
+from mmsent_training.draws import drawing
 from mmsent_training.features import encode_pairs, fast_precision
 from mmsent_training.interrupt import resumable
 from mmsent_training.metrics import score
@@ -71,6 +85,7 @@ from mmsent_training.significance import intervals
 from mmsent_training.state import (
     Start,
     check_start,
+    read_start,
     read_state,
     remove_state,
     write_start,
@@ -102,29 +117,47 @@ def train(
     Raises InputError for bad data, before anything is written, and Interrupted after a signal.
     """
     started = time.perf_counter()
-    if output is not None:
+    if output is not None and os.environ.get("RANK", "0") == "0":
         check_output(output)  # before the work, not after it
+    # PyTorch counts the machine's cores, whatever part of them a container may use. A resumed run
+    # keeps its threads, on which the last bit of a sum depends.
+    cores = max(1, available_cores() // local_processes())
+    torch.set_num_threads(
+        read_start(resume).threads if resume else min(torch.get_num_threads(), cores)
+    )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism needs on CUDA
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # PyTorch counts the machine's cores, whatever part of them a container may use.
-    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
-    AcceleratorState._reset_state()  # a process may train again, in another precision
+    # A process may train again, in another precision. Accelerate has no public way to say so; what
+    # connects the processes of a launcher is in another state, and stays.
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     accelerator = Accelerator(
         cpu=settings.device == "cpu",
         mixed_precision="no" if settings.precision == "fp32" else settings.precision,
         gradient_accumulation_steps=settings.accumulation,
         step_scheduler_with_optimizer=False,
-        dataloader_config=DataLoaderConfiguration(
-            use_seedable_sampler=True, data_seed=settings.seed, non_blocking=True
-        ),
+        # Buffers are the same in all processes: batch norms share theirs, others stay as they are.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     set_seed(settings.seed)
+    main = rank() == 0
+    if settings.batch_size < processes():
+        raise InputError(
+            f"a batch of {settings.batch_size} can't be divided among {processes()} processes; "
+            f"take --batch-size {processes()} or more"
+        )
 
     # The pairs, their split, and the model. A vocabulary comes from the training part alone.
     pairs = read_pairs(data)
     if parts is None:
         parts = split(pairs.labels, share=settings.validation_share, seed=settings.split_seed)
     train_labels, true_labels = (pairs.labels[part] for part in parts)
+    fingerprint = pairs.fingerprint()
+    check_same(
+        settings=settings,
+        dataset=fingerprint,
+        weights=checkpoint and checkpoint.sha256,
+        libraries=libraries(),
+    )
     description: dict[str, Any]
     if isinstance(checkpoint, ClipCheckpoint):
         from mmsent_training import clip  # brings transformers, which loads slowly
@@ -196,25 +229,35 @@ def train(
                 part_ids = [ids[index] for index in part]
                 datasets.append(PairDataset(part_ids, pixels, pairs.labels[part]))
     missing = (no_text.to(accelerator.device), no_image.to(accelerator.device))
+    # Every process goes through the same batches, and gets its part of each: see take_part.
     train_loader, validation_loader = (
-        DataLoader(
-            dataset,
-            batch_size=settings.batch_size if shuffle else EVALUATION_BATCH,
-            shuffle=shuffle,
-            collate_fn=dataset.collate,
-            pin_memory=settings.device == "cuda",
+        prepare_data_loader(
+            DataLoader(
+                dataset,
+                batch_size=settings.batch_size if shuffle else EVALUATION_BATCH * processes(),
+                shuffle=shuffle,
+                collate_fn=take_part(dataset.collate),
+                pin_memory=settings.device == "cuda",
+            ),
+            accelerator.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+            use_seedable_sampler=True,
+            data_seed=settings.seed,
+            non_blocking=True,
         )
         for dataset, shuffle in zip(datasets, (True, False))
     )
 
     # Loss, optimiser, schedule.
+    if processes() > 1:
+        share_batch_norms(trained)
     optimizer = AdamW(parameter_groups(trained, settings), weight_decay=settings.weight_decay)
     averaged = settings.average and AveragedModel(
         trained, multi_avg_fn=moving_average(settings.average), use_buffers=True
     )
-    trained, optimizer, train_loader, validation_loader = accelerator.prepare(
-        trained, optimizer, train_loader, validation_loader
-    )
+    trained, optimizer = accelerator.prepare(trained, optimizer)
     criterion = Criterion(train_labels, settings).to(accelerator.device)
     steps = settings.epochs * math.ceil(len(train_loader) / settings.accumulation)
     scheduler = LambdaLR(optimizer, warmup_cosine(steps, settings.warmup))
@@ -229,7 +272,7 @@ def train(
         settings=settings,
         chosen=chosen,
         data=str(data.resolve()),
-        fingerprint=pairs.fingerprint(),
+        fingerprint=fingerprint,
         clip={
             "name": checkpoint.name if checkpoint.revision else str(checkpoint.folder.resolve()),
             "sha256": checkpoint.sha256,
@@ -251,16 +294,17 @@ def train(
     history: list[dict[str, float]] = []
     best: dict[str, Any] = {"epoch": 0}
 
-    folder = resume or new_folder(settings.model, output)
+    folder = broadcast((resume or new_folder(settings.model, output)) if main else Path())
     busy = f"{folder} is being trained already, by another process"
-    with locked(folder / ".lock", busy), resumable(folder) as stoppable:
+    lock = locked(folder / ".lock", busy) if main else nullcontext()
+    with lock, resumable(folder) as stoppable:
         if resume is None:
-            write_tokenizer(folder, tokenizer)
-            write_start(folder, start)
+            if main:
+                write_tokenizer(folder, tokenizer)
+                write_start(folder, start)
         else:
-            start = check_start(folder, start)
-            torch.set_num_threads(start.threads)
-            if state := read_state(folder):
+            start = broadcast(check_start(folder, start) if main else start)
+            if state := broadcast(read_state(folder) if main else None):
                 history, best = state["history"], state["best"]
                 for name, part in stateful.items():
                     part.load_state_dict(state[name])
@@ -268,6 +312,7 @@ def train(
             f"training {'the head of ' if settings.freeze else ''}the {settings.model} model on "
             f"{len(train_labels)} pairs, validating on {len(true_labels)}; "
             f"{settings.device}, {settings.precision}"
+            + (f", {processes()} processes" if processes() > 1 else "")
             + (f"; going on after epoch {len(history)}" if resume else "")
         )
         say(f"in {folder}; if it is interrupted: mmsent train --resume {folder}")
@@ -275,23 +320,27 @@ def train(
             if settings.keep == "best" and len(history) - best["epoch"] >= settings.patience:
                 say(f"stopped early: no better macro F1 for {settings.patience} epochs")
                 break
-            set_seed(settings.seed * 1000 + epoch, device_specific=True)
+            set_seed(settings.seed * 1000 + epoch)  # the same in all processes: see drawing
             train_loader.set_epoch(epoch)
             trained.train()
             total_loss = torch.zeros((), device=accelerator.device)
             with Progress(f"epoch {epoch}", len(train_labels), "pairs", summary=False) as progress:
                 for batch in stoppable(train_loader):
+                    size = len(batch["labels"])
+                    divided = divide(size)
+                    rows, all_rows = divided[rank()], [row for part in divided for row in part]
                     with accelerator.accumulate(trained):
                         *inputs, last = batch["inputs"]
                         if settings.augment:  # pixels are the last input
-                            last = augment_each(augment, last)
-                        if settings.missing and settings.modality == "both":
-                            *inputs, last = drop(
-                                inputs[0], inputs[1], last, missing, settings.missing
-                            )
-                        logits = trained(*inputs, last)
-                        loss = criterion(logits, batch["labels"])
-                        accelerator.backward(loss)
+                            last = augment_each(augment, last, rows, size)
+                        with drawing(rows, size):
+                            if settings.missing and settings.modality == "both":
+                                *inputs, last = drop(
+                                    inputs[0], inputs[1], last, missing, settings.missing
+                                )
+                            logits = trained(*inputs, last)
+                        loss = criterion(logits, batch["labels"][rows], batch["labels"][all_rows])
+                        accelerator.backward(loss * processes())  # gradients are averaged
                         if accelerator.sync_gradients:
                             accelerator.clip_grad_norm_(
                                 trained.parameters(), settings.gradient_norm
@@ -303,13 +352,13 @@ def train(
                             if averaged:
                                 averaged.update_parameters(accelerator.unwrap_model(trained))
                         optimizer.zero_grad()
-                    total_loss += loss.detach() * len(logits)
-                    progress.update(len(logits) * accelerator.num_processes)
+                    total_loss += loss.detach() * size
+                    progress.update(size)
 
-            current = averaged.module if averaged else trained
-            logits, validation_loss = evaluate(
-                accelerator, current, stoppable(validation_loader), criterion
-            )
+            current = averaged.module if averaged else accelerator.unwrap_model(trained)
+            logits = evaluate(current, stoppable(validation_loader), len(true_labels))
+            answers = (torch.from_numpy(array) for array in (logits, true_labels))
+            validation_loss = float(criterion(*(item.to(accelerator.device) for item in answers)))
             scores = score(true_labels, logits.argmax(axis=1))
             history.append(
                 {
@@ -332,20 +381,24 @@ def train(
                     "epoch": epoch,
                     "scores": scores,
                     "logits": torch.from_numpy(logits),
-                    "weights": copy.deepcopy(accelerator.unwrap_model(current).state_dict()),
+                    "weights": copy.deepcopy(current.state_dict()),
                 }
             mark = " (best)" if settings.keep == "best" else ""
-            write_state(
-                folder,
-                {"history": history, "best": best}
-                | {name: part.state_dict() for name, part in stateful.items()},
-            )
+            if main:
+                write_state(
+                    folder,
+                    {"history": history, "best": best}
+                    | {name: part.state_dict() for name, part in stateful.items()},
+                )
             say(
                 f"epoch {epoch}/{settings.epochs}: loss {history[-1]['train_loss']:.3f}, "
                 f"validation loss {validation_loss:.3f}, accuracy {scores['accuracy']:.3f}, "
                 f"macro F1 {scores['macro_f1']:.3f}{mark if better else ''}, "
                 f"{progress.seconds:.1f} s ({progress.rate:.0f} pairs a second)"
             )
+
+        if not main:
+            return folder
 
         # Probabilities that mean what they say: the one number that the validation pairs decide.
         calibration = calibrate(best["logits"].numpy(), true_labels)
@@ -439,11 +492,20 @@ class Criterion(nn.Module):
         self.register_buffer("shift", settings.adjustment * (counts / counts.sum()).log())
         self.smoothing = settings.smoothing
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of float logits [batch, labels] for int64 labels [batch]."""
-        return nn.functional.cross_entropy(
+    def forward(self, logits: Tensor, labels: Tensor, whole: Tensor | None = None) -> Tensor:
+        """The mean loss of float logits [batch, labels] for int64 labels [batch].
+
+        Where they are a part of a batch, with the labels ``whole``: its share of the batch's mean.
+        """
+        loss = nn.functional.cross_entropy(
             logits.float() + self.shift, labels, weight=self.weights, label_smoothing=self.smoothing
         )
+        return loss if whole is None else loss * (self._weigh(labels) / self._weigh(whole))
+
+    def _weigh(self, labels: Tensor) -> Tensor:
+        """What a mean over ``labels`` is divided by."""
+        weights = torch.ones_like(self.shift) if self.weights is None else self.weights
+        return weights[labels].sum()
 
 
 def warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
@@ -478,10 +540,32 @@ def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     return update
 
 
-def augment_each(augment: nn.Module, pixels: Tensor) -> Tensor:
-    """Apply a torchvision transform to each image of a batch, uint8 NHWC, drawing anew for each."""
-    images = [augment(image) for image in pixels.permute(0, 3, 1, 2).contiguous()]
-    return torch.stack(images).permute(0, 2, 3, 1)
+def take_part(collate: Callable[[Any], Batch]) -> Callable[[Any], Batch]:
+    """``collate``, but of the inputs and positions only what this process computes: see divide.
+
+    The whole batch is padded together, and all its labels stay.
+    """
+
+    def collate_part(items: list[Any]) -> Batch:
+        batch = collate(items)
+        rows = divide(len(items))[rank()]
+        if len(rows) < len(items):
+            batch["inputs"] = tuple(value[rows] for value in batch["inputs"])
+            batch["positions"] = batch["positions"][rows]
+        return batch
+
+    return collate_part
+
+
+def augment_each(augment: nn.Module, pixels: Tensor, rows: Sequence[int], size: int) -> Tensor:
+    """Apply a torchvision transform to each image of a batch, uint8 NHWC, drawing anew for each.
+
+    They are the ``rows`` of a batch of ``size``, and get what they would get in the whole batch.
+    """
+    images = dict(zip(rows, pixels.permute(0, 3, 1, 2).contiguous()))
+    nothing = pixels.new_zeros(3, 1, 1)  # the others' random numbers are drawn, too
+    augmented = [augment(images.get(row, nothing)) for row in range(size)]
+    return torch.stack([augmented[row] for row in rows]).permute(0, 2, 3, 1)
 
 
 def drop(
@@ -508,20 +592,32 @@ def drop(
 
 
 @torch.no_grad()
-def evaluate(
-    accelerator: Accelerator, model: nn.Module, loader: Iterable[Any], criterion: nn.Module
-) -> tuple[npt.NDArray[np.float32], float]:
-    """Logits, float32 [pairs, labels] in the loader's order, and the mean loss."""
+def evaluate(model: nn.Module, loader: Iterable[Batch], size: int) -> npt.NDArray[np.float32]:
+    """Logits, float32 [pairs, labels], of the loader's ``size`` pairs in their dataset's order.
+
+    Each process computes its part of every batch; a pair that several computed counts once.
+    """
     model.eval()
-    gathered: list[tuple[Tensor, Tensor, Tensor]] = []
+    logits, positions = [], []
     for batch in loader:
-        logits = model(*batch["inputs"]).float()
-        gathered.append(
-            accelerator.gather_for_metrics((logits, batch["labels"], batch["positions"]))
-        )
-    logits, labels, positions = (torch.cat(column) for column in zip(*gathered))
-    order = positions.argsort()
-    return logits[order].cpu().numpy(), float(criterion(logits, labels))
+        logits.append(model(*batch["inputs"]).float().cpu())
+        positions.append(batch["positions"].cpu())
+    together = np.empty((size, len(LABELS)), np.float32)
+    for indices, rows in gather((torch.cat(positions).numpy(), torch.cat(logits).numpy())):
+        together[indices] = rows
+    return together
+
+
+def check_same(**facts: Any) -> None:
+    """Raises InputError where ``facts`` are not the same in all processes that train together."""
+    everyone = gather(facts)
+    for number, others in enumerate(everyone):
+        differing = [name for name in facts if others[name] != everyone[0][name]]
+        if differing:
+            raise InputError(
+                f"process {number} and the main process differ in: {', '.join(differing)}; they "
+                "must train the same model on the same pairs"
+            )
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -1,0 +1,168 @@
+"""Two processes that train together, started by PyTorch's launcher, beside one."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from mmsent.dataset import TRAIN_LIST, image_file, read_list
+from mmsent_training.state import STATE
+
+from .clip_checkpoint import write_checkpoint
+
+# 45 pairs to train on: the last batch has one, which can't be divided, and the 5 to validate on
+# can't be halved.
+PAIRS, BATCH = 50, 11
+
+
+@pytest.fixture(scope="module")
+def sample(run_command, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small") / "dataset"
+    result = run_command("mmsent", "sample-data", folder, "--pairs", PAIRS, cwd=folder.parent)
+    assert result.code == 0
+    return folder
+
+
+def launcher(processes, *arguments):
+    torchrun = str(Path(sys.executable).with_name("torchrun"))
+    options = ("--standalone", "--nproc-per-node", processes, "-m", "mmsent_training")
+    return [str(item) for item in (torchrun, *options, *arguments)]
+
+
+def launch(*arguments, cwd, processes=2):
+    env = os.environ | {"MMSENT_CACHE": str(cwd / "cache"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        launcher(processes, *arguments), cwd=cwd, env=env, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+
+
+def read_csv(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_outcome(run, other):
+    """Losses to 1e-3, probabilities to 1e-2, the same predictions."""
+    for mine, theirs in zip(
+        read_csv(run / "history.csv"), read_csv(other / "history.csv"), strict=True
+    ):
+        for name in ("train_loss", "validation_loss"):
+            assert float(mine[name]) == pytest.approx(float(theirs[name]), abs=1e-3)
+    rows = zip(
+        *(read_csv(folder / "validation_predictions.csv") for folder in (run, other)), strict=True
+    )
+    for mine, theirs in rows:
+        for name in ("guid", "tag", "predicted"):
+            assert mine[name] == theirs[name]
+        for name in ("negative", "neutral", "positive"):
+            assert float(mine[name]) == pytest.approx(float(theirs[name]), abs=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "processes"),
+    [
+        (("--model", "light", "--modality", "text"), 3),
+        (("--model", "light", "--lr", "1e-4"), 2),
+        (("--model", "light", "--preset", "reference", "--modality", "image", "--lr", "1e-4"), 3),
+        (("--model", "compact"), 2),
+        (("--model", "clip", "--clip", "clip", "--freeze"), 2),
+        (("--model", "clip", "--clip", "clip", "--no-freeze"), 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
+)
+def test_several_processes_end_as_one(
+    run_command, sample, tmp_path, monkeypatch, options, processes
+):
+    """With augmentation, dropout, missing inputs and batch norms, as the models have them."""
+    monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "other cache"))
+    write_checkpoint(tmp_path / "clip")
+    options = (*options, "--data", sample, "--epochs", 2, "--batch-size", BATCH, "--device", "cpu")
+    assert run_command("mmsent", "train", *options, "--output", "one", cwd=tmp_path).code == 0
+    done = launch(*options, "--output", "several", cwd=tmp_path, processes=processes)
+    assert done.returncode == 0, done.stderr
+    assert_same_outcome(tmp_path / "several", tmp_path / "one")
+    for name, value in load_file(tmp_path / "one" / "checkpoint.safetensors").items():
+        together = load_file(tmp_path / "several" / "checkpoint.safetensors")[name]
+        assert together.shape == value.shape
+        # Adam moves a weight by the learning rate, whatever the size of its gradient: where that
+        # is nothing but rounding, in another direction. So most weights, not all.
+        close = np.isclose(together.astype(float), value.astype(float), atol=1e-3)
+        assert close.mean() > 0.95, name
+
+
+def test_one_process_speaks_and_writes(run_command, sample, tmp_path):
+    options = ("--model", "light", "--modality", "text", "--data", sample, "--epochs", 1)
+    done = launch(*options, "--output", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for once in (
+        "training the light model on 45 pairs, validating on 5; cpu, fp32, 2 processes",
+        "epoch 1/1: ",
+        "wrote run; ",
+    ):
+        assert done.stderr.count(once) == 1, done.stderr
+    assert done.stdout.count("accuracy") == 2  # of the scores, and of their intervals
+    alone = tmp_path / "alone"
+    assert run_command("mmsent", "train", *options, "--output", alone, cwd=tmp_path).code == 0
+    names = {path.name for path in alone.iterdir()}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == names
+    assert_same_outcome(tmp_path / "run", alone)
+    assert run_command("mmsent-export", "onnx", "run", cwd=tmp_path).code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_launcher_leaves_a_run_to_go_on_with(run_command, sample, tmp_path, number):
+    options = ("--model", "light", "--modality", "text", "--data", sample, "--batch-size", 2)
+    with subprocess.Popen(
+        launcher(2, *options, "--epochs", 8, "--output", "run"),
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        while not (tmp_path / "run" / STATE).exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert err.count("mmsent train --resume run` goes on") == 1, err
+    assert not (tmp_path / "run" / "run.json").exists()
+    assert not (tmp_path / "run" / ".lock").exists()
+    done = launch("--resume", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "going on after epoch" in done.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["epochs"] == 8
+    done = launch(*options, "--epochs", 8, "--output", "whole", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    weights = [load_file(tmp_path / name / "checkpoint.safetensors") for name in ("run", "whole")]
+    for name, value in weights[0].items():
+        assert (weights[1][name] == value).all(), name
+
+
+@pytest.mark.slow
+def test_an_error_in_the_data_is_one_message(sample, tmp_path):
+    data = tmp_path / "data"
+    subprocess.run(["cp", "-r", sample, data], check=True)
+    guid = next(read_list(data / TRAIN_LIST, [])).guid
+    Path(image_file(data, guid)).write_bytes(b"no image")
+    done = launch("--model", "light", "--data", data, "--output", "run", cwd=tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.count(f"guid '{guid}'") == 1, done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_batch_is_divided_no_further_than_into_pairs(sample, tmp_path):
+    options = ("--model", "light", "--data", sample, "--batch-size", 1, "--output", "run")
+    done = launch(*options, cwd=tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.count("a batch of 1 can't be divided among 2 processes") == 1
+    assert not (tmp_path / "run").exists()
