@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mmsent.cli import FILE, FOLDER, run
+from mmsent.cli import DATASET, FILE, run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,7 +24,7 @@ def export() -> None:
 @click.option("--output", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
 @click.option(
     "--data",
-    type=FOLDER,
+    type=DATASET,
     help="The run's dataset, to verify on.  [default: where the run was trained]",
 )
 @click.option(

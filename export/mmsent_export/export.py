@@ -16,7 +16,7 @@ from torch import nn
 
 from mmsent.atomic import atomic_path
 from mmsent.bundle import INFO_KEY, INPUTS, TOKENIZER_KEY, BundleInfo, open_bundle
-from mmsent.dataset import LABELS, TRAIN_LIST, Row
+from mmsent.dataset import LABELS, TRAIN_LIST, Row, training_list
 from mmsent.errors import InputError
 from mmsent.progress import Progress
 from mmsent.seal import SEAL_KEY, UNSEALED, seal
@@ -174,7 +174,7 @@ class _Dataset:
         """Read it, from ``data`` or from where the run says. Raises InputError if it is another."""
         record = run.record["dataset"]
         folder = data or Path(record["folder"])
-        if not (folder / TRAIN_LIST).is_file():
+        if not training_list(folder)[0].is_file():
             raise InputError(f"{folder} holds no {TRAIN_LIST}")
         rows = read_rows(folder)
         train, part = split(

@@ -6,16 +6,17 @@ Heavy modules are imported inside the commands, so that help answers at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmsent import __version__
-from mmsent.errors import MmsentError
+from mmsent.errors import InputError, MmsentError
 
 if TYPE_CHECKING:
     from mmsent.doctor.system import System
@@ -34,6 +35,22 @@ ELSEWHERE = {
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class Dataset(click.Path):
+    """A dataset: a folder, or a Parquet file."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.is_dir() and path.suffix.lower() != ".parquet":
+            self.fail(f"{value} is neither a folder nor a Parquet file (.parquet)", param, ctx)
+        return path
+
+
+DATASET = Dataset()
 
 
 class Commands(click.Group):
@@ -72,7 +89,8 @@ def cli() -> None:
     default="submission.csv",
     show_default=True,
     type=FILE,
-    help="Where the predictions go; JSON lines if it ends in .jsonl, else CSV.",
+    help="Where the predictions go; JSON lines if it ends in .jsonl, Parquet if in .parquet, else "
+    "CSV.",
 )
 @click.option("--probabilities", is_flag=True, help="Write the probability of each label, too.")
 @click.option(
@@ -111,7 +129,8 @@ def infer(
     """Predict every row of LIST with a bundle.
 
     LIST is a CSV file with the column guid; the pair of a guid is data/GUID.txt and data/GUID.jpg
-    in the dataset folder. If a row or a file is bad, every bad one is named and nothing is written.
+    in the dataset folder. Or it is a Parquet file (.parquet) with the columns guid, text and
+    image. If a row or a file is bad, every bad one is named and nothing is written.
     """
     from mmsent.infer import infer as infer_list
 
@@ -136,7 +155,9 @@ def infer(
 
 
 @cli.command("check-data")
-@click.option("--data", default=".", type=FOLDER, help="The dataset folder.  [default: here]")
+@click.option(
+    "--data", default=".", type=DATASET, help="The dataset folder or Parquet file.  [default: here]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def check_data(data: Path, as_json: bool) -> None:
     """Say what is wrong with a dataset, and what is in it; change nothing.
@@ -149,6 +170,28 @@ def check_data(data: Path, as_json: bool) -> None:
     click.echo(json.dumps(check.to_json(), ensure_ascii=False) if as_json else describe(check))
     if check.errors:
         raise click.exceptions.Exit(2)
+
+
+@cli.command("pack")
+@click.argument("output", metavar="FILE.parquet", type=FILE)
+@click.option("--data", default=".", type=FOLDER, help="The dataset folder.  [default: here]")
+@click.option(
+    "--list", "list_name", default="train.txt", show_default=True, help="Which of its lists."
+)
+def pack_command(output: Path, data: Path, list_name: str) -> None:
+    """Write the pairs of a dataset folder into one Parquet file.
+
+    It has the columns guid, text, image and tag, and the layout of Hugging Face's datasets; every
+    command takes it in the folder's place. Images are not encoded anew.
+    """
+    from mmsent.infer import check_output
+    from mmsent.parquet import pack
+
+    if output.suffix != ".parquet":
+        raise InputError(f"{output}: the name must end in .parquet")
+    check_output(output, data / list_name)
+    count = pack(data / list_name, data, output)
+    click.echo(f"wrote {count} pairs to {output}", err=True)
 
 
 @cli.command("sample-data")

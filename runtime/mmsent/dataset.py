@@ -1,6 +1,9 @@
 """A dataset folder: its lists (CSV: guid,tag) and, for each guid, a text and an image.
 
 DIR/train.txt   DIR/test_without_label.txt   DIR/data/GUID.txt   DIR/data/GUID.jpg
+
+A Parquet file (mmsent.parquet) may stand in for a list: its rows bring texts and images along.
+Whatever reads a pair does it through text_of and image_of, and need not know where it lies.
 """
 
 from __future__ import annotations
@@ -16,14 +19,14 @@ from pathlib import Path
 from typing import TextIO
 
 from mmsent.errors import InputError, Problem
-from mmsent.files import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, open_file, read_file
+from mmsent.files import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, open_file, path_inside, read_file
 from mmsent.text import decode_text
 
 LABELS = ("negative", "neutral", "positive")
 TRAIN_LIST = "train.txt"
 TEST_LIST = "test_without_label.txt"
 
-_NO_LABEL = ("", "null")  # how the task writes a label that is to be predicted
+NO_LABEL = ("", "null")  # how the task writes a label that is to be predicted
 _FLOAT = re.compile(r"([+-]?\d+)\.0*")
 _UNSAFE = re.compile(r"[/\\:]")  # a guid is part of a file's name, never a path
 # A spreadsheet that opens the predictions would compute such a guid. Ids like -12 and -dQw4w9WgXcQ
@@ -35,12 +38,38 @@ MAX_LINE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Packed:
+    """A pair that its row brings along: bytes of its text and image, None where there are none.
+
+    An image without bytes may have a path, relative to the dataset folder.
+    """
+
+    text: bytes | None
+    image: bytes | None
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a list; ``label`` is None where the list leaves it open."""
+    """One row of a list; ``label`` is None where the list leaves it open.
+
+    ``packed`` is None where text and image are files of the dataset folder.
+    """
 
     line: int
     guid: str
     label: str | None
+    packed: Packed | None = None
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether ``path`` is a Parquet file, by its name, and no folder."""
+    return path.suffix.lower() == ".parquet" and not path.is_dir()
+
+
+def training_list(data: Path) -> tuple[Path, Path]:
+    """The labelled list of a dataset, and the dataset folder: ``data`` or, for Parquet, its own."""
+    return (data, data.parent) if is_parquet(data) else (data / TRAIN_LIST, data)
 
 
 def text_file(folder: Path, guid: str) -> str:
@@ -56,12 +85,18 @@ def image_file(folder: Path, guid: str) -> str:
 def read_list(path: Path, problems: list[Problem], *, labelled: bool = False) -> Iterator[Row]:
     """Yield the rows of a list; append what is wrong with the others to ``problems``.
 
+    ``path`` is a CSV file, or a Parquet file: mmsent.parquet.read_parquet.
     Reads one row at a time, however long the list is, and no line longer than MAX_LINE. Fields are
     stripped, columns are found by the header's names, and a byte-order mark, CRLF and blank lines
     are accepted. With ``labelled`` every row must carry one of LABELS; otherwise ``tag`` is
     optional and may say anything.
     Raises InputError where the file can't be read or is no such list.
     """
+    if is_parquet(path):
+        from mmsent.parquet import read_parquet
+
+        yield from read_parquet(path, problems, labelled=labelled)
+        return
 
     def problem(line: int, guid: str, message: str) -> None:
         problems.append(Problem(path.name, line, guid, path.name, message))
@@ -88,11 +123,11 @@ def read_list(path: Path, problems: list[Problem], *, labelled: bool = False) ->
                     continue
                 guid = fields[guid_column].strip()
                 tag = "" if tag_column is None else fields[tag_column].strip()
-                fault = _guid_fault(guid) or (_label_fault(tag) if labelled else None)
+                fault = guid_fault(guid) or (label_fault(tag) if labelled else None)
                 if fault:
                     problem(reader.line_num, guid, fault)
                 else:
-                    yield Row(reader.line_num, guid, None if tag in _NO_LABEL else tag)
+                    yield Row(reader.line_num, guid, None if tag in NO_LABEL else tag)
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
@@ -109,7 +144,7 @@ def _lines(file: TextIO) -> Iterator[str]:
         yield line
 
 
-def _guid_fault(guid: str) -> str | None:
+def guid_fault(guid: str) -> str | None:
     if not guid:
         return "the guid is missing"
     if match := _FLOAT.fullmatch(guid):
@@ -124,8 +159,8 @@ def _guid_fault(guid: str) -> str | None:
     return None
 
 
-def _label_fault(tag: str) -> str | None:
-    if tag in _NO_LABEL:
+def label_fault(tag: str) -> str | None:
+    if tag in NO_LABEL:
         return f"the label is missing; it must be one of {', '.join(LABELS)}"
     if tag not in LABELS:
         return f"unknown label {tag!r}; it must be one of {', '.join(LABELS)}"
@@ -155,18 +190,57 @@ def read_image(folder: Path, guid: str) -> bytes:
     return read_file(path, "the image", limit=MAX_IMAGE_BYTES, inside=folder)
 
 
+def text_of(folder: Path, row: Row) -> tuple[str, str]:
+    """The text of a row, packed or in ``folder``, and its encoding. Raises InputError."""
+    if row.packed is None:
+        return read_text(folder, row.guid)
+    if row.packed.text is None:
+        raise InputError("the text is missing (null)")
+    if len(row.packed.text) > MAX_TEXT_BYTES:
+        raise InputError(f"the text is larger than {MAX_TEXT_BYTES >> 10} KiB")
+    return decode_text(row.packed.text)
+
+
+def image_of(folder: Path, row: Row) -> bytes:
+    """The image of a row, packed or in ``folder``, still encoded. Raises InputError."""
+    if row.packed is None:
+        return read_image(folder, row.guid)
+    if row.packed.image is not None:
+        if len(row.packed.image) > MAX_IMAGE_BYTES:
+            raise InputError(f"the image is larger than {MAX_IMAGE_BYTES >> 10} KiB")
+        return row.packed.image
+    if row.packed.path is None:
+        raise InputError("the image is missing (null)")
+    path = path_inside(folder, row.packed.path, "the image")
+    return read_file(path, "the image", limit=MAX_IMAGE_BYTES)
+
+
+def text_place(folder: Path, row: Row, list_name: str) -> str:
+    """Where the text of a row lies, for messages."""
+    return text_file(folder, row.guid) if row.packed is None else list_name
+
+
+def image_place(folder: Path, row: Row, list_name: str) -> str:
+    """Where the image of a row lies, for messages."""
+    if row.packed is None:
+        return image_file(folder, row.guid)
+    return list_name if row.packed.path is None or row.packed.image is not None else row.packed.path
+
+
 def check_files(rows: Iterable[Row], folder: Path, list_name: str) -> Iterator[Row | Problem]:
     """Yield each row whose text decodes and whose image exists, and each problem of the others."""
     for row in rows:
-        text, image = text_file(folder, row.guid), image_file(folder, row.guid)
+        text, image = text_place(folder, row, list_name), image_place(folder, row, list_name)
         whole = True
         try:
-            read_text(folder, row.guid)
+            text_of(folder, row)
         except InputError as error:
             yield Problem(list_name, row.line, row.guid, text, str(error))
             whole = False
         try:
-            if not _is_plain(image):  # missing, a link, or worse
+            if row.packed is not None:
+                image_of(folder, row)
+            elif not _is_plain(image):  # missing, a link, or worse
                 open_file(image, "the image", inside=folder).close()
         except InputError as error:
             yield Problem(list_name, row.line, row.guid, image, str(error))

@@ -31,7 +31,8 @@ class Problem:
     """What is wrong with one row of a list, or with a file that it names.
 
     ``file`` is the offending file, ``line`` its row in the list (1 is the header; 0: the list as a
-    whole), ``guid`` the row's guid as written ("" where there is none).
+    whole; of a Parquet file 1 is the first row), ``guid`` the row's guid as written ("" where there
+    is none).
     """
 
     list: str
@@ -41,7 +42,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        row = f"{self.list} line {self.line}" if self.line else self.list
+        unit = "row" if self.list.lower().endswith(".parquet") else "line"
+        row = f"{self.list} {unit} {self.line}" if self.line else self.list
         guid = f" (guid {self.guid!r})" if self.guid else ""
         file = "" if self.file == self.list else f"{self.file}: "
         return f"{row}{guid}: {file}{self.message}"

@@ -73,3 +73,20 @@ def read_file(
     if len(content) > limit:
         raise InputError(f"{what} is larger than {limit >> 10} KiB")
     return content
+
+
+def path_inside(folder: Path, name: str, what: str) -> str:
+    """The real path of ``name``, a path relative to a dataset folder that strangers wrote.
+
+    Raises InputError where it is absolute, or leads out of the folder (or of what its ``data``
+    is a link to), be it by ``..`` or by a symbolic link on the way.
+    """
+    try:
+        real = os.path.realpath(os.path.join(folder, name))
+        roots = (os.path.realpath(folder), os.path.realpath(folder / "data"))
+        inside = any(os.path.commonpath([real, root]) == root for root in roots)
+    except (ValueError, OSError):  # a NUL byte, another drive
+        inside = False
+    if os.path.isabs(name) or not inside:
+        raise InputError(f"the path of {what} leads out of the dataset folder")
+    return real

@@ -19,7 +19,16 @@ from typing import cast
 import numpy as np
 
 from mmsent import __version__
-from mmsent.dataset import Row, check_files, image_file, read_image, read_list, read_text, text_file
+from mmsent.dataset import (
+    Row,
+    check_files,
+    image_of,
+    image_place,
+    is_parquet,
+    read_list,
+    text_of,
+    text_place,
+)
 from mmsent.errors import InputError, MmsentError, Problem, refuse
 from mmsent.image import load_image
 from mmsent.interrupt import stop_on_signals
@@ -28,6 +37,8 @@ from mmsent.machine import available_cores
 from mmsent.model import BATCH_SIZE, Prediction, SentimentModel
 from mmsent.output import Output
 from mmsent.progress import Progress
+
+WINDOW_BYTES = 1 << 28  # what the rows of a window may bring along; in files it is bounded anyhow
 
 Outcome = Prediction | Problem | None
 
@@ -55,8 +66,9 @@ def infer(
 ) -> Counts:
     """Predict every row of a list into ``output``.
 
-    ``folder`` is the dataset folder (default: the list's). ``output`` is CSV (guid,tag, with
-    ``probabilities`` also a column per label), or JSON lines where its name ends in .jsonl.
+    The list is CSV or a Parquet file. ``folder`` is the dataset folder (default: the list's).
+    ``output`` is CSV (guid,tag, with ``probabilities`` also a column per label), JSON lines where
+    its name ends in .jsonl, or Parquet where it ends in .parquet.
     Raises InputError that names every bad row and file; then ``output`` is left as it was. With
     ``skip`` they go to OUTPUT.errors.csv instead, each row into one of the two.
     With ``resume`` an inference that was interrupted goes on; Interrupted says that it can.
@@ -83,12 +95,12 @@ def infer(
         try:
             with (
                 stop_on_signals(again) as stoppable,
-                out.open(key, read_items(list_path), resume=resume, window=window),
+                out.open(key, read_items(list_path, contents=False), resume=resume, window=window),
                 Progress("predicting", count - out.written, "pairs") as progress,
             ):
                 outcomes = predict_rows(
                     model,
-                    islice(read_items(list_path), out.written, None),
+                    read_items(list_path, start=out.written),
                     folder,
                     list_path.name,
                     workers=workers,
@@ -120,10 +132,25 @@ def check_output(output: Path, *inputs: Path) -> None:
         raise InputError(f"{output} is an input, too; name another --output")
 
 
-def read_items(list_path: Path) -> Iterator[Row | Problem]:
-    """The rows of a list in its order, the bad ones as what is wrong with them."""
+def read_items(
+    list_path: Path, *, start: int = 0, contents: bool = True
+) -> Iterator[Row | Problem]:
+    """The rows of a list in its order from ``start``, the bad ones as what is wrong with them.
+
+    Without ``contents`` rows of a Parquet file come without their texts and images.
+    """
     problems: list[Problem] = []
-    for row in read_list(list_path, problems):
+    if is_parquet(list_path):
+        from mmsent.parquet import read_parquet
+
+        rows = read_parquet(list_path, problems, contents=contents, start=start)
+        yield from _in_order(rows, problems)
+    else:
+        yield from islice(_in_order(read_list(list_path, problems), problems), start, None)
+
+
+def _in_order(rows: Iterable[Row], problems: list[Problem]) -> Iterator[Row | Problem]:
+    for row in rows:
         yield from problems
         problems.clear()
         yield row
@@ -132,9 +159,8 @@ def read_items(list_path: Path) -> Iterator[Row | Problem]:
 
 def _check(list_path: Path, folder: Path, *, files: bool) -> int:
     """The number of rows; InputError where the list or, with ``files``, anything else is bad."""
-    items: Iterable[Row | Problem] = read_items(list_path)
     if not files:
-        return sum(1 for _ in items)
+        return sum(1 for _ in read_items(list_path, contents=False))
     problems: list[Problem] = []
     rows = read_list(list_path, problems)
     count = 0
@@ -175,11 +201,11 @@ def predict_rows(
         whole: list[int] = []
         for index, (row, _) in enumerate(batch):
             try:
-                image = read_image(folder, row.guid)
+                image = image_of(folder, row)
                 pixels[len(whole)] = load_image(image, model.info.image)
                 whole.append(index)
             except InputError as error:
-                file = image_file(folder, row.guid)
+                file = image_place(folder, row, list_name)
                 outcomes[index] = Problem(list_name, row.line, row.guid, file, str(error))
         if len(whole) < len(batch) and not skip:
             broken.set()
@@ -193,7 +219,7 @@ def predict_rows(
     under_way: deque[_Window] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
-        while items := list(islice(rows, window_size(workers, batch_size))):
+        while items := _take(rows, window_size(workers, batch_size)):
             texts = [_read_text(item, folder, list_name) for item in items]
             readable = [index for index, text in enumerate(texts) if isinstance(text, str)]
             if len(readable) < len(items) and not skip:
@@ -216,6 +242,19 @@ def predict_rows(
         pool.shutdown(cancel_futures=True)
 
 
+def _take(rows: Iterator[Row | Problem], count: int) -> list[Row | Problem]:
+    """The next ``count`` rows, or fewer where those bring more than WINDOW_BYTES along."""
+    items: list[Row | Problem] = []
+    size = 0
+    for item in islice(rows, count):
+        items.append(item)
+        if isinstance(item, Row) and item.packed is not None:
+            size += len(item.packed.image or b"") + len(item.packed.text or b"")
+            if size > WINDOW_BYTES:
+                break
+    return items
+
+
 _Window = tuple[
     list[Row | Problem], list[Outcome], list[list[int]], list[Future[Sequence[Outcome]]]
 ]
@@ -234,7 +273,7 @@ def _read_text(item: Row | Problem, folder: Path, list_name: str) -> str | Probl
     if isinstance(item, Problem):
         return item
     try:
-        return read_text(folder, item.guid)[0]
+        return text_of(folder, item)[0]
     except InputError as error:
-        file = text_file(folder, item.guid)
+        file = text_place(folder, item, list_name)
         return Problem(list_name, item.line, item.guid, file, str(error))

@@ -31,7 +31,8 @@ class Output:
     """The files of one output, and what was written to them.
 
     ``labels`` are those whose probabilities are wanted; the format is JSON lines where ``path``
-    ends in .jsonl, else CSV. ``written`` counts rows, predicted or not, ``failed`` the latter.
+    ends in .jsonl, Parquet where it ends in .parquet, else CSV. ``written`` counts rows,
+    predicted or not, ``failed`` the latter.
     """
 
     def __init__(self, path: Path, *, labels: Sequence[str], skip: bool) -> None:
@@ -40,7 +41,8 @@ class Output:
         self.part = path.with_name(f".{path.name}.part")
         self.errors_part = path.with_name(f".{self.errors_path.name}.part")
         self.key_path = path.with_name(f".{path.name}.part.json")
-        self.json = path.suffix == ".jsonl"
+        self.parquet = path.suffix == ".parquet"
+        self.json = path.suffix == ".jsonl" or self.parquet  # turned into Parquet at the end
         self.written = self.failed = 0
 
     @contextmanager
@@ -78,7 +80,12 @@ class Output:
             os.replace(self.errors_part, self.errors_path)
         elif self.skip:
             self.errors_path.unlink(missing_ok=True)  # of an inference before
-        os.replace(self.part, self.path)
+        if self.parquet:
+            from mmsent.parquet import write_predictions
+
+            write_predictions(self.part, self.path, self.labels)
+        else:
+            os.replace(self.part, self.path)
         self.discard()
 
     def write(self, row: Row, prediction: Prediction) -> None:

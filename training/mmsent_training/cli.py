@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from mmsent.cli import FILE, FOLDER
+from mmsent.cli import DATASET, FILE
 from mmsent.errors import InputError, MmsentError
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from mmsent_training.weights import ClipCheckpoint
 
 
-DATA = click.option("--data", default=".", type=FOLDER, help="The dataset folder.  [default: here]")
+DATA = click.option(
+    "--data", default=".", type=DATASET, help="The dataset folder or Parquet file.  [default: here]"
+)
 MODALITY = click.option(
     "--modality",
     default="both",
@@ -255,7 +257,7 @@ def ablate(data: Path, output: Path | None, **options: Any) -> None:
 
 @click.command()
 @click.option("--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
-@click.option("--data", default=".", type=FOLDER, help="The dataset folder.  [default: here]")
+@DATA
 @click.option(
     "--split",
     default="validation",

@@ -23,10 +23,11 @@ from mmsent.dataset import (
     Row,
     check_files,
     find_duplicates,
-    image_file,
-    read_image,
+    image_of,
+    image_place,
     read_list,
-    read_text,
+    text_of,
+    training_list,
 )
 from mmsent.errors import InputError, Problem, refuse
 from mmsent.image import ImageSettings, load_image
@@ -39,7 +40,7 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of a list, in its order; their images are still in their files.
+    """The pairs of a list, in its order; their images are still encoded, or in their files.
 
     ``labels``: int64 [pairs], indices into LABELS. ``digests``: SHA-256 over a pair's text and
     image file.
@@ -50,6 +51,7 @@ class Pairs:
     texts: list[str]
     labels: npt.NDArray[np.int64]
     digests: list[bytes]
+    list_name: str = TRAIN_LIST
 
     def fingerprint(self, indices: Iterable[int] | None = None) -> str:
         """SHA-256 over guids, labels and contents of some pairs (default: all), hexadecimal."""
@@ -60,13 +62,17 @@ class Pairs:
         return digest.hexdigest()
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """The rows of train.txt. Raises InputError that names every bad row and file."""
+def read_rows(data: Path) -> list[Row]:
+    """The rows of train.txt, or of a Parquet file with their texts and encoded images.
+
+    Raises InputError that names every bad row and file.
+    """
+    path, folder = training_list(data)
     problems: list[Problem] = []
-    listed = list(read_list(folder / TRAIN_LIST, problems, labelled=True))
-    problems += find_duplicates(listed, TRAIN_LIST)
+    listed = list(read_list(path, problems, labelled=True))
+    problems += find_duplicates(listed, path.name)
     rows = []
-    for item in check_files(listed, folder, TRAIN_LIST):
+    for item in check_files(listed, folder, path.name):
         if isinstance(item, Problem):
             problems.append(item)
         else:
@@ -75,26 +81,28 @@ def read_rows(folder: Path) -> list[Row]:
     return rows
 
 
-def read_pairs(folder: Path, rows: list[Row] | None = None) -> Pairs:
-    """Read the texts, and the digests of the images, of ``rows`` (default: all of train.txt).
+def read_pairs(data: Path, rows: list[Row] | None = None) -> Pairs:
+    """Read the texts, and the digests of the images, of ``rows`` (default: all of read_rows).
 
     Raises InputError that names every bad row and file.
     """
+    path, folder = training_list(data)
     if rows is None:
-        rows = read_rows(folder)
-    texts = [read_text(folder, row.guid)[0] for row in rows]
+        rows = read_rows(data)
+    texts = [text_of(folder, row)[0] for row in rows]
 
     def digest(row: Row, text: str) -> bytes:
         try:
-            image = read_image(folder, row.guid)
+            image = image_of(folder, row)
         except InputError as error:
-            raise InputError(f"{image_file(folder, row.guid)}: {error}") from None
+            place = image_place(folder, row, path.name)
+            raise InputError(f"{place}: {error}") from None
         return hashlib.sha256(len(text).to_bytes(8, "big") + text.encode() + image).digest()
 
     with ThreadPoolExecutor(available_cores()) as pool:
         digests = list(pool.map(digest, rows, texts))
     labels = np.array([LABELS.index(str(row.label)) for row in rows], np.int64)
-    return Pairs(folder, rows, texts, labels, digests)
+    return Pairs(folder, rows, texts, labels, digests, path.name)
 
 
 def decode_images(
@@ -109,10 +117,10 @@ def decode_images(
     def decode(position: int) -> Problem | None:
         row = pairs.rows[indices[position]]
         try:
-            pixels[position] = load_image(read_image(pairs.folder, row.guid), settings)
+            pixels[position] = load_image(image_of(pairs.folder, row), settings)
         except InputError as error:
-            file = image_file(pairs.folder, row.guid)
-            return Problem(TRAIN_LIST, row.line, row.guid, file, str(error))
+            file = image_place(pairs.folder, row, pairs.list_name)
+            return Problem(pairs.list_name, row.line, row.guid, file, str(error))
         progress.update()
         return None
 

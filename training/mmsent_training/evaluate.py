@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsent.dataset import LABELS, TRAIN_LIST
+from mmsent.dataset import LABELS, training_list
 from mmsent.errors import InputError, Problem, refuse
 from mmsent.infer import predict_rows
 from mmsent.machine import available_cores
@@ -27,10 +27,11 @@ def evaluate_bundle(model_path: Path, data: Path, part: str) -> dict[str, Any]:
 
     Raises InputError for bad data, and where the bundle's labels are not the list's.
     """
+    path, folder = training_list(data)
     rows = read_rows(data)
     model = SentimentModel(model_path, threads=1)
     if set(model.labels) != set(LABELS):
-        raise InputError(f"{model_path} predicts {model.labels}; {TRAIN_LIST} has {LABELS}")
+        raise InputError(f"{model_path} predicts {model.labels}; {path.name} has {LABELS}")
     if part != "all":
         try:
             settings = model.info.provenance["settings"]
@@ -46,7 +47,7 @@ def evaluate_bundle(model_path: Path, data: Path, part: str) -> dict[str, Any]:
     problems: list[Problem] = []
     rows_of_probabilities = []
     with Progress("evaluating", len(rows), "pairs") as progress:
-        for _, outcome in predict_rows(model, rows, data, TRAIN_LIST, workers=available_cores()):
+        for _, outcome in predict_rows(model, rows, folder, path.name, workers=available_cores()):
             if isinstance(outcome, Prediction):
                 rows_of_probabilities.append([outcome.probabilities[label] for label in LABELS])
             elif outcome is not None:

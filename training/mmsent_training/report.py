@@ -13,7 +13,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from mmsent.atomic import atomic_path
-from mmsent.dataset import LABELS, image_file
+from mmsent.dataset import LABELS, Row, image_file, image_of
 from mmsent.image import ImageSettings, load_image
 from mmsent_training.data import Pairs
 from mmsent_training.metrics import describe
@@ -91,7 +91,7 @@ class Mistake:
 
     guid: str
     text: str
-    image: str
+    image: str | bytes
     tag: str
     predicted: str
     probability: float
@@ -108,7 +108,7 @@ def find_mistakes(
         Mistake(
             guid=pairs.rows[index].guid,
             text=pairs.texts[index],
-            image=image_file(pairs.folder, pairs.rows[index].guid),
+            image=_image(pairs.folder, pairs.rows[index]),
             tag=LABELS[pairs.labels[index]],
             predicted=LABELS[int(row.argmax())],
             probability=float(row.max()),
@@ -117,6 +117,11 @@ def find_mistakes(
         if row.argmax() != pairs.labels[index]
     ]
     return sorted(mistakes, key=lambda mistake: -mistake.probability)[:MISTAKES]
+
+
+def _image(folder: Path, row: Row) -> str | bytes:
+    """Where the image lies or, of a pair that isn't in files, its bytes."""
+    return image_file(folder, row.guid) if row.packed is None else image_of(folder, row)
 
 
 def write_mistakes(path: Path, mistakes: Sequence[Mistake], settings: ImageSettings) -> None:

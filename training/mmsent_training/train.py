@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from mmsent.atomic import atomic_path
-from mmsent.dataset import LABELS, TRAIN_LIST
+from mmsent.dataset import LABELS
 from mmsent.errors import InputError
 from mmsent.image import MISSING
 from mmsent.lock import locked
@@ -421,7 +421,7 @@ def train(
             "settings": asdict(settings),
             "dataset": {
                 "folder": str(data.resolve()),
-                "list": TRAIN_LIST,
+                "list": pairs.list_name,
                 "fingerprint": start.fingerprint,
                 "validation_fingerprint": pairs.fingerprint(parts[1]),
                 "train_pairs": len(train_labels),

@@ -1,0 +1,107 @@
+"""Ray with two actors on this machine beside mmsent-infer on as many cores, from Parquet.
+
+python benchmarks/ray_local.py --model demo/model.onnx pairs.parquet [--copies 3] [--kill]
+
+The file is read --copies times over, so that starting up counts for less. Both sides are timed from
+their first prediction to their last: mmsent-infer by its own report, Ray by the time at which each
+batch arrives. --kill ends an actor in the middle, and asks for the same rows all the same.
+"""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+import mmsent.ray
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--copies", type=int, default=3)
+    parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--kill", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "all.parquet")
+        rows = repeat(options.pairs, path, options.copies)
+        wanted, alone = by_infer(path, options.model, options.actors)
+        found, rate, first = by_ray(path, options)
+        print(f"{rows} rows, {options.actors} actors; an actor was killed: {options.kill}")
+        print(f"guids and labels identical: {found == wanted}")
+        print(
+            f"pairs a second: mmsent-infer {alone:.0f}, Ray {rate:.0f} in steady state: "
+            f"{rate / alone:.2f}; the first batch came after {first:.1f} s"
+        )
+
+
+def repeat(source: Path, path: Path, copies: int) -> int:
+    """Write ``source`` several times over, with guids of their own and small row groups."""
+    file = pq.ParquetFile(source)
+    rows = 0
+    with pq.ParquetWriter(path, file.schema_arrow) as writer:
+        for copy in range(copies):
+            for batch in file.iter_batches(256):
+                guids = [f"{guid}-{copy}" for guid in batch.column("guid").to_pylist()]
+                table = pa.Table.from_batches([batch]).set_column(0, "guid", pa.array(guids))
+                writer.write_table(table)
+                rows += len(guids)
+    return rows
+
+
+def by_infer(path: Path, model: Path, threads: int) -> tuple[dict[str, str], float]:
+    program = Path(sys.executable).with_name("mmsent-infer")
+    output = path.with_name("out.parquet")
+    done = subprocess.run(
+        [program, path, "--model", model, "--output", output, "--threads", str(threads)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(done.stderr)
+    table = pq.read_table(output)
+    labels = dict(zip(table.column("guid").to_pylist(), table.column("tag").to_pylist()))
+    return labels, float(re.search(r"\((\d+) a second\)", done.stderr)[1])
+
+
+def by_ray(path: Path, options: argparse.Namespace) -> tuple[dict[str, str], float, float]:
+    ray.init(num_cpus=options.actors + 1, include_dashboard=False, log_to_driver=False)
+    data = ray.data.read_parquet(str(path))
+    result = mmsent.ray.predict(data, options.model.resolve(), concurrency=options.actors)
+    labels: dict[str, str] = {}
+    arrivals: list[tuple[float, int]] = []
+    start = time.perf_counter()
+    columns = result.select_columns(["guid", "predicted_tag"])
+    for batch in columns.iter_batches(batch_size=None, batch_format="pyarrow"):
+        arrivals.append((time.perf_counter() - start, len(batch)))
+        guids, tags = (batch.column(name).to_pylist() for name in ("guid", "predicted_tag"))
+        labels |= zip(guids, tags)
+        if options.kill and len(arrivals) == 2:
+            threading.Thread(target=kill_one).start()
+    (first, before), (last, _) = arrivals[0], arrivals[-1]
+    ray.shutdown()
+    return labels, (len(labels) - before) / (last - first), first
+
+
+def kill_one() -> None:
+    """Kill one of the actors that this process's cluster runs."""
+    for process in psutil.Process().children(recursive=True):
+        if "ray::MapWorker" in " ".join(process.cmdline()):
+            os.kill(process.pid, signal.SIGKILL)
+            return
+    print("no actor was found to kill", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
