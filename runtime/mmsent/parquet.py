@@ -155,9 +155,11 @@ def _batch_rows(path: Path, group: Any, columns: Sequence[str]) -> int:
                 f"{path} has a row group of {size >> 20} MiB; write smaller ones, of up to "
                 f"{MAX_ROW_GROUP >> 20} MiB"
             )
-        # With a dictionary a large value may stand in every row, for next to nothing.
-        rows = 1 if column.has_dictionary_page and size > BATCH_BYTES else max(1, group.num_rows)
-        largest = max(largest, size // rows)
+        largest = max(largest, size // max(1, group.num_rows))
+        if column.has_dictionary_page:
+            # A large value may stand in every row for next to nothing: a batch of the largest that
+            # there can be takes 64 times BATCH_BYTES.
+            largest = max(largest, size >> 6)
     return max(1, min(BATCH_ROWS, BATCH_BYTES // largest))
 
 
@@ -184,6 +186,7 @@ def _rows(
 
 def _guids(column: pa.Array) -> list[str]:
     pa, _ = _pyarrow()
+    column = _plain(column)
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return ["" if value is None else str(value) for value in column.to_pylist()]
     return [(value or b"").decode(errors="replace").strip() for value in cells(column)]
@@ -192,6 +195,7 @@ def _guids(column: pa.Array) -> list[str]:
 def pack_cells(text: pa.Array, image: pa.Array) -> list[Packed]:
     """What a text and an image column hold of each pair."""
     pa, _ = _pyarrow()
+    image = _plain(image)
     if pa.types.is_struct(image.type):
         images, paths = (cells(part) for part in _fields(image))
     elif pa.types.is_null(image.type) or "binary" in str(image.type):
@@ -214,10 +218,13 @@ def _fields(image: pa.StructArray) -> list[pa.Array]:
 def cells(column: pa.Array) -> list[bytes | None]:
     """Text or bytes as bytes: texts need not be what they are said to be, valid UTF-8."""
     pa, _ = _pyarrow()
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    values: list[bytes | None] = column.cast(pa.large_binary()).to_pylist()
+    values: list[bytes | None] = _plain(column).cast(pa.large_binary()).to_pylist()
     return values
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    pa, _ = _pyarrow()
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def has_labels(path: Path) -> bool:

@@ -5,6 +5,7 @@ Ray schedules, retries and spills; here is only what one actor does with one bat
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,8 @@ def predict(
     Raises MmsentError where Ray is not installed.
     """
     try:
-        import ray
+        ray: Any = importlib.import_module("ray")
+        importlib.import_module("ray.data")
     except ImportError:
         raise MmsentError(
             "mmsent.ray needs Ray, which is not installed here; "
