@@ -71,7 +71,7 @@ def outcome(run):
 def sample(run_command, tmp_path_factory):
     """A dataset of two steps an epoch."""
     folder = tmp_path_factory.mktemp("small") / "dataset"
-    assert run_command("mmsent", "sample-data", folder, "--pairs", 30, cwd=folder.parent).code == 0
+    assert run_command("mmsent", "sample-data", folder, "--pairs", 40, cwd=folder.parent).code == 0
     return folder
 
 
