@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 TASK_ROWS = 16 * BATCH_SIZE
 """Rows that an actor takes at once; among them, batches are formed by length."""
+ACTOR_CPUS = 0.5
+"""What an actor asks Ray for, though it computes on a whole core: if actors claimed every CPU, the
+tasks that read their input would wait for ever."""
 
 
 def predict(
@@ -43,7 +46,7 @@ def predict(
     ``prefix`` + label (float32, its probability). With ``on_error="skip"`` a bad row's are null,
     and ``prefix`` + "error" (string) tells why; with "fail" the first bad row raises InputError,
     which Ray wraps. Each actor opens ``model``, a path that every machine knows, once, and computes
-    on one CPU or, with ``device="cuda"``, one GPU. ``concurrency`` is the number of actors, or the
+    on one core or, with ``device="cuda"``, one GPU. ``concurrency`` is the number of actors, or the
     smallest and the largest (default: from 1 to as many as there are CPUs or GPUs). Further options
     go to ``Dataset.map_batches``. An actor that dies is started again, and its blocks are redone.
     Raises MmsentError where Ray is not installed.
@@ -63,7 +66,8 @@ def predict(
         ray.init()
     if concurrency is None:
         concurrency = (1, max(1, int(ray.cluster_resources().get(share, 1))))
-    options = {f"num_{share.lower()}s": 1, "batch_size": TASK_ROWS} | ray_options
+    resources = {"num_gpus": 1} if device == "cuda" else {"num_cpus": ACTOR_CPUS}
+    options = {**resources, "batch_size": TASK_ROWS, **ray_options}
     return dataset.map_batches(
         _Predictor,
         fn_constructor_args=(os.fspath(model), os.fspath(folder), prefix, on_error, device),
