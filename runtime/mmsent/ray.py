@@ -66,13 +66,14 @@ def predict(
         ray.init()
     if concurrency is None:
         concurrency = (1, max(1, int(ray.cluster_resources().get(share, 1))))
+    smallest, largest = (concurrency,) * 2 if isinstance(concurrency, int) else concurrency
     resources = {"num_gpus": 1} if device == "cuda" else {"num_cpus": ACTOR_CPUS}
     options = {**resources, "batch_size": TASK_ROWS, **ray_options}
     return dataset.map_batches(
         _Predictor,
         fn_constructor_args=(os.fspath(model), os.fspath(folder), prefix, on_error, device),
         batch_format="pyarrow",
-        concurrency=concurrency,
+        compute=ray.data.ActorPoolStrategy(min_size=smallest, max_size=largest),
         **options,
     )
 
