@@ -31,16 +31,16 @@ def sample(run_command, tmp_path_factory):
     return folder
 
 
-def launcher(processes, *arguments):
+def launcher(processes, *arguments, program=("-m", "mmsent_training")):
     torchrun = str(Path(sys.executable).with_name("torchrun"))
-    options = ("--standalone", "--nproc-per-node", processes, "-m", "mmsent_training")
+    options = ("--standalone", "--nproc-per-node", processes, *program)
     return [str(item) for item in (torchrun, *options, *arguments)]
 
 
-def launch(*arguments, cwd, processes=2):
+def launch(*arguments, cwd, processes=2, **how):
     env = os.environ | {"MMSENT_CACHE": str(cwd / "cache"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        launcher(processes, *arguments), cwd=cwd, env=env, capture_output=True, text=True,
+        launcher(processes, *arguments, **how), cwd=cwd, env=env, capture_output=True, text=True,
         timeout=300,
     )  # fmt: skip
 
@@ -117,6 +117,24 @@ def test_one_process_speaks_and_writes(run_command, sample, tmp_path):
     assert {path.name for path in (tmp_path / "run").iterdir()} == names
     assert_same_outcome(tmp_path / "run", alone)
     assert run_command("mmsent-export", "onnx", "run", cwd=tmp_path).code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["default", "reference"])
+def test_but_for_rounding_the_weights_are_the_same(sample, tmp_path, preset):
+    """At the full learning rate, for two epochs: in float64 what differs is not rounding."""
+    program = (Path(__file__).with_name("in_float64.py"),)
+    options = ("--model", "light", "--preset", preset, "--data", sample, "--epochs", 2)
+    options = (*options, "--batch-size", BATCH, "--device", "cpu")
+    for name, processes in (("one", 1), ("two", 2)):
+        done = launch(
+            *options, "--output", name, cwd=tmp_path, processes=processes, program=program
+        )
+        assert done.returncode == 0, done.stderr
+    weights = [load_file(tmp_path / name / "checkpoint.safetensors") for name in ("one", "two")]
+    for name, value in weights[0].items():
+        assert value.dtype in (np.float64, np.int64)
+        assert np.allclose(weights[1][name], value, rtol=1e-6, atol=1e-6), name
 
 
 @pytest.mark.slow

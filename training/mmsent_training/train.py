@@ -37,7 +37,6 @@ from mmsent.machine import available_cores
 from mmsent.progress import Progress
 from mmsent.text import encode_texts
 from mmsent_training import light
-from mmsent_training.batch_norm import share_batch_norms
 from mmsent_training.calibration import calibrate, reliability, softmax
 from mmsent_training.data import (
     Batch,
@@ -56,11 +55,11 @@ from mmsent_training.distributed import (
     processes,
     rank,
 )
-from mmsent_training.draws import drawing
 from mmsent_training.features import encode_pairs, fast_precision
 from mmsent_training.interrupt import resumable
 from mmsent_training.metrics import score
 from mmsent_training.packages import CompactCheckpoint
+from mmsent_training.parts import as_in_whole
 from mmsent_training.report import (
     find_mistakes,
     write_confusion,
@@ -251,8 +250,6 @@ def train(
     )
 
     # Loss, optimiser, schedule.
-    if processes() > 1:
-        share_batch_norms(trained)
     optimizer = AdamW(parameter_groups(trained, settings), weight_decay=settings.weight_decay)
     averaged = settings.average and AveragedModel(
         trained, multi_avg_fn=moving_average(settings.average), use_buffers=True
@@ -320,7 +317,7 @@ def train(
             if settings.keep == "best" and len(history) - best["epoch"] >= settings.patience:
                 say(f"stopped early: no better macro F1 for {settings.patience} epochs")
                 break
-            set_seed(settings.seed * 1000 + epoch)  # the same in all processes: see drawing
+            set_seed(settings.seed * 1000 + epoch)  # the same in all processes: see as_in_whole
             train_loader.set_epoch(epoch)
             trained.train()
             total_loss = torch.zeros((), device=accelerator.device)
@@ -333,7 +330,7 @@ def train(
                         *inputs, last = batch["inputs"]
                         if settings.augment:  # pixels are the last input
                             last = augment_each(augment, last, rows, size)
-                        with drawing(rows, size):
+                        with as_in_whole(rows, size):
                             if settings.missing and settings.modality == "both":
                                 *inputs, last = drop(
                                     inputs[0], inputs[1], last, missing, settings.missing

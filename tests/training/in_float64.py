@@ -1,0 +1,10 @@
+"""`mmsent train` that computes in float64, where two orders of a sum agree to many digits."""
+
+import torch
+
+from mmsent.cli import run
+from mmsent_training.cli import train
+
+torch.set_default_dtype(torch.float64)
+torch.Tensor.float = torch.Tensor.double
+run(train)
