@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mmsent.errors import InputError, Problem
-from mmsent.files import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, open_file, path_inside, read_file
+from mmsent.files import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, open_file, path_inside, read_file, within
 from mmsent.text import decode_text
 
 LABELS = ("negative", "neutral", "positive")
@@ -123,11 +123,11 @@ def read_list(path: Path, problems: list[Problem], *, labelled: bool = False) ->
                     continue
                 guid = fields[guid_column].strip()
                 tag = "" if tag_column is None else fields[tag_column].strip()
-                fault = guid_fault(guid) or (label_fault(tag) if labelled else None)
-                if fault:
-                    problem(reader.line_num, guid, fault)
+                row = make_row(reader.line_num, guid, tag, path.name, labelled=labelled)
+                if isinstance(row, Problem):
+                    problems.append(row)
                 else:
-                    yield Row(reader.line_num, guid, None if tag in NO_LABEL else tag)
+                    yield row
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
@@ -144,7 +144,23 @@ def _lines(file: TextIO) -> Iterator[str]:
         yield line
 
 
-def guid_fault(guid: str) -> str | None:
+def make_row(
+    line: int,
+    guid: str,
+    tag: str,
+    list_name: str,
+    *,
+    labelled: bool,
+    packed: Packed | None = None,
+) -> Row | Problem:
+    """The row of a list that says ``guid`` and ``tag``, or what is wrong with it."""
+    fault = _guid_fault(guid) or (_label_fault(tag) if labelled else None)
+    if fault:
+        return Problem(list_name, line, guid, list_name, fault)
+    return Row(line, guid, None if tag in NO_LABEL else tag, packed)
+
+
+def _guid_fault(guid: str) -> str | None:
     if not guid:
         return "the guid is missing"
     if match := _FLOAT.fullmatch(guid):
@@ -159,7 +175,7 @@ def guid_fault(guid: str) -> str | None:
     return None
 
 
-def label_fault(tag: str) -> str | None:
+def _label_fault(tag: str) -> str | None:
     if tag in NO_LABEL:
         return f"the label is missing; it must be one of {', '.join(LABELS)}"
     if tag not in LABELS:
@@ -169,13 +185,18 @@ def label_fault(tag: str) -> str | None:
 
 def find_duplicates(rows: Iterable[Row], list_name: str) -> list[Problem]:
     """One problem for each row whose guid an earlier row has."""
+    return [item for item in mark_duplicates(rows, list_name) if isinstance(item, Problem)]
+
+
+def mark_duplicates(rows: Iterable[Row], list_name: str) -> Iterator[Row | Problem]:
+    """Yield each row, or a problem where an earlier row has its guid."""
     first: dict[str, int] = {}
-    problems = []
     for row in rows:
         if (line := first.setdefault(row.guid, row.line)) != row.line:
             message = f"the guid stands on line {line} already"
-            problems.append(Problem(list_name, row.line, row.guid, list_name, message))
-    return problems
+            yield Problem(list_name, row.line, row.guid, list_name, message)
+        else:
+            yield row
 
 
 def read_text(folder: Path, guid: str) -> tuple[str, str]:
@@ -196,9 +217,7 @@ def text_of(folder: Path, row: Row) -> tuple[str, str]:
         return read_text(folder, row.guid)
     if row.packed.text is None:
         raise InputError("the text is missing (null)")
-    if len(row.packed.text) > MAX_TEXT_BYTES:
-        raise InputError(f"the text is larger than {MAX_TEXT_BYTES >> 10} KiB")
-    return decode_text(row.packed.text)
+    return decode_text(within(row.packed.text, "the text", limit=MAX_TEXT_BYTES))
 
 
 def image_of(folder: Path, row: Row) -> bytes:
@@ -206,9 +225,7 @@ def image_of(folder: Path, row: Row) -> bytes:
     if row.packed is None:
         return read_image(folder, row.guid)
     if row.packed.image is not None:
-        if len(row.packed.image) > MAX_IMAGE_BYTES:
-            raise InputError(f"the image is larger than {MAX_IMAGE_BYTES >> 10} KiB")
-        return row.packed.image
+        return within(row.packed.image, "the image", limit=MAX_IMAGE_BYTES)
     if row.packed.path is None:
         raise InputError("the image is missing (null)")
     path = path_inside(folder, row.packed.path, "the image")

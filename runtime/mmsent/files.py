@@ -70,6 +70,11 @@ def read_file(
             content = file.read(min(size, limit) + 1)
         except OSError as error:
             raise InputError(f"{what} can't be read ({error.strerror})") from None
+    return within(content, what, limit=limit)
+
+
+def within(content: bytes, what: str, *, limit: int) -> bytes:
+    """``content``. Raises InputError where it is larger than ``limit`` bytes."""
     if len(content) > limit:
         raise InputError(f"{what} is larger than {limit >> 10} KiB")
     return content

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from mmsent.atomic import atomic_path
 from mmsent.dataset import (
-    NO_LABEL,
     Packed,
     Row,
-    guid_fault,
     image_of,
     image_place,
-    label_fault,
+    make_row,
+    mark_duplicates,
     read_list,
     text_of,
     text_place,
@@ -176,12 +175,12 @@ def _rows(
     for guid, cell, pair in zip(guids, tags, packed):
         line += 1
         tag = "" if cell is None else cell.decode(errors="replace").strip()
-        fault = guid_fault(guid) or (label_fault(tag) if labelled else None)
-        if fault:
-            problems.append(Problem(name, line, guid, name, fault))
+        row = make_row(line, guid, tag, name, labelled=labelled, packed=pair)
+        if isinstance(row, Problem):
+            problems.append(row)
             yield None
         else:
-            yield Row(line, guid, None if tag in NO_LABEL else tag, pair)
+            yield row
 
 
 def _guids(column: pa.Array) -> list[str]:
@@ -262,7 +261,6 @@ def pack(list_path: Path, folder: Path, output: Path) -> int:
     )
     problems: list[Problem] = []
     rows: list[dict[str, Any]] = []
-    first: dict[str, int] = {}
     size = count = 0
     # Images are compressed already.
     options = {"compression": {"guid": "zstd", "text": "zstd", "tag": "zstd"}}
@@ -271,13 +269,10 @@ def pack(list_path: Path, folder: Path, output: Path) -> int:
         pq.ParquetWriter(part, schema, use_dictionary=["tag"], **options) as writer,
         Progress("packing", None, "pairs") as progress,
     ):
-        for row in read_list(list_path, problems):
+        for row in mark_duplicates(read_list(list_path, problems), list_path.name):
             progress.update()
-            if (line := first.setdefault(row.guid, row.line)) != row.line:
-                message = f"the guid stands on line {line} already"
-                problems.append(
-                    Problem(list_path.name, row.line, row.guid, list_path.name, message)
-                )
+            if isinstance(row, Problem):
+                problems.append(row)
                 continue
             found: list[Any] = []
             for read, place in ((text_of, text_place), (image_of, image_place)):
