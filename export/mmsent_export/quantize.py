@@ -437,29 +437,27 @@ def _pack(graph: _Graph) -> None:
             continue
         lookups = [node for node in readers if node.op_type == "Gather" and node.input[0] == name]
         axes = [_input_axes(node, name, len(tensor.dims)) for node in readers]
-        if readers[0].op_type == "Conv" and len(readers) == 1:
-            half = graph.put(f"{name}_half", graph.value(name).astype(np.float16))
-            reader = readers[0].output[0]
-            nodes[reader] = [
-                helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT),
-                readers[0],
-            ]
-            graph.weights.pop(name).name = f"{name}_unused"
-        elif lookups and len(lookups) == len(readers) and len(tensor.dims) == 2:
+        if lookups and len(lookups) == len(readers) and len(tensor.dims) == 2:
             rounded, scales = round_rows(graph.value(name), axis=1)
             table, steps = graph.put(f"{name}_int8", rounded), graph.put(f"{name}_scale", scales)
             for node in lookups:
                 nodes[node.output[0]] = _looked_up(node, table, steps)
+            continue
+        if readers[0].op_type == "Conv" and len(readers) == 1:
+            half = graph.put(f"{name}_half", graph.value(name).astype(np.float16))
+            unpacked = [helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT)]
         elif axes[0] is not None and all(item == axes[0] for item in axes):
             rounded, scales = round_rows(graph.value(name), axis=axes[0])
             table, steps = graph.put(f"{name}_int8", rounded), graph.put(f"{name}_scale", scales)
-            reader = readers[0].output[0]
-            nodes[reader] = [
+            unpacked = [
                 helper.make_node("Cast", [table], [f"{name}_cast"], to=TensorProto.FLOAT),
                 helper.make_node("Mul", [f"{name}_cast", steps], [name]),
-                *nodes.get(reader, [readers[0]]),
             ]
-            graph.weights.pop(name).name = f"{name}_unused"
+        else:
+            continue
+        reader = readers[0].output[0]
+        nodes[reader] = [*unpacked, *nodes.get(reader, [readers[0]])]
+        graph.weights.pop(name).name = f"{name}_unused"
     graph.replace(nodes)
 
 
