@@ -151,19 +151,18 @@ class LightModel(nn.Module):
 
         A run's row is the number that its ids spell in base ``vocabulary``, modulo ``ngrams``.
         """
-        total = torch.zeros_like(input_ids[:, :1]).unsqueeze(2)
-        number, inside = torch.zeros_like(input_ids), attention_mask
+        length = input_ids.shape[1]
+        number = torch.zeros_like(input_ids)
+        sums = []
         for size in range(NGRAM):
-            # The token that stands ``size`` places before each; runs end where they end.
-            shifted = nn.functional.pad(input_ids, (size, 0))[:, : input_ids.shape[1]]
-            number = number + shifted * self.vocabulary**size
-            inside = nn.functional.pad(attention_mask, (size, 0))[:, : input_ids.shape[1]]
-            inside = inside * attention_mask
-            rows = self.bag(number % self.ngrams) * inside.unsqueeze(2)
-            total = total + rows.sum(dim=1, keepdim=True)
+            # Runs end at each token, and begin with the one that stands ``size`` places before.
+            first = nn.functional.pad(input_ids, (size, 0))[:, :length]
+            number = number + first * self.vocabulary**size
+            inside = nn.functional.pad(attention_mask, (size, 0))[:, :length] * attention_mask
+            sums.append((self.bag(number % self.ngrams) * inside.unsqueeze(2)).sum(dim=1))
         # By the root of their number, as the length of a text's TF-IDF vector goes.
         scale = (NGRAM * attention_mask.sum(dim=1, keepdim=True)).sqrt()
-        return total.squeeze(1) / scale
+        return sum(sums[1:], sums[0]) / scale
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Features of uint8 [batch, height, width, 3]: [batch, 256]."""
