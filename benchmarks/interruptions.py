@@ -24,6 +24,8 @@ import mmsent.infer  # noqa: F401
 import mmsent_training.train  # noqa: F401
 from mmsent import cli
 from mmsent.dataset import image_file, text_file
+from mmsent.machine import available_cores
+from mmsent.model import BATCH_SIZE, SentimentModel
 from mmsent_training.cli import train
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -118,25 +120,50 @@ def make_rows(folder):
     (folder / "list.csv").write_text("\n".join(["guid,tag", *lines]) + "\n")
 
 
+def count_computed(path):
+    """From now on, in all forks, write a byte to ``path`` for every pair that is computed."""
+    run = SentimentModel.run
+
+    def counted(self, ids, pixels):
+        found = run(self, ids, pixels)
+        with open(path, "ab", buffering=0) as file:
+            file.write(bytes(len(ids)))
+        return found
+
+    SentimentModel.run = counted
+
+
 def inferences(folder, kills, rng):
     make_rows(folder / "rows")
+    computed = folder / "computed"
+    count_computed(computed)
     bundle = write_small_bundle(folder / "model.onnx")
     options = (folder / "rows" / "list.csv", "--model", bundle, "--probabilities", "--output")
     output = folder / "whole.csv"
     seconds = whole(cli.infer, *options, output)
     wanted = output.read_bytes()
     assert len(wanted.splitlines()) == ROWS + 1
-    number = hits = same = 0
+    number = hits = same = repeated = 0
     while hits < kills:
         number += 1
+        computed.unlink()
         output = folder / f"out-{number}.csv"
         hits += killed(cli.infer, *options, output, after=rng.uniform(0, seconds))
         assert not output.exists() or output.read_bytes() == wanted
         whole(cli.infer, *options, output, "--resume")
         same += output.read_bytes() == wanted
+        repeated = max(repeated, computed.stat().st_size - ROWS)
         output.unlink()
         print(f"inference {number}: {hits} kills, {same} the same", file=sys.stderr)
-    return {"rows": ROWS, "seconds": seconds, "processes": number, "kills": hits, "same": same}
+    return {
+        "rows": ROWS,
+        "seconds": seconds,
+        "processes": number,
+        "kills": hits,
+        "same": same,
+        "most_repeated": repeated,  # pairs; each worker can have been about to note a batch
+        "workers_batches": available_cores() * BATCH_SIZE,
+    }
 
 
 def main():

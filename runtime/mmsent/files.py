@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from mmsent.errors import InputError
 
@@ -55,6 +55,16 @@ def open_file(path: str | os.PathLike[str], what: str, *, inside: Path | None = 
         raise InputError(f"{what} can't be read (its name holds a NUL byte)") from None
     except OSError as error:
         raise InputError(f"{what} can't be read ({error.strerror})") from None
+
+
+def create_file(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
+    """Open a file to write, "r+b" or "ab", and make it where it is not there; links are refused.
+
+    Raises OSError.
+    """
+    flags = os.O_APPEND if mode == "ab" else 0
+    flags |= os.O_RDWR | os.O_CREAT | _NO_LINK | getattr(os, "O_CLOEXEC", 0)
+    return cast(BinaryIO, open(os.open(path, flags, 0o666), mode, buffering))
 
 
 def read_file(

@@ -8,8 +8,9 @@ within a window of rows, and two windows are under way at a time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,6 +33,7 @@ from mmsent.dataset import (
 from mmsent.errors import InputError, MmsentError, Problem, refuse
 from mmsent.image import load_image
 from mmsent.interrupt import stop_on_signals
+from mmsent.journal import Journal, Numbered, Outcome
 from mmsent.lock import locked
 from mmsent.machine import available_cores
 from mmsent.model import BATCH_SIZE, Prediction, SentimentModel
@@ -39,8 +41,6 @@ from mmsent.output import Output
 from mmsent.progress import Progress
 
 WINDOW_BYTES = 1 << 28  # what the rows of a window may bring along; in files it is bounded anyhow
-
-Outcome = Prediction | Problem | None
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,15 @@ def infer(
             "model": model.identity,
             "options": [probabilities, skip, device],
         }
-        window = window_size(workers, batch_size)
         out = Output(output, labels=model.labels if probabilities else (), skip=skip)
         problems: list[Problem] = []
         try:
             with (
                 stop_on_signals(again) as stoppable,
-                out.open(key, read_items(list_path, contents=False), resume=resume, window=window),
+                out.open(key, read_items(list_path, contents=False), resume=resume),
                 Progress("predicting", count - out.written, "pairs") as progress,
             ):
-                outcomes = predict_rows(
+                rows = predict_rows(
                     model,
                     read_items(list_path, start=out.written),
                     folder,
@@ -106,17 +105,18 @@ def infer(
                     workers=workers,
                     batch_size=batch_size,
                     skip=skip,
+                    start=out.written,
+                    journal=out.journal,
                 )
-                for row, outcome in stoppable(outcomes):
-                    if isinstance(row, Row) and isinstance(outcome, Prediction):
-                        out.write(row, outcome)
-                    elif isinstance(outcome, Problem) and skip:
-                        out.write_problem(outcome)
-                    elif isinstance(outcome, Problem):
-                        problems.append(outcome)
-                    if out.written % window == 0:
-                        out.flush()
-                    progress.update()
+                with closing(rows):
+                    for row, outcome in stoppable(rows):
+                        if isinstance(row, Row) and isinstance(outcome, Prediction):
+                            out.write(row, outcome)
+                        elif isinstance(outcome, Problem) and skip:
+                            out.write_problem(outcome)
+                        elif isinstance(outcome, Problem):
+                            problems.append(outcome)
+                        progress.update()
                 refuse(problems, f"{output} was not written")
         except OSError as error:
             reason = f"{error.filename or output}: {error.strerror or error}"
@@ -172,11 +172,6 @@ def _check(list_path: Path, folder: Path, *, files: bool) -> int:
     return count
 
 
-def window_size(workers: int, batch_size: int) -> int:
-    """The rows that are divided into batches together."""
-    return batch_size * max(8, 2 * workers)
-
-
 def predict_rows(
     model: SentimentModel,
     rows: Iterable[Row | Problem],
@@ -186,20 +181,28 @@ def predict_rows(
     workers: int,
     batch_size: int = BATCH_SIZE,
     skip: bool = False,
-) -> Iterator[tuple[Row | Problem, Outcome]]:
+    start: int = 0,
+    journal: Journal | None = None,
+) -> Generator[tuple[Row | Problem, Outcome | None], None, None]:
     """Yield every row in order with its prediction, or with what is wrong with it or its files.
 
     After the first problem, unless ``skip``, the other rows are only checked, and some of them
     yield None. ``model`` should compute on one thread, since ``workers`` batches run side by side.
+    ``journal`` is told of finished batches, and asked before one is computed; ``start`` rows of
+    the list stand before ``rows``.
     """
     broken = Event()
 
-    def predict(batch: Sequence[tuple[Row, list[int]]]) -> Sequence[Outcome]:
+    def predict(
+        first: int, batch: Sequence[Numbered], ids: Sequence[list[int]]
+    ) -> Sequence[Outcome | None]:
+        if journal and (known := journal.find(batch)):
+            return known
         size = model.info.image.size
         pixels = np.empty((len(batch), size, size, 3), np.uint8)
-        outcomes: list[Outcome] = [None] * len(batch)
+        outcomes: list[Outcome | None] = [None] * len(batch)
         whole: list[int] = []
-        for index, (row, _) in enumerate(batch):
+        for index, (_, row) in enumerate(batch):
             try:
                 image = image_of(folder, row)
                 pixels[len(whole)] = load_image(image, model.info.image)
@@ -210,16 +213,20 @@ def predict_rows(
         if len(whole) < len(batch) and not skip:
             broken.set()
         if whole and not broken.is_set():
-            _, probabilities = model.run([batch[i][1] for i in whole], pixels[: len(whole)])
+            _, probabilities = model.run([ids[i] for i in whole], pixels[: len(whole)])
             for index, prediction in zip(whole, model.to_predictions(probabilities)):
                 outcomes[index] = prediction
+        done = [outcome for outcome in outcomes if outcome is not None]
+        if journal and not broken.is_set() and len(done) == len(batch):
+            journal.add(first, batch, done)
         return outcomes
 
     rows = iter(rows)
     under_way: deque[_Window] = deque()
+    window = batch_size * max(8, 2 * workers)
     pool = ThreadPoolExecutor(workers)
     try:
-        while items := _take(rows, window_size(workers, batch_size)):
+        while items := _take(rows, window):
             texts = [_read_text(item, folder, list_name) for item in items]
             readable = [index for index, text in enumerate(texts) if isinstance(text, str)]
             if len(readable) < len(items) and not skip:
@@ -229,11 +236,19 @@ def predict_rows(
             by_length = sorted(readable, key=lambda index: len(ids[index]))
             batches = [by_length[i : i + batch_size] for i in range(0, len(readable), batch_size)]
             futures = [
-                pool.submit(predict, [(cast(Row, items[i]), ids[i]) for i in batch])
+                pool.submit(
+                    predict,
+                    start,
+                    [(start + i, cast(Row, items[i])) for i in batch],
+                    [ids[i] for i in batch],
+                )
                 for batch in batches
             ]
-            outcomes: list[Outcome] = [None if isinstance(text, str) else text for text in texts]
+            outcomes: list[Outcome | None] = [
+                None if isinstance(text, str) else text for text in texts
+            ]
             under_way.append((items, outcomes, batches, futures))
+            start += len(items)
             if len(under_way) > 1:
                 yield from _outcomes(under_way.popleft())
         while under_way:
@@ -256,11 +271,14 @@ def _take(rows: Iterator[Row | Problem], count: int) -> list[Row | Problem]:
 
 
 _Window = tuple[
-    list[Row | Problem], list[Outcome], list[list[int]], list[Future[Sequence[Outcome]]]
+    list[Row | Problem],
+    list[Outcome | None],
+    list[list[int]],
+    list[Future[Sequence[Outcome | None]]],
 ]
 
 
-def _outcomes(window: _Window) -> Iterator[tuple[Row | Problem, Outcome]]:
+def _outcomes(window: _Window) -> Iterator[tuple[Row | Problem, Outcome | None]]:
     """Wait for a window's batches and put their outcomes back into the order of its rows."""
     items, outcomes, batches, futures = window
     for batch, future in zip(batches, futures):

@@ -2,10 +2,11 @@
 
 .OUTPUT.part             the predictions so far
 .OUTPUT.errors.csv.part  with --on-error skip, the rows that can't be predicted, so far
+.OUTPUT.part.batches     the finished batches (see mmsent.journal)
 .OUTPUT.part.json        what they were made with
 
-All three are gone at the end. Where the process was killed they let another one go on: both parts
-are in the list's order, a row a line, so that comparing them with the list tells how far it came.
+All are gone at the end. Where the process was killed they let another one go on: both parts are in
+the list's order, a row a line, so that comparing them with the list tells how far it came.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmsent.atomic import atomic_path
 from mmsent.dataset import Row
 from mmsent.errors import InputError, Interrupted, MmsentError, Problem
+from mmsent.files import create_file
+from mmsent.journal import Journal
 from mmsent.model import Prediction
-
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class Output:
@@ -41,19 +42,21 @@ class Output:
         self.part = path.with_name(f".{path.name}.part")
         self.errors_part = path.with_name(f".{self.errors_path.name}.part")
         self.key_path = path.with_name(f".{path.name}.part.json")
+        self.journal = Journal(path.with_name(f".{path.name}.part.batches"))
         self.parquet = path.suffix == ".parquet"
         self.json = path.suffix == ".jsonl" or self.parquet  # turned into Parquet at the end
         self.written = self.failed = 0
 
     @contextmanager
     def open(
-        self, key: dict[str, Any], items: Iterable[Row | Problem], *, resume: bool, window: int
+        self, key: dict[str, Any], items: Iterable[Row | Problem], *, resume: bool
     ) -> Iterator[None]:
         """Open the parts for ``write``; put the files into their places when the block succeeds.
 
         ``key`` tells what the output is made with. With ``resume`` the parts of an interrupted
-        inference are gone on with, back to a whole number of ``window`` rows: what comes then is
-        divided into batches as it would have been. Raises InputError where their key is another.
+        inference are gone on with, from where one of its windows began: what comes then is divided
+        into batches as it was, and ``journal`` has those that were finished. Raises InputError
+        where their key is another.
         If the block raises, the parts stay where it was a signal's or the disk's fault.
         """
         if resume and self.key_path.exists():
@@ -63,29 +66,32 @@ class Output:
             with atomic_path(self.key_path) as part:
                 part.write_text(json.dumps(key, indent=2) + "\n", encoding="utf-8")
         with (
-            open(os.open(self.part, _FLAGS, 0o666), "r+b", 1 << 20) as self.file,
-            open(os.open(self.errors_part, _FLAGS, 0o666), "r+b", 1 << 20) as self.errors,
+            create_file(self.part, "r+b") as self.file,
+            create_file(self.errors_part, "r+b") as self.errors,
+            closing(self.journal),
         ):
             try:
-                self._recover(items, window)
+                self._recover(items)
+                self.journal.open(self.written)
                 yield
-                self.flush()
+                self.file.flush()
+                self.errors.flush()
                 os.fsync(self.file.fileno())
                 os.fsync(self.errors.fileno())
             except MmsentError as error:
                 if not isinstance(error, Interrupted):
                     self.discard()
                 raise
-        if self.failed:
-            os.replace(self.errors_part, self.errors_path)
-        elif self.skip:
-            self.errors_path.unlink(missing_ok=True)  # of an inference before
         if self.parquet:
             from mmsent.parquet import write_predictions
 
             write_predictions(self.part, self.path, self.labels)
         else:
             os.replace(self.part, self.path)
+        if self.failed:
+            os.replace(self.errors_part, self.errors_path)
+        elif self.skip:
+            self.errors_path.unlink(missing_ok=True)  # of an inference before
         self.discard()
 
     def write(self, row: Row, prediction: Prediction) -> None:
@@ -100,14 +106,9 @@ class Output:
         self.written += 1
         self.failed += 1
 
-    def flush(self) -> None:
-        """Hand what was written to the system: a process killed after that has not lost it."""
-        self.errors.flush()
-        self.file.flush()
-
     def discard(self) -> None:
         """Remove the parts."""
-        for path in (self.part, self.errors_part, self.key_path):
+        for path in (self.part, self.errors_part, self.journal.path, self.key_path):
             path.unlink(missing_ok=True)
 
     def _compare(self, key: dict[str, Any]) -> None:
@@ -123,7 +124,7 @@ class Output:
                 f"{', '.join(differing)}; without --resume it starts anew"
             )
 
-    def _recover(self, items: Iterable[Row | Problem], window: int) -> None:
+    def _recover(self, items: Iterable[Row | Problem]) -> None:
         """Find how far both parts came, and cut them there; new parts get their header."""
         headers = (b"" if self.json else _csv_line("guid", "tag", *self.labels)), _ERRORS_HEADER
         files = (self.file, self.errors)
@@ -131,6 +132,7 @@ class Output:
         kept = None
         if all(file.read(len(header)) == header for file, header in zip(files, headers)):
             kept = (0, 0, *places)
+            windows = self.journal.windows()
             lines = [file.readline() for file in files]
             for item in items:
                 starts = self._starts(item)
@@ -140,7 +142,7 @@ class Output:
                 places[which] += len(lines[which])
                 lines[which] = files[which].readline()
                 rows, failed = rows + 1, failed + which
-                if rows % window == 0:
+                if rows in windows:
                     kept = (rows, failed, *places)
             else:
                 kept = (rows, failed, *places)

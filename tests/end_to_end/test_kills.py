@@ -20,3 +20,4 @@ def test_what_was_killed_and_resumed_ends_the_same(only):
     found = json.loads(done.stdout.removeprefix(only))
     assert found["kills"] == 8
     assert found["same"] == found["processes"]
+    assert found.get("most_repeated", 0) <= found.get("workers_batches", 0)

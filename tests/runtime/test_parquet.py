@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmsent.dataset import LABELS, TEST_LIST, TRAIN_LIST, image_file, read_list
+from mmsent.model import SentimentModel
+from mmsent.output import Output
 from tests.small_bundle import write_small_bundle
 
 
@@ -198,37 +200,61 @@ def test_a_damaged_file_is_refused(run_command, packed, small, damage):
     assert not packed.with_name("out.csv").exists()
 
 
-def test_resumed_it_ends_as_it_would_have(run_command, packed, small, tmp_path):
-    """The parts of an inference that was killed: a stop by the system, made by a full disk."""
+@pytest.mark.parametrize("window_bytes", [1 << 28, 60_000], ids=["by rows", "by bytes"])
+def test_resumed_it_ends_as_it_would_have(
+    run_command, packed, small, tmp_path, monkeypatch, window_bytes
+):
+    """A stop by the system, made by a full disk: in windows that rows end, or their bytes do."""
+    monkeypatch.setattr("mmsent.infer.WINDOW_BYTES", window_bytes)
     table = pa.concat_tables([pq.read_table(packed)] * 5)
     path = tmp_path / "long.parquet"
     pq.write_table(table, path, row_group_size=50)
-    infer(run_command, path, small, "whole.parquet", "--probabilities")
-    from mmsent.output import Output
-
-    write, calls = Output.write, []
+    options = ["--probabilities", "--threads", 1, "--batch-size", 16]
+    infer(run_command, path, small, "whole.parquet", *options)
+    write, run, rows, computed = Output.write, SentimentModel.run, [], []
 
     def full(self, row, prediction):
-        calls.append(row)
-        if len(calls) == 300:
+        rows.append(row)
+        if len(rows) == 100:
             raise OSError(28, "No space left on device")
         write(self, row, prediction)
 
-    options = ["--probabilities", "--threads", 1, "--batch-size", 16]
+    def counted(self, ids, pixels):
+        computed.extend(ids)
+        return run(self, ids, pixels)
+
+    monkeypatch.setattr(SentimentModel, "run", counted)
     with mock.patch.object(Output, "write", full):
         assert infer(run_command, path, small, "out.parquet", *options).code == 1
     assert not (tmp_path / "out.parquet").exists()
-    calls.clear()
-    count = mock.patch.object(
-        Output, "write", lambda self, row, p: (calls.append(row), write(self, row, p))
-    )
-    with count:
-        result = infer(run_command, path, small, "out.parquet", *options, "--resume")
+    assert len(computed) < 400
+    result = infer(run_command, path, small, "out.parquet", *options, "--resume")
     assert result.code == 0, result.err
-    assert len(calls) == 400 - 256  # it went on at a window's start
+    assert len(computed) == 400  # the same batches: none of them twice
     wanted = pq.read_table(tmp_path / "whole.parquet")
     assert pq.read_table(tmp_path / "out.parquet").equals(wanted)
     assert not list(tmp_path.glob(".*part*"))
+
+
+def test_errors_come_with_the_predictions_or_not_at_all(
+    run_command, packed, small, tmp_path, monkeypatch
+):
+    """Parquet is written at the end; where that fails, it all can still go on."""
+    table = pq.read_table(packed).to_pylist()
+    table[1]["image"]["bytes"] = b"no image"
+    pq.write_table(pa.Table.from_pylist(table, pq.read_schema(packed)), packed)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    options = ["--on-error", "skip"]
+    with mock.patch("mmsent.parquet.write_predictions", full):
+        result = infer(run_command, packed, small, "out.parquet", *options)
+    assert "No space left on device; when that is mended" in result.err
+    assert not list(tmp_path.glob("out.parquet*"))
+    assert infer(run_command, packed, small, "out.parquet", *options, "--resume").code == 1
+    assert len(pq.read_table(tmp_path / "out.parquet")) == len(table) - 1
+    assert len(written(tmp_path / "out.parquet.errors.csv")) == 2
 
 
 def test_without_pyarrow_the_extra_is_named(run_command, packed, small):
