@@ -8,6 +8,7 @@ column: a struct of both, of which ``bytes`` counts where it isn't null.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from mmsent.dataset import (
     text_place,
 )
 from mmsent.errors import InputError, MmsentError, Problem, refuse
-from mmsent.files import open_file
+from mmsent.files import MAX_IMAGE_BYTES, open_file
 from mmsent.progress import Progress
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def _pyarrow() -> tuple[Any, Any]:
     """The modules pyarrow and pyarrow.parquet. Raises MmsentError where they are not installed."""
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
         raise MmsentError(
@@ -74,13 +76,16 @@ def read_parquet(
             # Without pre_buffer and with a buffer, pages are read as they are needed.
             file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=1 << 20)
             columns = _columns(path, file.schema_arrow, labelled=labelled, contents=contents)
+            count, size = file.metadata.num_rows, os.fstat(handle.fileno()).st_size
+            if count > size:
+                raise InputError(f"{path} can't hold {count} rows in its {size} bytes")
             line = 0
             for number in range(file.num_row_groups):
                 group = file.metadata.row_group(number)
                 if line + group.num_rows <= start:
                     line += group.num_rows
                     continue
-                size = _batch_rows(path, group, columns)
+                size = _batch_rows(path, group)
                 for batch in file.iter_batches(size, [number], columns, use_threads=False):
                     for row in _rows(batch, path.name, line, problems, labelled=labelled):
                         line += 1
@@ -141,25 +146,20 @@ def _is_text(kind: pa.DataType) -> bool:
     return str(kind) in names
 
 
-def _batch_rows(path: Path, group: Any, columns: Sequence[str]) -> int:
+def _batch_rows(path: Path, group: Any) -> int:
     """How many rows of a row group to decode at once."""
-    largest = 1
-    for index in range(group.num_columns):
-        column = group.column(index)
-        if column.path_in_schema.split(".")[0] not in columns:
-            continue
-        size = column.total_uncompressed_size
-        if size > MAX_ROW_GROUP:
-            raise InputError(
-                f"{path} has a row group of {size >> 20} MiB; write smaller ones, of up to "
-                f"{MAX_ROW_GROUP >> 20} MiB"
-            )
-        largest = max(largest, size // max(1, group.num_rows))
-        if column.has_dictionary_page:
-            # A large value may stand in every row for next to nothing: a batch of the largest that
-            # there can be takes 64 times BATCH_BYTES.
-            largest = max(largest, size >> 6)
-    return max(1, min(BATCH_ROWS, BATCH_BYTES // largest))
+    # Not `group.column(i)`: pyarrow's aborts the process where a column's metadata are damaged.
+    size: int = group.total_byte_size
+    average: int = size // max(1, group.num_rows)
+    if size > MAX_ROW_GROUP:
+        raise InputError(
+            f"{path} has a row group of {size >> 20} MiB; write smaller ones, of up to "
+            f"{MAX_ROW_GROUP >> 20} MiB"
+        )
+    # With a dictionary a large value may stand in every row for next to nothing: a batch of the
+    # largest that there can be takes 16 times BATCH_BYTES.
+    rows: int = BATCH_BYTES // max(1, average, size >> 4)
+    return max(1, min(BATCH_ROWS, rows))
 
 
 def _rows(
@@ -215,9 +215,15 @@ def _fields(image: pa.StructArray) -> list[pa.Array]:
 
 
 def cells(column: pa.Array) -> list[bytes | None]:
-    """Text or bytes as bytes: texts need not be what they are said to be, valid UTF-8."""
+    """Text or bytes as bytes: texts need not be what they are said to be, valid UTF-8.
+
+    Of what is too long for an image there is just enough for that to be seen.
+    """
     pa, _ = _pyarrow()
-    values: list[bytes | None] = _plain(column).cast(pa.large_binary()).to_pylist()
+    data = _plain(column).cast(pa.large_binary())
+    if data.nbytes > MAX_IMAGE_BYTES:
+        data = pa.compute.binary_slice(data, 0, MAX_IMAGE_BYTES + 1)
+    values: list[bytes | None] = data.to_pylist()
     return values
 
 

@@ -4,15 +4,17 @@ InputError is the answer to bad input; anything else that is raised is a fault.
 """
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from mmsent.bundle import open_bundle
-from mmsent.dataset import LABELS, find_duplicates, read_list
+from mmsent.dataset import LABELS, Row, find_duplicates, image_of, read_list, text_of
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.image import ImageSettings, load_image
+from mmsent.infer import read_items
 from mmsent.text import decode_text, encode_texts, pad_ids
 
 FOLDER = Path(tempfile.mkdtemp(prefix="mmsent-fuzz-", dir="/dev/shm"))
@@ -82,4 +84,22 @@ def bundle(data: bytes) -> None:
     assert prediction.label in model.labels
 
 
-TARGETS = {"list": read, "text": text, "image": image, "bundle": bundle}
+def parquet(data: bytes) -> None:
+    """A Parquet file: what a row brings along is text and bytes, or it is told what is wrong."""
+    path = FOLDER / "pairs.parquet"
+    path.write_bytes(data)
+    try:
+        for item in read_items(path):
+            if isinstance(item, Problem):
+                str(item).encode()
+                continue
+            assert isinstance(item, Row)
+            assert not set(item.guid) & set("/\\:\0\n\r\t\x1b")
+            for part, kind in ((text_of, tuple), (image_of, bytes)):
+                with suppress(InputError):
+                    assert isinstance(part(FOLDER, item), kind)
+    except InputError as error:
+        str(error).encode()
+
+
+TARGETS = {"list": read, "text": text, "image": image, "bundle": bundle, "parquet": parquet}

@@ -78,6 +78,12 @@ def test_bundles(data):
     targets.bundle(data)
 
 
+@settings(max_examples=150, deadline=None)
+@given(altered(OF["parquet"]))
+def test_parquet(data):
+    targets.parquet(data)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="needs atheris")
 @pytest.mark.parametrize("name", TARGETS)
 def test_coverage_guided(name, tmp_path):

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import subprocess
 import sys
 from unittest import mock
 
@@ -255,6 +256,45 @@ def test_errors_come_with_the_predictions_or_not_at_all(
     assert infer(run_command, packed, small, "out.parquet", *options, "--resume").code == 1
     assert len(pq.read_table(tmp_path / "out.parquet")) == len(table) - 1
     assert len(written(tmp_path / "out.parquet.errors.csv")) == 2
+
+
+def test_more_rows_than_bytes_are_refused(run_command, small, tmp_path):
+    """A row takes next to no room in Parquet: 300 KB may claim a hundred million of them."""
+    path = tmp_path / "nothing.parquet"
+    rows = 1_000_000
+    nothing = pa.table({name: pa.nulls(rows, pa.string()) for name in ("guid", "text", "image")})
+    pq.write_table(nothing, path)
+    result = infer(run_command, path, small, "out.csv")
+    assert result.code == 2
+    assert f"can't hold {rows} rows in its {path.stat().st_size} bytes" in result.err
+
+
+BOMBS = {
+    "a large value": {"text": [b"a" * (300 << 20)], "image": [b"x"]},
+    "a dictionary": {"text": ["a"] * 300, "image": [b"b" * (8 << 20)] * 300},
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_memory_is_bounded(small, tmp_path, name):
+    """A small file whose values take 300 MB, or 2.4 GB in all."""
+    path = tmp_path / "bomb.parquet"
+    columns = BOMBS[name]
+    table = pa.table({"guid": [str(n) for n in range(len(columns["text"]))], **columns})
+    pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=1 << 30)
+    assert path.stat().st_size < 100_000
+    command = ["infer", path, "--model", small, "--output", tmp_path / "out.csv"]
+    code = (
+        "from mmsent import cli\n"
+        "try: cli.run(cli.cli)\n"
+        "finally: print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True
+    )
+    assert "nothing was predicted" in done.stderr or "was not written" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert int(done.stdout) < 2 << 20  # KiB
 
 
 def test_without_pyarrow_the_extra_is_named(run_command, packed, small):
