@@ -10,12 +10,17 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime as ort
+from onnx import numpy_helper
+
+from mmsent.bundle import INPUTS
 
 
 def simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The same function as ``graph`` in fewer nodes, of the same opset."""
+    _fix_paddings(graph)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "simplified.onnx"
         options = ort.SessionOptions()
@@ -27,6 +32,50 @@ def simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
     tidy(simplified)
     onnx.checker.check_model(simplified, full_check=True)
     return simplified
+
+
+def _fix_paddings(graph: onnx.ModelProto) -> None:
+    """Make constants of paddings that are computed from sizes which never change.
+
+    ONNX Runtime then merges them with the convolutions that follow, and no operator asks for the
+    shape of what lies between two convolutions, which would have to leave its fast layout for that.
+    """
+    names = sorted({node.input[1] for node in graph.graph.node if node.op_type == "Pad"})
+    names = [n for n in names if n not in {weight.name for weight in graph.graph.initializer}]
+    if not names:
+        return
+    probe = onnx.ModelProto()
+    probe.CopyFrom(graph)
+    probe.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [None]) for name in names
+    )
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    pixels = next(value for value in graph.graph.input if value.name == INPUTS[2])
+    shape = [axis.dim_value for axis in pixels.type.tensor_type.shape.dim][1:]
+    found = []
+    for batch, tokens in ((1, 2), (3, 5)):
+        ids = np.ones((batch, tokens), np.int64)
+        feed = {INPUTS[0]: ids, INPUTS[1]: ids, INPUTS[2]: np.zeros((batch, *shape), np.uint8)}
+        found.append(session.run(names, feed))
+    fixed = {n: one for n, one, other in zip(names, *found) if np.array_equal(one, other)}
+    for node in graph.graph.node:
+        if fixed.keys() & set(node.output):
+            node.output[:] = [f"{name}.computed" for name in node.output]
+    graph.graph.initializer.extend(numpy_helper.from_array(fixed[name], name) for name in fixed)
+    nodes = graph.graph.node
+    while unused := _unused(graph):
+        for node in unused:
+            nodes.remove(node)
+
+
+def _unused(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
+    used = {name for node in graph.graph.node for name in node.input}
+    used |= {value.name for value in graph.graph.output}
+    return [node for node in graph.graph.node if not used & set(node.output)]
 
 
 def tidy(graph: onnx.ModelProto) -> None:
