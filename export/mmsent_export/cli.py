@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -52,6 +53,8 @@ def onnx(
     Before it is written, the bundle must answer as PyTorch fp32 does on the run's validation
     pairs. An fp32 bundle may change no label; int8 is calibrated on training pairs.
     """
+    # PyTorch's exporter warns of shapes that it can't infer; the graph is checked without them.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from mmsent_export.export import export_run
     from mmsent_export.verify import ACCEPTED_LOSS, describe
 

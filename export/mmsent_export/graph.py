@@ -52,6 +52,8 @@ def to_onnx(model: nn.Module, *, image_size: int) -> onnx.ModelProto:
     # The TorchScript exporter: the newer one can't export a packed sequence.
     arguments = inspect.signature(torch.onnx.export).parameters
     chosen: dict[str, Any] = {"dynamo": False} if "dynamo" in arguments else {}
+    # It can't check CLIP's two towers, and says so; both are known to have eager attention.
+    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
             # Attention as plain matrix products, which ONNX Runtime fuses again by itself; the

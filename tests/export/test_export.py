@@ -23,6 +23,12 @@ def export(run_command, *arguments, cwd):
     return run_command("mmsent-export", "onnx", *arguments, cwd=cwd)
 
 
+def test_no_library_speaks(run_command, trained, tmp_path):
+    result = run_command("mmsent-export", "onnx", trained, cwd=tmp_path, fresh=True)
+    assert result.code == 0, result.err
+    assert result.err.startswith("answering with PyTorch:")
+
+
 def test_inputs_and_outputs_are_as_documented(bundle):
     session = ort.InferenceSession(bundle)
     inputs = {i.name: (i.type, i.shape) for i in session.get_inputs()}
