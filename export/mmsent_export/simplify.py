@@ -40,8 +40,8 @@ def _fix_paddings(graph: onnx.ModelProto) -> None:
     ONNX Runtime then merges them with the convolutions that follow, and no operator asks for the
     shape of what lies between two convolutions, which would have to leave its fast layout for that.
     """
-    names = sorted({node.input[1] for node in graph.graph.node if node.op_type == "Pad"})
-    names = [n for n in names if n not in {weight.name for weight in graph.graph.initializer}]
+    nodes, constants = graph.graph.node, {weight.name for weight in graph.graph.initializer}
+    names = sorted({node.input[1] for node in nodes if node.op_type == "Pad"} - constants)
     if not names:
         return
     probe = onnx.ModelProto()
@@ -62,11 +62,10 @@ def _fix_paddings(graph: onnx.ModelProto) -> None:
         feed = {INPUTS[0]: ids, INPUTS[1]: ids, INPUTS[2]: np.zeros((batch, *shape), np.uint8)}
         found.append(session.run(names, feed))
     fixed = {n: one for n, one, other in zip(names, *found) if np.array_equal(one, other)}
-    for node in graph.graph.node:
+    for node in nodes:
         if fixed.keys() & set(node.output):
             node.output[:] = [f"{name}.computed" for name in node.output]
     graph.graph.initializer.extend(numpy_helper.from_array(fixed[name], name) for name in fixed)
-    nodes = graph.graph.node
     while unused := _unused(graph):
         for node in unused:
             nodes.remove(node)

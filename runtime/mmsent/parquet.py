@@ -85,8 +85,8 @@ def read_parquet(
                 if line + group.num_rows <= start:
                     line += group.num_rows
                     continue
-                size = _batch_rows(path, group)
-                for batch in file.iter_batches(size, [number], columns, use_threads=False):
+                rows = _batch_rows(path, group)
+                for batch in file.iter_batches(rows, [number], columns, use_threads=False):
                     for row in _rows(batch, path.name, line, problems, labelled=labelled):
                         line += 1
                         if line > start and row is not None:
