@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from transformers import CLIPModel, CLIPTokenizerFast
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
 
 from mmsent import SentimentModel
 from mmsent.dataset import TRAIN_LIST, image_file, read_list, read_text
@@ -118,6 +118,25 @@ def test_embeddings_are_those_of_transformers(checkpoint, model, pairs):
         got = model.encode(ids, mask, pixels)
     both = torch.cat([wanted.text_embeds, wanted.image_embeds], dim=1)
     torch.testing.assert_close(got, both, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("end", [None, 2], ids=["its end token", "the 2 of old configurations"])
+def test_texts_are_pooled_where_transformers_does(checkpoint, end):
+    """At the first end token, also where there are several; 2 means the highest id."""
+    config = json.loads((checkpoint / "config.json").read_text())
+    highest = config["text_config"]["vocab_size"] - 1
+    config["text_config"]["eos_token_id"] = end or highest
+    torch.manual_seed(0)
+    model = clip.ClipClassifier(config, [0.5] * 3, [0.25] * 3, modality="text").eval()
+    reference = CLIPModel(CLIPConfig.from_dict(config)).eval()
+    reference.load_state_dict(model.clip.state_dict(), strict=False)
+    ids = torch.tensor([[0, 5, highest, 7, highest], [0, 2, 6, 8, highest], [0, highest, 1, 1, 1]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    with torch.no_grad():
+        hidden = reference.text_model(input_ids=ids, attention_mask=mask)
+        wanted = reference.text_projection(hidden.pooler_output)
+        got = model.encode(ids, mask, torch.zeros(3, 32, 32, 3, dtype=torch.uint8))
+    torch.testing.assert_close(got, torch.nn.functional.normalize(wanted), atol=1e-6, rtol=0)
 
 
 PLAIN = ImageSettings(size=64, resize="stretch", filter="bilinear")

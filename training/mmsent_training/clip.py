@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
+from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 from mmsent.errors import InputError, MmsentError
 from mmsent.image import ImageSettings
@@ -56,17 +57,60 @@ class ClipClassifier(nn.Module):
         """The embeddings that the head sees, text before image: float [batch, 2 x projection]."""
         embeddings = []
         if self.modality != "image":
-            text = self.clip.text_model(input_ids=input_ids, attention_mask=attention_mask)
-            embeddings.append(self.clip.text_projection(text.pooler_output))
+            encoder = self.clip.text_model
+            text = encoder(
+                input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
+            )
+            end = _end_positions(input_ids, self.clip.config.text_config.eos_token_id)
+            pooled = _last_layer(encoder.encoder.layers[-1], text.hidden_states[-2], end)
+            embeddings.append(self.clip.text_projection(encoder.final_layer_norm(pooled)))
         if self.modality != "text":
             scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-            image = self.clip.vision_model(pixel_values=scaled)
-            embeddings.append(self.clip.visual_projection(image.pooler_output))
+            encoder = self.clip.vision_model
+            image = encoder(pixel_values=scaled, output_hidden_states=True)
+            pooled = _last_layer(encoder.encoder.layers[-1], image.hidden_states[-2])
+            embeddings.append(self.clip.visual_projection(encoder.post_layernorm(pooled)))
         return torch.cat([nn.functional.normalize(item.float(), dim=-1) for item in embeddings], 1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         """Logits, float [batch, labels]."""
         return self.head(self.encode(input_ids, attention_mask, pixels))
+
+
+def _last_layer(layer: CLIPEncoderLayer, hidden: Tensor, end: Tensor | None = None) -> Tensor:
+    """``layer``'s output for the one position that is pooled: float [batch, width].
+
+    ``hidden``: its input, float [batch, tokens, width]. The position is the first, which sees all,
+    or that of ``end``, int64 [batch], which sees those up to it. A position's output needs the
+    others' keys and values alone: a bundle so leaves out 6 % of CLIP's arithmetic.
+    """
+    attention, (batch, tokens, width) = layer.self_attn, hidden.shape
+    rows = torch.arange(batch, device=hidden.device)
+    pooled = hidden[:, 0] if end is None else hidden[rows, end]
+
+    def by_head(projected: Tensor) -> Tensor:
+        return projected.view(batch, -1, attention.num_heads, attention.head_dim).transpose(1, 2)
+
+    normed = layer.layer_norm1(hidden)
+    query = by_head(attention.q_proj(layer.layer_norm1(pooled)))
+    scores = query @ by_head(attention.k_proj(normed)).transpose(2, 3) * attention.scale
+    if end is not None:
+        later = torch.arange(tokens, device=hidden.device) > end[:, None]
+        scores = scores.masked_fill(later[:, None, None], torch.finfo(scores.dtype).min)
+    shares = nn.functional.dropout(scores.softmax(dim=-1), attention.dropout, layer.training)
+    mixed = (shares @ by_head(attention.v_proj(normed))).reshape(batch, width)
+    pooled = pooled + attention.out_proj(mixed)
+    return pooled + layer.mlp(layer.layer_norm2(pooled))
+
+
+def _end_positions(input_ids: Tensor, end: int | None) -> Tensor:
+    """Where each text's first end token is, int64 [batch].
+
+    A configuration that says 2 is older than transformers' pull request 24773, and wrong: the end
+    token is then the highest of CLIP's vocabulary.
+    """
+    found = input_ids if end == 2 else input_ids == end
+    return found.int().argmax(dim=-1)
 
 
 def without_code(config: Any) -> Any:
