@@ -99,7 +99,7 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
 
     run = read_run(run_folder)
     model = run.load_model()
-    processor = None
+    processor, forward = None, model
     if run.description["name"] == "clip":
         from transformers import CLIPImageProcessor, CLIPProcessor, CLIPTokenizerFast
 
@@ -109,6 +109,17 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
             CLIPImageProcessor(do_rescale=False, do_normalize=False),
             CLIPTokenizerFast(tokenizer_file=str(run.folder / "tokenizer.json")),
         )
+
+        clip, head = model.model.clip, model.model.head
+
+        def forward(ids: torch.Tensor, mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+            """transformers' own, whose last layers also compute what nobody reads."""
+            text = clip.text_model(input_ids=ids, attention_mask=mask).pooler_output
+            scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - model.model.mean) / model.model.std
+            image = clip.vision_model(pixel_values=scaled).pooler_output
+            both = clip.text_projection(text), clip.visual_projection(image)
+            normalize = torch.nn.functional.normalize
+            return head(torch.cat([normalize(item.float(), dim=-1) for item in both], dim=1))
 
     def open_pair(row: Row) -> tuple[str, Image.Image]:
         image = Image.open(image_file(folder, row.guid)).convert("RGB")
@@ -145,7 +156,7 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
             torch.autocast("cpu", torch.bfloat16, enabled=kind == "torch-bf16"),
         ):
             for batch in DataLoader(list(rows), batch_size=BATCH_SIZE, collate_fn=collate):
-                labels += [LABELS[index] for index in model(*batch).argmax(dim=1).tolist()]
+                labels += [LABELS[index] for index in forward(*batch).argmax(dim=1).tolist()]
         return labels
 
     def parts(rows: Sequence[Row]) -> dict[str, float]:
