@@ -19,63 +19,23 @@ Gemm.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from mmsent.bundle import INPUTS
+from mmsent_export.patches import reads_patches
+from mmsent_export.rewrite import Floats, Graph, drop_unread
 from mmsent_export.simplify import tidy
 
-Floats = npt.NDArray[np.float32]
 Feed = dict[str, npt.NDArray[Any]]
 
 SMALLEST = 4096
 """Weights of fewer numbers stay as they are: biases, normalisations, the last layer."""
-
-
-@dataclass
-class _Graph:
-    """A graph while it is being rewritten; ``weights`` and ``readers`` are by tensor name."""
-
-    model: onnx.ModelProto
-    weights: dict[str, onnx.TensorProto] = field(init=False)
-    makers: dict[str, onnx.NodeProto] = field(init=False)
-    readers: dict[str, list[onnx.NodeProto]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.weights = {weight.name: weight for weight in self.model.graph.initializer}
-        self.makers = {name: node for node in self.model.graph.node for name in node.output}
-        self.readers = {}
-        for node in self.model.graph.node:
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-
-    def value(self, name: str) -> Floats:
-        """The numbers of a weight."""
-        return numpy_helper.to_array(self.weights[name])
-
-    def put(self, name: str, value: npt.NDArray[Any] | np.generic) -> str:
-        """Set the numbers of a new or old weight; returns its name."""
-        tensor = numpy_helper.from_array(np.asarray(value), name)
-        if name in self.weights:
-            self.weights[name].CopyFrom(tensor)
-        else:
-            self.weights[name] = self.model.graph.initializer.add()
-            self.weights[name].CopyFrom(tensor)
-        return name
-
-    def replace(self, nodes: dict[str, list[onnx.NodeProto]]) -> None:
-        """Put other nodes in the place of some, which are given by their first output."""
-        old = list(self.model.graph.node)
-        new = [node for was in old for node in nodes.get(was.output[0], [was])]
-        del self.model.graph.node[:]
-        self.model.graph.node.extend(new)
-        self.__post_init__()
 
 
 @dataclass(frozen=True)
@@ -120,10 +80,9 @@ def calibrate(model: onnx.ModelProto, feeds: Callable[[], Iterable[Feed]]) -> di
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    graph = _Graph(copy)
-    _patches_as_linear(graph)
+    graph = Graph(copy)
     linears = _linears(graph)
-    names = sorted({linear.source for linear in linears if not _pixels(graph, linear.source)})
+    names = sorted({linear.source for linear in linears if not reads_patches(graph, linear.source)})
     return _ranges(copy, names, feeds()) if names else {}
 
 
@@ -137,9 +96,8 @@ def to_int8(
     """
     quantized = onnx.ModelProto()
     quantized.CopyFrom(model)
-    graph = _Graph(quantized)
+    graph = Graph(quantized)
     ranges = dict(ranges)
-    _patches_as_linear(graph)
     linears = _linears(graph)
     factors = _smooth(graph, linears, ranges)
     order = sorted(ranges, key=lambda name: -ranges[name].noise())
@@ -151,7 +109,7 @@ def to_int8(
     return quantized
 
 
-def _linears(graph: _Graph) -> list[_Linear]:
+def _linears(graph: Graph) -> list[_Linear]:
     """The linear layers, in order."""
     found = []
     for node in graph.model.graph.node:
@@ -168,118 +126,6 @@ def _linears(graph: _Graph) -> list[_Linear]:
                 output, bias, nodes = readers[0].output[0], other, [node, readers[0]]
         found.append(_Linear(node.input[0], node.input[1], bias, output, tuple(nodes)))
     return found
-
-
-def _pixels(graph: _Graph, name: str) -> bool:
-    """Whether a tensor is bytes, cast to float."""
-    maker = graph.makers.get(name)
-    return maker is not None and maker.name == _PATCHES
-
-
-_PATCHES = "patches"
-
-
-def _patches_as_linear(graph: _Graph) -> None:
-    """Turn a convolution of the pixels whose windows do not overlap into a linear layer.
-
-    Scaling and normalisation of the pixels go into its weights and its bias.
-    """
-    for node in graph.model.graph.node:
-        if node.op_type != "Conv" or node.input[1] not in graph.weights:
-            continue
-        weight = graph.value(node.input[1])
-        settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        edge = weight.shape[-1]
-        if (
-            settings.get("strides") != [edge, edge]
-            or weight.shape[1:] != (3, edge, edge)
-            or any(settings.get("pads", [0]))
-        ):
-            continue
-        affine = _affine_of_pixels(graph, node.input[0])
-        if affine is None:
-            continue
-        slope, offset = affine
-        shape = next(i for i in graph.model.graph.input if i.name == INPUTS[2]).type.tensor_type
-        size = shape.shape.dim[1].dim_value
-        side, channels = size // edge, weight.shape[0]
-        bias = graph.value(node.input[2]) if len(node.input) > 2 else np.zeros(channels, np.float32)
-        bias = bias + np.einsum("ocij,c->o", weight, offset)
-        rows = np.einsum("ocij,c->ijco", weight, slope).reshape(-1, channels)
-        name = node.output[0]
-        windows = graph.put(f"{name}_windows", np.array([-1, side, edge, side, edge, 3]))
-        flat = graph.put(f"{name}_flat", np.array([-1, side, side, edge * edge * 3]))
-        graph.put(f"{name}_weight", rows.astype(np.float32))
-        graph.put(f"{name}_bias", bias.astype(np.float32))
-        graph.replace(
-            {
-                node.output[0]: [
-                    helper.make_node("Reshape", [INPUTS[2], windows], [f"{name}_cut"]),
-                    helper.make_node(
-                        "Transpose", [f"{name}_cut"], [f"{name}_near"], perm=[0, 1, 3, 2, 4, 5]
-                    ),
-                    helper.make_node("Reshape", [f"{name}_near", flat], [f"{name}_bytes"]),
-                    helper.make_node(
-                        "Cast",
-                        [f"{name}_bytes"],
-                        [f"{name}_pixels"],
-                        _PATCHES,
-                        to=TensorProto.FLOAT,
-                    ),
-                    helper.make_node(
-                        "MatMul", [f"{name}_pixels", f"{name}_weight"], [f"{name}_product"]
-                    ),
-                    helper.make_node("Add", [f"{name}_product", f"{name}_bias"], [f"{name}_nhwc"]),
-                    helper.make_node("Transpose", [f"{name}_nhwc"], [name], perm=[0, 3, 1, 2]),
-                ]
-            }
-        )
-        _drop_unread(graph)
-        return
-
-
-def _affine_of_pixels(graph: _Graph, name: str) -> tuple[Floats, Floats] | None:
-    """(slope, offset), float32 [3]: how the tensor ``name`` is made of the pixels' channels.
-
-    None where it is made in another way.
-    """
-    steps: list[tuple[str, Floats]] = []
-    transposed = False
-    while name != INPUTS[2]:
-        node = graph.makers.get(name)
-        if node is None:
-            return None
-        if node.op_type in ("Div", "Mul", "Sub", "Add") and node.input[1] in graph.weights:
-            value = graph.value(node.input[1]).reshape(-1)
-            if value.size not in (1, 3):
-                return None
-            steps.append((node.op_type, np.broadcast_to(value, 3)))
-        elif node.op_type == "Transpose" and list(node.attribute[0].ints) == [0, 3, 1, 2]:
-            transposed = True
-        elif node.op_type != "Cast":
-            return None
-        name = node.input[0]
-    if not transposed:
-        return None
-    slope, offset = np.ones(3), np.zeros(3)
-    for operator, value in reversed(steps):
-        if operator in ("Div", "Mul"):
-            factor = 1 / value if operator == "Div" else value
-            slope, offset = slope * factor, offset * factor
-        else:
-            offset = offset + (value if operator == "Add" else -value)
-    return slope.astype(np.float32), offset.astype(np.float32)
-
-
-def _drop_unread(graph: _Graph) -> None:
-    """Take out nodes whose outputs nobody reads any more."""
-    outputs = {output.name for output in graph.model.graph.output}
-    while unread := {
-        node.output[0]: list[onnx.NodeProto]()
-        for node in graph.model.graph.node
-        if not any(name in graph.readers or name in outputs for name in node.output)
-    }:
-        graph.replace(unread)
 
 
 def _ranges(
@@ -307,7 +153,7 @@ def _ranges(
 
 
 def _smooth(
-    graph: _Graph, linears: Sequence[_Linear], ranges: dict[str, Range]
+    graph: Graph, linears: Sequence[_Linear], ranges: dict[str, Range]
 ) -> dict[str, Floats]:
     """Even out the channels of what linear layers read.
 
@@ -343,7 +189,7 @@ def _smooth(
 
 
 def _quantize_linears(
-    graph: _Graph,
+    graph: Graph,
     linears: Sequence[_Linear],
     ranges: dict[str, Range],
     factors: dict[str, Floats],
@@ -360,7 +206,7 @@ def _quantize_linears(
         inner, outer = weight.shape
         if source not in done:
             scale, zero, bytes_, even = 1.0, 0, "", source
-            if _pixels(graph, source):
+            if reads_patches(graph, source):
                 bytes_ = graph.makers[source].input[0]
             else:
                 scale, zero = ranges[source].rounding()
@@ -404,11 +250,11 @@ def _quantize_linears(
         nodes[linear.nodes[0].output[0]] = made
         nodes |= {node.output[0]: [] for node in linear.nodes[1:]}
     graph.replace(nodes)
-    _drop_unread(graph)
+    drop_unread(graph)
 
 
 def _dequantized(
-    graph: _Graph,
+    graph: Graph,
     made: list[onnx.NodeProto],
     name: str,
     rounded: npt.NDArray[Any],
@@ -425,7 +271,7 @@ def _dequantized(
     return f"{name}_real"
 
 
-def _pack(graph: _Graph) -> None:
+def _pack(graph: Graph) -> None:
     """Store the weights that are still large as bytes, those of convolutions in fp16.
 
     As bytes, an image encoder's many small kernels would change more labels than all the rest.

@@ -16,6 +16,8 @@ import onnxruntime as ort
 from onnx import numpy_helper
 
 from mmsent.bundle import INPUTS
+from mmsent_export.patches import patches_as_linear
+from mmsent_export.rewrite import Graph
 
 
 def simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -29,6 +31,7 @@ def simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
         options.optimized_model_filepath = str(path)
         ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
         simplified = onnx.load(path)
+    patches_as_linear(Graph(simplified))
     tidy(simplified)
     onnx.checker.check_model(simplified, full_check=True)
     return simplified
