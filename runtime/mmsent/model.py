@@ -18,7 +18,7 @@ from mmsent.image import MISSING, ImageSource, load_image
 from mmsent.machine import available_cores
 from mmsent.text import encode_texts, pad_ids
 
-BATCH_SIZE = 16
+BATCH_SIZE = 8
 _UNEQUAL = "text and image must both be single or be lists of the same length"
 
 
