@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/latest"))
     parser.add_argument("--bundle", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--bf16", action="store_true", help="PyTorch with bf16 autocast, too")
+    parser.add_argument("--optimum", action="store_true", help="optimum, too, which must be there")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--name", default="inference")
     options = parser.parse_args()
@@ -41,6 +42,9 @@ def main() -> None:
     sides = {"PyTorch fp32": ("torch-fp32", str(options.run))}
     if options.bf16:
         sides["PyTorch bf16"] = ("torch-bf16", str(options.run))
+    if options.optimum:
+        sides["optimum fp32"] = ("optimum", str(options.run))
+        measure("optimum", str(options.run), options.data)  # exports, if need be
     for bundle in bundles:
         name, _, file = bundle.partition("=")
         sides[f"mmsent {name}"] = ("mmsent", file)

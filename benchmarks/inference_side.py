@@ -2,9 +2,10 @@
 
     python benchmarks/inference_side.py KIND SOURCE DATASET_FOLDER STARTED
 
-KIND: mmsent (SOURCE is a bundle), torch-fp32 or torch-bf16 (SOURCE is a run). A PyTorch side takes
-batches of 16 from a DataLoader, prepared for CLIP by transformers' processor, and for the light
-model by Pillow. STARTED is the time at which the process was started.
+KIND: mmsent (SOURCE is a bundle), torch-fp32, torch-bf16 or optimum (SOURCE is a run). All but the
+first take batches of 16 from a DataLoader, prepared for CLIP by transformers' processor, and for
+the light model by Pillow; optimum exports CLIP's encoders where the run has no folder "optimum"
+yet, and ONNX Runtime computes them. STARTED is the time at which the process was started.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmsent.dataset import TEST_LIST, Row, image_file, read_list, read_text
 
@@ -110,16 +113,8 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
             CLIPTokenizerFast(tokenizer_file=str(run.folder / "tokenizer.json")),
         )
 
-        clip, head = model.model.clip, model.model.head
-
-        def forward(ids: torch.Tensor, mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-            """transformers' own, whose last layers also compute what nobody reads."""
-            text = clip.text_model(input_ids=ids, attention_mask=mask).pooler_output
-            scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - model.model.mean) / model.model.std
-            image = clip.vision_model(pixel_values=scaled).pooler_output
-            both = clip.text_projection(text), clip.visual_projection(image)
-            normalize = torch.nn.functional.normalize
-            return head(torch.cat([normalize(item.float(), dim=-1) for item in both], dim=1))
+        encode = _with_optimum if kind == "optimum" else _with_transformers
+        forward = encode(model.model, run.folder / "optimum")
 
     def open_pair(row: Row) -> tuple[str, Image.Image]:
         image = Image.open(image_file(folder, row.guid)).convert("RGB")
@@ -170,6 +165,50 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
         return {"gflops": 2 * size**3 / min(spent) / 1e9}
 
     return predict, parts
+
+
+def _with_transformers(model: Any, folder: Path) -> Any:
+    """A ClipClassifier's forward by transformers' own, whose last layers compute all positions."""
+    import torch
+
+    clip = model.clip
+
+    def forward(ids: torch.Tensor, mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        text = clip.text_model(input_ids=ids, attention_mask=mask).pooler_output
+        scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - model.mean) / model.std
+        image = clip.vision_model(pixel_values=scaled).pooler_output
+        both = clip.text_projection(text), clip.visual_projection(image)
+        normalize = torch.nn.functional.normalize
+        return model.head(torch.cat([normalize(item.float(), dim=-1) for item in both], dim=1))
+
+    return forward
+
+
+def _with_optimum(model: Any, folder: Path) -> Any:
+    """A ClipClassifier's forward by optimum's export, in a session by ONNX Runtime's defaults.
+
+    optimum's own ORTModel opens the same session, but asks for a newer PyTorch than 2.4.
+    """
+    import numpy as np
+    import onnxruntime as ort
+    import torch
+
+    if not folder.exists():
+        from optimum.exporters.onnx import main_export
+
+        with tempfile.TemporaryDirectory() as checkpoint:
+            model.clip.save_pretrained(checkpoint)
+            main_export(checkpoint, folder, task="feature-extraction", library_name="transformers")
+    session = ort.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+
+    def forward(ids: torch.Tensor, mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - model.mean) / model.std
+        feed = {"input_ids": ids, "attention_mask": mask, "pixel_values": scaled}
+        names = ["text_embeds", "image_embeds"]
+        found = session.run(names, {name: value.numpy() for name, value in feed.items()})
+        return model.head(torch.from_numpy(np.concatenate(found, axis=1)))
+
+    return forward
 
 
 if __name__ == "__main__":
