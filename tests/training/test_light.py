@@ -13,7 +13,10 @@ from mmsent_training.light import IMAGES, NGRAM, PRESETS, LightModel, train_toke
 @pytest.fixture(scope="module", params=PRESETS)
 def model(request):
     torch.manual_seed(0)
-    return LightModel(vocabulary=50, **PRESETS[request.param]).eval()
+    model = LightModel(vocabulary=50, **PRESETS[request.param]).eval()
+    # All tokens, and a seventh of all runs of two.
+    model.learn_ngrams([[a, b] for a in range(1, 50) for b in range(1, 50, 7)] * 2)
+    return model
 
 
 def tokens(texts, *, trained_on, max_length=96, preset="reference"):
@@ -72,10 +75,11 @@ def test_text_features_are_the_mean_over_a_plain_gru(model):
         torch.testing.assert_close(model.encode_text(ids, torch.ones_like(ids)), wanted)
 
 
-def test_the_bag_holds_every_ngram():
+def test_the_bag_holds_every_ngram_of_two_texts():
     """Against PyTorch's EmbeddingBag over the rows of n-grams that are spelt out here."""
     model = LightModel(vocabulary=50, **PRESETS["default"]).eval()
     text = [5, 6, 7, 8, 6]
+    model.learn_ngrams([text, [9, *text, 9], [1, 2, 1, 2, 1, 2]])
     ngrams = [text[i : i + n] for n in range(1, NGRAM + 1) for i in range(len(text) - n + 1)]
     rows = [
         sum(token * 50**place for place, token in enumerate(reversed(ngram))) % model.ngrams
@@ -86,6 +90,21 @@ def test_the_bag_holds_every_ngram():
         ids = torch.tensor([text])
         got = model.encode_ngrams(ids, torch.ones_like(ids))
         torch.testing.assert_close(got, bag / (NGRAM * len(text)) ** 0.5)
+        # Of one text, however often there; never seen; and seen, but not in that order.
+        for unknown in ([1, 2, 1, 2], [3, 4], [9]):
+            ids = torch.tensor([unknown])
+            assert not model.encode_ngrams(ids, torch.ones_like(ids)).any()
+
+
+def test_of_two_ngrams_in_a_row_of_the_bag_it_holds_the_more_frequent():
+    model = LightModel(vocabulary=50, ngrams=7).eval()  # 3 and 10 share row 3
+    model.learn_ngrams([[3], [10], [10], [3], [10]])
+    with torch.no_grad():
+        rare, frequent = (
+            model.encode_ngrams(torch.tensor([[token]]), torch.tensor([[1]])) for token in (3, 10)
+        )
+    assert not rare.any()
+    torch.testing.assert_close(frequent[0], model.bag.weight[3] / NGRAM**0.5)
 
 
 def test_pixels_are_normalised_as_torchvision_does_it(model):

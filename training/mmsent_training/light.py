@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +29,8 @@ SUBWORDS = 1_000
 NGRAM = 3
 """The longest n-grams of the bag, in tokens."""
 BAG_WIDTH = 16
+MIN_TEXTS = 2
+"""In how many training texts an n-gram has to stand to be in the bag."""
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"width": 96, "ngrams": 65_521, "dropout": 0.5, "drop_image": 0.5, "drop_head": 0.5},
     "reference": {},
@@ -78,11 +81,11 @@ class LightModel(nn.Module):
     ``vocabulary``: tokens of the tokenizer. ``modality``: "both", or "text" or "image" to see only
     that one (the inputs stay the same). ``width`` is that of the embedding and of each direction of
     the GRU. ``ngrams``: the rows, best a prime, of an embedding into which runs of up to NGRAM
-    tokens are hashed; a linear layer over their sum adds to the head's logits, since few texts
-    teach a GRU little of what a bag of n-grams knows. ``dropout`` is that of the encoders' and of
-    the bag's features. ``drop_image`` and ``drop_head``: the shares of the training pairs that come
-    without their image, and whose logits are the bag's alone. With none of these it is the model of
-    the task's report.
+    tokens are hashed, those that `learn_ngrams` was told of; a linear layer over their sum adds to
+    the head's logits, since few texts teach a GRU little of what a bag of n-grams knows.
+    ``dropout`` is that of the encoders' and of the bag's features. ``drop_image`` and
+    ``drop_head``: the shares of the training pairs that come without their image, and whose logits
+    are the bag's alone. With none of these it is the model of the task's report.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class LightModel(nn.Module):
             features += 256
         if self.ngrams:
             self.bag = nn.Embedding(ngrams, BAG_WIDTH)
+            self.register_buffer("known", torch.full((ngrams,), -1, dtype=torch.int32))
             self.bag_head = nn.Sequential(nn.Dropout(dropout), nn.Linear(BAG_WIDTH, labels))
             with torch.no_grad():  # of unit variance, rare tokens drown the others
                 self.embedding.weight.mul_(0.3)
@@ -146,23 +150,52 @@ class LightModel(nn.Module):
         # States are zero where there is padding.
         return self.text_projection(states.sum(dim=1) / lengths.unsqueeze(1))
 
-    def encode_ngrams(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The sum of the rows of all runs of one to NGRAM tokens, scaled: [batch, BAG_WIDTH].
+    def learn_ngrams(self, texts: Iterable[list[int]]) -> None:
+        """Have the bag know the n-grams of ``texts``, token ids, that stand in MIN_TEXTS of them.
 
-        A run's row is the number that its ids spell in base ``vocabulary``, modulo ``ngrams``.
+        Of those that share a row the one in most texts; the bag is blind to all others. Without
+        this, as by a model of ``ngrams`` 0, none is known.
         """
-        length = input_ids.shape[1]
-        number = torch.zeros_like(input_ids)
+        if not self.ngrams:
+            return
+        counts: Counter[int] = Counter()
+        for ids in texts:
+            one = torch.tensor([ids])
+            found = [numbers[inside > 0] for numbers, inside in self._runs(one, one > 0)]
+            counts.update(set(torch.cat(found).tolist()))
+        known = torch.full((self.ngrams,), -1, dtype=torch.int32)
+        for number, count in sorted(counts.items(), key=lambda item: (item[1], -item[0])):
+            if count >= MIN_TEXTS:
+                known[number % self.ngrams] = number // self.ngrams
+        self.known.copy_(known)
+
+    def encode_ngrams(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The sum of the rows of all known runs of tokens, scaled: [batch, BAG_WIDTH].
+
+        A run's row is its number modulo ``ngrams``; the quotient tells it from others of that row.
+        """
         sums = []
-        for size in range(NGRAM):
-            # Runs end at each token, and begin with the one that stands ``size`` places before.
-            first = nn.functional.pad(input_ids, (size, 0))[:, :length]
-            number = number + first * self.vocabulary**size
-            inside = nn.functional.pad(attention_mask, (size, 0))[:, :length] * attention_mask
-            sums.append((self.bag(number % self.ngrams) * inside.unsqueeze(2)).sum(dim=1))
-        # By the root of their number, as the length of a text's TF-IDF vector goes.
+        for numbers, inside in self._runs(input_ids, attention_mask):
+            rows = numbers % self.ngrams
+            quotients = torch.div(numbers, self.ngrams, rounding_mode="trunc")
+            known = inside * (self.known[rows] == quotients)
+            sums.append((self.bag(rows) * known.unsqueeze(2)).sum(dim=1))
+        # By the root of the runs' number, as the length of a text's TF-IDF vector goes.
         scale = (NGRAM * attention_mask.sum(dim=1, keepdim=True)).sqrt()
         return sum(sums[1:], sums[0]) / scale
+
+    def _runs(self, input_ids: Tensor, attention_mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each size up to NGRAM the runs that end at each token: int64 [batch, tokens], twice.
+
+        First the number that its ids spell in base ``vocabulary``, then 1 where it lies within its
+        text, else 0.
+        """
+        length = input_ids.shape[1]
+        numbers = torch.zeros_like(input_ids)
+        for size in range(NGRAM):
+            first = nn.functional.pad(input_ids, (size, 0))[:, :length]
+            numbers = numbers + first * self.vocabulary**size
+            yield numbers, nn.functional.pad(attention_mask, (size, 0))[:, :length] * attention_mask
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Features of uint8 [batch, height, width, 3]: [batch, 256]."""

@@ -190,6 +190,8 @@ def train(
         clip.load_pretrained(model, checkpoint.folder)
     elif checkpoint is not None:
         compact.load_pretrained(model, checkpoint)
+    else:
+        model.learn_ngrams(ids[index] for index in parts[0])
     model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     # What is trained, and on what: all of it on pairs, or its head on what the rest makes of them.
