@@ -97,7 +97,7 @@ def default_settings(
             keep="last",
             average=0.99,
             balance=False,
-            adjustment=0.55,
+            adjustment=0.45,
             weight_decay=1e-2,
             max_length=128,
         )
