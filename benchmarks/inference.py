@@ -152,12 +152,15 @@ def draw(content: dict[str, Any], path: Path) -> None:
     bars = axes.barh(names, rates, color=colours)
     ratios = [content["sides"][name]["ratio"] for name in names]
     labels = [f"{rate:.0f}  ({ratio:.1f}x)" for rate, ratio in zip(rates, ratios)]
-    axes.bar_label(bars, labels, padding=4)
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    axes.bar_label(bars, labels, padding=4, bbox=paper)
     right = 1.25 * max(rates)
     for (name, limit), style in zip(content["limits"].items(), ("--", ":", "-.")):
         if limit < 2 * max(rates):
             right = max(right, 1.05 * limit)
-            axes.axvline(limit, color="tab:red", linestyle=style, linewidth=1, label=name)
+            axes.axvline(
+                limit, color="tab:red", linestyle=style, linewidth=1, label=name.replace("_", " ")
+            )
     if axes.get_legend_handles_labels()[1]:
         figure.legend(title="limits (fp32)", loc="outside lower center", ncols=3, fontsize="small")
     axes.set_xlim(0, right)
