@@ -113,7 +113,7 @@ def cli() -> None:
     type=click.IntRange(min=1),
     help="Batches that are worked on at once, each on one core.  [default: all cores]",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), help="Pairs in a batch.  [default: 16]")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Pairs in a batch.  [default: 8]")
 def infer(
     list_path: Path,
     model: Path,

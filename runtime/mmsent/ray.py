@@ -21,7 +21,7 @@ from mmsent.parquet import cells, pack_cells
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TASK_ROWS = 16 * BATCH_SIZE
+TASK_ROWS = 32 * BATCH_SIZE
 """Rows that an actor takes at once; among them, batches are formed by length."""
 ACTOR_CPUS = 0.5
 """What an actor asks Ray for, though it computes on a whole core: if actors claimed every CPU, the
