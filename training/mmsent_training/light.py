@@ -153,8 +153,8 @@ class LightModel(nn.Module):
     def learn_ngrams(self, texts: Iterable[list[int]]) -> None:
         """Have the bag know the n-grams of ``texts``, token ids, that stand in MIN_TEXTS of them.
 
-        Of those that share a row the one in most texts; the bag is blind to all others. Without
-        this, as by a model of ``ngrams`` 0, none is known.
+        Of those that share a row, the one in most texts. The bag is blind to all others, and to all
+        before this is called. Does nothing where the model has no bag.
         """
         if not self.ngrams:
             return
