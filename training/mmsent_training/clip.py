@@ -82,7 +82,7 @@ def _last_layer(layer: CLIPEncoderLayer, hidden: Tensor, end: Tensor | None = No
 
     ``hidden``: its input, float [batch, tokens, width]. The position is the first, which sees all,
     or that of ``end``, int64 [batch], which sees those up to it. A position's output needs the
-    others' keys and values alone: a bundle so leaves out 6 % of CLIP's arithmetic.
+    others' keys and values alone: a bundle so leaves out 7 % of CLIP's arithmetic.
     """
     attention, (batch, tokens, width) = layer.self_attn, hidden.shape
     rows = torch.arange(batch, device=hidden.device)
