@@ -113,8 +113,10 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
             CLIPTokenizerFast(tokenizer_file=str(run.folder / "tokenizer.json")),
         )
 
-        encode = _with_optimum if kind == "optimum" else _with_transformers
-        forward = encode(model.model, run.folder / "optimum")
+        if kind == "optimum":
+            forward = _with_optimum(model.model, run.folder / "optimum")
+        else:
+            forward = _with_transformers(model.model)
 
     def open_pair(row: Row) -> tuple[str, Image.Image]:
         image = Image.open(image_file(folder, row.guid)).convert("RGB")
@@ -167,7 +169,7 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
     return predict, parts
 
 
-def _with_transformers(model: Any, folder: Path) -> Any:
+def _with_transformers(model: Any) -> Any:
     """A ClipClassifier's forward by transformers' own, whose last layers compute all positions."""
     import torch
 

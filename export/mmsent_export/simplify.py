@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from mmsent.bundle import INPUTS
 from mmsent_export.patches import patches_as_linear
-from mmsent_export.rewrite import Graph
+from mmsent_export.rewrite import Graph, drop_unread
 
 
 def simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -69,15 +69,7 @@ def _fix_paddings(graph: onnx.ModelProto) -> None:
         if fixed.keys() & set(node.output):
             node.output[:] = [f"{name}.computed" for name in node.output]
     graph.graph.initializer.extend(numpy_helper.from_array(fixed[name], name) for name in fixed)
-    while unused := _unused(graph):
-        for node in unused:
-            nodes.remove(node)
-
-
-def _unused(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
-    used = {name for node in graph.graph.node for name in node.input}
-    used |= {value.name for value in graph.graph.output}
-    return [node for node in graph.graph.node if not used & set(node.output)]
+    drop_unread(Graph(graph))
 
 
 def tidy(graph: onnx.ModelProto) -> None:
