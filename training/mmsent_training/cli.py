@@ -78,12 +78,20 @@ HOW = (
     ),
     click.option("--epochs", type=click.IntRange(1), help="[default: the model's and device's]"),
     click.option(
-        "--batch-size", type=click.IntRange(1), help="[default: the model's and device's]"
+        "--batch-size",
+        type=click.IntRange(1),
+        help="Pairs computed at a time.  [default: the model's and device's]",
+    ),
+    click.option(
+        "--accumulation",
+        type=click.IntRange(1),
+        help="Batches that make one step; several processes divide them.  "
+        "[default: the model's and device's]",
     ),
     click.option(
         "--lr",
         type=click.FloatRange(0, min_open=True),
-        help="[default: 2e-3 for light, 1e-3 for clip's and compact's heads]",
+        help="[default: 3e-3 for light, 1e-3 for clip's and compact's heads]",
     ),
     click.option("--seed", default=42, show_default=True, type=click.IntRange(0)),
 )
@@ -104,6 +112,7 @@ def settings_of(
     device: str,
     epochs: int | None,
     batch_size: int | None,
+    accumulation: int | None,
     lr: float | None,
     seed: int,
     modality: str = "both",
@@ -131,6 +140,7 @@ def settings_of(
         modality=modality,
         epochs=epochs,
         batch_size=batch_size,
+        accumulation=accumulation,
         learning_rate=lr,
         seed=seed,
     )
@@ -157,6 +167,7 @@ def enough_memory(settings: Settings) -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError:
         smaller = f"--batch-size {max(1, settings.batch_size // 2)}"
+        smaller += f" --accumulation {2 * settings.accumulation}"  # a step stays what it is
         raise MmsentError(
             f"the GPU's memory is too small for --batch-size {settings.batch_size}; try {smaller}"
         ) from None

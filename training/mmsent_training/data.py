@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,6 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset, default_collate
 
 from mmsent.dataset import (
     LABELS,
@@ -34,8 +32,6 @@ from mmsent.image import ImageSettings, load_image
 from mmsent.machine import available_cores
 from mmsent.progress import Progress
 from mmsent.text import pad_ids
-
-Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -149,89 +145,45 @@ def split(
     return train.tolist(), validation.tolist()
 
 
-class PairDataset(Dataset[dict[str, Any]]):
-    """Encoded pairs, as PyTorch's DataLoader wants them.
+@dataclass(frozen=True)
+class PairDataset:
+    """Encoded pairs, of which any rows make a batch.
 
-    A batch holds a model's ``inputs``, as its forward takes them, ``labels``, and ``positions``.
+    ``ids``: of each pair; ``pixels``: uint8 [pairs, height, width, 3].
     """
 
-    def __init__(
-        self,
-        ids: Sequence[Sequence[int]],
-        pixels: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.int64],
-    ) -> None:
-        self.ids, self.pixels, self.labels = ids, pixels, labels
+    ids: Sequence[Sequence[int]]
+    pixels: npt.NDArray[np.uint8]
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        return {
-            "ids": self.ids[position],
-            "pixels": self.pixels[position],
-            "label": int(self.labels[position]),
-            "position": position,
-        }
-
-    @staticmethod
-    def collate(items: list[dict[str, Any]]) -> Batch:
-        """Pad the ids and stack the rest."""
-        input_ids, attention_mask = pad_ids([item["ids"] for item in items])
-        pixels = np.stack([item["pixels"] for item in items])
-        return {
-            "inputs": tuple(torch.from_numpy(a) for a in (input_ids, attention_mask, pixels)),
-            "labels": torch.tensor([item["label"] for item in items]),
-            "positions": torch.tensor([item["position"] for item in items]),
-        }
+    def batch(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """The inputs of ``rows``, int64, as a model's forward takes them; ids are padded."""
+        input_ids, attention_mask = pad_ids([self.ids[row] for row in rows.tolist()])
+        arrays = (input_ids, attention_mask, self.pixels[rows.numpy()])
+        return tuple(torch.from_numpy(array) for array in arrays)
 
 
-class FeatureDataset(Dataset[dict[str, Any]]):
-    """What a frozen encoder made of pairs, in batches like PairDataset's."""
+@dataclass(frozen=True)
+class FeatureDataset:
+    """What a frozen encoder made of pairs: float32 [pairs, features]."""
 
-    def __init__(self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
-        self.features, self.labels = torch.from_numpy(features), torch.from_numpy(labels)
+    features: Tensor
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        return {
-            "inputs": (self.features[position],),
-            "labels": self.labels[position],
-            "positions": position,
-        }
-
-    collate = staticmethod(default_collate)
+    def batch(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """The inputs of ``rows`` for a model's head."""
+        return (self.features[rows],)
 
 
-class StatesDataset(Dataset[dict[str, Any]]):
-    """What frozen encoders made of texts, a state for each token, and of images."""
+@dataclass(frozen=True)
+class StatesDataset:
+    """What frozen encoders made of texts, [tokens, width] each, and of images, [pairs, ...]."""
 
-    def __init__(
-        self, states: Sequence[Tensor], images: Tensor, labels: npt.NDArray[np.int64]
-    ) -> None:
-        self.states, self.images, self.labels = states, images, torch.from_numpy(labels)
+    states: Sequence[Tensor]
+    images: Tensor
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        return {
-            "states": self.states[position],
-            "image": self.images[position],
-            "label": self.labels[position],
-            "position": position,
-        }
-
-    @staticmethod
-    def collate(items: list[dict[str, Any]]) -> Batch:
-        """Pad the states, to float32, and stack the rest."""
-        states = pad_sequence([item["states"] for item in items], batch_first=True).float()
-        lengths = torch.tensor([len(item["states"]) for item in items])
+    def batch(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """The inputs of ``rows`` for a model's head; states are padded, and float32."""
+        chosen = [self.states[row] for row in rows.tolist()]
+        lengths = torch.tensor([len(item) for item in chosen])
+        states = pad_sequence(chosen, batch_first=True).float()
         mask = (torch.arange(states.shape[1]) < lengths.unsqueeze(1)).long()
-        return {
-            "inputs": (states, mask, torch.stack([item["image"] for item in items])),
-            "labels": torch.stack([item["label"] for item in items]),
-            "positions": torch.tensor([item["position"] for item in items]),
-        }
+        return states, mask, self.images[rows]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from mmsent.errors import Interrupted
 
@@ -37,15 +38,6 @@ def rank() -> int:
 def local_processes() -> int:
     """How many of them the launcher started on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-
-
-def divide(size: int) -> list[list[int]]:
-    """The rows of a batch of ``size`` that each process computes.
-
-    Where there are fewer rows than processes, each computes all of them.
-    """
-    rows, count = list(range(size)), processes()
-    return [rows[number::count] if size >= count else rows for number in range(count)]
 
 
 def name_part(work: str) -> str:
@@ -71,6 +63,16 @@ def gather(value: Value) -> list[Value]:
     return values
 
 
+def add_up(tensors: Sequence[Tensor]) -> None:
+    """Put into each of ``tensors`` the sum of what all processes have there."""
+    if processes() > 1 and tensors:
+        together = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(together)
+        parts = torch.split(together, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts):
+            tensor.copy_(part.view_as(tensor))
+
+
 def highest(number: int) -> int:
     """The highest ``number`` of any process, in every process."""
     if processes() == 1:
@@ -81,13 +83,16 @@ def highest(number: int) -> int:
 
 
 def leave() -> None:
-    """Wait for the other processes, and part from them."""
+    """Wait for the other processes, and end this one; where there are none, do nothing.
+
+    The interpreter's own end is left out: threads of gloo that still want its lock then, to free
+    the last tensors, would abort the process.
+    """
     if processes() > 1:
         gather(None)
-        # A gloo group is left to the end of the process: its destructor, which holds the GIL, waits
-        # for threads that may still want the GIL to free the last tensors.
-        if dist.get_backend() != "gloo":
-            dist.destroy_process_group()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 @cache

@@ -15,7 +15,8 @@ class Settings:
     ``learning_rate`` is that of what is trained from nothing, ``encoder_learning_rate`` that of
     pretrained weights. ``augment``: flip images at random, and change their brightness, contrast
     and colour by up to ``jitter``.
-    ``accumulation``: batches whose gradients make one optimiser step. ``warmup``: the share of the
+    ``accumulation``: batches of ``batch_size`` whose gradients make one optimiser step; processes
+    that train together divide them. ``warmup``: the share of the
     optimiser steps in which the learning rate rises; then it falls along a cosine.
     ``keep``: the weights of the "best" epoch by validation macro F1, with training stopped after
     ``patience`` epochs without a better one; or of the "last", so that the validation pairs choose
@@ -89,10 +90,13 @@ def default_settings(
         )
     if model == "clip":
         settings = replace(settings, freeze=device == "cpu", learning_rate=1e-3, augment=False)
+        if device == "cpu" and preset == "default":
+            settings = replace(settings, batch_size=8, accumulation=2)
     if model == "light" and preset == "default":
         settings = replace(
             settings,
-            batch_size=32,
+            batch_size=16,
+            accumulation=2,
             learning_rate=3e-3,
             keep="last",
             average=0.99,
@@ -107,8 +111,8 @@ def default_settings(
             freeze=True,
             precision=settings.precision if device == "cuda" else _cpu_precision(),
             epochs=4,
-            batch_size=32,
-            accumulation=1,
+            batch_size=16,
+            accumulation=2,
             learning_rate=1e-3,
             encoder_learning_rate=4e-5,
             weight_decay=1e-2,

@@ -7,9 +7,10 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,19 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.optim.adamw import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from mmsent.atomic import atomic_path
 from mmsent.dataset import LABELS
 from mmsent.errors import InputError
 from mmsent.image import MISSING
+from mmsent.interrupt import Stoppable
 from mmsent.lock import locked
 from mmsent.machine import available_cores
 from mmsent.progress import Progress
@@ -39,7 +39,6 @@ from mmsent.text import encode_texts
 from mmsent_training import light
 from mmsent_training.calibration import calibrate, reliability, softmax
 from mmsent_training.data import (
-    Batch,
     FeatureDataset,
     PairDataset,
     StatesDataset,
@@ -48,8 +47,8 @@ from mmsent_training.data import (
     split,
 )
 from mmsent_training.distributed import (
+    add_up,
     broadcast,
-    divide,
     gather,
     local_processes,
     processes,
@@ -59,7 +58,6 @@ from mmsent_training.features import encode_pairs, fast_precision
 from mmsent_training.interrupt import resumable
 from mmsent_training.metrics import score
 from mmsent_training.packages import CompactCheckpoint
-from mmsent_training.parts import as_in_whole
 from mmsent_training.report import (
     find_mistakes,
     write_confusion,
@@ -90,6 +88,7 @@ from mmsent_training.state import (
     write_start,
     write_state,
 )
+from mmsent_training.statistics import RunningStatistics
 from mmsent_training.weights import ClipCheckpoint
 
 EVALUATION_BATCH = 64
@@ -132,17 +131,15 @@ def train(
     accelerator = Accelerator(
         cpu=settings.device == "cpu",
         mixed_precision="no" if settings.precision == "fp32" else settings.precision,
-        gradient_accumulation_steps=settings.accumulation,
         step_scheduler_with_optimizer=False,
-        # Buffers are the same in all processes: batch norms share theirs, others stay as they are.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     set_seed(settings.seed)
     main = rank() == 0
-    if settings.batch_size < processes():
+    if settings.accumulation < processes():
+        pairs_a_step = settings.batch_size * settings.accumulation
         raise InputError(
-            f"a batch of {settings.batch_size} can't be divided among {processes()} processes; "
-            f"take --batch-size {processes()} or more"
+            f"{processes()} processes can't share a step of {settings.accumulation} batches; take "
+            f"--accumulation {processes()} --batch-size {max(1, pairs_a_step // processes())}"
         )
 
     # The pairs, their split, and the model. A vocabulary comes from the training part alone.
@@ -213,52 +210,34 @@ def train(
                 features = encode_pairs(
                     model, pairs, ids, part, image, key=key, precision=precision
                 )
-                datasets.append(FeatureDataset(features, pairs.labels[part]))
+                datasets.append(FeatureDataset(torch.from_numpy(features)))
         else:
             states, views = compact.encode(model, pairs, ids, weights=checkpoint.sha256)
             model.head.set_statistics(views[parts[0]])
             # Mirror images are for training alone.
             for part, part_views in zip(parts, (views[parts[0]], views[parts[1], 0])):
-                part_states = [states[index] for index in part]
-                datasets.append(StatesDataset(part_states, part_views, pairs.labels[part]))
+                datasets.append(StatesDataset([states[index] for index in part], part_views))
             no_text, no_image = compact.encode_missing(model, no_text, no_image)
     else:
         trained = model
         with Progress("decoding", len(pairs.rows), "images") as progress:
             for part in parts:
                 pixels = decode_images(pairs, part, image, progress=progress)
-                part_ids = [ids[index] for index in part]
-                datasets.append(PairDataset(part_ids, pixels, pairs.labels[part]))
+                datasets.append(PairDataset([ids[index] for index in part], pixels))
+    training_set, validation_set = datasets
     missing = (no_text.to(accelerator.device), no_image.to(accelerator.device))
-    # Every process goes through the same batches, and gets its part of each: see take_part.
-    train_loader, validation_loader = (
-        prepare_data_loader(
-            DataLoader(
-                dataset,
-                batch_size=settings.batch_size if shuffle else EVALUATION_BATCH * processes(),
-                shuffle=shuffle,
-                collate_fn=take_part(dataset.collate),
-                pin_memory=settings.device == "cuda",
-            ),
-            accelerator.device,
-            num_processes=1,
-            process_index=0,
-            put_on_device=True,
-            use_seedable_sampler=True,
-            data_seed=settings.seed,
-            non_blocking=True,
-        )
-        for dataset, shuffle in zip(datasets, (True, False))
-    )
 
     # Loss, optimiser, schedule.
     optimizer = AdamW(parameter_groups(trained, settings), weight_decay=settings.weight_decay)
     averaged = settings.average and AveragedModel(
         trained, multi_avg_fn=moving_average(settings.average), use_buffers=True
     )
-    trained, optimizer = accelerator.prepare(trained, optimizer)
+    # Gradients are added up by add_up: the model needs no wrapper for that.
+    trained = accelerator.prepare_model(trained, evaluation_mode=True)
+    optimizer = accelerator.prepare_optimizer(optimizer)
     criterion = Criterion(train_labels, settings).to(accelerator.device)
-    steps = settings.epochs * math.ceil(len(train_loader) / settings.accumulation)
+    labels = torch.from_numpy(train_labels).to(accelerator.device)
+    steps = settings.epochs * len(divide_epoch(len(train_labels), settings, 1))
     scheduler = LambdaLR(optimizer, warmup_cosine(steps, settings.warmup))
     augment = v2.Compose(
         [
@@ -284,7 +263,7 @@ def train(
     )
     # All that an epoch changes. It draws from a seed of its own, so no generator is part of it.
     stateful = {
-        "model": accelerator.unwrap_model(trained),
+        "model": trained,
         "optimizer": optimizer,
         "scheduler": scheduler,
         **({"averaged": averaged} if averaged else {}),
@@ -315,54 +294,57 @@ def train(
             + (f"; going on after epoch {len(history)}" if resume else "")
         )
         say(f"in {folder}; if it is interrupted: mmsent train --resume {folder}")
+        statistics = RunningStatistics(trained)
         for epoch in range(len(history) + 1, settings.epochs + 1):
             if settings.keep == "best" and len(history) - best["epoch"] >= settings.patience:
                 say(f"stopped early: no better macro F1 for {settings.patience} epochs")
                 break
-            set_seed(settings.seed * 1000 + epoch)  # the same in all processes: see as_in_whole
-            train_loader.set_epoch(epoch)
             trained.train()
-            total_loss = torch.zeros((), device=accelerator.device)
+            losses: list[Tensor] = []
+            epoch_steps = divide_epoch(len(train_labels), settings, epoch)
             with Progress(f"epoch {epoch}", len(train_labels), "pairs", summary=False) as progress:
-                for batch in stoppable(train_loader):
-                    size = len(batch["labels"])
-                    divided = divide(size)
-                    rows, all_rows = divided[rank()], [row for part in divided for row in part]
-                    with accelerator.accumulate(trained):
-                        *inputs, last = batch["inputs"]
+                for number, batches in enumerate(stoppable(epoch_steps), 1):
+                    step_labels = labels[torch.cat(batches)]
+                    # Where a step has fewer batches than there are processes, the rest compute one
+                    # of them, too, for nothing.
+                    for index in range(rank(), max(len(batches), rank() + 1), processes()):
+                        rows, counts = batches[index % len(batches)], index < len(batches)
+                        # Whoever computes it, a batch draws the same random numbers.
+                        torch.manual_seed(batch_seed(settings.seed, epoch, number, index))
+                        *inputs, last = (
+                            array.to(accelerator.device) for array in training_set.batch(rows)
+                        )
                         if settings.augment:  # pixels are the last input
-                            last = augment_each(augment, last, rows, size)
-                        with as_in_whole(rows, size):
-                            if settings.missing and settings.modality == "both":
-                                *inputs, last = drop(
-                                    inputs[0], inputs[1], last, missing, settings.missing
-                                )
-                            logits = trained(*inputs, last)
-                        loss = criterion(logits, batch["labels"][rows], batch["labels"][all_rows])
-                        accelerator.backward(loss * processes())  # gradients are averaged
-                        if accelerator.sync_gradients:
-                            accelerator.clip_grad_norm_(
-                                trained.parameters(), settings.gradient_norm
+                            last = augment_each(augment, last)
+                        if settings.missing and settings.modality == "both":
+                            *inputs, last = drop(
+                                inputs[0], inputs[1], last, missing, settings.missing
                             )
-                        optimizer.step()
-                        skipped = accelerator.optimizer_step_was_skipped
-                        if accelerator.sync_gradients and not skipped:
-                            scheduler.step()
-                            if averaged:
-                                averaged.update_parameters(accelerator.unwrap_model(trained))
-                        optimizer.zero_grad()
-                    total_loss += loss.detach() * size
-                    progress.update(size)
+                        loss = criterion(trained(*inputs, last), labels[rows], step_labels)
+                        accelerator.backward(loss * counts)
+                        statistics.take(counts)
+                        if counts:
+                            losses.append(loss.detach() * len(step_labels))
+                    add_up([p.grad for p in trained.parameters() if p.grad is not None])
+                    statistics.step(len(batches))
+                    accelerator.clip_grad_norm_(trained.parameters(), settings.gradient_norm)
+                    optimizer.step()
+                    if not accelerator.optimizer_step_was_skipped:
+                        scheduler.step()
+                        if averaged:
+                            averaged.update_parameters(trained)
+                    optimizer.zero_grad()
+                    progress.update(len(step_labels))
 
-            current = averaged.module if averaged else accelerator.unwrap_model(trained)
-            logits = evaluate(current, stoppable(validation_loader), len(true_labels))
+            current = averaged.module if averaged else trained
+            logits = evaluate(current, validation_set, len(true_labels), stoppable)
             answers = (torch.from_numpy(array) for array in (logits, true_labels))
             validation_loss = float(criterion(*(item.to(accelerator.device) for item in answers)))
             scores = score(true_labels, logits.argmax(axis=1))
             history.append(
                 {
                     "epoch": epoch,
-                    "train_loss": float(accelerator.reduce(total_loss)) / len(train_labels),
+                    "train_loss": mean_loss(losses, len(train_labels)),
                     "validation_loss": validation_loss,
                     "accuracy": scores["accuracy"],
                     "macro_f1": scores["macro_f1"],
@@ -539,32 +521,26 @@ def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     return update
 
 
-def take_part(collate: Callable[[Any], Batch]) -> Callable[[Any], Batch]:
-    """``collate``, but of the inputs and positions only what this process computes: see divide.
+def divide_epoch(size: int, settings: Settings, epoch: int) -> list[list[Tensor]]:
+    """The steps of an epoch over ``size`` pairs in random order: the rows, int64, of their batches.
 
-    The whole batch is padded together, and all its labels stay.
+    A step is as many batches as gradients are accumulated over; the last ones may be smaller.
     """
-
-    def collate_part(items: list[Any]) -> Batch:
-        batch = collate(items)
-        rows = divide(len(items))[rank()]
-        if len(rows) < len(items):
-            batch["inputs"] = tuple(value[rows] for value in batch["inputs"])
-            batch["positions"] = batch["positions"][rows]
-        return batch
-
-    return collate_part
+    generator = torch.Generator().manual_seed(batch_seed(settings.seed, epoch, 0))
+    batches = torch.split(torch.randperm(size, generator=generator), settings.batch_size)
+    starts = range(0, len(batches), settings.accumulation)
+    return [[*batches[start : start + settings.accumulation]] for start in starts]
 
 
-def augment_each(augment: nn.Module, pixels: Tensor, rows: Sequence[int], size: int) -> Tensor:
-    """Apply a torchvision transform to each image of a batch, uint8 NHWC, drawing anew for each.
+def batch_seed(*numbers: int) -> int:
+    """A seed of its own for every batch, from a training's seed and the batch's numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
-    They are the ``rows`` of a batch of ``size``, and get what they would get in the whole batch.
-    """
-    images = dict(zip(rows, pixels.permute(0, 3, 1, 2).contiguous()))
-    nothing = pixels.new_zeros(3, 1, 1)  # the others' random numbers are drawn, too
-    augmented = [augment(images.get(row, nothing)) for row in range(size)]
-    return torch.stack([augmented[row] for row in rows]).permute(0, 2, 3, 1)
+
+def augment_each(augment: nn.Module, pixels: Tensor) -> Tensor:
+    """Apply a torchvision transform to each image of a batch, uint8 NHWC, drawing anew for each."""
+    images = pixels.permute(0, 3, 1, 2).contiguous()
+    return torch.stack([augment(image) for image in images]).permute(0, 2, 3, 1)
 
 
 def drop(
@@ -591,20 +567,34 @@ def drop(
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, loader: Iterable[Batch], size: int) -> npt.NDArray[np.float32]:
-    """Logits, float32 [pairs, labels], of the loader's ``size`` pairs in their dataset's order.
+def evaluate(
+    model: nn.Module,
+    dataset: PairDataset | FeatureDataset | StatesDataset,
+    size: int,
+    stoppable: Stoppable,
+) -> npt.NDArray[np.float32]:
+    """Logits, float32 [pairs, labels], of all ``size`` pairs of a dataset, in its order.
 
-    Each process computes its part of every batch; a pair that several computed counts once.
+    Processes that train together divide the batches, and all have all logits.
     """
     model.eval()
-    logits, positions = [], []
-    for batch in loader:
-        logits.append(model(*batch["inputs"]).float().cpu())
-        positions.append(batch["positions"].cpu())
+    device = next(model.parameters()).device
+    batches = torch.split(torch.arange(size), EVALUATION_BATCH)
+    parts = {}
+    for start in stoppable(range(0, len(batches), processes())):
+        for rows in batches[start + rank() : start + rank() + 1]:
+            logits = model(*(array.to(device) for array in dataset.batch(rows)))
+            parts[int(rows[0])] = logits.float().cpu().numpy()
     together = np.empty((size, len(LABELS)), np.float32)
-    for indices, rows in gather((torch.cat(positions).numpy(), torch.cat(logits).numpy())):
-        together[indices] = rows
+    for first, logits in chain.from_iterable(part.items() for part in gather(parts)):
+        together[first : first + len(logits)] = logits
     return together
+
+
+def mean_loss(losses: Sequence[Tensor], size: int) -> float:
+    """The mean over ``size`` pairs of what all processes' batches lost, whatever their order."""
+    parts = gather(torch.stack([*losses]).tolist() if losses else [])
+    return math.fsum(chain.from_iterable(parts)) / size
 
 
 def check_same(**facts: Any) -> None:
