@@ -1,13 +1,15 @@
 """The light model and its tokenizer."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.naive_bayes import MultinomialNB
 from torch import nn
 
 from mmsent.text import encode_texts, pad_ids
-from mmsent_training.light import IMAGES, NGRAM, PRESETS, LightModel, train_tokenizer
+from mmsent_training.light import IMAGES, NAIVE_BAYES, NGRAM, PRESETS, LightModel, train_tokenizer
 
 
 @pytest.fixture(scope="module", params=PRESETS)
@@ -15,7 +17,8 @@ def model(request):
     torch.manual_seed(0)
     model = LightModel(vocabulary=50, **PRESETS[request.param]).eval()
     # All tokens, and a seventh of all runs of two.
-    model.learn_ngrams([[a, b] for a in range(1, 50) for b in range(1, 50, 7)] * 2)
+    texts = [[a, b] for a in range(1, 50) for b in range(1, 50, 7)] * 2
+    model.learn_ngrams(texts, [sum(text) % 3 for text in texts])
     return model
 
 
@@ -79,7 +82,7 @@ def test_the_bag_holds_every_ngram_of_two_texts():
     """Against PyTorch's EmbeddingBag over the rows of n-grams that are spelt out here."""
     model = LightModel(vocabulary=50, **PRESETS["default"]).eval()
     text = [5, 6, 7, 8, 6]
-    model.learn_ngrams([text, [9, *text, 9], [1, 2, 1, 2, 1, 2]])
+    model.learn_ngrams([text, [9, *text, 9], [1, 2, 1, 2, 1, 2]], [0, 1, 2])
     ngrams = [text[i : i + n] for n in range(1, NGRAM + 1) for i in range(len(text) - n + 1)]
     rows = [
         sum(token * 50**place for place, token in enumerate(reversed(ngram))) % model.ngrams
@@ -98,13 +101,28 @@ def test_the_bag_holds_every_ngram_of_two_texts():
 
 def test_of_two_ngrams_in_a_row_of_the_bag_it_holds_the_more_frequent():
     model = LightModel(vocabulary=50, ngrams=7).eval()  # 3 and 10 share row 3
-    model.learn_ngrams([[3], [10], [10], [3], [10]])
+    model.learn_ngrams([[3], [10], [10], [3], [10]], [0, 1, 2, 0, 1])
     with torch.no_grad():
         rare, frequent = (
             model.encode_ngrams(torch.tensor([[token]]), torch.tensor([[1]])) for token in (3, 10)
         )
     assert not rare.any()
     torch.testing.assert_close(frequent[0], model.bag.weight[3] / NGRAM**0.5)
+
+
+def test_the_bag_begins_with_naive_bayes():
+    """Its evidence for a label, against scikit-learn's naive Bayes for that label or any other."""
+    texts = [[1, 2, 2], [2, 3], [1, 3], [4, 2], [4, 1], [3, 4]]
+    labels = [0, 1, 2, 2, 0, 0]
+    model = LightModel(vocabulary=50, **PRESETS["default"]).eval()
+    model.learn_ngrams(texts, labels)
+    there = np.array([[token in text for token in (1, 2, 3, 4)] for text in texts])
+    ids, mask = torch.tensor([[1], [2], [3], [4]]), torch.ones(4, 1, dtype=torch.int64)
+    with torch.no_grad():
+        got = model.bag_head(model.encode_ngrams(ids, mask)) * NGRAM**0.5 / NAIVE_BAYES
+    for label in range(3):
+        first, second = MultinomialNB().fit(there, np.array(labels) == label).feature_log_prob_
+        assert got[:, label].numpy() == pytest.approx(second - first, abs=1e-5)
 
 
 def test_pixels_are_normalised_as_torchvision_does_it(model):

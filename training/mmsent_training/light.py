@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -31,6 +31,8 @@ NGRAM = 3
 BAG_WIDTH = 16
 MIN_TEXTS = 2
 """In how many training texts an n-gram has to stand to be in the bag."""
+NAIVE_BAYES = 0.3
+"""What a log-count ratio counts in the bag, before any training."""
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"width": 96, "ngrams": 65_521, "dropout": 0.5, "drop_image": 0.5, "drop_head": 0.5},
     "reference": {},
@@ -81,8 +83,9 @@ class LightModel(nn.Module):
     ``vocabulary``: tokens of the tokenizer. ``modality``: "both", or "text" or "image" to see only
     that one (the inputs stay the same). ``width`` is that of the embedding and of each direction of
     the GRU. ``ngrams``: the rows, best a prime, of an embedding into which runs of up to NGRAM
-    tokens are hashed, those that `learn_ngrams` was told of; a linear layer over their sum adds to
-    the head's logits, since few texts teach a GRU little of what a bag of n-grams knows.
+    tokens are hashed, those that `learn_ngrams` was told of; a linear layer over their sum, which
+    begins as naive Bayes, adds to the head's logits, since few texts teach a GRU little of what a
+    bag of n-grams knows.
     ``dropout`` is that of the encoders' and of the bag's features. ``drop_image`` and
     ``drop_head``: the shares of the training pairs that come without their image, and whose logits
     are the bag's alone. With none of these it is the model of the task's report.
@@ -110,11 +113,11 @@ class LightModel(nn.Module):
             features += 256
         if self.ngrams:
             self.bag = nn.Embedding(ngrams, BAG_WIDTH)
+            nn.init.zeros_(self.bag.weight)
             self.register_buffer("known", torch.full((ngrams,), -1, dtype=torch.int32))
             self.bag_head = nn.Sequential(nn.Dropout(dropout), nn.Linear(BAG_WIDTH, labels))
             with torch.no_grad():  # of unit variance, rare tokens drown the others
                 self.embedding.weight.mul_(0.3)
-                self.bag.weight.mul_(0.1)
         if modality != "text":
             channels = (3, 32, 64, 128, 256)
             layers: list[nn.Module] = []
@@ -150,24 +153,38 @@ class LightModel(nn.Module):
         # States are zero where there is padding.
         return self.text_projection(states.sum(dim=1) / lengths.unsqueeze(1))
 
-    def learn_ngrams(self, texts: Iterable[list[int]]) -> None:
+    @torch.no_grad()
+    def learn_ngrams(self, texts: Iterable[list[int]], labels: Iterable[int]) -> None:
         """Have the bag know the n-grams of ``texts``, token ids, that stand in MIN_TEXTS of them.
 
         Of those that share a row, the one in most texts. The bag is blind to all others, and to all
-        before this is called. Does nothing where the model has no bag.
+        before this is called. Its logits begin as NAIVE_BAYES times the sums of the n-grams'
+        log-count ratios, each label against the rest (Wang and Manning, Baselines and bigrams,
+        2012, equation 2, with a smoothing of 1). Does nothing where the model has no bag.
         """
         if not self.ngrams:
             return
-        counts: Counter[int] = Counter()
-        for ids in texts:
+        number_of_labels = self.head[-1].out_features
+        counts: dict[int, list[int]] = defaultdict(lambda: [0] * number_of_labels)
+        for ids, label in zip(texts, labels, strict=True):
             one = torch.tensor([ids])
             found = [numbers[inside > 0] for numbers, inside in self._runs(one, one > 0)]
-            counts.update(set(torch.cat(found).tolist()))
+            for number in set(torch.cat(found).tolist()):
+                counts[number][label] += 1
         known = torch.full((self.ngrams,), -1, dtype=torch.int32)
-        for number, count in sorted(counts.items(), key=lambda item: (item[1], -item[0])):
-            if count >= MIN_TEXTS:
+        with_it: dict[int, list[int]] = {}
+        for number, count in sorted(counts.items(), key=lambda item: (sum(item[1]), -item[0])):
+            if sum(count) >= MIN_TEXTS:
                 known[number % self.ngrams] = number // self.ngrams
+                with_it[number % self.ngrams] = count
         self.known.copy_(known)
+        inside = torch.tensor([*with_it.values()], dtype=torch.float32).view(-1, number_of_labels)
+        outside = inside.sum(1, keepdim=True) - inside
+        shares = [(1 + part) / (1 + part).sum(0) for part in (inside, outside)]
+        ratios = NAIVE_BAYES * (shares[0] / shares[1]).log()
+        self.bag.weight[list(with_it), :number_of_labels] = ratios.to(self.bag.weight)
+        self.bag_head[-1].weight[:, :number_of_labels] = torch.eye(number_of_labels)
+        nn.init.zeros_(self.bag_head[-1].bias)
 
     def encode_ngrams(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The sum of the rows of all known runs of tokens, scaled: [batch, BAG_WIDTH].

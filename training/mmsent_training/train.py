@@ -137,9 +137,10 @@ def train(
     main = rank() == 0
     if settings.accumulation < processes():
         pairs_a_step = settings.batch_size * settings.accumulation
+        smaller = f"--accumulation {processes()} --batch-size {max(1, pairs_a_step // processes())}"
         raise InputError(
-            f"{processes()} processes can't share a step of {settings.accumulation} batches; take "
-            f"--accumulation {processes()} --batch-size {max(1, pairs_a_step // processes())}"
+            f"{processes()} processes can't share a step of {settings.accumulation} batches; "
+            + (f"go on with {settings.accumulation}" if resume else f"take {smaller}")
         )
 
     # The pairs, their split, and the model. A vocabulary comes from the training part alone.
@@ -188,7 +189,7 @@ def train(
     elif checkpoint is not None:
         compact.load_pretrained(model, checkpoint)
     else:
-        model.learn_ngrams(ids[index] for index in parts[0])
+        model.learn_ngrams((ids[index] for index in parts[0]), train_labels.tolist())
     model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     # What is trained, and on what: all of it on pairs, or its head on what the rest makes of them.
