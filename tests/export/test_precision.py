@@ -14,6 +14,7 @@ from mmsent import InputError, SentimentModel
 from mmsent.bundle import OUTPUTS
 from mmsent.dataset import TRAIN_LIST, image_file, read_list, read_text
 from mmsent.errors import MmsentError
+from mmsent.machine import int8_overflows
 from mmsent.text import pad_ids
 from mmsent_export import export as exporting
 from mmsent_export.graph import to_onnx
@@ -79,7 +80,10 @@ def ranges(graph):
 
 
 def logits(graph, feed):
-    session = ort.InferenceSession(graph.SerializeToString())
+    options = ort.SessionOptions()
+    if int8_overflows():  # as the runtime opens a bundle
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    session = ort.InferenceSession(graph.SerializeToString(), options)
     return session.run(OUTPUTS, feed)[0]
 
 

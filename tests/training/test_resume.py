@@ -89,7 +89,7 @@ def killed(run_command, sample, tmp_path_factory):
     """A run that was killed in its third epoch. Not to be changed."""
     run = tmp_path_factory.mktemp("killed") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        at_call(patch, "set_seed", 1 + EPOCHS, kill)  # the first one is before the epochs
+        at_call(patch, "divide_epoch", 1 + EPOCHS, kill)  # the first is before the epochs
         with pytest.raises(Killed):
             train(run_command, sample, run, "--model", "light", cwd=run.parent)
     return run
