@@ -100,7 +100,13 @@ def plain_rate(options: argparse.Namespace, rows: list) -> float:
 def mmsent_epoch(options: argparse.Namespace, precision: str, folder: Path) -> dict[str, float]:
     """One epoch of `mmsent train`: its rate, its losses, the seconds of all, the GPU's memory."""
     settings = default_settings(
-        "clip", options.device, freeze=False, epochs=1, batch_size=BATCH, precision=precision
+        "clip",
+        options.device,
+        freeze=False,
+        epochs=1,
+        batch_size=BATCH,
+        accumulation=1,
+        precision=precision,
     )
     checkpoint = find_clip(str(options.clip))
     if options.device == "cuda":

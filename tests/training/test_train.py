@@ -16,6 +16,7 @@ from torch import nn
 
 from mmsent.dataset import LABELS, TRAIN_LIST, image_file, read_list, text_file
 from mmsent_training.settings import Settings
+from mmsent_training.statistics import RunningStatistics
 from mmsent_training.train import Criterion, warmup_cosine
 
 FILES = {
@@ -233,6 +234,52 @@ def test_the_loss_is_pytorchs_over_adjusted_logits():
     reference = nn.CrossEntropyLoss(label_smoothing=0.1)(logits + shift, wanted)
     loss = Criterion(labels, settings)(logits, wanted)
     assert float(loss) == pytest.approx(float(reference))
+
+
+@pytest.mark.parametrize("balance", [True, False])
+def test_the_losses_of_a_steps_batches_add_up_to_that_of_all(balance):
+    labels = torch.arange(32) % 3
+    criterion = Criterion(
+        np.repeat([0, 1, 2], [30, 10, 60]),
+        Settings(balance=balance, adjustment=0.5, smoothing=0.1),
+    )
+    logits = torch.randn(32, 3)
+    parts = [
+        criterion(*(array[rows] for array in (logits, labels)), labels)
+        for rows in (slice(0, 20), slice(20, 32))
+    ]
+    assert float(sum(parts)) == pytest.approx(float(criterion(logits, labels)))
+
+
+def test_running_statistics_move_by_the_mean_of_a_steps_batches():
+    """Against PyTorch's batch norms, each of which sees one of the batches."""
+    model, first, second = (nn.BatchNorm1d(5) for _ in range(3))
+    statistics = RunningStatistics(model)
+    for _ in range(3):
+        for one in (first, second):
+            one.load_state_dict(model.state_dict())
+            batch = torch.randn(8, 5) + 3
+            one(batch)
+            model(batch)
+            statistics.take(True)
+        model(torch.full((8, 5), torch.inf))
+        statistics.take(False)  # one that does not count
+        statistics.step(2)
+        for mine, a, b in zip(*(item.buffers() for item in (model, first, second))):
+            torch.testing.assert_close(mine, ((a + b) / 2).to(mine.dtype))
+
+
+def test_the_loss_in_the_history_is_the_mean_over_the_training_pairs(run_command, sample, tmp_path):
+    """At a learning rate that changes nothing it is that of chance."""
+    result = run_command(
+        "mmsent", "train", "--model", "light", "--preset", "reference", "--data", sample,
+        "--lr", 1e-12, "--epochs", 1, "--batch-size", 5, "--accumulation", 3, "--output", "run",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    with open(tmp_path / "run" / "history.csv", newline="") as file:
+        [epoch] = csv.DictReader(file)
+    assert float(epoch["train_loss"]) == pytest.approx(np.log(3), abs=0.1)
 
 
 def test_the_learning_rate_rises_then_falls():

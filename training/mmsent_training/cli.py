@@ -91,9 +91,10 @@ HOW = (
     click.option(
         "--lr",
         type=click.FloatRange(0, min_open=True),
-        help="[default: 3e-3 for light, 1e-3 for clip's and compact's heads]",
+        help="[default: 3e-3 for light, 1e-3 for clip's and compact's heads, 2e-3 for light's "
+        "reference preset]",
     ),
-    click.option("--seed", default=42, show_default=True, type=click.IntRange(0)),
+    click.option("--seed", default=42, show_default=True, type=click.IntRange(0, 2**32 - 1)),
 )
 
 
@@ -166,10 +167,12 @@ def enough_memory(settings: Settings) -> Iterator[None]:
     try:
         yield
     except torch.cuda.OutOfMemoryError:
-        smaller = f"--batch-size {max(1, settings.batch_size // 2)}"
-        smaller += f" --accumulation {2 * settings.accumulation}"  # a step stays what it is
+        size = settings.batch_size // 2
+        # A step keeps its size, or nearly so.
+        more = f"try --batch-size {size} --accumulation {2 * settings.accumulation}"
         raise MmsentError(
-            f"the GPU's memory is too small for --batch-size {settings.batch_size}; try {smaller}"
+            f"the GPU's memory is too small for --batch-size {settings.batch_size}; "
+            + (more if size else "take another model or GPU")
         ) from None
 
 

@@ -83,7 +83,7 @@ def highest(number: int) -> int:
 
 
 def leave() -> None:
-    """Wait for the other processes, and end this one; where there are none, do nothing.
+    """Wait for the other processes, and end this one well; where there are none, do nothing.
 
     The interpreter's own end is left out: threads of gloo that still want its lock then, to free
     the last tensors, would abort the process.

@@ -22,7 +22,8 @@ class RunningStatistics:
     def take(self, counts: bool) -> None:
         """Note what a batch made of them, if it counts, and undo it."""
         for buffer, before, change in zip(self.buffers, self.before, self.changes):
-            change += (buffer - before) * counts
+            if counts:  # one that does not may have overflowed
+                change += buffer - before
             buffer.copy_(before)
 
     def step(self, batches: int) -> None:

@@ -182,6 +182,7 @@ def train(
             "labels": len(LABELS),
             "modality": settings.modality,
         } | light.PRESETS[settings.preset]
+    check_same(tokenizer=tokenizer.to_str())
     ids = encode_texts(tokenizer, pairs.texts)
     model = build_model(description)
     if isinstance(checkpoint, ClipCheckpoint):
@@ -235,6 +236,8 @@ def train(
     )
     # Gradients are added up by add_up: the model needs no wrapper for that.
     trained = accelerator.prepare_model(trained, evaluation_mode=True)
+    if processes() > 1:  # on unlike processors, the last bits of random numbers differ
+        trained.load_state_dict(broadcast(trained.state_dict()))
     optimizer = accelerator.prepare_optimizer(optimizer)
     criterion = Criterion(train_labels, settings).to(accelerator.device)
     labels = torch.from_numpy(train_labels).to(accelerator.device)

@@ -137,7 +137,7 @@ def _judge_memory(total: int, available: int, limit: int | None, system: System)
     if usable >= MEMORY_FOR_CLIP:
         return ok("memory", text)
     limited = limit is not None and total >= MEMORY_FOR_CLIP
-    mend = "mmsent train --batch-size 4  # or a machine with more memory"
+    mend = "mmsent train --batch-size 4 --accumulation 4  # or a machine with more memory"
     if limited:
         mend = "docker run --memory 8g …"
         if not system.in_container:
