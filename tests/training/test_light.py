@@ -9,6 +9,7 @@ from sklearn.naive_bayes import MultinomialNB
 from torch import nn
 
 from mmsent.text import encode_texts, pad_ids
+from mmsent_training.lexicon import SCALE
 from mmsent_training.light import IMAGES, NAIVE_BAYES, NGRAM, PRESETS, LightModel, train_tokenizer
 
 
@@ -179,3 +180,20 @@ def test_the_layers_are_those_of_the_report(preset):
         256,
         256,
     )
+
+
+def test_what_the_lexicon_says_is_added_to_the_logits():
+    tokenizer = train_tokenizer(["good bad"] * 3, max_length=96, preset="default")
+    ids, mask = map(torch.from_numpy, pad_ids(encode_texts(tokenizer, ["bad", "good, good"])))
+    pixels = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)
+    model = LightModel(tokenizer.get_vocab_size(), **PRESETS["default"]).eval()
+    model.lexicon_head.weight.data = torch.ones(3, 4)
+    with torch.no_grad():
+        before = model(ids, mask, pixels)
+        model.lexicon.learn({"good": 1.9, "bad": -2.5}, tokenizer)
+        said = model.lexicon(ids, mask)
+        torch.testing.assert_close(
+            model(ids, mask, pixels) - before, said.sum(1, True).expand(2, 3)
+        )
+    assert said[0, :2].tolist() == [0, pytest.approx(SCALE * 2.5 / 6.5)]
+    assert said[1, :2].tolist() == [pytest.approx(SCALE * 3.8 / 7.8), 0]

@@ -236,6 +236,13 @@ def test_the_loss_is_pytorchs_over_adjusted_logits():
     assert float(loss) == pytest.approx(float(reference))
 
 
+def test_the_light_model_is_told_the_lexicon(trained):
+    """As far as the sample's letters go."""
+    weights = load_file(trained / "checkpoint.safetensors")
+    assert np.count_nonzero(weights["lexicon.tenths"]) > 1000
+    assert weights["lexicon_head.weight"].any()
+
+
 @pytest.mark.parametrize("balance", [True, False])
 def test_the_losses_of_a_steps_batches_add_up_to_that_of_all(balance):
     labels = torch.arange(32) % 3

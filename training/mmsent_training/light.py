@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmsent.image import MISSING, ImageSettings
+from mmsent_training.lexicon import FEATURES, Lexicon, runs
 
 IMAGES = {
     "default": ImageSettings(size=112, resize="stretch", filter="bilinear"),
@@ -33,8 +34,17 @@ MIN_TEXTS = 2
 """In how many training texts an n-gram has to stand to be in the bag."""
 NAIVE_BAYES = 0.3
 """What a log-count ratio counts in the bag, before any training."""
+LONGEST_ENTRY = 6
+"""The longest entries of the lexicon, in tokens: as many as a run's number has room for."""
 PRESETS: dict[str, dict[str, Any]] = {
-    "default": {"width": 96, "ngrams": 65_521, "dropout": 0.5, "drop_image": 0.5, "drop_head": 0.5},
+    "default": {
+        "width": 96,
+        "ngrams": 65_521,
+        "lexicon": True,
+        "dropout": 0.5,
+        "drop_image": 0.5,
+        "drop_head": 0.5,
+    },
     "reference": {},
 }
 """What LightModel is made with, by the preset."""
@@ -85,7 +95,8 @@ class LightModel(nn.Module):
     the GRU. ``ngrams``: the rows, best a prime, of an embedding into which runs of up to NGRAM
     tokens are hashed, those that `learn_ngrams` was told of; a linear layer over their sum, which
     begins as naive Bayes, adds to the head's logits, since few texts teach a GRU little of what a
-    bag of n-grams knows.
+    bag of n-grams knows. ``lexicon``: so does one over what a lexicon of rated words, which is to
+    be told to ``lexicon.learn``, says of the text.
     ``dropout`` is that of the encoders' and of the bag's features. ``drop_image`` and
     ``drop_head``: the shares of the training pairs that come without their image, and whose logits
     are the bag's alone. With none of these it is the model of the task's report.
@@ -98,6 +109,7 @@ class LightModel(nn.Module):
         modality: str = "both",
         width: int = 192,
         ngrams: int = 0,
+        lexicon: bool = False,
         dropout: float = 0.0,
         drop_image: float = 0.0,
         drop_head: float = 0.0,
@@ -118,6 +130,11 @@ class LightModel(nn.Module):
             self.bag_head = nn.Sequential(nn.Dropout(dropout), nn.Linear(BAG_WIDTH, labels))
             with torch.no_grad():  # of unit variance, rare tokens drown the others
                 self.embedding.weight.mul_(0.3)
+        self.lexicon = None
+        if lexicon and modality != "image":
+            self.lexicon = Lexicon(vocabulary, LONGEST_ENTRY)
+            self.lexicon_head = nn.Linear(FEATURES, labels, bias=False)
+            nn.init.zeros_(self.lexicon_head.weight)
         if modality != "text":
             channels = (3, 32, 64, 128, 256)
             layers: list[nn.Module] = []
@@ -158,9 +175,9 @@ class LightModel(nn.Module):
         """Have the bag know the n-grams of ``texts``, token ids, that stand in MIN_TEXTS of them.
 
         Of those that share a row, the one in most texts. The bag is blind to all others, and to all
-        before this is called. Its logits begin as NAIVE_BAYES times the sums of the n-grams'
-        log-count ratios, each label against the rest (Wang and Manning, Baselines and bigrams,
-        2012, equation 2, with a smoothing of 1). Does nothing where the model has no bag.
+        before this is called. Its logits begin as NAIVE_BAYES times the scaled sums of the
+        n-grams' log-count ratios, each label against the rest (Wang and Manning, Baselines and
+        bigrams, 2012, equation 2, with a smoothing of 1). Does nothing where the model has no bag.
         """
         if not self.ngrams:
             return
@@ -168,7 +185,10 @@ class LightModel(nn.Module):
         counts: dict[int, list[int]] = defaultdict(lambda: [0] * number_of_labels)
         for ids, label in zip(texts, labels, strict=True):
             one = torch.tensor([ids])
-            found = [numbers[inside > 0] for numbers, inside in self._runs(one, one > 0)]
+            found = [
+                numbers[inside > 0]
+                for numbers, inside in runs(one, one > 0, self.vocabulary, NGRAM)
+            ]
             for number in set(torch.cat(found).tolist()):
                 counts[number][label] += 1
         known = torch.full((self.ngrams,), -1, dtype=torch.int32)
@@ -192,7 +212,7 @@ class LightModel(nn.Module):
         A run's row is its number modulo ``ngrams``; the quotient tells it from others of that row.
         """
         sums = []
-        for numbers, inside in self._runs(input_ids, attention_mask):
+        for numbers, inside in runs(input_ids, attention_mask, self.vocabulary, NGRAM):
             rows = numbers % self.ngrams
             quotients = torch.div(numbers, self.ngrams, rounding_mode="trunc")
             known = inside * (self.known[rows] == quotients)
@@ -200,19 +220,6 @@ class LightModel(nn.Module):
         # By the root of the runs' number, as the length of a text's TF-IDF vector goes.
         scale = (NGRAM * attention_mask.sum(dim=1, keepdim=True)).sqrt()
         return sum(sums[1:], sums[0]) / scale
-
-    def _runs(self, input_ids: Tensor, attention_mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each size up to NGRAM the runs that end at each token: int64 [batch, tokens], twice.
-
-        First the number that its ids spell in base ``vocabulary``, then 1 where it lies within its
-        text, else 0.
-        """
-        length = input_ids.shape[1]
-        numbers = torch.zeros_like(input_ids)
-        for size in range(NGRAM):
-            first = nn.functional.pad(input_ids, (size, 0))[:, :length]
-            numbers = numbers + first * self.vocabulary**size
-            yield numbers, nn.functional.pad(attention_mask, (size, 0))[:, :length] * attention_mask
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Features of uint8 [batch, height, width, 3]: [batch, 256]."""
@@ -235,6 +242,8 @@ class LightModel(nn.Module):
         if self.ngrams:
             logits = self.drop_head(logits.unsqueeze(1)).squeeze(1)
             logits = logits + self.bag_head(self.encode_ngrams(input_ids, attention_mask))
+        if self.lexicon is not None:
+            logits = logits + self.lexicon_head(self.lexicon(input_ids, attention_mask))
         return logits
 
 

@@ -56,6 +56,7 @@ from mmsent_training.distributed import (
 )
 from mmsent_training.features import encode_pairs, fast_precision
 from mmsent_training.interrupt import resumable
+from mmsent_training.lexicon import read_lexicon
 from mmsent_training.metrics import score
 from mmsent_training.packages import CompactCheckpoint
 from mmsent_training.report import (
@@ -191,6 +192,8 @@ def train(
         compact.load_pretrained(model, checkpoint)
     else:
         model.learn_ngrams((ids[index] for index in parts[0]), train_labels.tolist())
+        if model.lexicon is not None:
+            model.lexicon.learn(read_lexicon(), tokenizer)
     model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     # What is trained, and on what: all of it on pairs, or its head on what the rest makes of them.
