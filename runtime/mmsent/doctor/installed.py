@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 RUNTIME, TRAINING, EXPORT = PARTS = ("mmsent", "mmsent-training", "mmsent-export")
 
-MODULES = {"pillow": "PIL", "scikit-learn": "sklearn"}
+MODULES = {"pillow": "PIL", "scikit-learn": "sklearn", "vadersentiment": "vaderSentiment"}
 """The modules that are not called as their distributions are."""
 
 SUBSTITUTES = {"onnxruntime": ("onnxruntime-gpu",)}

@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sysconfig
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import tomllib
 from doctor_machine import Machine
 
-from mmsent.doctor.installed import requirements
+from mmsent.doctor.installed import PARTS, modules, requirements
 
 SOURCES = Path(__file__).parents[3]
 
@@ -55,6 +56,11 @@ def test_every_requirement_of_ours_is_read(machine: Machine, part: str) -> None:
     read = requirements(project["name"])
     assert [f"{one.name}{one.versions}" for one in read] == project["dependencies"]
     assert all(one.understood for one in read)
+
+
+def test_every_library_of_ours_is_known_by_its_module() -> None:
+    """All of them are installed here."""
+    assert [name for name in modules([*PARTS]) if not find_spec(name)] == []
 
 
 @pytest.fixture(scope="module")
