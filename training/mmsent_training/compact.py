@@ -133,7 +133,13 @@ class CompactModel(nn.Module):
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         """Features of each image and of its mirror image, side by side: float [batch, 2 x 1280]."""
-        return torch.cat([self.encode_image(pixels), self.encode_image(pixels.flip(2))], 1)
+        # Of few images, what the layers hand on stays in a processor's cache.
+        size = 4 if pixels.device.type == "cpu" else len(pixels)
+        views = [
+            torch.cat([self.encode_image(part) for part in view.split(size)])
+            for view in (pixels, pixels.flip(2))
+        ]
+        return torch.cat(views, 1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         """Logits, float [batch, labels]."""

@@ -106,7 +106,7 @@ class Lexicon(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """How much is good, how much is bad, their balance and its square: [batch, FEATURES].
 
-        A word of the strongest valence, 4, is half of what can be good or bad. The balance is VADER's
+        A word of the strongest valence, 4, is half of what can be good. The balance is VADER's
         compound score without its rules, with its constant 15; the square tells the neutral from
         the rest.
         """
