@@ -136,7 +136,7 @@ class CompactModel(nn.Module):
         # Of few images, what the layers hand on stays in a processor's cache.
         size = 4 if pixels.device.type == "cpu" else len(pixels)
         views = [
-            torch.cat([self.encode_image(part) for part in view.split(size)])
+            torch.cat([self.encode_image(part) for part in torch.split(view, size)])
             for view in (pixels, pixels.flip(2))
         ]
         return torch.cat(views, 1)
