@@ -6,7 +6,6 @@ social media, each with its valence: the mean of ten people's ratings, whole num
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,17 +32,19 @@ def read_lexicon() -> dict[str, float]:
 
     Raises InputError where the file is missing, or not the one that was released.
     """
+    # They bring the hub's client, which those that read a run do not need.
+    from mmsent_training.packages import read_verified
+    from mmsent_training.weights import WeightsUnavailable
+
     found = importlib.util.find_spec(PACKAGE)
     again = f"pip install --force-reinstall --no-deps {PACKAGE}==3.3.2 mends that"
     if found is None or not found.submodule_search_locations:
         raise InputError(f"the package {PACKAGE} is not installed; {again}")
     path = Path(found.submodule_search_locations[0]) / FILE
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}); {again}") from None
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise InputError(f"{path} is not the file that was released; {again}")
+        content = read_verified(path, SHA256, again)
+    except WeightsUnavailable as error:
+        raise InputError(str(error)) from None
     lines = (line.split("\t") for line in content.decode().splitlines())
     entries = {entry: float(valence) for entry, valence, *_ in lines}
     # Where :P and :p differ, VADER finds the latter in either's place.

@@ -44,8 +44,8 @@ def find_compact() -> CompactCheckpoint:
         raise WeightsUnavailable(f"the package timm is not installed; {INSTALL}")
     text, image = _package(TEXT_PACKAGE), _package(IMAGE_PACKAGE)
     for name, sha256 in TEXT_FILES.items():
-        _verify(text / name, sha256)
-    _verify(image / IMAGE_FILE, IMAGE_SHA256)
+        read_verified(text / name, sha256, _again(TEXT_PACKAGE))
+    read_verified(image / IMAGE_FILE, IMAGE_SHA256, _again(IMAGE_PACKAGE))
     weights = TEXT_FILES["model/model.safetensors"] + IMAGE_SHA256
     return CompactCheckpoint(
         text=text / "model",
@@ -66,21 +66,23 @@ def _package(name: str) -> Path:
     return Path(found.submodule_search_locations[0])
 
 
-def _verify(path: Path, sha256: str) -> None:
+def read_verified(path: Path, sha256: str, mend: str) -> bytes:
+    """The content of a package's file. Raises WeightsUnavailable where it is not the released one.
+
+    ``mend``: what to do then.
+    """
     try:
-        with open(path, "rb") as file:
-            found = hashlib.sha256(file.read()).hexdigest()
+        content = path.read_bytes()
     except OSError as error:
-        raise WeightsUnavailable(
-            f"{path} can't be read ({error.strerror}); {_again(path)}"
-        ) from None
+        raise WeightsUnavailable(f"{path} can't be read ({error.strerror}); {mend}") from None
+    found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise WeightsUnavailable(
             f"{path} is not the file that was released: its SHA-256 is {found}, not {sha256}; "
-            f"it was not read; {_again(path)}"
+            f"it was not read; {mend}"
         )
+    return content
 
 
-def _again(path: Path) -> str:
-    package = TEXT_PACKAGE if TEXT_PACKAGE in path.parts else IMAGE_PACKAGE
+def _again(package: str) -> str:
     return f"pip install --force-reinstall --no-deps {package.replace('_', '-')}==0.1.0 mends that"
