@@ -1,12 +1,13 @@
 """int8: a byte a weight, and the linear layers of transformers computed in int8.
 
 Linear layers (MatMul with constant weights, and the bias after it) are most of a transformer's
-work. Their weights are rounded per output channel, their inputs with one scale for each layer
-that is fixed here, from training pairs: at inference nothing is taken from a batch, so that a
-pair's result does not depend on its neighbours. A layer's input channels are first brought to
-similar ranges, which changes nothing but the rounding (SmoothQuant, Xiao et al. 2023, with its
-default exponent 0.5): by a LayerNorm before it where only such layers read that, else by a
-multiplication. A layer over image patches reads the pixels as they are: bytes need no rounding.
+work. Their weights are rounded per output channel, small enough for sums that overflow nowhere
+(`round_factors`); their inputs with one scale for each layer that is fixed here, from training
+pairs: at inference nothing is taken from a batch, so that a pair's result does not depend on its
+neighbours. A layer's input channels are first brought to similar ranges, which changes nothing but
+the rounding (SmoothQuant, Xiao et al. 2023, with its default exponent 0.5): by a LayerNorm before
+it where only such layers read that, else by a multiplication. A layer over image patches reads the
+pixels as they are: bytes need no rounding.
 
 The other large weights (embeddings, GRU, layers over one vector a pair) are stored as bytes with a
 scale for each row, convolutions in fp16, and computed with in fp32: an embedding's rows are
@@ -229,8 +230,8 @@ def _quantize_linears(
                 helper.make_node("Shape", [bytes_], [f"{source}_shape"]),
                 helper.make_node("Slice", [f"{source}_shape", first, last], [f"{source}_outer"]),
             ]
-        rounded, scales = round_rows(weight, axis=0)
-        name, scales = linear.output, scales.reshape(-1)
+        rounded, scales = round_factors(weight)
+        name = linear.output
         operands = [
             f"{source}_real",
             _dequantized(graph, made, f"{name}_weight", rounded, scales),
@@ -328,6 +329,22 @@ def _input_axes(node: onnx.NodeProto, name: str, rank: int) -> tuple[int, ...] |
     if node.op_type == "MatMul" and node.input[1] == name and rank == 2:
         return (0,)
     return None
+
+
+def round_factors(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
+    """The weights of a product of bytes, float32 [inner, outer], as int8 with a scale a column.
+
+    x86 processors without VNNI multiply bytes by an instruction (PMADDUBSW) that adds two products,
+    of rows 2n and 2n + 1, in 16 bits. So no two such weights may be larger than 128 together: by a
+    byte each they then add up to 255 x 128 at most, and every processor computes the same sum.
+    Returns int8 [inner, outer] and float32 [outer].
+    """
+    sizes = np.abs(weight)
+    sums = sizes[::2].copy()
+    sums[: len(sizes) // 2] += sizes[1::2]
+    scales = sums.max(axis=0) / 127  # rounding may add a half to either
+    scales = np.where(scales == 0, 1, scales).astype(np.float32)
+    return np.round(weight / scales).astype(np.int8), scales
 
 
 def round_rows(

@@ -22,7 +22,6 @@ from tokenizers import Tokenizer
 
 from mmsent.errors import InputError
 from mmsent.image import ImageSettings
-from mmsent.machine import int8_overflows
 from mmsent.seal import SEAL_KEY
 from mmsent.structure import check_structure
 from mmsent.text import read_tokenizer
@@ -171,8 +170,6 @@ def _open_session(path: Path, threads: int, provider: str) -> ort.InferenceSessi
     options.log_severity_level = 3  # errors: they are raised, too
     # Threads that wait by spinning would take the cores that decode images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if int8_overflows():  # the exact kernel takes four times as long
-        options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return ort.InferenceSession(
             str(path), options, providers=list(dict.fromkeys((provider, CPU)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
 
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "QUOTA PERIOD" in microseconds, or "max …"
@@ -21,17 +20,3 @@ def available_cores() -> int:
     except (OSError, ValueError):
         pass
     return cores
-
-
-def int8_overflows() -> bool:
-    """Whether sums of products of bytes overflow in ONNX Runtime's fastest kernel here.
-
-    They do on x86 processors without VNNI, whose instruction adds pairs of products in 16 bits.
-    Where the system doesn't tell the processor's flags, it is assumed.
-    """
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    try:
-        return "_vnni" not in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-    except OSError:
-        return True
