@@ -342,9 +342,7 @@ def round_factors(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
     sizes = np.abs(weight)
     sums = sizes[::2].copy()
     sums[: len(sizes) // 2] += sizes[1::2]
-    scales = sums.max(axis=0) / 127  # rounding may add a half to either
-    scales = np.where(scales == 0, 1, scales).astype(np.float32)
-    return np.round(weight / scales).astype(np.int8), scales
+    return _rounded(weight, sums.max(axis=0))  # 127 together; rounding may add a half to either
 
 
 def round_rows(
@@ -354,6 +352,10 @@ def round_rows(
 
     Returns the rounded weights and the scales, which broadcast over them.
     """
-    scales = np.abs(weight).max(axis=axis, keepdims=True) / 127
-    scales = np.where(scales == 0, 1, scales).astype(np.float32)
+    return _rounded(weight, np.abs(weight).max(axis=axis, keepdims=True))
+
+
+def _rounded(weight: Floats, largest: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Weights as int8, ``largest`` as 127; and the scales."""
+    scales = np.where(largest == 0, 1, largest / 127).astype(np.float32)
     return np.clip(np.round(weight / scales), -127, 127).astype(np.int8), scales
