@@ -8,6 +8,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file
 from sklearn.metrics import accuracy_score, f1_score
@@ -17,7 +19,7 @@ from torch import nn
 from mmsent.dataset import LABELS, TRAIN_LIST, image_file, read_list, text_file
 from mmsent_training.settings import Settings
 from mmsent_training.statistics import RunningStatistics
-from mmsent_training.train import Criterion, warmup_cosine
+from mmsent_training.train import Criterion, divide_epoch, warmup_cosine
 
 FILES = {
     "run.json", "checkpoint.safetensors", "tokenizer.json", "history.csv",
@@ -287,6 +289,35 @@ def test_the_loss_in_the_history_is_the_mean_over_the_training_pairs(run_command
     with open(tmp_path / "run" / "history.csv", newline="") as file:
         [epoch] = csv.DictReader(file)
     assert float(epoch["train_loss"]) == pytest.approx(np.log(3), abs=0.1)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 96), min_size=1, max_size=300),
+    batch_size=st.integers(1, 20),
+    accumulation=st.integers(1, 3),
+    grouped=st.booleans(),
+)
+def test_an_epochs_batches_hold_every_pair_once(lengths, batch_size, accumulation, grouped):
+    settings = Settings(batch_size=batch_size, accumulation=accumulation, group_by_length=grouped)
+    steps = divide_epoch(torch.tensor(lengths), settings, 1)
+    batches = [batch for step in steps for batch in step]
+    assert sorted(torch.cat(batches).tolist()) == list(range(len(lengths)))
+    sizes = sorted((len(batch) for batch in batches), reverse=True)
+    assert set(sizes[:-1]) <= {batch_size}
+    assert [len(step) for step in steps[:-1]] == [accumulation] * (len(steps) - 1)
+
+
+def test_batches_of_like_length_hold_little_padding_and_differ_from_epoch_to_epoch():
+    lengths = torch.randint(10, 60, (512,), generator=torch.Generator().manual_seed(1))
+
+    def padded(grouped: bool, epoch: int) -> float:
+        settings = Settings(group_by_length=grouped, accumulation=2)
+        steps = divide_epoch(lengths, settings, epoch)
+        return sum(len(rows) * int(lengths[rows].max()) for step in steps for rows in step)
+
+    assert padded(False, 1) > 1.5 * lengths.sum()
+    assert padded(True, 1) < 1.1 * lengths.sum()
+    assert padded(True, 1) != padded(True, 2)
 
 
 def test_the_learning_rate_rises_then_falls():

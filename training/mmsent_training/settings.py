@@ -16,8 +16,9 @@ class Settings:
     pretrained weights. ``augment``: flip images at random, and change their brightness, contrast
     and colour by up to ``jitter``.
     ``accumulation``: batches of ``batch_size`` whose gradients make one optimiser step; processes
-    that train together divide them. ``warmup``: the share of the
-    optimiser steps in which the learning rate rises; then it falls along a cosine.
+    that train together divide them. ``group_by_length``: make batches of texts of like length.
+    ``warmup``: the share of the optimiser steps in which the learning rate rises; then it falls
+    along a cosine.
     ``keep``: the weights of the "best" epoch by validation macro F1, with training stopped after
     ``patience`` epochs without a better one; or of the "last", so that the validation pairs choose
     nothing and their scores are fair. ``average``: the decay of an exponential moving average of
@@ -38,6 +39,7 @@ class Settings:
     epochs: int = 6
     batch_size: int = 16
     accumulation: int = 1
+    group_by_length: bool = False
     learning_rate: float = 2e-3
     encoder_learning_rate: float = 1e-5
     weight_decay: float = 1e-4
@@ -113,6 +115,7 @@ def default_settings(
             epochs=4,
             batch_size=16,
             accumulation=2,
+            group_by_length=True,
             learning_rate=1e-3,
             encoder_learning_rate=4e-5,
             weight_decay=1e-2,

@@ -93,6 +93,7 @@ from mmsent_training.statistics import RunningStatistics
 from mmsent_training.weights import ClipCheckpoint
 
 EVALUATION_BATCH = 64
+WINDOW = 8  # steps whose pairs are sorted by length together
 PRETRAINED = ("clip.", "layers.")
 """How the names of pretrained parameters begin, in CLIP and in the compact model's head."""
 
@@ -244,7 +245,8 @@ def train(
     optimizer = accelerator.prepare_optimizer(optimizer)
     criterion = Criterion(train_labels, settings).to(accelerator.device)
     labels = torch.from_numpy(train_labels).to(accelerator.device)
-    steps = settings.epochs * len(divide_epoch(len(train_labels), settings, 1))
+    lengths = torch.tensor([len(ids[index]) for index in parts[0]])
+    steps = settings.epochs * len(divide_epoch(lengths, settings, 1))
     scheduler = LambdaLR(optimizer, warmup_cosine(steps, settings.warmup))
     augment = v2.Compose(
         [
@@ -308,7 +310,7 @@ def train(
                 break
             trained.train()
             losses: list[Tensor] = []
-            epoch_steps = divide_epoch(len(train_labels), settings, epoch)
+            epoch_steps = divide_epoch(lengths, settings, epoch)
             with Progress(f"epoch {epoch}", len(train_labels), "pairs", summary=False) as progress:
                 for number, batches in enumerate(stoppable(epoch_steps), 1):
                     step_labels = labels[torch.cat(batches)]
@@ -528,15 +530,25 @@ def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     return update
 
 
-def divide_epoch(size: int, settings: Settings, epoch: int) -> list[list[Tensor]]:
-    """The steps of an epoch over ``size`` pairs in random order: the rows, int64, of their batches.
+def divide_epoch(lengths: Tensor, settings: Settings, epoch: int) -> list[list[Tensor]]:
+    """The steps of an epoch in random order: the rows, int64, of their batches.
 
-    A step is as many batches as gradients are accumulated over; the last ones may be smaller.
+    ``lengths``: of each pair's text, in tokens, int64 [pairs]. A step is as many batches as
+    gradients are accumulated over; the last ones may be smaller. With ``group_by_length`` a batch
+    holds texts of like length, hence little padding: the pairs of a few steps are sorted, and the
+    batches made of them shuffled.
     """
     generator = torch.Generator().manual_seed(batch_seed(settings.seed, epoch, 0))
-    batches = torch.split(torch.randperm(size, generator=generator), settings.batch_size)
+    order = torch.randperm(len(lengths), generator=generator)
+    batches = [*torch.split(order, settings.batch_size)]
+    if settings.group_by_length:
+        batches = []
+        for window in torch.split(order, WINDOW * settings.accumulation * settings.batch_size):
+            window = window[lengths[window].argsort(stable=True)]
+            parts = torch.split(window, settings.batch_size)
+            batches += [parts[i] for i in torch.randperm(len(parts), generator=generator)]
     starts = range(0, len(batches), settings.accumulation)
-    return [[*batches[start : start + settings.accumulation]] for start in starts]
+    return [batches[start : start + settings.accumulation] for start in starts]
 
 
 def batch_seed(*numbers: int) -> int:
