@@ -6,6 +6,7 @@ import importlib.util
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,30 @@ from transformers import AutoModel, AutoTokenizer
 from mmsent import SentimentModel
 from mmsent.dataset import TRAIN_LIST, image_file, read_list, read_text
 from mmsent.text import pad_ids
+from mmsent_training import rated
 from mmsent_training.packages import IMAGE_FILE, IMAGE_PACKAGE, TEXT_PACKAGE, find_compact
 from mmsent_training.run import read_run
 
 from .test_clip import OFFLINE
 
+RATED_TEXTS = rated.FILE
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Where the features of the sample's images are kept."""
+    """Where the features of the sample's images are kept; and there are few rated texts."""
+    folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MMSENT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+        patch.setenv("MMSENT_CACHE", str(folder))
+        patch.setattr("mmsent_training.rated.FILE", few_rated_texts(folder))
+        yield folder
+
+
+def few_rated_texts(folder):
+    lines = RATED_TEXTS.read_text().splitlines(keepends=True)
+    file = folder / "rated_texts.tsv"
+    file.write_text("".join(lines[:65]))
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +128,72 @@ def test_the_frozen_parts_are_what_the_packages_hold(run):
     before = released[name]
     difference = np.abs(trained["head.layers.0.attention.self.query.weight"] - before).max()
     assert 0 < difference < 1e-2  # fine-tuned, with a small learning rate
+
+
+def test_the_rated_texts_are_votes_for_each_label(monkeypatch):
+    monkeypatch.setattr(rated, "FILE", RATED_TEXTS)
+    texts, shares = rated.read_rated_texts()
+    assert len(texts) == len(shares) == 18512
+    assert texts[1] == "Yay. Another good phone interview."
+    assert shares.sum(1).numpy() == pytest.approx(np.ones(18512))
+    assert shares[1].tolist() == pytest.approx([1 / 99, 1 / 99, 97 / 99])  # as the file has it
+    index = texts.index("will never purchase apex again.")
+    assert shares[index].tolist() == [1, 0, 0]
+
+
+def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, capsys):
+    """It tells what they found positive from the rest better than before; it is then cached."""
+    from mmsent_training import compact
+    from mmsent_training.run import build_model
+
+    monkeypatch.setattr(rated, "FILE", few_rated_texts(tmp_path))
+    faster = replace(rated.RECIPE, batch_size=8, encoder_learning_rate=2e-4)
+    monkeypatch.setattr(rated, "RECIPE", faster)
+    monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
+    checkpoint = find_compact()
+    tokenizer = compact.read_tokenizer(checkpoint, max_length=96)
+    texts, shares = rated.read_rated_texts()
+    inputs = [torch.from_numpy(a) for a in pad_ids([tokenizer.encode(text).ids for text in texts])]
+    positive = shares[:, 2] > 0.5
+
+    def learn():
+        model = build_model({"name": "compact", "modality": "text"})
+        compact.load_pretrained(model, checkpoint)
+        before = separation(model)
+        rated.learn_rated_texts(model, tokenizer, weights=checkpoint.sha256, precision="fp32")
+        return before, separation(model), model.state_dict()
+
+    @torch.no_grad()
+    def separation(model):
+        """The distance of the classes' means, in their common spread."""
+        model.eval()
+        features = model.head.text_features(model.encode_text(*inputs), inputs[1])
+        one, other = features[positive], features[~positive]
+        spread = torch.cat([one - one.mean(0), other - other.mean(0)]).norm(dim=1).mean()
+        return float((one.mean(0) - other.mean(0)).norm() / spread)
+
+    before, after, weights = learn()
+    assert after > 1.03 * before
+    _, again, cached = learn()
+    assert again == after
+    assert all((cached[k] == v).all() for k, v in weights.items() if "classifier" not in k)
+    assert capsys.readouterr().err.count("learning from rated texts") == 1
+
+
+def test_only_compact_learns_from_rated_texts(run_command, sample, run, tmp_path):
+    arguments = ("--model", "light", "--rated-texts", "--data", sample)
+    result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
+    assert result.code == 2
+    assert "--rated-texts: the light model does not learn from rated texts" in result.err
+    result = train(run_command, sample, tmp_path / "run", "--no-rated-texts")
+    assert result.code == 0, result.err
+    one, other = (
+        load_file(folder / "checkpoint.safetensors") for folder in (tmp_path / "run", run)
+    )
+    name = "head.layers.0.attention.self.query.weight"
+    assert (one[name] != other[name]).any()
+    assert read_run(tmp_path / "run").record["settings"]["rated_texts"] is False
+    assert read_run(run).record["settings"]["rated_texts"] is True
 
 
 def test_the_text_encoder_is_transformers_own(run, sample):
@@ -213,8 +292,8 @@ def test_every_file_is_verified(run_command, sample, packages, tmp_path, name):
 
 def test_auto_takes_compact_where_clip_is_missing(run_command, sample, run, tmp_path):
     result = run_command(
-        "mmsent", "train", "--data", sample, "--output", "run", "--epochs", 1, cwd=tmp_path,
-        env=OFFLINE, fresh=True,
+        "mmsent", "train", "--data", sample, "--output", "run", "--epochs", 1,
+        "--no-rated-texts", cwd=tmp_path, env=OFFLINE, fresh=True,
     )  # fmt: skip
     assert result.code == 0, result.err
     assert "FALLBACK to the compact model" in result.err

@@ -23,6 +23,7 @@ from mmsent.dataset import TRAIN_LIST, read_list, text_file
 from mmsent_training.state import START, STATE, read_state, write_state
 
 from .clip_checkpoint import write_checkpoint
+from .test_compact import few_rated_texts
 
 EPOCHS = 3
 
@@ -139,6 +140,7 @@ def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch
 def test_compact_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch):
     """Its averaged weights, too."""
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("mmsent_training.rated.FILE", few_rated_texts(tmp_path))
     options = ("--model", "compact")
     assert train(run_command, sample, tmp_path / "whole", *options, cwd=tmp_path).code == 0
     with monkeypatch.context() as patch:

@@ -70,6 +70,12 @@ HOW = (
         help="Train CLIP's head alone, or all of it.  [default: freeze on a CPU]",
     ),
     click.option(
+        "--rated-texts/--no-rated-texts",
+        default=None,
+        help="Let the compact model's text encoder learn from 18,512 rated texts first.  "
+        "[default: for compact]",
+    ),
+    click.option(
         "--device",
         default="auto",
         show_default=True,
@@ -110,6 +116,7 @@ def settings_of(
     preset: str,
     clip: str,
     freeze: bool | None,
+    rated_texts: bool | None,
     device: str,
     epochs: int | None,
     batch_size: int | None,
@@ -131,6 +138,8 @@ def settings_of(
         raise InputError("--freeze: the light model has no pretrained part to freeze")
     if name == "compact" and freeze is False:
         raise InputError("--no-freeze: the compact model's lower layers are always frozen")
+    if name != "compact" and rated_texts:
+        raise InputError(f"--rated-texts: the {name} model does not learn from rated texts")
     if name == "compact" and preset == "reference":
         raise InputError("--preset reference: the task's report has no compact model")
     settings = default_settings(
@@ -138,6 +147,7 @@ def settings_of(
         device,
         preset=preset,
         freeze=freeze,
+        rated_texts=rated_texts,
         modality=modality,
         epochs=epochs,
         batch_size=batch_size,

@@ -55,9 +55,10 @@ class CompactHead(nn.Module):
             bert = BertModel(config, add_pooling_layer=False)  # type: ignore[no-untyped-call]
             layers = bert.encoder.layer[FROZEN_LAYERS:]
             self.layers = nn.ModuleList(layers)
-            self.text_norm = nn.LayerNorm(2 * config.hidden_size, elementwise_affine=False)
+            self.text_width = 2 * config.hidden_size
+            self.text_norm = nn.LayerNorm(self.text_width, elementwise_affine=False)
             self.text_dropout = nn.Dropout(0.3)
-            width += 2 * config.hidden_size
+            width += self.text_width
         if modality != "text":
             # Of the training part's features: see set_statistics.
             self.register_buffer("mean", torch.zeros(IMAGE_WIDTH))
@@ -75,6 +76,22 @@ class CompactHead(nn.Module):
             self.mean.copy_(rows.mean(0))
             self.std.copy_(rows.std(0) + 1e-2)  # some features are next to never active
 
+    def text_features(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        """Means of the text's ``states`` and of what the layers make of them: [batch, 2 x width].
+
+        ``states`` and ``attention_mask`` are as `forward` takes them.
+        """
+        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        # What is added to the attention's scores: nothing to tokens, all but -inf to padding.
+        bias = (1 - mask).transpose(1, 2).unsqueeze(1) * torch.finfo(torch.float32).min
+        lower = states
+        for layer in self.layers:
+            output = layer(states, attention_mask=bias)
+            states = output[0] if isinstance(output, tuple) else output
+        means = [(item * mask).sum(1) / mask.sum(1) for item in (lower, states)]
+        features: Tensor = self.text_dropout(self.text_norm(torch.cat(means, 1)))
+        return features
+
     def forward(self, states: Tensor, attention_mask: Tensor, image: Tensor) -> Tensor:
         """Logits, float [batch, labels].
 
@@ -83,15 +100,7 @@ class CompactHead(nn.Module):
         """
         features = []
         if self.modality != "image":
-            mask = attention_mask.unsqueeze(-1).to(states.dtype)
-            # What is added to the attention's scores: nothing to tokens, all but -inf to padding.
-            bias = (1 - mask).transpose(1, 2).unsqueeze(1) * torch.finfo(torch.float32).min
-            lower = states
-            for layer in self.layers:
-                output = layer(states, attention_mask=bias)
-                states = output[0] if isinstance(output, tuple) else output
-            means = [(item * mask).sum(1) / mask.sum(1) for item in (lower, states)]
-            features.append(self.text_dropout(self.text_norm(torch.cat(means, 1))))
+            features.append(self.text_features(states, attention_mask))
         if self.modality != "text":
             if image.dim() == 3:
                 shares = torch.rand(image.shape[:2], device=image.device).clamp_min(1e-9).log()

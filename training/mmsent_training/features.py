@@ -68,7 +68,7 @@ def encode_pairs(
     name = json.dumps(key | {"image": asdict(image), "precision": precision}, sort_keys=True)
     path = cache_folder() / f"features-{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
     main = rank() == 0
-    known = _read(path) if main else {}
+    known = _by_digest(read_cached(path)) if main else {}
     missing = [index for index in indices if pairs.digests[index] not in known]
     # One pair for each content, by length: batches then hold little padding.
     unique = {pairs.digests[index]: index for index in missing}
@@ -85,7 +85,8 @@ def encode_pairs(
         for part, features in gather((mine, rows)):
             known |= {pairs.digests[index]: row for index, row in zip(part, features)}
         if main:
-            _write(path, known)
+            digests = np.array([np.frombuffer(digest, np.uint8) for digest in known])
+            write_cached(path, {"digests": digests, "features": np.stack([*known.values()])})
     # The others know no more than what was encoded now.
     return np.stack(broadcast([known[pairs.digests[index]] for index in indices] if main else []))
 
@@ -129,21 +130,27 @@ def _encode(
     return np.concatenate(rows)
 
 
-def _read(path: Path) -> dict[bytes, Any]:
-    """The cached features by digest; nothing where there are none, or the file is damaged."""
+def _by_digest(cached: dict[str, npt.NDArray[Any]]) -> dict[bytes, Any]:
+    """Cached features by their pair's digest."""
+    if cached.keys() != {"digests", "features"}:
+        return {}
+    return {row.tobytes(): one for row, one in zip(cached["digests"], cached["features"])}
+
+
+def read_cached(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a cached file; none where there is none, or it is damaged."""
     try:
-        content = safetensors.numpy.load_file(path)
-        return {row.tobytes(): f for row, f in zip(content["digests"], content["features"])}
+        return dict(safetensors.numpy.load_file(path))
     except FileNotFoundError:
         return {}
     except Exception as error:  # safetensors' own exceptions; whatever it is, it can be made anew
-        print(f"{path} is damaged ({error}): encoding anew", file=sys.stderr)
+        print(f"{path} is damaged ({error}): making it anew", file=sys.stderr)
         return {}
 
 
-def _write(path: Path, known: dict[bytes, Any]) -> None:
-    digests = np.array([np.frombuffer(digest, np.uint8) for digest in known])
-    content = safetensors.numpy.save({"digests": digests, "features": np.stack([*known.values()])})
+def write_cached(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    """Keep arrays in the cache; where that can't be, say so and go on."""
+    content = safetensors.numpy.save(arrays)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as part:

@@ -12,6 +12,7 @@ class Settings:
 
     ``preset``: whether the model is made as the task's report has it, "reference", or "default".
     ``freeze``: train the head alone, over what the frozen encoder makes of each pair once.
+    ``rated_texts``: let the text encoder learn from texts that people have rated before anything.
     ``learning_rate`` is that of what is trained from nothing, ``encoder_learning_rate`` that of
     pretrained weights. ``augment``: flip images at random, and change their brightness, contrast
     and colour by up to ``jitter``.
@@ -36,6 +37,7 @@ class Settings:
     device: str = "cpu"
     precision: str = "fp32"
     freeze: bool = False
+    rated_texts: bool = False
     epochs: int = 6
     batch_size: int = 16
     accumulation: int = 1
@@ -111,6 +113,7 @@ def default_settings(
         settings = replace(
             settings,
             freeze=True,
+            rated_texts=True,
             precision=settings.precision if device == "cuda" else _cpu_precision(),
             epochs=4,
             batch_size=16,

@@ -218,6 +218,12 @@ def train(
                 )
                 datasets.append(FeatureDataset(torch.from_numpy(features)))
         else:
+            if settings.rated_texts and settings.modality != "image":
+                from mmsent_training.rated import learn_rated_texts
+
+                learn_rated_texts(
+                    model, tokenizer, weights=checkpoint.sha256, precision=settings.precision
+                )
             states, views = compact.encode(model, pairs, ids, weights=checkpoint.sha256)
             model.head.set_statistics(views[parts[0]])
             # Mirror images are for training alone.
