@@ -115,7 +115,7 @@ def default_settings(
             freeze=True,
             rated_texts=True,
             precision=settings.precision if device == "cuda" else _cpu_precision(),
-            epochs=4,
+            epochs=3,
             batch_size=16,
             accumulation=2,
             group_by_length=True,
