@@ -130,6 +130,19 @@ def test_the_frozen_parts_are_what_the_packages_hold(run):
     assert 0 < difference < 1e-2  # fine-tuned, with a small learning rate
 
 
+@torch.no_grad()
+def test_folded_batch_norms_change_no_more_than_rounding():
+    from mmsent_training import compact
+    from mmsent_training.run import build_model
+
+    model = build_model({"name": "compact", "modality": "image"}).eval()
+    compact.load_pretrained(model, find_compact())
+    folded = compact.fold_batch_norms(model.image)
+    assert not [part for part in folded.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    torch.testing.assert_close(folded(pixels), model.image(pixels), rtol=1e-3, atol=1e-4)
+
+
 def test_the_rated_texts_are_votes_for_each_label(monkeypatch):
     monkeypatch.setattr(rated, "FILE", RATED_TEXTS)
     texts, shares = rated.read_rated_texts()

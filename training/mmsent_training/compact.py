@@ -6,8 +6,10 @@ computed once; the upper half of the text encoder is trained with the head.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import safetensors.torch
@@ -205,8 +207,13 @@ def encode(
         views = torch.zeros(len(ids), 2, 1)
     else:
         # An image is known by its pair; its features do not depend on the text.
-        key = {"weights": weights, "views": "image and mirror image"}
-        features = encode_pairs(model, pairs, ids, indices, IMAGE, key=key, precision="fp32")
+        key = {"weights": weights, "views": "image and mirror image", "batch norms": "folded"}
+        encoder = model.image
+        model.image = fold_batch_norms(encoder)
+        try:
+            features = encode_pairs(model, pairs, ids, indices, IMAGE, key=key, precision="fp32")
+        finally:
+            model.image = encoder
         views = torch.from_numpy(features).view(-1, 2, IMAGE_WIDTH)
     if model.modality == "image":
         states = [torch.zeros(len(item), 1) for item in ids]
@@ -216,6 +223,20 @@ def encode(
             by_index |= part
         states = [by_index[index] for index in range(len(ids))]
     return states, views
+
+
+def fold_batch_norms(encoder: nn.Module) -> nn.Module:
+    """A copy of an EfficientNet of timm's for prediction, in half the time.
+
+    Each batch norm has become a part of the convolution before it; features differ by rounding.
+    """
+    encoder = copy.deepcopy(encoder).eval()
+    for part in [*encoder.modules()]:
+        for (name, conv), (after, norm) in pairwise([*part.named_children()]):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(part, name, nn.utils.fuse_conv_bn_eval(conv, norm))
+                setattr(part, after, norm.act)  # a norm of timm's holds the activation, too
+    return encoder
 
 
 @torch.no_grad()
