@@ -106,7 +106,7 @@ def _train(model: nn.Module, tokenizer: Tokenizer, precision: str) -> None:
                     states = model.encode_text(input_ids, mask)
                 logits = output(model.head.text_features(states, mask))
             loss = nn.functional.cross_entropy(logits.float(), shares[rows].to(device))
-            loss.backward()
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(layers.parameters(), RECIPE.gradient_norm)
             optimizer.step()
             scheduler.step()
