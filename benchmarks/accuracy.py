@@ -22,10 +22,10 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mmsent.cli import FOLDER
-from mmsent.dataset import image_file
-from mmsent_training.choose import choose_model
+from mmsent.data.dataset import image_file
 from mmsent_training.data import Pairs, read_pairs, split
-from mmsent_training.run import read_run
+from mmsent_training.models.registry import choose_model
+from mmsent_training.runs.run import read_run
 from mmsent_training.settings import Settings, default_settings
 from mmsent_training.train import train
 

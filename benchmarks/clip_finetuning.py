@@ -26,11 +26,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
-from mmsent.dataset import LABELS, image_file, read_text
+from mmsent.data.dataset import LABELS, image_file, read_text
 from mmsent_training.data import read_rows
 from mmsent_training.settings import default_settings
 from mmsent_training.train import train
-from mmsent_training.weights import find_clip
+from mmsent_training.weights.hub import find_clip
 
 BATCH = 32
 RESULTS = Path(__file__).parent / "results"

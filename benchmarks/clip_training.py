@@ -22,12 +22,12 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
-from mmsent.dataset import image_file, read_text
-from mmsent.text import encode_texts
-from mmsent_training import clip
+from mmsent.data.dataset import image_file, read_text
+from mmsent.inputs.text import encode_texts
 from mmsent_training.data import read_pairs, read_rows
-from mmsent_training.features import encode_pairs, fast_precision
-from mmsent_training.run import build_model
+from mmsent_training.models import clip
+from mmsent_training.models.embeddings import encode_pairs, fast_precision
+from mmsent_training.runs.run import build_model
 
 EPOCHS = 6
 RESULTS = Path(__file__).parent / "results"

@@ -20,12 +20,12 @@ from PIL import Image
 from transformers import CLIPModel, CLIPTokenizerFast
 
 from mmsent import SentimentModel
-from mmsent.dataset import TEST_LIST, image_file, read_list, read_text
-from mmsent.image import load_image
-from mmsent.progress import Progress
-from mmsent.text import encode_texts, pad_ids
-from mmsent_training import clip
-from mmsent_training.run import build_model, read_run
+from mmsent.data.dataset import TEST_LIST, image_file, read_list, read_text
+from mmsent.files.progress import Progress
+from mmsent.inputs.image import load_image
+from mmsent.inputs.text import encode_texts, pad_ids
+from mmsent_training.models import clip
+from mmsent_training.runs.run import build_model, read_run
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmsent.machine import available_cores
+from mmsent.files.machine import available_cores
 
 RESULTS = Path(__file__).parent / "results"
 SIDE = Path(__file__).with_name("inference_side.py")

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmsent.dataset import TEST_LIST, Row, image_file, read_list, read_text
+from mmsent.data.dataset import TEST_LIST, Row, image_file, read_list, read_text
 
 BATCH_SIZE = 16
 
@@ -50,10 +50,10 @@ def open_mmsent(kind: str, bundle: Path, folder: Path) -> tuple[Predict, Parts]:
 
     import numpy as np
 
-    from mmsent.image import load_image
-    from mmsent.infer import predict_rows
-    from mmsent.machine import available_cores
-    from mmsent.model import SentimentModel
+    from mmsent.files.machine import available_cores
+    from mmsent.inputs.image import load_image
+    from mmsent.predict.infer import predict_rows
+    from mmsent.predict.model import SentimentModel
 
     model, cores = SentimentModel(bundle, threads=1), available_cores()
 
@@ -97,8 +97,8 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
     from torch.nn.utils.rnn import pad_sequence
     from torch.utils.data import DataLoader
 
-    from mmsent.dataset import LABELS
-    from mmsent_training.run import read_run
+    from mmsent.data.dataset import LABELS
+    from mmsent_training.runs.run import read_run
 
     run = read_run(run_folder)
     model = run.load_model()

@@ -20,12 +20,12 @@ import onnxruntime  # noqa: F401  imported once, for all forks
 import torch
 from PIL import Image
 
-import mmsent.infer  # noqa: F401
+import mmsent.predict.infer  # noqa: F401
 import mmsent_training.train  # noqa: F401
 from mmsent import cli
-from mmsent.dataset import image_file, text_file
-from mmsent.machine import available_cores
-from mmsent.model import BATCH_SIZE, SentimentModel
+from mmsent.data.dataset import image_file, text_file
+from mmsent.files.machine import available_cores
+from mmsent.predict.model import BATCH_SIZE, SentimentModel
 from mmsent_training.cli import train
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from mmsent.dataset import TRAIN_LIST, image_file, read_list, text_file
-from mmsent.sample_data import write_sample_data
+from mmsent.data.dataset import TRAIN_LIST, image_file, read_list, text_file
+from mmsent.data.sample import write_sample_data
 
 SHORT = 10_000
 # A process counts its parent's memory in its own peak until it has become another program.

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mmsent.dataset import TEST_LIST, TRAIN_LIST, read_list
+from mmsent.data.dataset import TEST_LIST, TRAIN_LIST, read_list
 
 BIN = Path(sys.executable).parent
 

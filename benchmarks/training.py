@@ -24,9 +24,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from mmsent.dataset import LABELS, image_file, read_text
+from mmsent.data.dataset import LABELS, image_file, read_text
 from mmsent_training.data import read_rows
-from mmsent_training.light import IMAGENET_MEAN, IMAGENET_STD, LightModel, train_tokenizer
+from mmsent_training.models.light import IMAGENET_MEAN, IMAGENET_STD, LightModel, train_tokenizer
 
 EPOCHS, BATCH, LENGTH = 6, 16, 96
 RESULTS = Path(__file__).parent / "results"

@@ -7,9 +7,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from mmsent.bundle import INFO_KEY, TOKENIZER_KEY, BundleInfo
-from mmsent.image import ImageSettings
-from mmsent.seal import SEAL_KEY, UNSEALED, seal
+from mmsent.bundle.info import INFO_KEY, TOKENIZER_KEY, BundleInfo
+from mmsent.bundle.seal import SEAL_KEY, UNSEALED, seal
+from mmsent.inputs.image import ImageSettings
 
 SIZE = 8
 LABELS = ("negative", "neutral", "positive")

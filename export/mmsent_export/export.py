@@ -14,15 +14,16 @@ import numpy.typing as npt
 import onnx
 from torch import nn
 
-from mmsent.atomic import atomic_path
-from mmsent.bundle import INFO_KEY, INPUTS, TOKENIZER_KEY, BundleInfo, open_bundle
-from mmsent.dataset import LABELS, TRAIN_LIST, Row, training_list
+from mmsent.bundle.info import INFO_KEY, INPUTS, TOKENIZER_KEY, BundleInfo
+from mmsent.bundle.seal import SEAL_KEY, UNSEALED, seal
+from mmsent.bundle.session import open_bundle
+from mmsent.data.dataset import LABELS, TRAIN_LIST, Row, training_list
 from mmsent.errors import InputError
-from mmsent.progress import Progress
-from mmsent.seal import SEAL_KEY, UNSEALED, seal
-from mmsent.text import encode_texts, pad_ids
+from mmsent.files.atomic import atomic_path
+from mmsent.files.progress import Progress
+from mmsent.inputs.text import encode_texts, pad_ids
+from mmsent_export.fp16 import to_fp16
 from mmsent_export.graph import to_onnx
-from mmsent_export.half import to_fp16
 from mmsent_export.quantize import Feed, calibrate, to_int8
 from mmsent_export.simplify import simplify
 from mmsent_export.verify import (
@@ -35,7 +36,7 @@ from mmsent_export.verify import (
     verify,
 )
 from mmsent_training.data import Pairs, decode_images, read_pairs, read_rows, split
-from mmsent_training.run import Run, read_run
+from mmsent_training.runs.run import Run, read_run
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_PAIRS = 128

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from mmsent.bundle import INPUTS, OUTPUTS
+from mmsent.bundle.info import INPUTS, OUTPUTS
 
 OPSET = 17
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, helper
 
-from mmsent.bundle import INPUTS
+from mmsent.bundle.info import INPUTS
 from mmsent_export.rewrite import Floats, Graph, drop_unread
 
 _PATCHES = "patches"

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 from onnx import numpy_helper
 
-from mmsent.bundle import INPUTS
+from mmsent.bundle.info import INPUTS
 from mmsent_export.patches import patches_as_linear
 from mmsent_export.rewrite import Graph, drop_unread
 

@@ -12,11 +12,11 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from mmsent.bundle import INPUTS, OUTPUTS
+from mmsent.bundle.info import INPUTS, OUTPUTS
 from mmsent.errors import MmsentError
-from mmsent.progress import Progress
-from mmsent.text import pad_ids
-from mmsent_training.metrics import score
+from mmsent.files.progress import Progress
+from mmsent.inputs.text import pad_ids
+from mmsent_training.evaluation.metrics import score
 
 BATCH_SIZE = 16
 FP32_LOGITS = 1e-4

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mmsent.errors import InputError, MmsentError
 
 if TYPE_CHECKING:
-    from mmsent.model import Prediction, SentimentModel
+    from mmsent.predict.model import Prediction, SentimentModel
 
 __version__ = "0.1.0"
 __all__ = ["InputError", "MmsentError", "Prediction", "SentimentModel", "__version__"]
@@ -21,7 +21,7 @@ __all__ = ["InputError", "MmsentError", "Prediction", "SentimentModel", "__versi
 def __getattr__(name: str) -> Any:
     """Import the model, and with it ONNX Runtime, only when somebody asks for it."""
     if name in ("Prediction", "SentimentModel"):
-        from mmsent import model
+        from mmsent.predict import model
 
         return getattr(model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -132,7 +132,7 @@ def infer(
     in the dataset folder. Or it is a Parquet file (.parquet) with the columns guid, text and
     image. If a row or a file is bad, every bad one is named and nothing is written.
     """
-    from mmsent.infer import infer as infer_list
+    from mmsent.predict.infer import infer as infer_list
 
     counts = infer_list(
         list_path,
@@ -164,7 +164,7 @@ def check_data(data: Path, as_json: bool) -> None:
 
     Exits with 2 where training or inference would refuse the data.
     """
-    from mmsent.check import check_folder, describe
+    from mmsent.data.check import check_folder, describe
 
     check = check_folder(data)
     click.echo(json.dumps(check.to_json(), ensure_ascii=False) if as_json else describe(check))
@@ -184,8 +184,8 @@ def pack_command(output: Path, data: Path, list_name: str) -> None:
     It has the columns guid, text, image and tag, and the layout of Hugging Face's datasets; every
     command takes it in the folder's place. Images are not encoded anew.
     """
-    from mmsent.infer import check_output
-    from mmsent.parquet import pack
+    from mmsent.data.parquet import pack
+    from mmsent.predict.infer import check_output
 
     if output.suffix != ".parquet":
         raise InputError(f"{output}: the name must end in .parquet")
@@ -200,7 +200,7 @@ def pack_command(output: Path, data: Path, list_name: str) -> None:
 @click.option("--seed", default=0, show_default=True)
 def sample_data(folder: Path, pairs: int, seed: int) -> None:
     """Write a small synthetic dataset into DIR, in the task's layout."""
-    from mmsent.sample_data import write_sample_data
+    from mmsent.data.sample import write_sample_data
 
     labelled, unlabelled = write_sample_data(folder, pairs=pairs, seed=seed)
     click.echo(

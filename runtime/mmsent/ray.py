@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsent.dataset import Row, image_of, text_of
+from mmsent.data.dataset import Row, image_of, text_of
+from mmsent.data.parquet import cells, pack_cells
 from mmsent.errors import InputError, MmsentError
-from mmsent.image import load_image
-from mmsent.model import BATCH_SIZE, Prediction, SentimentModel
-from mmsent.parquet import cells, pack_cells
+from mmsent.inputs.image import load_image
+from mmsent.predict.model import BATCH_SIZE, Prediction, SentimentModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,14 +41,15 @@ def predict(
 ) -> Any:
     """A Ray Dataset with ``dataset``'s columns and rows and, of each row, its prediction.
 
-    ``dataset`` has the columns text and image, as `mmsent.parquet` describes them; paths of images
-    are relative to ``folder``. The new columns are ``prefix`` + "tag" (string) and, for each label,
-    ``prefix`` + label (float32, its probability). With ``on_error="skip"`` a bad row's are null,
-    and ``prefix`` + "error" (string) tells why; with "fail" the first bad row raises InputError,
-    which Ray wraps. Each actor opens ``model``, a path that every machine knows, once, and computes
-    on one core or, with ``device="cuda"``, one GPU. ``concurrency`` is the number of actors, or the
-    smallest and the largest (default: from 1 to as many as there are CPUs or GPUs). Further options
-    go to ``Dataset.map_batches``. An actor that dies is started again, and its blocks are redone.
+    ``dataset`` has the columns text and image, as `mmsent.data.parquet` describes them; paths of
+    images are relative to ``folder``. The new columns are ``prefix`` + "tag" (string) and, for each
+    label, ``prefix`` + label (float32, its probability). With ``on_error="skip"`` a bad row's are
+    null, and ``prefix`` + "error" (string) tells why; with "fail" the first bad row raises
+    InputError, which Ray wraps. Each actor opens ``model``, a path that every machine knows, once,
+    and computes on one core or, with ``device="cuda"``, one GPU. ``concurrency`` is the number of
+    actors, or the smallest and the largest (default: from 1 to as many as there are CPUs or GPUs).
+    Further options go to ``Dataset.map_batches``. An actor that dies is started again, and its
+    blocks are redone.
     Raises MmsentError where Ray is not installed.
     """
     try:

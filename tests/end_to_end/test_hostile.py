@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from mmsent.bundle import INFO_KEY, TOKENIZER_KEY
+from mmsent.bundle.info import INFO_KEY, TOKENIZER_KEY
 
 from ..small_bundle import SIZE, small_model, write_small_bundle
 

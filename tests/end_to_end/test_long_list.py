@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsent.dataset import TEST_LIST, image_file, read_list, text_file
+from mmsent.data.dataset import TEST_LIST, image_file, read_list, text_file
 
 # A process counts its parent's memory in its own peak, until it has become another program: so
 # the parent is a small one, and not these tests with PyTorch in them.

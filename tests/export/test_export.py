@@ -13,10 +13,10 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from mmsent import SentimentModel
-from mmsent.dataset import LABELS, TEST_LIST, image_file, read_list, read_text
-from mmsent.image import ImageSettings, load_image
-from mmsent.seal import is_whole
-from mmsent_training.light import LightModel
+from mmsent.bundle.seal import is_whole
+from mmsent.data.dataset import LABELS, TEST_LIST, image_file, read_list, read_text
+from mmsent.inputs.image import ImageSettings, load_image
+from mmsent_training.models.light import LightModel
 
 
 def export(run_command, *arguments, cwd):

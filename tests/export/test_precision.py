@@ -12,13 +12,13 @@ from onnx import numpy_helper
 from torch import nn
 
 from mmsent import InputError, SentimentModel
-from mmsent.bundle import OUTPUTS
-from mmsent.dataset import TRAIN_LIST, image_file, read_list, read_text
+from mmsent.bundle.info import OUTPUTS
+from mmsent.data.dataset import TRAIN_LIST, image_file, read_list, read_text
 from mmsent.errors import MmsentError
-from mmsent.text import pad_ids
+from mmsent.inputs.text import pad_ids
 from mmsent_export import export as exporting
+from mmsent_export.fp16 import to_fp16
 from mmsent_export.graph import to_onnx
-from mmsent_export.half import to_fp16
 from mmsent_export.quantize import calibrate, round_rows, to_int8
 from mmsent_export.simplify import simplify
 from mmsent_export.verify import Samples, TooMuchLost, describe, reference_logits, verify

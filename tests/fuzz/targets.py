@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from mmsent.bundle import open_bundle
-from mmsent.dataset import LABELS, Row, find_duplicates, image_of, read_list, text_of
+from mmsent.bundle.session import open_bundle
+from mmsent.data.dataset import LABELS, Row, find_duplicates, image_of, read_list, text_of
 from mmsent.errors import InputError, MmsentError, Problem
-from mmsent.image import ImageSettings, load_image
-from mmsent.infer import read_items
-from mmsent.text import decode_text, encode_texts, pad_ids
+from mmsent.inputs.image import ImageSettings, load_image
+from mmsent.inputs.text import decode_text, encode_texts, pad_ids
+from mmsent.predict.infer import read_items
 
 FOLDER = Path(tempfile.mkdtemp(prefix="mmsent-fuzz-", dir="/dev/shm"))
 WORDS = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "##a": 2, "day": 3}, unk_token="[UNK]"))
@@ -69,7 +69,7 @@ def image(data: bytes) -> None:
 
 def bundle(data: bytes) -> None:
     """A bundle: it opens and predicts, or says why not."""
-    from mmsent.model import SentimentModel
+    from mmsent.predict.model import SentimentModel
 
     path = FOLDER / "model.onnx"
     path.write_bytes(data)

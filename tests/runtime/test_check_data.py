@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from mmsent.dataset import TRAIN_LIST, image_file, read_list, text_file
+from mmsent.data.dataset import TRAIN_LIST, image_file, read_list, text_file
 
 
 @pytest.fixture

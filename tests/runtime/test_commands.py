@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmsent import cli
-from mmsent.dataset import TRAIN_LIST, read_list
+from mmsent.data.dataset import TRAIN_LIST, read_list
 
 
 @pytest.mark.parametrize("program", ["mmsent", "mmsent-infer", "mmsent-export"])

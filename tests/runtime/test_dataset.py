@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsent.dataset import LABELS, check_files, find_duplicates, image_file, read_list, text_file
+from mmsent.data.dataset import (
+    LABELS,
+    check_files,
+    find_duplicates,
+    image_file,
+    read_list,
+    text_file,
+)
 from mmsent.errors import InputError, Problem
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmsent.errors import InputError
-from mmsent.image import MAX_PIXELS, ImageSettings, load_image
+from mmsent.inputs.image import MAX_PIXELS, ImageSettings, load_image
 
 SMALL = ImageSettings(size=8)
 

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from mmsent import SentimentModel
-from mmsent.dataset import (
+from mmsent.data.dataset import (
     LABELS,
     TEST_LIST,
     TRAIN_LIST,

@@ -10,9 +10,9 @@ import signal
 import pytest
 from PIL import Image
 
-from mmsent.dataset import image_file, text_file
-from mmsent.model import SentimentModel
-from mmsent.output import Output
+from mmsent.data.dataset import image_file, text_file
+from mmsent.predict.model import SentimentModel
+from mmsent.predict.output import Output
 
 from ..small_bundle import write_small_bundle
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmsent import InputError, Prediction, SentimentModel
-from mmsent.dataset import LABELS, TEST_LIST, image_file, read_list, read_text
+from mmsent.data.dataset import LABELS, TEST_LIST, image_file, read_list, read_text
 
 TOLERANCE = 1e-6
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmsent.dataset import LABELS, TEST_LIST, TRAIN_LIST, image_file, read_list
-from mmsent.model import SentimentModel
-from mmsent.output import Output
+from mmsent.data.dataset import LABELS, TEST_LIST, TRAIN_LIST, image_file, read_list
+from mmsent.predict.model import SentimentModel
+from mmsent.predict.output import Output
 from tests.small_bundle import write_small_bundle
 
 
@@ -206,7 +206,7 @@ def test_resumed_it_ends_as_it_would_have(
     run_command, packed, small, tmp_path, monkeypatch, window_bytes
 ):
     """A stop by the system, made by a full disk: in windows that rows end, or their bytes do."""
-    monkeypatch.setattr("mmsent.infer.WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr("mmsent.predict.infer.WINDOW_BYTES", window_bytes)
     table = pa.concat_tables([pq.read_table(packed)] * 5)
     path = tmp_path / "long.parquet"
     pq.write_table(table, path, row_group_size=50)
@@ -249,7 +249,7 @@ def test_errors_come_with_the_predictions_or_not_at_all(
         raise OSError(28, "No space left on device")
 
     options = ["--on-error", "skip"]
-    with mock.patch("mmsent.parquet.write_predictions", full):
+    with mock.patch("mmsent.data.parquet.write_predictions", full):
         result = infer(run_command, packed, small, "out.parquet", *options)
     assert "No space left on device; when that is mended" in result.err
     assert not list(tmp_path.glob("out.parquet*"))

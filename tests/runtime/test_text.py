@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsent.errors import InputError
-from mmsent.text import decode_text, pad_ids
+from mmsent.inputs.text import decode_text, pad_ids
 
 
 @given(st.text())

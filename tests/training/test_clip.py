@@ -19,11 +19,11 @@ from safetensors.numpy import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
 
 from mmsent import SentimentModel
-from mmsent.dataset import TRAIN_LIST, image_file, read_list, read_text
-from mmsent.image import ImageSettings, load_image
-from mmsent.text import encode_texts, pad_ids
-from mmsent_training import clip
-from mmsent_training.run import build_model
+from mmsent.data.dataset import TRAIN_LIST, image_file, read_list, read_text
+from mmsent.inputs.image import ImageSettings, load_image
+from mmsent.inputs.text import encode_texts, pad_ids
+from mmsent_training.models import clip
+from mmsent_training.runs.run import build_model
 
 from .clip_checkpoint import POSITIONS, SIZE, write_checkpoint
 

@@ -17,11 +17,11 @@ from safetensors.numpy import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from mmsent import SentimentModel
-from mmsent.dataset import TRAIN_LIST, image_file, read_list, read_text
-from mmsent.text import pad_ids
-from mmsent_training import rated
-from mmsent_training.packages import IMAGE_FILE, IMAGE_PACKAGE, TEXT_PACKAGE, find_compact
-from mmsent_training.run import read_run
+from mmsent.data.dataset import TRAIN_LIST, image_file, read_list, read_text
+from mmsent.inputs.text import pad_ids
+from mmsent_training.models import pretraining as rated
+from mmsent_training.runs.run import read_run
+from mmsent_training.weights.packages import IMAGE_FILE, IMAGE_PACKAGE, TEXT_PACKAGE, find_compact
 
 from .test_clip import OFFLINE
 
@@ -34,13 +34,13 @@ def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMSENT_CACHE", str(folder))
-        patch.setattr("mmsent_training.rated.FILE", few_rated_texts(folder))
+        patch.setattr("mmsent_training.models.pretraining.FILE", few_rated_texts(folder))
         yield folder
 
 
 def few_rated_texts(folder):
     lines = RATED_TEXTS.read_text().splitlines(keepends=True)
-    file = folder / "rated_texts.tsv"
+    file = folder / "pretraining_texts.tsv"
     file.write_text("".join(lines[:65]))
     return file
 
@@ -132,8 +132,8 @@ def test_the_frozen_parts_are_what_the_packages_hold(run):
 
 @torch.no_grad()
 def test_folded_batch_norms_change_no_more_than_rounding():
-    from mmsent_training import compact
-    from mmsent_training.run import build_model
+    from mmsent_training.models import compact
+    from mmsent_training.runs.run import build_model
 
     model = build_model({"name": "compact", "modality": "image"}).eval()
     compact.load_pretrained(model, find_compact())
@@ -156,8 +156,8 @@ def test_the_rated_texts_are_votes_for_each_label(monkeypatch):
 
 def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, capsys):
     """It tells what they found positive from the rest better than before; it is then cached."""
-    from mmsent_training import compact
-    from mmsent_training.run import build_model
+    from mmsent_training.models import compact
+    from mmsent_training.runs.run import build_model
 
     monkeypatch.setattr(rated, "FILE", few_rated_texts(tmp_path))
     faster = replace(rated.RECIPE, batch_size=8, encoder_learning_rate=2e-4)
@@ -211,8 +211,8 @@ def test_only_compact_learns_from_rated_texts(run_command, sample, run, tmp_path
 
 def test_the_text_encoder_is_transformers_own(run, sample):
     """Before any training: both halves together are the model that transformers loads."""
-    from mmsent_training import compact
-    from mmsent_training.run import build_model
+    from mmsent_training.models import compact
+    from mmsent_training.runs.run import build_model
 
     checkpoint = find_compact()
     model = build_model({"name": "compact", "modality": "text"}).eval()

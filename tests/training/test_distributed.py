@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mmsent.dataset import TRAIN_LIST, image_file, read_list
-from mmsent_training.state import STATE
+from mmsent.data.dataset import TRAIN_LIST, image_file, read_list
+from mmsent_training.runs.state import STATE
 
 from .clip_checkpoint import write_checkpoint
 

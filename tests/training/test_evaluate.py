@@ -10,9 +10,9 @@ from scipy.special import softmax
 from scipy.stats import bootstrap
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from mmsent.dataset import LABELS, TRAIN_LIST, read_list
-from mmsent_training.calibration import calibrate
-from mmsent_training.significance import intervals, mcnemar
+from mmsent.data.dataset import LABELS, TRAIN_LIST, read_list
+from mmsent_training.evaluation.calibration import calibrate
+from mmsent_training.evaluation.significance import intervals, mcnemar
 
 
 @pytest.mark.parametrize("part", ["validation", "train", "all"])

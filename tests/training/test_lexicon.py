@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsent.text import encode_texts, pad_ids
-from mmsent_training.lexicon import FILE, PACKAGE, SCALE, Lexicon, read_lexicon
-from mmsent_training.light import LONGEST_ENTRY, train_tokenizer
+from mmsent.inputs.text import encode_texts, pad_ids
+from mmsent_training.models.lexicon import FILE, PACKAGE, SCALE, Lexicon, read_lexicon
+from mmsent_training.models.light import LONGEST_ENTRY, train_tokenizer
 
 WORDS = {"happy": 2.7, "hap": 1.0, "no": -1.2, "sadness": -1.9, "not good": 3.3, ":)": 2.0}
 

@@ -8,9 +8,16 @@ from hypothesis import strategies as st
 from sklearn.naive_bayes import MultinomialNB
 from torch import nn
 
-from mmsent.text import encode_texts, pad_ids
-from mmsent_training.lexicon import SCALE
-from mmsent_training.light import IMAGES, NAIVE_BAYES, NGRAM, PRESETS, LightModel, train_tokenizer
+from mmsent.inputs.text import encode_texts, pad_ids
+from mmsent_training.models.lexicon import SCALE
+from mmsent_training.models.light import (
+    IMAGES,
+    NAIVE_BAYES,
+    NGRAM,
+    PRESETS,
+    LightModel,
+    train_tokenizer,
+)
 
 
 @pytest.fixture(scope="module", params=PRESETS)

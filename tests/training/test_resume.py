@@ -19,8 +19,8 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 import mmsent_training.train as training
-from mmsent.dataset import TRAIN_LIST, read_list, text_file
-from mmsent_training.state import START, STATE, read_state, write_state
+from mmsent.data.dataset import TRAIN_LIST, read_list, text_file
+from mmsent_training.runs.state import START, STATE, read_state, write_state
 
 from .clip_checkpoint import write_checkpoint
 from .test_compact import few_rated_texts
@@ -140,7 +140,7 @@ def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch
 def test_compact_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch):
     """Its averaged weights, too."""
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("mmsent_training.rated.FILE", few_rated_texts(tmp_path))
+    monkeypatch.setattr("mmsent_training.models.pretraining.FILE", few_rated_texts(tmp_path))
     options = ("--model", "compact")
     assert train(run_command, sample, tmp_path / "whole", *options, cwd=tmp_path).code == 0
     with monkeypatch.context() as patch:

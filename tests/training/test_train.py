@@ -16,9 +16,9 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from mmsent.dataset import LABELS, TRAIN_LIST, image_file, read_list, text_file
+from mmsent.data.dataset import LABELS, TRAIN_LIST, image_file, read_list, text_file
+from mmsent_training.batch_norm import RunningStatistics
 from mmsent_training.settings import Settings
-from mmsent_training.statistics import RunningStatistics
 from mmsent_training.train import Criterion, divide_epoch, warmup_cosine
 
 FILES = {

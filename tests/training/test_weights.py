@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsent_training.weights import (
+from mmsent_training.weights.hub import (
     DEFAULT_CLIP,
     REVISION,
     ClipCheckpoint,
@@ -38,7 +38,7 @@ CUT = 15 * MEGABYTE
 FIND = """
 import dataclasses, json, sys
 from mmsent.cli import run
-from mmsent_training import weights
+from mmsent_training.weights import hub as weights
 {before}
 def find():
     found = weights.find_clip(sys.argv[1], fetch={fetch})
@@ -47,7 +47,7 @@ run(find)
 """
 COMMAND = """
 from mmsent.cli import run
-from mmsent_training import weights
+from mmsent_training.weights import hub as weights
 from mmsent_training.cli import download_clip
 {before}
 run(download_clip)

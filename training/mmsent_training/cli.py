@@ -15,9 +15,9 @@ from mmsent.cli import DATASET, FILE
 from mmsent.errors import InputError, MmsentError
 
 if TYPE_CHECKING:
-    from mmsent_training.packages import CompactCheckpoint
     from mmsent_training.settings import Settings
-    from mmsent_training.weights import ClipCheckpoint
+    from mmsent_training.weights.hub import ClipCheckpoint
+    from mmsent_training.weights.packages import CompactCheckpoint
 
 
 DATA = click.option(
@@ -129,7 +129,7 @@ def settings_of(
 
     Raises InputError for options that contradict each other.
     """
-    from mmsent_training.choose import choose_model
+    from mmsent_training.models.registry import choose_model
     from mmsent_training.settings import default_settings
 
     device = _device(device)
@@ -216,12 +216,12 @@ def _train(
     options: dict[str, Any],
 ) -> None:
     from mmsent_training import distributed
-    from mmsent_training.metrics import describe
-    from mmsent_training.packages import find_compact
-    from mmsent_training.run import is_finished, read_run
-    from mmsent_training.state import read_start
+    from mmsent_training.evaluation.metrics import describe
+    from mmsent_training.runs.run import is_finished, read_run
+    from mmsent_training.runs.state import read_start
     from mmsent_training.train import train as train_model
-    from mmsent_training.weights import find_clip
+    from mmsent_training.weights.hub import find_clip
+    from mmsent_training.weights.packages import find_compact
 
     if resume is None:
         settings, checkpoint, chosen = settings_of(**options)
@@ -264,8 +264,8 @@ def ablate(data: Path, output: Path | None, **options: Any) -> None:
     The three trainings share settings, seed and pairs. The folder holds their runs, ablation.md
     with every figure, its interval and whether the differences are significant, and a picture.
     """
-    from mmsent_training.ablate import ablate as compare
-    from mmsent_training.ablate import table
+    from mmsent_training.evaluation.ablation import ablate as compare
+    from mmsent_training.evaluation.ablation import table
     from mmsent_training.train import train as train_model
 
     settings, checkpoint, chosen = settings_of(**options)
@@ -297,9 +297,9 @@ def ablate(data: Path, output: Path | None, **options: Any) -> None:
 )
 def evaluate(model: Path, data: Path, split: str, as_json: bool, pictures: Path | None) -> None:
     """Say how good a bundle is on labelled pairs, and how far its probabilities can be trusted."""
-    from mmsent_training.evaluate import evaluate_bundle
-    from mmsent_training.metrics import describe
-    from mmsent_training.report import write_confusion, write_reliability
+    from mmsent_training.evaluation.evaluate import evaluate_bundle
+    from mmsent_training.evaluation.metrics import describe
+    from mmsent_training.runs.report import write_confusion, write_reliability
 
     scores = evaluate_bundle(model, data, split)
     if pictures is not None:
@@ -327,7 +327,7 @@ def download_clip(name: str | None, to: Path | None) -> None:
     A download that was interrupted goes on where it stopped. What is there already is verified,
     and needs no network.
     """
-    from mmsent_training.weights import DEFAULT_CLIP, download, how_to_use
+    from mmsent_training.weights.hub import DEFAULT_CLIP, download, how_to_use
 
     name = name or DEFAULT_CLIP
     checkpoint, fetched = download(name, to)

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mmsent.dataset import (
+from mmsent.data.dataset import (
     LABELS,
     TRAIN_LIST,
     Row,
@@ -28,10 +28,10 @@ from mmsent.dataset import (
     training_list,
 )
 from mmsent.errors import InputError, Problem, refuse
-from mmsent.image import ImageSettings, load_image
-from mmsent.machine import available_cores
-from mmsent.progress import Progress
-from mmsent.text import pad_ids
+from mmsent.files.machine import available_cores
+from mmsent.files.progress import Progress
+from mmsent.inputs.image import ImageSettings, load_image
+from mmsent.inputs.text import pad_ids
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def default_settings(
 def _cpu_precision() -> str:
     import torch
 
-    from mmsent_training.features import fast_precision
+    from mmsent_training.models.embeddings import fast_precision
 
     return fast_precision(torch.device("cpu"))
 

@@ -27,17 +27,16 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torchvision.transforms import v2
 
-from mmsent.atomic import atomic_path
-from mmsent.dataset import LABELS
+from mmsent.data.dataset import LABELS
 from mmsent.errors import InputError
-from mmsent.image import MISSING
-from mmsent.interrupt import Stoppable
-from mmsent.lock import locked
-from mmsent.machine import available_cores
-from mmsent.progress import Progress
-from mmsent.text import encode_texts
-from mmsent_training import light
-from mmsent_training.calibration import calibrate, reliability, softmax
+from mmsent.files.atomic import atomic_path
+from mmsent.files.interrupt import Stoppable
+from mmsent.files.lock import locked
+from mmsent.files.machine import available_cores
+from mmsent.files.progress import Progress
+from mmsent.inputs.image import MISSING
+from mmsent.inputs.text import encode_texts
+from mmsent_training.batch_norm import RunningStatistics
 from mmsent_training.data import (
     FeatureDataset,
     PairDataset,
@@ -54,12 +53,14 @@ from mmsent_training.distributed import (
     processes,
     rank,
 )
-from mmsent_training.features import encode_pairs, fast_precision
-from mmsent_training.interrupt import resumable
-from mmsent_training.lexicon import read_lexicon
-from mmsent_training.metrics import score
-from mmsent_training.packages import CompactCheckpoint
-from mmsent_training.report import (
+from mmsent_training.evaluation.calibration import calibrate, reliability, softmax
+from mmsent_training.evaluation.metrics import score
+from mmsent_training.evaluation.significance import intervals
+from mmsent_training.models import light
+from mmsent_training.models.embeddings import encode_pairs, fast_precision
+from mmsent_training.models.lexicon import read_lexicon
+from mmsent_training.runs.interrupt import resumable
+from mmsent_training.runs.report import (
     find_mistakes,
     write_confusion,
     write_curves,
@@ -67,7 +68,7 @@ from mmsent_training.report import (
     write_reliability,
     write_report,
 )
-from mmsent_training.run import (
+from mmsent_training.runs.run import (
     build_model,
     check_output,
     environment,
@@ -78,9 +79,7 @@ from mmsent_training.run import (
     write_record,
     write_tokenizer,
 )
-from mmsent_training.settings import Settings
-from mmsent_training.significance import intervals
-from mmsent_training.state import (
+from mmsent_training.runs.state import (
     Start,
     check_start,
     read_start,
@@ -89,8 +88,9 @@ from mmsent_training.state import (
     write_start,
     write_state,
 )
-from mmsent_training.statistics import RunningStatistics
-from mmsent_training.weights import ClipCheckpoint
+from mmsent_training.settings import Settings
+from mmsent_training.weights.hub import ClipCheckpoint
+from mmsent_training.weights.packages import CompactCheckpoint
 
 EVALUATION_BATCH = 64
 WINDOW = 8  # steps whose pairs are sorted by length together
@@ -159,7 +159,7 @@ def train(
     )
     description: dict[str, Any]
     if isinstance(checkpoint, ClipCheckpoint):
-        from mmsent_training import clip  # brings transformers, which loads slowly
+        from mmsent_training.models import clip  # brings transformers, which loads slowly
 
         image = clip.image_settings(checkpoint.folder)
         tokenizer = clip.read_tokenizer(checkpoint.folder, max_length=settings.max_length)
@@ -167,7 +167,7 @@ def train(
             checkpoint.folder, labels=len(LABELS), modality=settings.modality
         )
     elif checkpoint is not None:
-        from mmsent_training import compact
+        from mmsent_training.models import compact
 
         image = compact.IMAGE
         tokenizer = compact.read_tokenizer(checkpoint, max_length=settings.max_length)
@@ -219,7 +219,7 @@ def train(
                 datasets.append(FeatureDataset(torch.from_numpy(features)))
         else:
             if settings.rated_texts and settings.modality != "image":
-                from mmsent_training.rated import learn_rated_texts
+                from mmsent_training.models.pretraining import learn_rated_texts
 
                 learn_rated_texts(
                     model, tokenizer, weights=checkpoint.sha256, precision=settings.precision

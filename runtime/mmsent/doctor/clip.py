@@ -9,14 +9,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from mmsent.clip_pin import REPOSITORY, REVISION, WEIGHTS, WEIGHTS_SIZE
 from mmsent.doctor.child import Told
 from mmsent.doctor.finding import Finding, Group, failure, not_applicable, ok, warning
-
-REPOSITORY = "openai/clip-vit-base-patch32"
-REVISION = "c237dc49a33fc61debc9276459120b7eac67e7ef"
-"""The commit of its safetensors conversion; the default branch holds only a pickle."""
-WEIGHTS = "model.safetensors"
-WEIGHTS_SIZE = 605_157_884
 
 _HEADER_LIMIT = 100_000_000  # bytes; safetensors refuses a longer one
 

@@ -6,10 +6,11 @@ import os
 import platform
 from pathlib import Path
 
-from mmsent.doctor.clip import WEIGHTS_SIZE, cache_folder
+from mmsent.clip_pin import WEIGHTS_SIZE
+from mmsent.doctor.clip import cache_folder
 from mmsent.doctor.finding import Finding, Group, not_applicable, ok, warning
 from mmsent.doctor.system import System
-from mmsent.machine import available_cores
+from mmsent.files.machine import available_cores
 
 GIB = 1 << 30
 

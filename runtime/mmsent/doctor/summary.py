@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmsent.doctor.finding import Finding, Work, failure, listed, ok
-from mmsent.machine import available_cores
+from mmsent.files.machine import available_cores
 
 Device = Literal["gpu", "cpu"]
 

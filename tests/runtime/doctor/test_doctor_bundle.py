@@ -11,9 +11,9 @@ from doctor_machine import Machine
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from mmsent.bundle import INFO_KEY, TOKENIZER_KEY, BundleInfo
-from mmsent.image import ImageSettings
-from mmsent.seal import SEAL_KEY, UNSEALED, seal
+from mmsent.bundle.info import INFO_KEY, TOKENIZER_KEY, BundleInfo
+from mmsent.bundle.seal import SEAL_KEY, UNSEALED, seal
+from mmsent.inputs.image import ImageSettings
 
 onnx = pytest.importorskip("onnx")
 

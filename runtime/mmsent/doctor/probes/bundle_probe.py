@@ -12,10 +12,10 @@ def probe(tell: Tell, path: str) -> None:
     tell(doing="importing mmsent")
     import numpy as np
 
+    from mmsent.bundle.seal import is_whole
     from mmsent.errors import InputError
-    from mmsent.image import load_image
-    from mmsent.model import SentimentModel
-    from mmsent.seal import is_whole
+    from mmsent.inputs.image import load_image
+    from mmsent.predict.model import SentimentModel
 
     tell(doing="opening the bundle")
     try:

@@ -1,0 +1,1 @@
+"""The bundle: one ONNX file that carries everything prediction needs."""

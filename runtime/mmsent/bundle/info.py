@@ -1,0 +1,97 @@
+"""The bundle: one ONNX file that carries all that prediction needs.
+
+inputs    input_ids, attention_mask   int64   [batch, tokens]
+          pixels                      uint8   [batch, height, width, 3]
+outputs   logits, probabilities       float32 [batch, labels]
+metadata  mmsent.bundle               JSON, see BundleInfo
+          mmsent.tokenizer            a tokenizer.json
+          mmsent.sha256               of the file itself, see `mmsent.bundle.seal`
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mmsent.errors import InputError
+from mmsent.inputs.image import ImageSettings
+
+FORMAT = 1
+INFO_KEY = "mmsent.bundle"
+TOKENIZER_KEY = "mmsent.tokenizer"
+MAX_TOKENS = 1024
+"""The most tokens of a text that a model may ask for."""
+_LABEL = re.compile(r"\w[\w -]{0,63}")
+INPUTS = ("input_ids", "attention_mask", "pixels")
+OUTPUTS = ("logits", "probabilities")
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What a bundle says of itself.
+
+    ``labels`` are in the order of the outputs. ``max_length`` is the number of tokens that texts
+    are cut to. ``optional``: which of "text" and "image" a pair may lack, since the model was
+    trained with pairs that lacked them; an empty text and a grey image stand for them.
+    ``provenance`` tells the run, its settings and its dataset; ``metrics`` what it reached on its
+    validation pairs; ``verification`` how the exporter compared it with PyTorch.
+    """
+
+    model: str
+    labels: tuple[str, ...]
+    image: ImageSettings
+    max_length: int
+    precision: str = "fp32"
+    optional: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    verification: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The text of the metadata ``mmsent.bundle``."""
+        content = asdict(self) | {"format": FORMAT, "text": {"max_length": self.max_length}}
+        del content["max_length"]
+        return json.dumps(content, ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> BundleInfo:
+        """Read the metadata. Raises InputError for another format or a malformed one."""
+        try:
+            content = json.loads(text)
+            if content["format"] != FORMAT:
+                raise InputError(
+                    f"the bundle's format is {content['format']} and this mmsent reads {FORMAT}; "
+                    "upgrade mmsent, or export the run again"
+                )
+            return cls(
+                model=content["model"],
+                labels=_labels(content["labels"]),
+                image=ImageSettings(**content["image"]),
+                max_length=_max_length(content["text"]["max_length"]),
+                precision=content["precision"],
+                optional=tuple(str(name) for name in content.get("optional", ())),
+                provenance=content["provenance"],
+                metrics=content["metrics"],
+                verification=content["verification"],
+            )
+        except InputError:
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"the metadata {INFO_KEY} is malformed ({error!r})") from None
+
+
+def _labels(values: Any) -> tuple[str, ...]:
+    """Labels go into tables that people open: each is a word. Raises ValueError for others."""
+    if not isinstance(values, list) or len(set(values)) != len(values) or len(values) < 2:
+        raise ValueError("the labels must be a list of several different words")
+    if not all(isinstance(value, str) and _LABEL.fullmatch(value) for value in values):
+        raise ValueError("a label must be a word of letters, digits, spaces, _ and -")
+    return tuple(values)
+
+
+def _max_length(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_TOKENS:
+        raise ValueError(f"the maximum length must be 1 to {MAX_TOKENS} tokens, not {value!r}")
+    return value

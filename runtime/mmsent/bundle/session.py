@@ -1,0 +1,134 @@
+"""Opening a bundle: its session, its metadata, and whether they fit each other."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnxruntime as ort
+from tokenizers import Tokenizer
+
+from mmsent.bundle.info import INFO_KEY, INPUTS, OUTPUTS, TOKENIZER_KEY, BundleInfo
+from mmsent.bundle.seal import SEAL_KEY
+from mmsent.bundle.structure import check_structure
+from mmsent.errors import InputError
+from mmsent.inputs.text import read_tokenizer
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle."""
+
+    info: BundleInfo
+    tokenizer: Tokenizer
+    session: ort.InferenceSession
+    seal: str
+
+
+def open_bundle(path: Path, *, threads: int, device: str = "cpu") -> Bundle:
+    """Open a bundle; its session computes on ``threads`` threads, or on a GPU.
+
+    ``device``: "cpu", "cuda", or "auto" for CUDA where it works, and where the bundle is not in
+    int8, which only CPUs compute in.
+    Raises InputError where ``path`` is no bundle that this version reads, or CUDA is asked for and
+    does not work.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; `mmsent-export onnx` writes a bundle")
+    check_structure(path)
+    session = _open_session(path, threads, _provider(device))
+    if device != "cpu" and session.get_providers()[0] != CUDA and CUDA in available_providers():
+        reason = "ONNX Runtime can't load its CUDA provider; `mmsent doctor` tells why"
+        if device == "cuda":
+            raise InputError(f"--device cuda: {reason}")
+        print(f"computing on the CPU: {reason}", file=sys.stderr)
+    bundle = _read_metadata(path, session)
+    if device == "auto" and bundle.info.precision == "int8" and session.get_providers()[0] == CUDA:
+        print("computing on the CPU: the bundle is in int8, for CPUs", file=sys.stderr)
+        return replace(bundle, session=_open_session(path, threads, CPU))
+    return bundle
+
+
+def available_providers() -> list[str]:
+    """What this build of ONNX Runtime can compute with."""
+    names: list[str] = ort.get_available_providers()
+    return names
+
+
+def _provider(device: str) -> str:
+    """The provider to ask for. Raises InputError where CUDA is asked for and is not there."""
+    if device == "cpu":
+        return CPU
+    if CUDA in available_providers():
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # CUDA and cuDNN from pip's packages
+        return CUDA
+    if device == "cuda":
+        raise InputError(
+            "--device cuda: this ONNX Runtime computes on CPUs only; install the other one with: "
+            "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        )
+    return CPU
+
+
+def _open_session(path: Path, threads: int, provider: str) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors: they are raised, too
+    # Threads that wait by spinning would take the cores that decode images.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(
+            str(path), options, providers=list(dict.fromkeys((provider, CPU)))
+        )
+    except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
+        raise InputError(f"{path} can't be opened as an ONNX model ({error})") from None
+
+
+def _read_metadata(path: Path, session: ort.InferenceSession) -> Bundle:
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+        if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
+            raise InputError(
+                f"an ONNX model, but no mmsent bundle: it lacks the metadata {INFO_KEY} and "
+                f"{TOKENIZER_KEY}; `mmsent-export onnx` writes a bundle"
+            )
+        info = BundleInfo.from_json(metadata[INFO_KEY])
+        _check_signature(session, info)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: its names or metadata are not UTF-8 ({error})") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    try:
+        tokenizer = read_tokenizer(metadata[TOKENIZER_KEY], max_length=info.max_length)
+    except ValueError as error:
+        raise InputError(f"{path}: the metadata {TOKENIZER_KEY} is malformed ({error})") from None
+    return Bundle(info, tokenizer, session, metadata.get(SEAL_KEY, ""))
+
+
+def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:
+    """Raises InputError where the graph does not take and give what every bundle's does."""
+    size = info.image.size
+    inputs = {value.name: (value.type, value.shape) for value in session.get_inputs()}
+    outputs = {value.name: value.type for value in session.get_outputs()}
+    widths = [value.shape[-1] for value in session.get_outputs() if value.shape]
+    types = {name: f"tensor({'uint8' if name == 'pixels' else 'int64'})" for name in INPUTS}
+    if (
+        {name: kind for name, (kind, _) in inputs.items()} != types
+        or outputs != dict.fromkeys(OUTPUTS, "tensor(float)")
+        or len(inputs["pixels"][1]) != 4
+        or not all(
+            isinstance(edge, str) or edge == wanted  # a string: it may be any
+            for edge, wanted in zip(inputs["pixels"][1][1:], (size, size, 3))
+        )
+        or any(isinstance(n, int) and n != len(info.labels) for n in widths)
+    ):
+        raise InputError(
+            f"its inputs {inputs} and outputs {outputs} are not those of a bundle with images of "
+            f"{size} x {size} pixels and {len(info.labels)} labels"
+        )

@@ -1,0 +1,147 @@
+"""What stands in an ONNX file, read from its outline, before ONNX Runtime takes it in.
+
+A file's tensors are skipped, so that hundreds of megabytes take milliseconds. The numbers are those
+of the fields in onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto; how a field is
+laid out is told in https://protobuf.dev/programming-guides/encoding/.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmsent.errors import InputError
+from mmsent.files.bounded import open_file
+
+MAX_BYTES = (1 << 31) - 1
+"""Larger files are refused; protobuf knows no larger ones."""
+MAX_METADATA = 1 << 26
+"""Files with more metadata, in bytes, are refused."""
+MAX_FIELDS = 1_000_000
+"""Files with more nodes, initializers and their parts are refused."""
+
+# Loops may have any length, and none of our models has one.
+REFUSED_OPERATORS = (b"Loop", b"Scan")
+
+_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_MODEL_KNOWN = frozenset(range(1, 9)) | {_MODEL_METADATA}  # not training_info (20), functions (25)
+_NODE_OPERATOR, _NODE_ATTRIBUTE = 4, 5
+_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
+
+# Where messages of other kinds lie within a message: field -> kind.
+_GRAPH = {1: "node", 5: "tensor", 15: "sparse"}
+_ATTRIBUTE = {5: "tensor", 10: "tensor", 6: "graph", 11: "graph", 22: "sparse", 23: "sparse"}
+_PARTS = {
+    "graph": _GRAPH,
+    "node": {_NODE_ATTRIBUTE: "attribute"},
+    "attribute": _ATTRIBUTE,
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+
+
+def check_structure(path: Path) -> None:
+    """Raise InputError where the file at ``path`` is no ONNX model, or one not to be opened.
+
+    That is one which keeps tensors in other files, has loops, functions or metadata of more than
+    MAX_METADATA bytes.
+    """
+    with open_file(path, str(path)) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise InputError(f"{path} is larger than 2 GiB: no ONNX model is")
+        if size == 0:
+            raise InputError(f"{path} is empty; it can't be opened as an ONNX model")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            try:
+                _Walk(content).model(size)
+            except ValueError as error:
+                raise InputError(f"{path} can't be opened as an ONNX model ({error})") from None
+
+
+class _Walk:
+    """A walk over a file's fields; ValueError where it is malformed or something is refused."""
+
+    def __init__(self, content: mmap.mmap) -> None:
+        self.content = content
+        self.fields = 0
+
+    def model(self, size: int) -> None:
+        metadata = 0
+        for number, begin, end in self.read(0, size):
+            if number not in _MODEL_KNOWN:
+                raise ValueError(f"a part that no bundle has: field {number}")
+            if number == _MODEL_GRAPH:
+                self.message("graph", begin, end, depth=0)
+            else:
+                metadata += end - begin
+        if metadata > MAX_METADATA:
+            raise ValueError(f"{metadata} bytes of metadata, more than {MAX_METADATA}")
+
+    def message(self, kind: str, begin: int, end: int, *, depth: int) -> None:
+        """Check a message of some kind and what it holds."""
+        if depth > 50:
+            raise ValueError("graphs nested too deep")
+        parts = _PARTS[kind]
+        for number, first, last in self.read(begin, end):
+            if kind == "tensor" and number in (_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION):
+                if (
+                    number == _TENSOR_DATA_LOCATION
+                    and last == first + 1
+                    and not self.content[first]
+                ):
+                    continue  # 0: here
+                raise ValueError("it keeps tensors in other files, and a bundle is one file")
+            if kind == "node" and number == _NODE_OPERATOR:
+                operator = self.content[first:last]
+                if operator in REFUSED_OPERATORS:
+                    raise ValueError(f"the operator {operator.decode()}, which no bundle has")
+            inner = parts.get(number)
+            if inner == "node" and not self.suspicious(first, last):
+                continue
+            if inner is not None:
+                self.message(inner, first, last, depth=depth + 1)
+
+    def suspicious(self, begin: int, end: int) -> bool:
+        """Whether a node has to be looked into: a search is faster than a walk.
+
+        External data name their file under the key "location".
+        """
+        words = (b"location", *REFUSED_OPERATORS)
+        return any(self.content.find(word, begin, end) >= 0 for word in words)
+
+    def read(self, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """The fields between two places: each one's number, and where its value begins and ends."""
+        place = begin
+        while place < end:
+            self.fields += 1
+            if self.fields > MAX_FIELDS:
+                raise ValueError(f"more than {MAX_FIELDS} parts")
+            tag, place = self.varint(place, end)
+            wire = tag & 7
+            if wire == 2:
+                length, place = self.varint(place, end)
+                stop = place + length
+            elif wire == 0:
+                _, stop = self.varint(place, end)
+            elif wire in (1, 5):
+                stop = place + (8 if wire == 1 else 4)
+            else:
+                raise ValueError("it is no protobuf message")
+            if stop > end:
+                raise ValueError("it is cut off")
+            yield tag >> 3, place, stop
+            place = stop
+
+    def varint(self, place: int, end: int) -> tuple[int, int]:
+        """The number at ``place``, and the place after it."""
+        value = shift = 0
+        while place < end and shift < 70:
+            byte = self.content[place]
+            value |= (byte & 0x7F) << shift
+            place, shift = place + 1, shift + 7
+            if byte < 0x80:
+                return value, place
+        raise ValueError("it is cut off")

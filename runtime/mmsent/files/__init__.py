@@ -1,0 +1,1 @@
+"""What touches the system: files, locks, signals, progress, cores."""

@@ -1,0 +1,1 @@
+"""From a text and an image to what a model takes. Training and inference both come here."""

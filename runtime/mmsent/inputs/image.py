@@ -1,0 +1,139 @@
+"""Images: from a file to the pixels that a model sees. Training and inference both come here."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mmsent.errors import InputError
+from mmsent.files.bounded import MAX_IMAGE_BYTES, read_file
+
+ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+
+MAX_PIXELS = 1 << 26
+"""Images of more pixels than this (8192 x 8192) are refused before they are decoded."""
+
+MAX_SIZE = 1024
+"""The largest edge of the square that a model may ask for."""
+
+# What cameras and the web write. Of Pillow's other formats one runs a program (EPS: Ghostscript),
+# some decode in Python (a second per megabyte), and some have a size that only decoding tells.
+FORMATS = (
+    *("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),
+    *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),
+)
+
+MISSING = 127
+"""The value of every pixel of an image that is missing: grey."""
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How an image becomes ``size`` x ``size`` pixels; part of every bundle.
+
+    ``resize``: "stretch" ignores the aspect ratio; "crop" scales the shorter edge to ``size`` and
+    cuts out the centre, as CLIP's preprocessing does. ``filter``: Pillow's resampling filter.
+    """
+
+    size: int = 224
+    resize: str = "stretch"
+    filter: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.resize not in ("stretch", "crop") or self.filter not in _FILTERS:
+            raise InputError(f"unknown image settings {self}; a newer mmsent may know them")
+        if type(self.size) is not int or not 1 <= self.size <= MAX_SIZE:
+            raise InputError(f"the image size must be 1 to {MAX_SIZE}, not {self.size!r}")
+
+
+def load_image(source: ImageSource, settings: ImageSettings) -> npt.NDArray[np.uint8]:
+    """Decode an image, whatever its format and mode, to RGB pixels, uint8 [size, size, 3].
+
+    ``source`` is a path, a file's bytes, a Pillow image or an array (uint8, [height, width] or
+    [height, width, 3 or 4]). Raises InputError with the reason where it can't be decoded whole.
+    """
+    try:
+        resized = _resize(_to_rgb(_open(source)), settings)
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(
+            f"the image can't be decoded (it is none of {', '.join(FORMATS)})"
+        ) from None
+    except Exception as error:  # decoders raise whatever a broken file drives them to
+        reason = str(error) or type(error).__name__
+        raise InputError(f"the image can't be decoded ({reason})") from error
+    return np.asarray(resized)
+
+
+def _open(source: ImageSource) -> Image.Image:
+    """Open ``source``, decode it and turn it upright."""
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8:
+            raise InputError(f"an image array must be uint8, not {source.dtype}")
+        image = Image.fromarray(source)
+    elif isinstance(source, Image.Image):
+        image = source
+    else:
+        if not isinstance(source, bytes):
+            source = read_file(source, "the image", limit=MAX_IMAGE_BYTES)
+        image = Image.open(io.BytesIO(source), formats=FORMATS)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"the image is too large ({width} x {height}, over {MAX_PIXELS} pixels)")
+    if image is source:
+        image = image.copy()  # what follows would change the caller's image
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _resize(image: Image.Image, settings: ImageSettings) -> Image.Image:
+    """Scale and cut ``image`` to a square.
+
+    "crop" rounds as transformers' CLIPImageProcessor does, down both times, so that its pixels and
+    these are the same.
+    """
+    size, method = settings.size, _FILTERS[settings.filter]
+    if settings.resize == "stretch":
+        return image.resize((size, size), method)
+    shorter = min(image.size)
+    width, height = (size if edge == shorter else int(size * edge / shorter) for edge in image.size)
+    if width * height > MAX_PIXELS:
+        raise InputError(f"the image is too narrow ({image.size[0]} x {image.size[1]}) to be cut")
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.resize((width, height), method).crop((left, top, left + size, top + size))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB: transparency over white, 16 bits scaled (not clipped) to 8.
+
+    Arrays are changed in place: the largest images are a quarter of a gigabyte.
+    """
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in _SIXTEEN_BIT or image.mode == "I":
+        values = np.array(image, np.int32)
+        np.clip(values, 0, 65535, out=values)
+        values += 128
+        values //= 257
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        levels = np.nan_to_num(np.array(image), copy=False)
+        levels *= 255.0 if levels.max() <= 1.0 else 1.0  # floats are 0 to 1 or 0 to 255
+        np.clip(levels, 0, 255, out=levels)
+        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""Prediction: one pair, many, or a list of any length."""

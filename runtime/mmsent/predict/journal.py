@@ -1,0 +1,82 @@
+"""The finished batches of an inference, so that one that is killed computes none of them again.
+
+Rows are written in the list's order, batches finish in another: .OUTPUT.part.batches holds a line
+for each, in the order in which they finish.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO
+
+from mmsent.data.dataset import Row
+from mmsent.errors import Problem
+from mmsent.files.bounded import create_file
+from mmsent.predict.model import Prediction
+
+Outcome = Prediction | Problem
+Numbered = tuple[int, Row]  # a row, and how many stand before it in the list
+
+
+class Journal:
+    """Outcomes by row, of whole batches. Safe to share between threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = None
+        self._outcomes: dict[int, tuple[str, Outcome]] = {}
+        self._lock = Lock()
+
+    def windows(self) -> set[int]:
+        """The first rows of the windows that any batch was finished of."""
+        return {first for first, _ in self._lines()}
+
+    def open(self, start: int) -> None:
+        """Hold what is known of the windows from row ``start`` on, and be ready to add to it."""
+        for first, rows in self._lines():
+            if first >= start:
+                self._outcomes |= rows
+        self._file = create_file(self.path, "ab", buffering=0)
+        self._file.write(b"\n")  # ends a line that was cut
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()
+
+    def find(self, batch: Sequence[Numbered]) -> list[Outcome] | None:
+        """The outcomes of a batch, None unless all are known. They are forgotten."""
+        found = [self._outcomes.pop(number, None) for number, _ in batch]
+        known = [item[1] for item, (_, row) in zip(found, batch) if item and item[0] == row.guid]
+        return known if len(known) == len(batch) else None
+
+    def add(self, first: int, batch: Sequence[Numbered], outcomes: Sequence[Outcome]) -> None:
+        """Write down a finished batch of the window that starts with row ``first``.
+
+        Raises OSError.
+        """
+        rows = [
+            [number, row.guid, type(outcome).__name__, astuple(outcome)]
+            for (number, row), outcome in zip(batch, outcomes)
+        ]
+        line = json.dumps([first, rows]).encode() + b"\n"
+        with self._lock:
+            assert self._file
+            self._file.write(line)
+
+    def _lines(self) -> Iterator[tuple[int, dict[int, tuple[str, Outcome]]]]:
+        """The whole lines; one that a crash or a full disk cut is passed over."""
+        kinds: dict[str, Any] = {kind.__name__: kind for kind in (Prediction, Problem)}
+        if not self.path.exists():
+            return
+        with open(self.path, "rb") as file:
+            for line in file:
+                try:
+                    first, rows = json.loads(line)
+                    yield first, {n: (guid, kinds[kind](*fields)) for n, guid, kind, fields in rows}
+                except (ValueError, TypeError, KeyError):
+                    continue

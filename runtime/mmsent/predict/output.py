@@ -1,0 +1,196 @@
+"""An inference's output: written beside its place, and there only when it is whole.
+
+.OUTPUT.part             the predictions so far
+.OUTPUT.errors.csv.part  with --on-error skip, the rows that can't be predicted, so far
+.OUTPUT.part.batches     the finished batches (see mmsent.predict.journal)
+.OUTPUT.part.json        what they were made with
+
+All are gone at the end. Where the process was killed they let another one go on: both parts are in
+the list's order, a row a line, so that comparing them with the list tells how far it came.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmsent.data.dataset import Row
+from mmsent.errors import InputError, Interrupted, MmsentError, Problem
+from mmsent.files.atomic import atomic_path
+from mmsent.files.bounded import create_file
+from mmsent.predict.journal import Journal
+from mmsent.predict.model import Prediction
+
+
+class Output:
+    """The files of one output, and what was written to them.
+
+    ``labels`` are those whose probabilities are wanted; the format is JSON lines where ``path``
+    ends in .jsonl, Parquet where it ends in .parquet, else CSV. ``written`` counts rows,
+    predicted or not, ``failed`` the latter.
+    """
+
+    def __init__(self, path: Path, *, labels: Sequence[str], skip: bool) -> None:
+        self.path, self.labels, self.skip = path, labels, skip
+        self.errors_path = path.with_name(f"{path.name}.errors.csv")
+        self.part = path.with_name(f".{path.name}.part")
+        self.errors_part = path.with_name(f".{self.errors_path.name}.part")
+        self.key_path = path.with_name(f".{path.name}.part.json")
+        self.journal = Journal(path.with_name(f".{path.name}.part.batches"))
+        self.parquet = path.suffix == ".parquet"
+        self.json = path.suffix == ".jsonl" or self.parquet  # turned into Parquet at the end
+        self.written = self.failed = 0
+
+    @contextmanager
+    def open(
+        self, key: dict[str, Any], items: Iterable[Row | Problem], *, resume: bool
+    ) -> Iterator[None]:
+        """Open the parts for ``write``; put the files into their places when the block succeeds.
+
+        ``key`` tells what the output is made with. With ``resume`` the parts of an interrupted
+        inference are gone on with, from where one of its windows began: what comes then is divided
+        into batches as it was, and ``journal`` has those that were finished. Raises InputError
+        where their key is another.
+        If the block raises, the parts stay where it was a signal's or the disk's fault.
+        """
+        if resume and self.key_path.exists():
+            self._compare(key)
+        else:
+            self.discard()
+            with atomic_path(self.key_path) as part:
+                part.write_text(json.dumps(key, indent=2) + "\n", encoding="utf-8")
+        with (
+            create_file(self.part, "r+b") as self.file,
+            create_file(self.errors_part, "r+b") as self.errors,
+            closing(self.journal),
+        ):
+            try:
+                self._recover(items)
+                self.journal.open(self.written)
+                yield
+                self.file.flush()
+                self.errors.flush()
+                os.fsync(self.file.fileno())
+                os.fsync(self.errors.fileno())
+            except MmsentError as error:
+                if not isinstance(error, Interrupted):
+                    self.discard()
+                raise
+        if self.parquet:
+            from mmsent.data.parquet import write_predictions
+
+            write_predictions(self.part, self.path, self.labels)
+        else:
+            os.replace(self.part, self.path)
+        if self.failed:
+            os.replace(self.errors_part, self.errors_path)
+        elif self.skip:
+            self.errors_path.unlink(missing_ok=True)  # of an inference before
+        self.discard()
+
+    def write(self, row: Row, prediction: Prediction) -> None:
+        """Write a prediction."""
+        self.file.write(self._line(row.guid, prediction))
+        self.written += 1
+
+    def write_problem(self, problem: Problem) -> None:
+        """Write a row that can't be predicted, and why."""
+        cells = (problem.guid, problem.file, problem.message)
+        self.errors.write(_csv_line(problem.line, *(_harmless(cell) for cell in cells)))
+        self.written += 1
+        self.failed += 1
+
+    def discard(self) -> None:
+        """Remove the parts."""
+        for path in (self.part, self.errors_part, self.journal.path, self.key_path):
+            path.unlink(missing_ok=True)
+
+    def _compare(self, key: dict[str, Any]) -> None:
+        """Raises InputError where the parts were made with something else."""
+        try:
+            before = json.loads(self.key_path.read_text(encoding="utf-8"))
+            differing = [name for name, value in key.items() if before.get(name) != value]
+        except (ValueError, AttributeError):
+            differing = ["(damaged)"]
+        if differing:
+            raise InputError(
+                f"--resume: the interrupted inference to {self.path} had another "
+                f"{', '.join(differing)}; without --resume it starts anew"
+            )
+
+    def _recover(self, items: Iterable[Row | Problem]) -> None:
+        """Find how far both parts came, and cut them there; new parts get their header."""
+        headers = (b"" if self.json else _csv_line("guid", "tag", *self.labels)), _ERRORS_HEADER
+        files = (self.file, self.errors)
+        places, rows, failed = [len(header) for header in headers], 0, 0
+        kept = None
+        if all(file.read(len(header)) == header for file, header in zip(files, headers)):
+            kept = (0, 0, *places)
+            windows = self.journal.windows()
+            lines = [file.readline() for file in files]
+            for item in items:
+                starts = self._starts(item)
+                which = next((i for i in (0, 1) if _is_whole(lines[i], starts[i])), None)
+                if which is None:
+                    break
+                places[which] += len(lines[which])
+                lines[which] = files[which].readline()
+                rows, failed = rows + 1, failed + which
+                if rows in windows:
+                    kept = (rows, failed, *places)
+            else:
+                kept = (rows, failed, *places)
+        if kept is None:
+            for file, header in zip(files, headers):
+                file.seek(0)
+                file.truncate()
+                file.write(header)
+        else:
+            self.written, self.failed, *places = kept
+            for file, place in zip(files, places):
+                file.seek(place)
+                file.truncate()
+
+    def _starts(self, item: Row | Problem) -> tuple[bytes, bytes]:
+        """How the line of a row starts where it is predicted, and where it is not."""
+        if isinstance(item, Problem):
+            predicted = b"\n"  # no line starts so
+        elif self.json:
+            predicted = json.dumps({"guid": item.guid}, ensure_ascii=False)[:-1].encode() + b","
+        else:
+            predicted = _csv_line(item.guid, "")[:-1]
+        return predicted, f"{item.line},".encode()
+
+    def _line(self, guid: str, prediction: Prediction) -> bytes:
+        if self.json:
+            fields: dict[str, Any] = {"guid": guid, "tag": prediction.label}
+            if self.labels:
+                fields["probabilities"] = prediction.probabilities
+            return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
+        values = (f"{prediction.probabilities[label]:.7g}" for label in self.labels)
+        return _csv_line(guid, prediction.label, *values)
+
+
+def _csv_line(*cells: object) -> bytes:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerow(cells)
+    return file.getvalue().encode()
+
+
+_ERRORS_HEADER = _csv_line("line", "guid", "file", "reason")
+
+
+def _is_whole(line: bytes, start: bytes) -> bool:
+    return line.startswith(start) and line.endswith(b"\n")
+
+
+def _harmless(cell: str) -> str:
+    """A cell that holds what strangers wrote: one line, and no formula to any spreadsheet."""
+    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in cell)
+    return f"'{line}" if line[:1] in tuple("=+-@") else line

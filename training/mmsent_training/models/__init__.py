@@ -1,0 +1,1 @@
+"""The models. README.md says how to add one."""

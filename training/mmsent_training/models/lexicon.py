@@ -1,0 +1,134 @@
+"""What a list of words that people have rated says of a text: VADER's lexicon, a pip package.
+
+VADER (Hutto and Gilbert, 2014) holds some 7,500 words, emoticons and abbreviations of English
+social media, each with its valence: the mean of ten people's ratings, whole numbers from -4 to 4.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from mmsent.errors import InputError
+
+PACKAGE = "vaderSentiment"
+FILE = "vader_lexicon.txt"
+SHA256 = "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5"
+ROWS = 8192
+"""A power of two, for the search by halves; more than the entries."""
+FEATURES = 4
+SCALE = 3.0
+"""Of the features, so that the layer that reads them learns in few steps."""
+LAST = torch.iinfo(torch.int64).max
+
+
+def read_lexicon() -> dict[str, float]:
+    """The valences of the installed package's entries, in lower case. Its code is not run.
+
+    Raises InputError where the file is missing, or not the one that was released.
+    """
+    # They bring the hub's client, which those that read a run do not need.
+    from mmsent_training.weights.hub import WeightsUnavailable
+    from mmsent_training.weights.packages import read_verified
+
+    found = importlib.util.find_spec(PACKAGE)
+    again = f"pip install --force-reinstall --no-deps {PACKAGE}==3.3.2 mends that"
+    if found is None or not found.submodule_search_locations:
+        raise InputError(f"the package {PACKAGE} is not installed; {again}")
+    path = Path(found.submodule_search_locations[0]) / FILE
+    try:
+        content = read_verified(path, SHA256, again)
+    except WeightsUnavailable as error:
+        raise InputError(str(error)) from None
+    lines = (line.split("\t") for line in content.decode().splitlines())
+    entries = {entry: float(valence) for entry, valence, *_ in lines}
+    # Where :P and :p differ, VADER finds the latter in either's place.
+    return {
+        entry.lower(): entries.get(entry.lower(), valence) for entry, valence in entries.items()
+    }
+
+
+class Lexicon(nn.Module):
+    """Features of a text from the entries of a lexicon in it, as runs of tokens.
+
+    ``vocabulary``: tokens of the tokenizer, in which those that begin a word begin with ▁, as
+    Metaspace has it. ``longest``: of the entries, in tokens; ``vocabulary`` to that power has to
+    fit int64. Nothing is found before `learn` is called.
+    """
+
+    def __init__(self, vocabulary: int, longest: int) -> None:
+        super().__init__()
+        self.vocabulary, self.longest = vocabulary, longest
+        self.register_buffer("entries", torch.full((ROWS,), LAST))
+        self.register_buffer("tenths", torch.zeros(ROWS, dtype=torch.int8))
+        self.register_buffer("begins", torch.zeros(vocabulary, dtype=torch.int8))
+
+    def learn(self, lexicon: dict[str, float], tokenizer: Tokenizer) -> None:
+        """Know the entries of ``lexicon`` that are at most ``longest`` tokens, all of them known.
+
+        Valences have one decimal.
+        """
+        for token, number in tokenizer.get_vocab().items():
+            self.begins[number] = token.startswith("▁")
+        unknown = tokenizer.token_to_id("[UNK]")
+        found: dict[int, float] = {}
+        for entry, valence in lexicon.items():
+            ids = tokenizer.encode(entry, add_special_tokens=False).ids
+            if ids and len(ids) <= self.longest and unknown not in ids:
+                number = 0
+                for token in ids:
+                    number = number * self.vocabulary + token
+                found.setdefault(number, valence)
+        numbers = sorted(found)  # what is left of the rows holds LAST
+        self.entries[: len(numbers)] = torch.tensor(numbers)
+        self.tenths[: len(numbers)] = torch.tensor([round(10 * found[n]) for n in numbers])
+
+    def find(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The valence of the entry that ends at each token, 0 where none does: [batch, tokens]."""
+        found = zip(*runs(input_ids, attention_mask, self.vocabulary, self.longest))
+        numbers, inside = map(torch.stack, found)
+        row = torch.zeros_like(numbers)
+        half = ROWS // 2
+        while half:  # search by halves, for all runs at once
+            row = torch.where(self.entries[row + half] <= numbers, row + half, row)
+            half //= 2
+        known = (self.entries[row] == numbers) * inside
+        # An entry is whole words: what follows begins another, or is padding.
+        ends = torch.maximum(self.begins[input_ids], 1 - attention_mask)
+        return (self.tenths[row] / 10 * known).sum(0) * nn.functional.pad(
+            ends[:, 1:], (0, 1), value=1
+        )
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """How much is good, how much is bad, their balance and its square: [batch, FEATURES].
+
+        A word of the strongest valence, 4, is half of what can be good. The balance is VADER's
+        compound score without its rules, with its constant 15; the square tells the neutral from
+        the rest.
+        """
+        valences = self.find(input_ids, attention_mask)
+        good, bad = valences.clamp(min=0).sum(1), valences.neg().clamp(min=0).sum(1)
+        balance = (good - bad) / ((good - bad).square() + 15).sqrt()
+        features = [good / (good + 4), bad / (bad + 4), balance, balance.square()]
+        return SCALE * torch.stack(features, 1)
+
+
+def runs(
+    input_ids: Tensor, attention_mask: Tensor, vocabulary: int, longest: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The runs that end at each token, by size up to ``longest``: int64 [batch, tokens], twice.
+
+    First the number that its ids spell in base ``vocabulary``, then 1 where it lies within its
+    text, else 0.
+    """
+    length = input_ids.shape[1]
+    numbers = torch.zeros_like(input_ids)
+    for size in range(longest):
+        first = nn.functional.pad(input_ids, (size, 0))[:, :length]
+        numbers = numbers + first * vocabulary**size
+        yield numbers, nn.functional.pad(attention_mask, (size, 0))[:, :length] * attention_mask

@@ -1,0 +1,251 @@
+"""The light model: a bidirectional GRU over words beside a four-layer CNN, trained from nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE, WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Metaspace, Punctuation, Sequence, Whitespace
+from tokenizers.processors import TemplateProcessing
+from tokenizers.trainers import BpeTrainer, WordLevelTrainer
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from mmsent.inputs.image import MISSING, ImageSettings
+from mmsent_training.models.lexicon import FEATURES, Lexicon, runs
+
+IMAGES = {
+    "default": ImageSettings(size=112, resize="stretch", filter="bilinear"),
+    "reference": ImageSettings(size=224, resize="stretch", filter="bilinear"),
+}
+SPECIAL = ("[PAD]", "[UNK]", "[START]")
+MAX_WORDS = 30_000
+SUBWORDS = 1_000
+NGRAM = 3
+"""The longest n-grams of the bag, in tokens."""
+BAG_WIDTH = 16
+MIN_TEXTS = 2
+"""In how many training texts an n-gram has to stand to be in the bag."""
+NAIVE_BAYES = 0.3
+"""What a log-count ratio counts in the bag, before any training."""
+LONGEST_ENTRY = 6
+"""The longest entries of the lexicon, in tokens: as many as a run's number has room for."""
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {
+        "width": 96,
+        "ngrams": 65_521,
+        "lexicon": True,
+        "dropout": 0.5,
+        "drop_image": 0.5,
+        "drop_head": 0.5,
+    },
+    "reference": {},
+}
+"""What LightModel is made with, by the preset."""
+
+# Of ImageNet's training images, on the scale 0 to 1 (torchvision's models document them).
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def train_tokenizer(texts: Iterable[str], *, max_length: int, preset: str) -> Tokenizer:
+    """A tokenizer of lower-cased words, numbers and punctuation marks.
+
+    With the preset "reference" those seen at least twice are tokens, at most MAX_WORDS; else they
+    are cut into the SUBWORDS that byte-pair encoding finds, so that a word never seen is not lost.
+    Every text begins with [START], so that an empty one still has a token.
+    """
+    trainer: WordLevelTrainer | BpeTrainer
+    if preset == "reference":
+        tokenizer = Tokenizer(WordLevel(unk_token="[UNK]"))
+        trainer = WordLevelTrainer(
+            vocab_size=MAX_WORDS + len(SPECIAL),
+            min_frequency=2,
+            special_tokens=list(SPECIAL),
+            show_progress=False,
+        )
+        split = [Whitespace(), Punctuation("isolated")]
+    else:
+        tokenizer = Tokenizer(BPE(unk_token="[UNK]"))
+        trainer = BpeTrainer(vocab_size=SUBWORDS, special_tokens=list(SPECIAL), show_progress=False)
+        # Metaspace marks where a word begins.
+        split = [Whitespace(), Punctuation("isolated"), Metaspace()]
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = Sequence(split)
+    tokenizer.train_from_iterator(texts, trainer)
+    start = tokenizer.token_to_id("[START]")
+    tokenizer.post_processor = TemplateProcessing(
+        single="[START] $A", special_tokens=[("[START]", start)]
+    )
+    tokenizer.enable_truncation(max_length)
+    return tokenizer
+
+
+class LightModel(nn.Module):
+    """Text and image encoders of 256 features each, a head over both, and a bag of n-grams.
+
+    ``vocabulary``: tokens of the tokenizer. ``modality``: "both", or "text" or "image" to see only
+    that one (the inputs stay the same). ``width`` is that of the embedding and of each direction of
+    the GRU. ``ngrams``: the rows, best a prime, of an embedding into which runs of up to NGRAM
+    tokens are hashed, those that `learn_ngrams` was told of; a linear layer over their sum, which
+    begins as naive Bayes, adds to the head's logits, since few texts teach a GRU little of what a
+    bag of n-grams knows. ``lexicon``: so does one over what a lexicon of rated words, which is to
+    be told to ``lexicon.learn``, says of the text.
+    ``dropout`` is that of the encoders' and of the bag's features. ``drop_image`` and
+    ``drop_head``: the shares of the training pairs that come without their image, and whose logits
+    are the bag's alone. With none of these it is the model of the task's report.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        labels: int = 3,
+        modality: str = "both",
+        width: int = 192,
+        ngrams: int = 0,
+        lexicon: bool = False,
+        dropout: float = 0.0,
+        drop_image: float = 0.0,
+        drop_head: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.modality, self.vocabulary = modality, vocabulary
+        self.ngrams = ngrams if modality != "image" else 0
+        features = 0
+        if modality != "image":
+            self.embedding = nn.Embedding(vocabulary, width, padding_idx=0)
+            self.gru = nn.GRU(width, width, batch_first=True, bidirectional=True)
+            self.text_projection = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width, 256))
+            features += 256
+        if self.ngrams:
+            self.bag = nn.Embedding(ngrams, BAG_WIDTH)
+            nn.init.zeros_(self.bag.weight)
+            self.register_buffer("known", torch.full((ngrams,), -1, dtype=torch.int32))
+            self.bag_head = nn.Sequential(nn.Dropout(dropout), nn.Linear(BAG_WIDTH, labels))
+            with torch.no_grad():  # of unit variance, rare tokens drown the others
+                self.embedding.weight.mul_(0.3)
+        self.lexicon = None
+        if lexicon and modality != "image":
+            self.lexicon = Lexicon(vocabulary, LONGEST_ENTRY)
+            self.lexicon_head = nn.Linear(FEATURES, labels, bias=False)
+            nn.init.zeros_(self.lexicon_head.weight)
+        if modality != "text":
+            channels = (3, 32, 64, 128, 256)
+            layers: list[nn.Module] = []
+            for before, after in pairwise(channels):
+                layers += [
+                    nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                    nn.BatchNorm2d(after),
+                    nn.ReLU(inplace=True),
+                ]
+            self.cnn = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            self.image_projection = nn.Sequential(nn.Dropout(dropout), nn.Linear(256, 256))
+            self.register_buffer("mean", _channels(IMAGENET_MEAN), persistent=False)
+            self.register_buffer("std", _channels(IMAGENET_STD), persistent=False)
+            features += 256
+        # On few pairs the CNN learns the images by heart, and the head then trusts it over the
+        # text; and the encoders the texts, and the sum then trusts the head over the bag.
+        self.drop_image = nn.Dropout1d(drop_image if modality == "both" else 0.0)
+        self.drop_head = nn.Dropout1d(drop_head)
+        self.head = nn.Sequential(
+            nn.Linear(features, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, labels)
+        )
+
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The mean of the GRU's states over the tokens, projected: [batch, 256].
+
+        The sequences are packed: padding never reaches the GRU.
+        """
+        lengths = attention_mask.sum(dim=1)
+        packed = pack_padded_sequence(
+            self.embedding(input_ids), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        # States are zero where there is padding.
+        return self.text_projection(states.sum(dim=1) / lengths.unsqueeze(1))
+
+    @torch.no_grad()
+    def learn_ngrams(self, texts: Iterable[list[int]], labels: Iterable[int]) -> None:
+        """Have the bag know the n-grams of ``texts``, token ids, that stand in MIN_TEXTS of them.
+
+        Of those that share a row, the one in most texts. The bag is blind to all others, and to all
+        before this is called. Its logits begin as NAIVE_BAYES times the scaled sums of the
+        n-grams' log-count ratios, each label against the rest (Wang and Manning, Baselines and
+        bigrams, 2012, equation 2, with a smoothing of 1). Does nothing where the model has no bag.
+        """
+        if not self.ngrams:
+            return
+        number_of_labels = self.head[-1].out_features
+        counts: dict[int, list[int]] = defaultdict(lambda: [0] * number_of_labels)
+        for ids, label in zip(texts, labels, strict=True):
+            one = torch.tensor([ids])
+            found = [
+                numbers[inside > 0]
+                for numbers, inside in runs(one, one > 0, self.vocabulary, NGRAM)
+            ]
+            for number in set(torch.cat(found).tolist()):
+                counts[number][label] += 1
+        known = torch.full((self.ngrams,), -1, dtype=torch.int32)
+        with_it: dict[int, list[int]] = {}
+        for number, count in sorted(counts.items(), key=lambda item: (sum(item[1]), -item[0])):
+            if sum(count) >= MIN_TEXTS:
+                known[number % self.ngrams] = number // self.ngrams
+                with_it[number % self.ngrams] = count
+        self.known.copy_(known)
+        inside = torch.tensor([*with_it.values()], dtype=torch.float32).view(-1, number_of_labels)
+        outside = inside.sum(1, keepdim=True) - inside
+        shares = [(1 + part) / (1 + part).sum(0) for part in (inside, outside)]
+        ratios = NAIVE_BAYES * (shares[0] / shares[1]).log()
+        self.bag.weight[list(with_it), :number_of_labels] = ratios.to(self.bag.weight)
+        self.bag_head[-1].weight[:, :number_of_labels] = torch.eye(number_of_labels)
+        nn.init.zeros_(self.bag_head[-1].bias)
+
+    def encode_ngrams(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The sum of the rows of all known runs of tokens, scaled: [batch, BAG_WIDTH].
+
+        A run's row is its number modulo ``ngrams``; the quotient tells it from others of that row.
+        """
+        sums = []
+        for numbers, inside in runs(input_ids, attention_mask, self.vocabulary, NGRAM):
+            rows = numbers % self.ngrams
+            quotients = torch.div(numbers, self.ngrams, rounding_mode="trunc")
+            known = inside * (self.known[rows] == quotients)
+            sums.append((self.bag(rows) * known.unsqueeze(2)).sum(dim=1))
+        # By the root of the runs' number, as the length of a text's TF-IDF vector goes.
+        scale = (NGRAM * attention_mask.sum(dim=1, keepdim=True)).sqrt()
+        return sum(sums[1:], sums[0]) / scale
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Features of uint8 [batch, height, width, 3]: [batch, 256]."""
+        # A permuted NHWC tensor is what PyTorch calls channels-last: the faster layout on CPUs.
+        scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        return self.image_projection(self.cnn(scaled))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
+        """Logits, float [batch, labels]."""
+        features = []
+        if self.modality != "image":
+            features.append(self.encode_text(input_ids, attention_mask))
+        if self.modality != "text":
+            image = self.encode_image(pixels)
+            features.append(self.drop_image(image.unsqueeze(1)).squeeze(1))  # whole vectors
+            if self.drop_image.p > 0:  # and so does a missing image: it has one grey
+                seen = (pixels.float() - MISSING).abs().amax(dim=(1, 2, 3)).clamp(max=1)
+                features[-1] = features[-1] * seen.unsqueeze(1)
+        logits = self.head(torch.cat(features, dim=1))
+        if self.ngrams:
+            logits = self.drop_head(logits.unsqueeze(1)).squeeze(1)
+            logits = logits + self.bag_head(self.encode_ngrams(input_ids, attention_mask))
+        if self.lexicon is not None:
+            logits = logits + self.lexicon_head(self.lexicon(input_ids, attention_mask))
+        return logits
+
+
+def _channels(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values).view(1, -1, 1, 1)

@@ -1,0 +1,176 @@
+"""What an unfinished run keeps, so that a training that was killed can go on.
+
+unfinished.json     how the run was started; it makes the folder an unfinished run
+state.safetensors   everything after the last finished epoch, written as a whole or not at all
+
+Both are gone when the run is finished. Neither is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mmsent.errors import InputError
+from mmsent.files.atomic import atomic_path
+from mmsent_training.settings import Settings, read_settings
+
+START = "unfinished.json"
+STATE = "state.safetensors"
+_STRUCTURE = "mmsent.state"
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run was started, and what must still be so where it goes on.
+
+    ``data`` is the dataset folder and ``fingerprint`` what Pairs.fingerprint made of it; ``clip``
+    has the checkpoint's name and SHA-256, if it is one. ``threads``: PyTorch's, on which the last
+    bit of a sum depends. ``latest``: whether runs/latest is to be this run when it is finished.
+    """
+
+    settings: Settings
+    chosen: str
+    data: str
+    fingerprint: str
+    clip: dict[str, str] | None
+    libraries: dict[str, Any]
+    threads: int
+    latest: bool
+
+
+def write_start(folder: Path, start: Start) -> None:
+    """Make ``folder`` an unfinished run."""
+    with atomic_path(folder / START) as part:
+        part.write_text(json.dumps(asdict(start), indent=2) + "\n", encoding="utf-8")
+
+
+def read_start(folder: Path) -> Start:
+    """How a run was started. Raises InputError where ``folder`` is no unfinished run."""
+    path = folder / START
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content["data"], str) or not isinstance(content["libraries"], dict):
+            raise TypeError("data or libraries")
+        return Start(**content | {"settings": read_settings(content["settings"])})
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} is no unfinished run (it has no {START}); `mmsent train` starts one"
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error!r}); train again") from None
+
+
+def check_start(folder: Path, now: Start) -> Start:
+    """How the run in ``folder`` was started, where under ``now`` it comes to the same end.
+
+    Files that a killed process left half-written are removed.
+    Raises InputError that names everything that is not as it was.
+    """
+    start = read_start(folder)
+    differing = []
+    if start.fingerprint != now.fingerprint:
+        differing.append(f"the dataset in {now.data} is not what it was")
+    if start.clip and now.clip and start.clip["sha256"] != now.clip["sha256"]:
+        differing.append(f"CLIP's weights in {now.clip['name']} are not those that it started from")
+    for before, after in (
+        (asdict(start.settings), asdict(now.settings)),
+        (start.libraries, now.libraries),
+    ):
+        differing += [
+            f"{name} was {before.get(name)} and is {value}"
+            for name, value in after.items()
+            if before.get(name) != value
+        ]
+    if differing:
+        reasons = "\n".join(f"  {difference}" for difference in differing)
+        raise InputError(
+            f"{folder} would not end as it would have without the interruption:\n{reasons}\n"
+            "mend that, or train again"
+        )
+    for part in folder.glob(".*.part"):  # half-written by a process that was killed
+        part.unlink()
+    return start
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether `mmsent train --resume` can go on with ``folder``."""
+    return (folder / START).is_file()
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write ``state``: dictionaries, lists and tuples of tensors, numbers, strings and None.
+
+    Raises OSError where it can't be written; then the state before is still there.
+    """
+    tensors: dict[str, Tensor] = {}
+    structure = json.dumps(_flatten(state, tensors))
+    path = folder / STATE
+    with atomic_path(path) as part:
+        try:
+            save_file(tensors, part, metadata={_STRUCTURE: structure})
+        except SafetensorError as error:
+            raise OSError(0, str(error), str(path)) from None
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """What write_state wrote, its tensors on the CPU; None where no epoch was finished.
+
+    Raises InputError where the file is damaged.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            state: dict[str, Any] = _restore(json.loads(file.metadata()[_STRUCTURE]), file)
+            return state
+    except Exception as error:  # safetensors raises its own, a wrong structure whatever it leads to
+        raise InputError(f"{path} is damaged ({error!r}); train again") from None
+
+
+def remove_state(folder: Path) -> None:
+    """The run is finished: what it kept to go on is not needed any more."""
+    (folder / START).unlink(missing_ok=True)
+    (folder / STATE).unlink(missing_ok=True)
+
+
+def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """``value`` as JSON, its tensors moved to ``tensors``.
+
+    A tensor is stored with its dimensions in the order in which they lie in memory, and comes back
+    so: an optimiser's state in another layout than its weights may round its last bits otherwise.
+    """
+    if isinstance(value, Tensor):
+        strides = value.stride()
+        order = sorted(range(value.dim()), key=lambda dim: -strides[dim])
+        name = str(len(tensors))
+        # A copy: tensors that share memory are stored apart.
+        tensors[name] = value.detach().permute(order).cpu().contiguous().clone()
+        return {"tensor": name, "order": order}
+    if isinstance(value, dict):  # JSON has no keys but strings; an optimiser's are numbers
+        return {"dict": [[key, _flatten(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_flatten(item, tensors) for item in value]}
+    return value
+
+
+def _restore(value: Any, file: Any) -> Any:
+    """The opposite of _flatten; ``file`` gives the tensors."""
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        order = torch.tensor(value["order"], dtype=torch.int64)
+        stored = file.get_tensor(value["tensor"])
+        return stored.permute(order.argsort().tolist()).clone()
+    ((kind, items),) = value.items()
+    if kind == "dict":
+        return {key: _restore(item, file) for key, item in items}
+    return {"list": list, "tuple": tuple}[kind](_restore(item, file) for item in items)

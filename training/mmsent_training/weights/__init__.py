@@ -1,0 +1,1 @@
+"""Pretrained weights: found, fetched and verified before use."""
