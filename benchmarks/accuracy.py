@@ -4,7 +4,7 @@
 
 The folds lie within the training part: the validation pairs have no part in them. Identical images
 never stand on both sides. Every figure is of a training by `train` with its default settings, or
-with those that --set changes (--set adjustment=0.5), which is how the defaults were chosen.
+with those that --set changes (--set logit_adjustment=0.5), which is how the defaults were chosen.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import json
 import tempfile
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +21,21 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mmsent.cli import FOLDER
-from mmsent.data.dataset import image_file
-from mmsent_training.data import Pairs, read_pairs, split
-from mmsent_training.models.registry import choose_model
-from mmsent_training.runs.run import read_run
-from mmsent_training.settings import Settings, default_settings
+from mmsent.data.dataset import LABELS, open_dataset, read_labelled
+from mmsent_training.examples import Examples, read_examples, split
+from mmsent_training.models.registry import choose, default_settings
+from mmsent_training.runs.record import read_record
+from mmsent_training.settings import Settings
 from mmsent_training.train import train
 
 FOLDS = 5
 Parts = tuple[list[int], list[int]]
 
 
-def folds(pairs: Pairs, training: list[int], repeat: int) -> list[Parts]:
-    """The folds of one repetition, as indices of ``pairs``; equal images are on one side."""
-    images = [
-        hashlib.sha256(Path(image_file(pairs.folder, pairs.rows[i].guid)).read_bytes()).digest()
-        for i in training
-    ]
-    labels = pairs.labels[training]
+def folds(examples: Examples, training: list[int], repeat: int) -> list[Parts]:
+    """The folds of one repetition, as indices of ``examples``; equal images are on one side."""
+    images = [hashlib.sha256(examples.pairs[i].read("image")).digest() for i in training]
+    labels = examples.labels[training]
     splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=repeat)
     rows = np.array(training)
     return [
@@ -50,30 +46,31 @@ def folds(pairs: Pairs, training: list[int], repeat: int) -> list[Parts]:
 
 def measure(data: Path, settings: Settings, parts: Parts | None) -> dict[str, float]:
     """Train once; accuracy, macro F1 and seconds."""
-    _, checkpoint, chosen = choose_model(settings.model, "openai/clip-vit-base-patch32")
+    choice = choose(settings.model, {})
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        run = train(
-            data, settings, Path(folder) / "run", chosen=chosen, checkpoint=checkpoint, parts=parts
-        )
-        record = read_run(run).record
+        run = train(data, settings, choice, Path(folder) / "run", parts=parts)
+        record = read_record(run)
     return {
-        "accuracy": record["metrics"]["accuracy"],
-        "macro_f1": record["metrics"]["macro_f1"],
+        "accuracy": record.metrics.accuracy,
+        "macro_f1": record.metrics.macro_f1,
         "seconds": time.perf_counter() - started,
-        "ece": record["calibration"]["error_before"],
-        "temperature": record["calibration"]["temperature"],
+        "ece": record.calibration.error_before,
+        "temperature": record.calibration.temperature,
     }
 
 
 def changes(assignments: tuple[str, ...]) -> dict[str, Any]:
-    """The settings that --set changes, each of its field's type."""
-    types = {field.name: type(field.default) for field in fields(Settings)}
+    """The settings that --set changes; a value is JSON, else text."""
+
+    def parse(value: str) -> Any:
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+
     pairs = (assignment.split("=", 1) for assignment in assignments)
-    return {
-        name: value == "True" if types[name] is bool else types[name](value)
-        for name, value in pairs
-    }
+    return {name: parse(value) for name, value in pairs}
 
 
 @click.command()
@@ -96,16 +93,21 @@ def main(
     """Print a table, and write every measurement to --json."""
     rows = []
     for model in models.split(","):
-        settings = default_settings(model, "cpu", **changes(assignments))
-        pairs = read_pairs(data)
-        training, _ = split(pairs.labels, share=settings.validation_share, seed=settings.split_seed)
+        chosen = changes(assignments)
+        settings = default_settings(model, "cpu", **chosen)
+        examples = read_examples(read_labelled(open_dataset(data)), LABELS)
+        training, _ = split(
+            examples.labels,
+            LABELS,
+            fraction=settings.validation_fraction,
+            seed=settings.split_seed,
+        )
         for repeat in range(repeats):
-            for fold, parts in enumerate(folds(pairs, training, repeat)):
+            for fold, parts in enumerate(folds(examples, training, repeat)):
                 if str(fold) not in wanted:
                     continue
-                seeded = default_settings(
-                    model, "cpu", **changes(assignments) | {"seed": settings.seed + repeat}
-                )
+                seed = settings.seed + repeat
+                seeded = default_settings(model, "cpu", **(chosen | {"seed": seed}))
                 result = measure(data, seeded, parts)
                 rows.append({"model": model, "repeat": repeat, "fold": fold} | result)
                 click.echo(json.dumps(rows[-1]), err=True)
@@ -114,15 +116,15 @@ def main(
     click.echo("model     on                      accuracy         macro F1         seconds")
     for model in models.split(","):
         mine = [row for row in rows if row["model"] == model]
-        for name, chosen in (
+        for name, results in (
             ("cross-validation", [row for row in mine if row["fold"] is not None]),
             ("validation pairs", [row for row in mine if row["fold"] is None]),
         ):
-            if chosen:
-                columns = [[r[key] for r in chosen] for key in ("accuracy", "macro_f1")]
+            if results:
+                columns = [[r[key] for r in results] for key in ("accuracy", "macro_f1")]
                 text = "  ".join(f"{np.mean(c):.3f} ± {np.std(c):.3f} " for c in columns)
-                seconds = np.mean([r["seconds"] for r in chosen])
-                click.echo(f"{model:8}  {name:16} ({len(chosen):2})  {text}   {seconds:.0f}")
+                seconds = np.mean([r["seconds"] for r in results])
+                click.echo(f"{model:8}  {name:16} ({len(results):2})  {text}   {seconds:.0f}")
     if output:
         output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 

@@ -26,11 +26,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
-from mmsent.data.dataset import LABELS, image_file, read_text
-from mmsent_training.data import read_rows
-from mmsent_training.settings import default_settings
+from mmsent.data.dataset import LABELS, open_dataset, read_labelled
+from mmsent.data.folder import image_file
+from mmsent_training.models.registry import choose, default_settings
 from mmsent_training.train import train
-from mmsent_training.weights.hub import find_clip
 
 BATCH = 32
 RESULTS = Path(__file__).parent / "results"
@@ -48,7 +47,7 @@ class Pairs(Dataset):
     def __getitem__(self, index: int):
         row = self.rows[index]
         image = Image.open(image_file(self.folder, row.guid)).convert("RGB")
-        return read_text(self.folder, row.guid)[0], image, LABELS.index(row.label)
+        return row.read_text(), image, LABELS.index(row.label)
 
 
 class PlainModel(nn.Module):
@@ -105,14 +104,14 @@ def mmsent_epoch(options: argparse.Namespace, precision: str, folder: Path) -> d
         freeze=False,
         epochs=1,
         batch_size=BATCH,
-        accumulation=1,
+        gradient_accumulation_steps=1,
         precision=precision,
     )
-    checkpoint = find_clip(str(options.clip))
+    choice = choose("clip", {"clip": options.clip})
     if options.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with utilisation(options.device) as used:
-        run = train(options.data, settings, folder, chosen="A benchmark", checkpoint=checkpoint)
+        run = train(options.data, settings, choice, folder)
     [epoch] = pd.read_csv(run / "history.csv").to_dict("records")
     record = json.loads((run / "run.json").read_text())
     result = {
@@ -153,7 +152,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--pairs", type=int, default=640)
     options = parser.parse_args()
-    rows = read_rows(options.data)
+    rows = read_labelled(open_dataset(options.data))
     plain = plain_rate(options, rows[: options.pairs])
     print(f"the usual loop, fp32: {plain:.1f} pairs a second")
     results = {"device": options.device, "plain_pairs_per_second": plain}

@@ -1,10 +1,10 @@
-"""Training CLIP on a CPU: frozen with cached features, beside a loop that encodes in every epoch.
+"""Training CLIP on a CPU: frozen with cached features, beside a loop that embeds in every epoch.
 
     python benchmarks/clip_training.py --data DIR --clip CHECKPOINT [--pairs 96]
 
 Measured in one run: what transformers' processor and model at batch 16 encode in a second (a
 sample of --pairs pairs, from their files; the loop's epochs are extrapolated from it), what mmsent
-encodes in a second on the same sample, and the whole `mmsent train`, first and with its cache.
+embeds in a second on the same sample, and the whole `mmsent train`, first and with its cache.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
-from mmsent.data.dataset import image_file, read_text
-from mmsent.inputs.text import encode_texts
-from mmsent_training.data import read_pairs, read_rows
-from mmsent_training.models import clip
-from mmsent_training.models.embeddings import encode_pairs, fast_precision
-from mmsent_training.runs.run import build_model
+from mmsent.data.dataset import LABELS, open_dataset, read_labelled
+from mmsent.data.folder import image_file
+from mmsent.inputs.text import tokenize
+from mmsent_training.devices import embedding_precision
+from mmsent_training.examples import read_examples
+from mmsent_training.models.embeddings import cached_embeddings
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.clip_model import open_clip
 
 EPOCHS = 6
 RESULTS = Path(__file__).parent / "results"
@@ -39,9 +42,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--clip", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=96)
-    parser.add_argument("--encoding-only", action="store_true", help="without the trainings")
+    parser.add_argument("--embedding-only", action="store_true", help="without the trainings")
     options = parser.parse_args()
-    rows = read_rows(options.data)
+    rows = read_labelled(open_dataset(options.data))
     sample = rows[:: len(rows) // options.pairs][: options.pairs]
 
     results = {"pairs": len(rows), "sample": len(sample)}
@@ -53,14 +56,12 @@ def main() -> None:
             rates["mmsent"].append(len(sample) / mmsent_seconds(options, sample, repetition))
         for name, values in rates.items():
             results[name] = sorted(values)[1]
-            print(f"{name} encodes {results[name]:.1f} pairs a second (of {values})")
+            print(f"{name} embeds {results[name]:.1f} pairs a second (of {values})")
         ratio = results["mmsent"] / results["transformers"]
-        print(f"encoding: {ratio:.1f} times as fast")
-        if not options.encoding_only:
+        print(f"embedding: {ratio:.1f} times as fast")
+        if not options.embedding_only:
             loop = EPOCHS * len(rows) / results["transformers"]
-            print(
-                f"a loop that encodes in every epoch: {loop:.0f} s ({EPOCHS} epochs extrapolated)"
-            )
+            print(f"a loop that embeds in every epoch: {loop:.0f} s ({EPOCHS} epochs extrapolated)")
             for name in ("first", "again"):
                 results[name] = train_seconds(options, Path(folder), name)
                 print(
@@ -79,7 +80,7 @@ def plain_seconds(options: argparse.Namespace, rows: list) -> float:
     with torch.inference_mode():
         for first in range(0, len(rows), 16):
             batch = rows[first : first + 16]
-            texts = [read_text(options.data, row.guid)[0] for row in batch]
+            texts = [row.read_text() for row in batch]
             images = [Image.open(image_file(options.data, row.guid)) for row in batch]
             encoded = tokenizer(
                 texts, padding=True, truncation=True, max_length=77, return_tensors="pt"
@@ -90,20 +91,17 @@ def plain_seconds(options: argparse.Namespace, rows: list) -> float:
 
 def mmsent_seconds(options: argparse.Namespace, rows: list, repetition: int) -> float:
     """Seconds that the same pairs take in a training, with nothing in the cache."""
-    model = build_model(clip.describe(options.clip, labels=3, modality="both"))
-    clip.load_pretrained(model, options.clip)
-    tokenizer = clip.read_tokenizer(options.clip, max_length=96)
-    image = clip.image_settings(options.clip)
+    model, inputs = open_clip(options.clip)
     start = time.perf_counter()
-    pairs = read_pairs(options.data, rows)
-    encode_pairs(
+    examples = read_examples(rows, LABELS)
+    cached_embeddings(
         model,
-        pairs,
-        encode_texts(tokenizer, pairs.texts),
+        examples,
+        tokenize(inputs.tokenizer, examples.texts),
         range(len(rows)),
-        image,
+        inputs.image,
         key={"repetition": repetition},
-        precision=fast_precision(torch.device("cpu")),
+        precision=embedding_precision("cpu"),
     )
     return time.perf_counter() - start
 

@@ -11,6 +11,7 @@ beside those of transformers.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,15 @@ from PIL import Image
 from transformers import CLIPModel, CLIPTokenizerFast
 
 from mmsent import SentimentModel
-from mmsent.data.dataset import TEST_LIST, image_file, read_list, read_text
+from mmsent.data.dataset import open_dataset
+from mmsent.data.folder import TEST_LIST, image_file
 from mmsent.files.progress import Progress
 from mmsent.inputs.image import load_image
-from mmsent.inputs.text import encode_texts, pad_ids
-from mmsent_training.models import clip
-from mmsent_training.runs.run import build_model, read_run
+from mmsent.inputs.text import pad_ids, tokenize
+from mmsent_training.runs.run import read_run
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.clip_model import open_clip
 
 
 def main() -> None:
@@ -37,9 +41,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path)
     parser.add_argument("--model", type=Path)
     options = parser.parse_args()
-    guids = [row.guid for row in read_list(options.data / TEST_LIST, [])]
-    texts = [read_text(options.data, guid)[0] for guid in guids]
-    files = [image_file(options.data, guid) for guid in guids]
+    pairs = list(open_dataset(options.data / TEST_LIST).rows())
+    texts = [pair.read_text() for pair in pairs]
+    files = [image_file(options.data, pair.guid) for pair in pairs]
     if options.clip:
         compare_transformers(options.clip, texts[: options.pairs], files[: options.pairs])
     if options.run and options.model:
@@ -53,19 +57,16 @@ def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -
     ids depend on whether ftfy is installed: it straightens quotes with it, and parts Chinese
     characters without it.
     """
-    tokenizer = clip.read_tokenizer(checkpoint, max_length=96)
-    settings = clip.image_settings(checkpoint)
+    model, inputs = open_clip(checkpoint)
+    tokenizer, settings = inputs.tokenizer, inputs.image
     reference_tokenizer = CLIPTokenizerFast.from_pretrained(checkpoint)
     # The one that uses Pillow: from transformers 5 on, the plain name is torchvision's.
     plain_name = "CLIPImageProcessor"
     pillow_name = plain_name + "Pil" if hasattr(transformers, plain_name + "Pil") else plain_name
     processor = getattr(transformers, pillow_name).from_pretrained(checkpoint)
     reference = CLIPModel.from_pretrained(checkpoint, use_safetensors=True).eval()
-    model = build_model(clip.describe(checkpoint, labels=3, modality="both"))
-    clip.load_pretrained(model, checkpoint)
-    model.eval()
 
-    ids = encode_texts(tokenizer, texts)
+    ids = tokenize(tokenizer, texts)
     length = tokenizer.truncation["max_length"]
     wanted_ids = reference_tokenizer(texts, truncation=True, max_length=length)["input_ids"]
     differ = sum(a != b for a, b in zip(ids, wanted_ids))
@@ -83,7 +84,7 @@ def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -
             input_ids, mask = map(torch.from_numpy, pad_ids(ids[start : start + 16]))
             outputs = reference(input_ids=input_ids, attention_mask=mask, pixel_values=values)
             both = torch.cat([outputs.text_embeds, outputs.image_embeds], dim=1)
-            got = model.encode(input_ids, mask, torch.from_numpy(pixels))
+            got = model.embed(input_ids, mask, torch.from_numpy(pixels))
             largest = max(largest, float((got - both).abs().max()))
             progress.update(len(images))
     print(f"images whose pixels differ from CLIPImageProcessor's: {pixels_differ}")
@@ -98,10 +99,10 @@ def compare_bundle(run_folder: Path, bundle: Path, texts: list[str], files: list
     together = served.predict(texts, files)
     with Progress("comparing", len(texts), "pairs") as progress, torch.inference_mode():
         for text, file, in_batch in zip(texts, files, together):
-            ids = encode_texts(run.tokenizer, [text])
-            pixels = np.array(load_image(file, run.image)[None])  # PyTorch wants it writable
+            ids = tokenize(run.tokenizer, [text])
+            pixels = np.array(load_image(file, run.record.image)[None])  # PyTorch wants it writable
             wanted = model(*map(torch.from_numpy, (*pad_ids(ids), pixels))).numpy()
-            logits, probabilities = served.run(served.encode([text]), pixels)
+            logits, probabilities = served.run(served.tokenize([text]), pixels)
             largest = max(largest, float(np.abs(logits - wanted).max()))
             changed += int(logits.argmax() != wanted.argmax())
             difference = probabilities[0] - [in_batch.probabilities[name] for name in served.labels]

@@ -10,6 +10,7 @@ yet, and ONNX Runtime computes them. STARTED is the time at which the process wa
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 import sys
@@ -19,7 +20,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmsent.data.dataset import TEST_LIST, Row, image_file, read_list, read_text
+from mmsent.data.dataset import open_dataset
+from mmsent.data.folder import TEST_LIST
+from mmsent.data.pair import Pair
 
 BATCH_SIZE = 16
 
@@ -27,9 +30,9 @@ BATCH_SIZE = 16
 def main() -> None:
     """Predict the first pair, then the whole unlabelled list."""
     kind, source, folder, started = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-    rows = list(read_list(folder / TEST_LIST, []))
+    rows = list(open_dataset(folder / TEST_LIST).rows())
     side = open_mmsent if kind == "mmsent" else open_torch
-    predict, parts = side(kind, source, folder)
+    predict, parts = side(kind, source)
     predict(rows[:1])
     first = time.time() - float(started)
     start = time.perf_counter()
@@ -40,36 +43,33 @@ def main() -> None:
     print(json.dumps(result | {"labels": labels} | {"parts": parts(rows)}))
 
 
-Predict = Callable[[Sequence[Row]], list[str]]
-Parts = Callable[[Sequence[Row]], dict[str, float]]
+Predict = Callable[[Sequence[Pair]], list[str]]
+Parts = Callable[[Sequence[Pair]], dict[str, float]]
 
 
-def open_mmsent(kind: str, bundle: Path, folder: Path) -> tuple[Predict, Parts]:
+def open_mmsent(kind: str, bundle: Path) -> tuple[Predict, Parts]:
     """The runtime, as mmsent-infer uses it; its parts are in pairs a second on all cores."""
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
 
     from mmsent.files.machine import available_cores
-    from mmsent.inputs.image import load_image
-    from mmsent.predict.infer import predict_rows
     from mmsent.predict.model import SentimentModel
+    from mmsent.predict.stream import predict_stream
 
     model, cores = SentimentModel(bundle, threads=1), available_cores()
 
-    def predict(rows: Sequence[Row]) -> list[str]:
-        outcomes = predict_rows(model, rows, folder, TEST_LIST, workers=cores)
+    def predict(rows: Sequence[Pair]) -> list[str]:
+        outcomes = predict_stream(model, rows, workers=cores)
         return [outcome.label for _, outcome in outcomes]
 
-    def parts(rows: Sequence[Row]) -> dict[str, float]:
+    def parts(rows: Sequence[Pair]) -> dict[str, float]:
         with ThreadPoolExecutor(cores) as pool:
             start = time.perf_counter()
-            images = list(
-                pool.map(lambda r: load_image(image_file(folder, r.guid), model.info.image), rows)
-            )
+            images = list(pool.map(lambda row: row.load_image(model.info.image), rows))
             decode = time.perf_counter() - start
             start = time.perf_counter()
-            ids = model.encode([read_text(folder, row.guid)[0] for row in rows])
+            ids = model.tokenize([row.read_text() for row in rows])
             tokenize = time.perf_counter() - start
             order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
             batches = [order[i : i + BATCH_SIZE] for i in range(0, len(order), BATCH_SIZE)]
@@ -90,7 +90,7 @@ def open_mmsent(kind: str, bundle: Path, folder: Path) -> tuple[Predict, Parts]:
     return predict, parts
 
 
-def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Parts]:
+def open_torch(kind: str, run_folder: Path) -> tuple[Predict, Parts]:
     """PyTorch with the run's model; its part is the fp32 matrix product's rate, in GFLOP/s."""
     import torch
     from PIL import Image
@@ -103,7 +103,7 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
     run = read_run(run_folder)
     model = run.load_model()
     processor, forward = None, model
-    if run.description["name"] == "clip":
+    if run.record.model["name"] == "clip":
         from transformers import CLIPImageProcessor, CLIPProcessor, CLIPTokenizerFast
 
         # All values of openai/clip-vit-base-patch32's preprocessor are these classes' defaults;
@@ -118,11 +118,10 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
         else:
             forward = _with_transformers(model.model)
 
-    def open_pair(row: Row) -> tuple[str, Image.Image]:
-        image = Image.open(image_file(folder, row.guid)).convert("RGB")
-        return read_text(folder, row.guid)[0], image
+    def open_pair(row: Pair) -> tuple[str, Image.Image]:
+        return row.read_text(), Image.open(io.BytesIO(row.read("image"))).convert("RGB")
 
-    def collate(rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def collate(rows: Sequence[Pair]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         texts, images = zip(*(open_pair(row) for row in rows))
         if processor is not None:
             inputs = processor(
@@ -138,7 +137,7 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
         import numpy as np
 
         ids = [torch.tensor(run.tokenizer.encode(text).ids) for text in texts]
-        settings = run.image
+        settings = run.record.image
         kernel = Image.Resampling[settings.filter.upper()]
         resized = [image.resize((settings.size, settings.size), kernel) for image in images]
         lengths = torch.tensor([len(item) for item in ids])
@@ -146,7 +145,7 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
         mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long()
         return padded, mask, torch.stack([torch.tensor(np.asarray(image)) for image in resized])
 
-    def predict(rows: Sequence[Row]) -> list[str]:
+    def predict(rows: Sequence[Pair]) -> list[str]:
         labels: list[str] = []
         with (
             torch.inference_mode(),
@@ -156,7 +155,7 @@ def open_torch(kind: str, run_folder: Path, folder: Path) -> tuple[Predict, Part
                 labels += [LABELS[index] for index in forward(*batch).argmax(dim=1).tolist()]
         return labels
 
-    def parts(rows: Sequence[Row]) -> dict[str, float]:
+    def parts(rows: Sequence[Pair]) -> dict[str, float]:
         size = 2048
         a, b = torch.rand(size, size), torch.rand(size, size)
         spent = []

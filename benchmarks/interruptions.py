@@ -23,9 +23,10 @@ from PIL import Image
 import mmsent.predict.infer  # noqa: F401
 import mmsent_training.train  # noqa: F401
 from mmsent import cli
-from mmsent.data.dataset import image_file, text_file
+from mmsent.data.folder import image_file, text_file
 from mmsent.files.machine import available_cores
-from mmsent.predict.model import BATCH_SIZE, SentimentModel
+from mmsent.predict.batches import BATCH_SIZE
+from mmsent.predict.model import SentimentModel
 from mmsent_training.cli import train
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -76,7 +77,7 @@ def killed(command, *arguments, after):
 def weights_and_figures(run):
     record = json.loads((run / "run.json").read_text())
     weights = hashlib.sha256((run / "checkpoint.safetensors").read_bytes()).hexdigest()
-    return weights, record["metrics"], record["best_epoch"], record["epochs"]
+    return weights, record["metrics"], record["kept_epoch"], record["epochs"]
 
 
 def trainings(folder, kills, rng):

@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from mmsent.data.dataset import TRAIN_LIST, image_file, read_list, text_file
+from mmsent.data.dataset import open_dataset
+from mmsent.data.folder import image_file, text_file
 from mmsent.data.sample import write_sample_data
 
 SHORT = 10_000
@@ -41,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.work) as name:
         folder = Path(name)
         write_sample_data(folder / "sample", pairs=1000)
-        known = [row.guid for row in read_list(folder / "sample" / TRAIN_LIST, [])]
+        known = [pair.guid for pair in open_dataset(folder / "sample").rows()]
         (folder / "data").mkdir()
         for row in range(options.rows):
             for locate in (text_file, image_file):

@@ -16,7 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mmsent.data.dataset import TEST_LIST, TRAIN_LIST, read_list
+from mmsent.data.dataset import open_dataset
+from mmsent.data.folder import TEST_LIST, TRAIN_LIST
 
 BIN = Path(sys.executable).parent
 
@@ -33,7 +34,7 @@ def main() -> None:
             row
             for file in (TRAIN_LIST, TEST_LIST)
             if (options.data / file).exists()
-            for row in read_list(options.data / file, [])
+            for row in open_dataset(options.data / file).rows()
         ]
         lines = [f"{row.guid},{row.label or 'null'}\n" for row in rows]
         (work / "all.txt").write_text("guid,tag\n" + "".join(lines))

@@ -24,9 +24,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from mmsent.data.dataset import LABELS, image_file, read_text
-from mmsent_training.data import read_rows
-from mmsent_training.models.light import IMAGENET_MEAN, IMAGENET_STD, LightModel, train_tokenizer
+from mmsent.data.dataset import LABELS, open_dataset, read_labelled
+from mmsent.data.folder import image_file
+from mmsent_training.models.light import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    LightModel,
+    train_tokenizer,
+)
 
 EPOCHS, BATCH, LENGTH = 6, 16, 96
 RESULTS = Path(__file__).parent / "results"
@@ -54,7 +59,7 @@ class Pairs(Dataset):
     def __getitem__(self, index: int):
         row = self.rows[index]
         ids = torch.zeros(LENGTH, dtype=torch.int64)
-        found = self.tokenizer.encode(read_text(self.folder, row.guid)[0]).ids
+        found = self.tokenizer.encode(row.read_text()).ids
         ids[: len(found)] = torch.tensor(found)
         image = Image.open(image_file(self.folder, row.guid)).convert("RGB")
         return ids, self.transform(image), LABELS.index(row.label)
@@ -73,7 +78,7 @@ class PlainModel(LightModel):
 
 def loop_rate(folder: Path, rows: list) -> float:
     """Pairs a second of the usual loop."""
-    texts = [read_text(folder, row.guid)[0] for row in rows]
+    texts = [row.read_text() for row in rows]
     tokenizer = train_tokenizer(texts, max_length=LENGTH, preset="reference")
     model = PlainModel(tokenizer.get_vocab_size())
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
@@ -106,7 +111,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=640)
     options = parser.parse_args()
-    rows = read_rows(options.data)
+    rows = read_labelled(open_dataset(options.data))
     rates = [loop_rate(options.data, rows[: options.pairs])]
     seconds = {preset: train(options.data, preset) for preset in ("reference", "default")}
     rates.append(loop_rate(options.data, rows[: options.pairs]))

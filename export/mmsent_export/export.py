@@ -1,10 +1,8 @@
 """From a run to a verified bundle."""
 
-from __future__ import annotations
-
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,35 +12,29 @@ import numpy.typing as npt
 import onnx
 from torch import nn
 
-from mmsent.bundle.info import INFO_KEY, INPUTS, TOKENIZER_KEY, BundleInfo
+from mmsent.bundle.info import INFO_KEY, TOKENIZER_KEY, BundleInfo, Precision
 from mmsent.bundle.seal import SEAL_KEY, UNSEALED, seal
 from mmsent.bundle.session import open_bundle
-from mmsent.data.dataset import LABELS, TRAIN_LIST, Row, training_list
-from mmsent.errors import InputError
+from mmsent.data.dataset import open_dataset, read_labelled
+from mmsent.data.pair import Pair
+from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.progress import Progress
-from mmsent.inputs.text import encode_texts, pad_ids
+from mmsent.inputs.text import tokenize
 from mmsent_export.fp16 import to_fp16
 from mmsent_export.graph import to_onnx
-from mmsent_export.quantize import Feed, calibrate, to_int8
+from mmsent_export.quantize import calibrate, to_int8
+from mmsent_export.session import Feed, make_feed
 from mmsent_export.simplify import simplify
-from mmsent_export.verify import (
-    ACCEPTED_LOSS,
-    Samples,
-    TooMuchLost,
-    Verification,
-    random_samples,
-    reference_logits,
-    verify,
-)
-from mmsent_training.data import Pairs, decode_images, read_pairs, read_rows, split
+from mmsent_export.verify import ACCEPTED_LOSS, Samples, Verification, reference_logits, verify
+from mmsent_training.examples import decode_images, index_labels, read_examples, split
 from mmsent_training.runs.run import Run, read_run
 
-PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_PAIRS = 128
 KEPT_IN_FP32 = (0.0, 0.25, 0.5, 1.0)
 """Shares of the linear layers' inputs that int8 leaves in fp32, tried in this order."""
-PROVENANCE = ("created", "settings", "environment", "calibration")
+
+logger = logging.getLogger(__name__)
 
 
 def export_run(
@@ -50,65 +42,44 @@ def export_run(
     output: Path,
     *,
     data: Path | None = None,
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     accepted_loss: float = ACCEPTED_LOSS,
 ) -> Verification:
     """Export a run to the bundle ``output`` of a ``precision``, verified against PyTorch fp32.
 
-    It is verified on the run's validation pairs where the dataset (``data``, default: the folder
-    that the run was trained on) is still what it was, else on random inputs.
+    It is verified on the run's validation pairs if the dataset (``data``, default: the one that
+    the run was trained on) is still there and the same, else on random inputs.
     Raises InputError where the run, or a ``data`` asked for, can't be used, or int8 has no training
     pairs to be calibrated on; and MmsentError where the bundle would not answer as PyTorch does,
     to ``accepted_loss`` percent in fp16 and int8. Then ``output`` is left as it was.
     """
     run = read_run(run_folder)
-    model = run.load_model()
-    max_length = run.tokenizer.truncation["max_length"]
+    model, record, tokenizer = run.load_model(), run.record, run.tokenizer
+    max_length = tokenizer.truncation["max_length"]
+    train: Sequence[Pair] | InputError  # or why there are none
     try:
-        dataset = _Dataset.of(run, data)
+        train, samples = _read_dataset(run, data)
     except InputError as error:
         if data is not None:
             raise
-        dataset, reason = None, error
-    if dataset is None:
-        samples = random_samples(run.tokenizer.get_vocab_size(), max_length, run.image.size)
-    else:
-        samples = dataset.validation(run)
-
-    def calibration() -> Iterator[Feed]:
-        if dataset is None:
-            raise InputError(
-                f"int8 is calibrated on the run's training pairs, and {reason}; name the dataset "
-                "with --data, or export with --precision fp32"
-            )
-        return dataset.calibration(run)
-
-    graph, verification = convert(
-        model,
-        simplify(to_onnx(model, image_size=run.image.size)),
-        precision,
-        calibration,
-        samples,
-        accepted_loss,
-    )
+        train = error
+        samples = Samples.random(tokenizer.get_vocab_size(), max_length, record.image.size)
+    feeds = _calibration_feeds(run, train)
+    graph = simplify(to_onnx(model, image_size=record.image.size))
+    graph, verification = convert(model, graph, precision, feeds, samples, accepted_loss)
     info = BundleInfo(
-        model=run.description["name"],
-        labels=LABELS,
-        image=run.image,
+        model=record.model["name"],
+        labels=record.labels,
+        image=record.image,
         max_length=max_length,
-        optional=run.optional,
+        optional=record.optional,
         precision=precision,
-        provenance={key: run.record[key] for key in PROVENANCE}
-        | {"dataset": {k: v for k, v in run.record["dataset"].items() if k != "folder"}}
-        | {"weights": _public(run.record["weights"])}
-        | {"exporter": {name: version(name) for name in ("mmsent-export", "torch", "onnx")}},
-        metrics=run.record["metrics"],
+        provenance=_provenance(run),
+        metrics=asdict(record.metrics),
         verification=asdict(verification),
     )
-    onnx.helper.set_model_props(
-        graph,
-        {INFO_KEY: info.to_json(), TOKENIZER_KEY: run.tokenizer.to_str(), SEAL_KEY: UNSEALED},
-    )
+    metadata = {INFO_KEY: info.to_json(), TOKENIZER_KEY: tokenizer.to_str(), SEAL_KEY: UNSEALED}
+    onnx.helper.set_model_props(graph, metadata)
     with atomic_path(output) as part:
         onnx.save(graph, str(part))
         seal(part)
@@ -119,95 +90,86 @@ def export_run(
 def convert(
     model: nn.Module,
     graph: onnx.ModelProto,
-    precision: str,
-    calibration: Callable[[], Iterator[Feed]],
+    precision: Precision,
+    feeds: Iterable[Feed],
     samples: Samples,
     accepted_loss: float,
 ) -> tuple[onnx.ModelProto, Verification]:
     """The graph in a ``precision``, and how it compares with ``model``, PyTorch in fp32.
 
-    Where int8 loses too much, the layers that it hurts most stay in fp32, and that is said.
+    Where int8 loses too much, the layers that it hurts most stay in fp32, and the log says so.
+    Raises MmsentError where the graph is wrong, or still loses more than ``accepted_loss`` percent.
     """
-    wanted = reference_logits(model, samples)
-    if precision == "fp32":
-        return graph, verify(wanted, graph, samples, precision)
-    if precision == "fp16":
-        half = to_fp16(graph)
-        return half, verify(wanted, half, samples, precision, accepted_loss)
-    ranges = calibrate(graph, calibration)
-    shares = KEPT_IN_FP32 if ranges else (0.0,)
-    for share, following in zip(shares, (*shares[1:], None)):
-        quantized = to_int8(graph, ranges, kept=share)
-        try:
-            return quantized, verify(
-                wanted, quantized, samples, precision, accepted_loss, kept=share
-            )
-        except TooMuchLost as error:
-            if following is None:
-                raise
-            print(
-                f"int8 with {share:.0%} of the linear layers' inputs in fp32 changes "
-                f"{error.changed:.1f} % of the labels and costs {error.lost:.1f} points of "
-                f"accuracy; trying {following:.0%}",
-                file=sys.stderr,
-            )
-    raise AssertionError("the last share either returns or raises")
+    reference = reference_logits(model, samples)
+    ranges = calibrate(graph, feeds) if precision == "int8" else {}
+    converted = graph
+    for share in KEPT_IN_FP32 if ranges else (0.0,):
+        if precision != "fp32":
+            converted = to_int8(graph, ranges, share) if precision == "int8" else to_fp16(graph)
+        result = verify(reference, converted, samples, precision, accepted_loss, share)
+        if result.loss <= result.accepted_loss + 1e-9:
+            return converted, result
+        logger.info(f"{precision} loses {result.loss:.1f} % with {share:.0%} of the inputs in fp32")
+    accept = np.ceil(10 * result.loss) / 10
+    raise MmsentError(
+        f"{precision} changes over {accepted_loss:g} % of the labels, or costs more than "
+        f"{accepted_loss:g} points of accuracy; no bundle was written.\n{result}\nExport with "
+        f"--precision fp32, or accept the loss with --accept-loss {accept:g}"
+    )
 
 
-def _public(weights: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What a bundle says of pretrained weights: the name of a local folder stays at home."""
-    if weights is None or weights["revision"] is not None:
-        return weights
-    return weights | {"name": None}
+def _provenance(run: Run) -> dict[str, Any]:
+    """What a bundle says of its training, without the paths of this machine."""
+    facts = asdict(run.record)
+    del facts["dataset"]["path"]
+    if facts["weights"] and facts["weights"]["revision"] is None:
+        facts["weights"]["name"] = None  # a local folder
+    said = ("created", "settings", "environment", "calibration", "dataset", "weights")
+    versions = {name: version(name) for name in ("mmsent-export", "torch", "onnx")}
+    return {name: facts[name] for name in said} | {"exporter": versions}
 
 
-@dataclass(frozen=True)
-class _Dataset:
-    """The dataset that a run was trained on, and its split."""
+def _read_dataset(run: Run, data: Path | None) -> tuple[list[Pair], Samples]:
+    """The training pairs of a run, and its validation pairs by length, for little padding.
 
-    folder: Path
-    rows: list[Row]
-    train: list[int]
-    held_out: Pairs
+    Raises InputError where the dataset is not the run's, or can't be read.
+    """
+    record = run.record
+    path = data or Path(record.dataset.path)
+    pairs = read_labelled(open_dataset(path))
+    train, validation = split(
+        index_labels(pairs, record.labels),
+        record.labels,
+        fraction=record.settings.validation_fraction,
+        seed=record.settings.split_seed,
+    )
+    examples = read_examples([pairs[index] for index in validation], record.labels)
+    if examples.fingerprint() != record.dataset.validation_fingerprint:
+        raise InputError(f"{path} is not the dataset that {run.folder} was trained on")
+    ids = tokenize(run.tokenizer, examples.texts)
+    order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+    pixels = _decode([examples.pairs[index] for index in order], run)
+    by_length = [ids[index] for index in order]
+    samples = Samples("validation pairs", by_length, pixels, examples.labels[order])
+    return [pairs[index] for index in train], samples
 
-    @classmethod
-    def of(cls, run: Run, data: Path | None) -> _Dataset:
-        """Read it, from ``data`` or from where the run says. Raises InputError if it is another."""
-        record = run.record["dataset"]
-        folder = data or Path(record["folder"])
-        if not training_list(folder)[0].is_file():
-            raise InputError(f"{folder} holds no {TRAIN_LIST}")
-        rows = read_rows(folder)
-        train, part = split(
-            [LABELS.index(str(row.label)) for row in rows],
-            share=run.settings.validation_share,
-            seed=run.settings.split_seed,
+
+def _calibration_feeds(run: Run, train: Sequence[Pair] | InputError) -> Iterator[Feed]:
+    """The inputs of some training pairs, one at a time: unpadded. Raises InputError without any."""
+    if isinstance(train, InputError):
+        raise InputError(
+            f"int8 is calibrated on the run's training pairs, and {train}; name the dataset "
+            "with --data, or export with --precision fp32"
         )
-        pairs = read_pairs(folder, [rows[index] for index in part])
-        if pairs.fingerprint() != record["validation_fingerprint"]:
-            raise InputError(f"{folder} is not the dataset that {run.folder} was trained on")
-        return cls(folder, rows, train, pairs)
-
-    def validation(self, run: Run) -> Samples:
-        """The validation pairs, by length: batches then hold little padding."""
-        ids = encode_texts(run.tokenizer, self.held_out.texts)
-        by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-        pixels = _decode(self.held_out, by_length, run)
-        labels = self.held_out.labels[by_length]
-        return Samples("validation pairs", [ids[index] for index in by_length], pixels, labels)
-
-    def calibration(self, run: Run) -> Iterator[Feed]:
-        """CALIBRATION_PAIRS of the training pairs, one at a time: without padding."""
-        chosen = [self.rows[index] for index in self.train[:CALIBRATION_PAIRS]]
-        pairs = read_pairs(self.folder, chosen)
-        pixels = _decode(pairs, range(len(chosen)), run)
-        ids = encode_texts(run.tokenizer, pairs.texts)
-        with Progress("calibrating", len(ids), "pairs") as progress:
-            for index, tokens in enumerate(ids):
-                yield dict(zip(INPUTS, (*pad_ids([tokens]), pixels[index : index + 1])))
-                progress.update()
+    pairs = train[:CALIBRATION_PAIRS]
+    pixels = _decode(pairs, run)
+    ids = tokenize(run.tokenizer, [pair.read_text() for pair in pairs])
+    with Progress("calibrating", len(ids), "pairs") as progress:
+        for index, tokens in enumerate(ids):
+            yield make_feed([tokens], pixels[index : index + 1])
+            progress.update()
 
 
-def _decode(pairs: Pairs, indices: Sequence[int], run: Run) -> npt.NDArray[np.uint8]:
-    with Progress("decoding", len(indices), "images", summary=False) as progress:
-        return decode_images(pairs, indices, run.image, progress=progress)
+def _decode(pairs: Sequence[Pair], run: Run) -> npt.NDArray[np.uint8]:
+    with Progress("decoding", len(pairs), "images", summary=False) as progress:
+        return decode_images(pairs, run.record.image, progress=progress)

@@ -2,41 +2,34 @@
 
 Linear layers (MatMul with constant weights, and the bias after it) are most of a transformer's
 work. Their weights are rounded per output channel, small enough for sums that overflow nowhere
-(`round_factors`); their inputs with one scale for each layer that is fixed here, from training
-pairs: at inference nothing is taken from a batch, so that a pair's result does not depend on its
-neighbours. A layer's input channels are first brought to similar ranges, which changes nothing but
-the rounding (SmoothQuant, Xiao et al. 2023, with its default exponent 0.5): by a LayerNorm before
-it where only such layers read that, else by a multiplication. A layer over image patches reads the
-pixels as they are: bytes need no rounding.
+(`round_factors`); their inputs with one scale a layer that training pairs fix here, so that a
+pair's result does not depend on its batch. Before that, the channels of an input are brought to
+similar ranges (SmoothQuant, Xiao et al. 2023, with its default exponent 0.5): in the LayerNorm that
+computes it, if only such layers read that, else by a multiplication.
 
-The other large weights (embeddings, GRU, layers over one vector a pair) are stored as bytes with a
-scale for each row, convolutions in fp16, and computed with in fp32: an embedding's rows are
-unpacked when they are looked up, the rest once, when ONNX Runtime opens the bundle.
+The other large weights are stored as bytes with a scale for each row, those of convolutions in
+fp16, and computed with in fp32: an embedding's rows are unpacked when they are looked up, the rest
+once, when ONNX Runtime opens the bundle.
 
-Everything is standard ONNX; ONNX Runtime turns a Gemm between DequantizeLinear into its own int8
-Gemm.
+All is standard ONNX; ONNX Runtime turns a Gemm between DequantizeLinear into its own int8 Gemm.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime as ort
-from onnx import TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto
 
-from mmsent_export.patches import reads_patches
-from mmsent_export.rewrite import Floats, Graph, drop_unread
+from mmsent_export.patches import is_patches
+from mmsent_export.rewrite import Floats, Graph, Nodes, make_node
+from mmsent_export.session import Feed, open_session
 from mmsent_export.simplify import tidy
 
-Feed = dict[str, npt.NDArray[Any]]
-
 SMALLEST = 4096
-"""Weights of fewer numbers stay as they are: biases, normalisations, the last layer."""
+"""Weights with fewer elements stay as they are: biases, normalisations, the last layer."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +40,6 @@ class Range:
     high: Floats
     square: Floats
 
-    def divided(self, factor: Floats) -> Range:
-        """The range of a tensor whose channels are divided by ``factor``."""
-        return Range(self.low / factor, self.high / factor, self.square / factor**2)
-
     def rounding(self) -> tuple[float, int]:
         """Scale and zero point that fit all channels into uint8."""
         low, high = min(0.0, float(self.low.min())), max(0.0, float(self.high.max()))
@@ -58,90 +47,36 @@ class Range:
         return scale, round(-low / scale)
 
     def noise(self) -> float:
-        """The power of the error of rounding, as a part of the tensor's own."""
+        """The power of the rounding error, relative to the tensor's own."""
         return float(self.rounding()[0] ** 2 / 12 / max(self.square.mean(), 1e-12))
+
+
+Ranges = dict[str, Range]
+Factors = dict[str, Floats]
 
 
 @dataclass(frozen=True)
 class _Linear:
-    """``output`` = ``source`` x ``weight`` + ``bias``; ``nodes`` compute it."""
+    """``product`` = ``source`` x ``weight``, and ``output`` = ``product`` + ``bias``, if any."""
 
     source: str
     weight: str
+    product: str
     bias: str | None
     output: str
-    nodes: tuple[onnx.NodeProto, ...]
 
 
-def calibrate(model: onnx.ModelProto, feeds: Callable[[], Iterable[Feed]]) -> dict[str, Range]:
+def calibrate(model: ModelProto, feeds: Iterable[Feed]) -> Ranges:
     """The ranges that the inputs of the linear layers of a graph, from `simplify`, take.
 
-    ``feeds`` gives inputs of training pairs, without padding; it is not called where there is no
-    such layer.
+    ``feeds``: inputs of training pairs, without padding; not read if there is no such layer.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    graph = Graph(copy)
-    linears = _linears(graph)
-    names = sorted({linear.source for linear in linears if not reads_patches(graph, linear.source)})
-    return _ranges(copy, names, feeds()) if names else {}
-
-
-def to_int8(
-    model: onnx.ModelProto, ranges: dict[str, Range], *, kept: float = 0.0
-) -> onnx.ModelProto:
-    """The fp32 graph ``model``, from `simplify`, in int8; ``ranges`` are those of `calibrate`.
-
-    ``kept``: the share of the linear layers' inputs that stay in fp32, those first that rounding
-    hurts most. The weights there are bytes, too.
-    """
-    quantized = onnx.ModelProto()
-    quantized.CopyFrom(model)
-    graph = Graph(quantized)
-    ranges = dict(ranges)
-    linears = _linears(graph)
-    factors = _smooth(graph, linears, ranges)
-    order = sorted(ranges, key=lambda name: -ranges[name].noise())
-    fp32 = set(order[: round(kept * len(order))])
-    _quantize_linears(graph, [item for item in linears if item.source not in fp32], ranges, factors)
-    _pack(graph)
-    tidy(quantized)
-    onnx.checker.check_model(quantized, full_check=True)
-    return quantized
-
-
-def _linears(graph: Graph) -> list[_Linear]:
-    """The linear layers, in order."""
-    found = []
-    for node in graph.model.graph.node:
-        if node.op_type != "MatMul" or node.input[1] not in graph.weights:
-            continue
-        weight = graph.value(node.input[1])
-        if weight.ndim != 2 or weight.size < SMALLEST or len(graph.readers[node.input[1]]) > 1:
-            continue
-        output, bias, nodes = node.output[0], None, [node]
-        readers = graph.readers.get(output, [])
-        if len(readers) == 1 and readers[0].op_type == "Add":
-            (other,) = (name for name in readers[0].input if name != output)
-            if other in graph.weights and graph.value(other).shape == weight.shape[1:]:
-                output, bias, nodes = readers[0].output[0], other, [node, readers[0]]
-        found.append(_Linear(node.input[0], node.input[1], bias, output, tuple(nodes)))
-    return found
-
-
-def _ranges(
-    model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[Feed]
-) -> dict[str, Range]:
-    """The ranges that tensors take over ``feeds``. Gives ``model`` more outputs."""
-    model.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
-    )
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    ranges: dict[str, Range] = {}
+    graph = Graph(model)
+    names = sorted({item.source for item in _linears(graph) if not is_patches(graph, item.source)})
+    if not names:
+        return {}
+    session = open_session(model, probes=names)
+    ranges: Ranges = {}
     for count, feed in enumerate(feeds):
         for name, value in zip(names, session.run(names, feed)):
             rows = value.reshape(-1, value.shape[-1])
@@ -153,25 +88,57 @@ def _ranges(
     return ranges
 
 
-def _smooth(
-    graph: Graph, linears: Sequence[_Linear], ranges: dict[str, Range]
-) -> dict[str, Floats]:
-    """Even out the channels of what linear layers read.
+def to_int8(model: ModelProto, ranges: Ranges, kept: float = 0.0) -> ModelProto:
+    """The fp32 graph ``model``, from `simplify`, in int8; ``ranges`` are those of `calibrate`.
 
-    Adapts their weights and ``ranges``, and the LayerNorms that only they read. Returns the
-    factors, float32 [channels], by which the other inputs are still to be divided.
+    ``kept``: the share of the linear layers' inputs that stay in fp32, those first that rounding
+    hurts most. The weights there are stored as bytes, too.
     """
-    by_source: dict[str, list[_Linear]] = {}
-    for linear in linears:
-        by_source.setdefault(linear.source, []).append(linear)
-    factors: dict[str, Floats] = {}
-    for source, readers in by_source.items():
-        if source not in ranges:
+    quantized = deepcopy(model)
+    graph = Graph(quantized)
+    linears = _linears(graph)
+    ranges, factors = _smooth(graph, linears, ranges)
+    order = sorted(ranges, key=lambda name: -ranges[name].noise())
+    fp32 = order[: round(kept * len(order))]
+    _quantize(graph, [item for item in linears if item.source not in fp32], ranges, factors)
+    _pack(graph)
+    tidy(quantized)
+    return quantized
+
+
+def _linears(graph: Graph) -> list[_Linear]:
+    """The linear layers, in order."""
+    found = []
+    for node in graph.model.graph.node:
+        if node.op_type != "MatMul" or node.input[1] not in graph.weights:
             continue
-        span = ranges[source]
+        (source, weight), product = node.input, node.output[0]
+        shape = graph.weights[weight].dims
+        if len(shape) != 2 or np.prod(shape) < SMALLEST or len(graph.readers[weight]) > 1:
+            continue
+        bias, output = None, product
+        readers = graph.readers.get(product, [])
+        if len(readers) == 1 and readers[0].op_type == "Add":
+            (other,) = (name for name in readers[0].input if name != product)
+            if other in graph.weights and graph.weights[other].dims == shape[1:]:
+                bias, output = other, readers[0].output[0]
+        found.append(_Linear(source, weight, product, bias, output))
+    return found
+
+
+def _smooth(graph: Graph, linears: Sequence[_Linear], ranges: Ranges) -> tuple[Ranges, Factors]:
+    """Even out the channels of what linear layers read, in their weights and in LayerNorms.
+
+    Returns the new ranges, and the factors, float32 [channels], by which to divide other inputs.
+    """
+    smooth: Ranges = {}
+    factors: Factors = {}
+    for source, span in ranges.items():
+        readers = [linear for linear in linears if linear.source == source]
         inputs = np.maximum(-span.low, span.high)
         weights = np.max([np.abs(graph.value(item.weight)).max(1) for item in readers], axis=0)
         factor = np.sqrt(np.maximum(inputs, 1e-5) / np.maximum(weights, 1e-5)).astype(np.float32)
+        smooth[source] = Range(span.low / factor, span.high / factor, span.square / factor**2)
         maker = graph.makers[source]
         parameters = maker.input[1:]
         if (
@@ -185,91 +152,76 @@ def _smooth(
                 graph.put(item.weight, graph.value(item.weight) * factor[:, None])
         else:
             factors[source] = factor
-        ranges[source] = span.divided(factor)
-    return factors
+    return smooth, factors
 
 
-def _quantize_linears(
-    graph: Graph,
-    linears: Sequence[_Linear],
-    ranges: dict[str, Range],
-    factors: dict[str, Floats],
-) -> None:
-    """Put a Gemm between DequantizeLinear in the place of each linear layer."""
-    first, last = graph.put("first", np.array([0])), graph.put("last", np.array([-1]))
-    nodes: dict[str, list[onnx.NodeProto]] = {}
-    done: dict[str, float] = {}
+def _quantize(graph: Graph, linears: Sequence[_Linear], ranges: Ranges, factors: Factors) -> None:
+    """Put a Gemm between DequantizeLinear in place of each linear layer."""
+    graph.put("first", np.array([0]))
+    graph.put("last", np.array([-1]))
+    nodes: dict[str, Nodes] = {}
     for linear in linears:
-        source, made = linear.source, list[onnx.NodeProto]()
+        source, name = linear.source, linear.output
+        made = nodes[linear.product] = []
+        if f"{source}_scale" not in graph.weights:
+            made += _round_input(graph, linear, ranges, factors)
         weight = graph.value(linear.weight)
         if source in factors:
             weight = weight * factors[source][:, None]
-        inner, outer = weight.shape
-        if source not in done:
-            scale, zero, bytes_, even = 1.0, 0, "", source
-            if reads_patches(graph, source):
-                bytes_ = graph.makers[source].input[0]
-            else:
-                scale, zero = ranges[source].rounding()
-                if source in factors:
-                    even = f"{source}_even"
-                    inverse = graph.put(f"{source}_factor", 1 / factors[source])
-                    made.append(helper.make_node("Mul", [source, inverse], [even]))
-            done[source] = scale
-            step = graph.put(f"{source}_scale", np.float32(scale))
-            middle = graph.put(f"{source}_zero", np.uint8(zero))
-            if not bytes_:
-                bytes_ = f"{source}_int8"
-                made.append(helper.make_node("QuantizeLinear", [even, step, middle], [bytes_]))
-            rows = graph.put(f"rows_of_{inner}", np.array([-1, inner]))
-            made += [
-                helper.make_node("Reshape", [bytes_, rows], [f"{source}_rows"]),
-                helper.make_node(
-                    "DequantizeLinear", [f"{source}_rows", step, middle], [f"{source}_real"]
-                ),
-                helper.make_node("Shape", [bytes_], [f"{source}_shape"]),
-                helper.make_node("Slice", [f"{source}_shape", first, last], [f"{source}_outer"]),
-            ]
         rounded, scales = round_factors(weight)
-        name = linear.output
-        operands = [
-            f"{source}_real",
-            _dequantized(graph, made, f"{name}_weight", rounded, scales),
-        ]
+        constants = [_dequantize(graph, f"{name}_weight", rounded, scales, axis=1)]
         if linear.bias:
-            steps = (scales * np.float32(done[source])).astype(np.float32)
-            bias = np.clip(np.round(graph.value(linear.bias) / steps), -(2.0**31), 2.0**31 - 128)
-            operands.append(
-                _dequantized(graph, made, f"{name}_bias", bias.astype(np.int32), steps, axis=0)
+            scales = scales * graph.value(f"{source}_scale")
+            bias = np.clip(np.round(graph.value(linear.bias) / scales), -(2.0**31), 2.0**31 - 128)
+            constants.append(
+                _dequantize(graph, f"{name}_bias", bias.astype(np.int32), scales, axis=0)
             )
-        width = graph.put(f"width_{outer}", np.array([outer]))
+            nodes[linear.output] = []
+        operands = [f"{source}_real", *(node.output[0] for node in constants)]
+        width = graph.put(f"width_{weight.shape[1]}", np.array([weight.shape[1]]))
         made += [
-            helper.make_node("Gemm", operands, [f"{name}_rows"]),
-            helper.make_node("Concat", [f"{source}_outer", width], [f"{name}_shape"], axis=0),
-            helper.make_node("Reshape", [f"{name}_rows", f"{name}_shape"], [name]),
+            *constants,
+            make_node("Gemm", *operands, out=f"{name}_rows"),
+            make_node("Concat", f"{source}_outer", width, out=f"{name}_shape", axis=0),
+            make_node("Reshape", f"{name}_rows", f"{name}_shape", out=name),
         ]
-        nodes[linear.nodes[0].output[0]] = made
-        nodes |= {node.output[0]: [] for node in linear.nodes[1:]}
     graph.replace(nodes)
-    drop_unread(graph)
 
 
-def _dequantized(
-    graph: Graph,
-    made: list[onnx.NodeProto],
-    name: str,
-    rounded: npt.NDArray[Any],
-    scales: Floats,
-    axis: int = 1,
-) -> str:
-    """Add a DequantizeLinear of constant integers to ``made``; returns its output's name."""
-    inputs = [
-        graph.put(f"{name}_int8", rounded),
-        graph.put(f"{name}_scale", scales),
-        graph.put(f"{name}_zero", np.zeros(scales.shape, rounded.dtype)),
+def _round_input(graph: Graph, linear: _Linear, ranges: Ranges, factors: Factors) -> Nodes:
+    """The nodes that round what ``linear`` reads; patches, which have no range, are bytes already.
+
+    They compute ``source``_real, [rows, channels], and ``source``_outer, the other axes' sizes.
+    """
+    source, channels = linear.source, graph.weights[linear.weight].dims[0]
+    made, even, rounded = Nodes(), source, f"{source}_int8"
+    if source in factors:
+        inverse, even = graph.put(f"{source}_factor", 1 / factors[source]), f"{source}_even"
+        made.append(make_node("Mul", source, inverse, out=even))
+    scale, zero = ranges[source].rounding() if source in ranges else (1.0, 0)
+    step = graph.put(f"{source}_scale", np.float32(scale))
+    middle = graph.put(f"{source}_zero", np.uint8(zero))
+    if source in ranges:
+        made.append(make_node("QuantizeLinear", even, step, middle, out=rounded))
+    else:
+        rounded = graph.makers[source].input[0]
+    shape = graph.put(f"rows_of_{channels}", np.array([-1, channels]))
+    return [
+        *made,
+        make_node("Reshape", rounded, shape, out=f"{source}_rows"),
+        make_node("DequantizeLinear", f"{source}_rows", step, middle, out=f"{source}_real"),
+        make_node("Shape", rounded, out=f"{source}_shape"),
+        make_node("Slice", f"{source}_shape", "first", "last", out=f"{source}_outer"),
     ]
-    made.append(helper.make_node("DequantizeLinear", inputs, [f"{name}_real"], axis=axis))
-    return f"{name}_real"
+
+
+def _dequantize(
+    graph: Graph, name: str, rounded: npt.NDArray[Any], scales: Floats, *, axis: int
+) -> NodeProto:
+    """A DequantizeLinear of constant integers."""
+    constants = {"int8": rounded, "scale": scales, "zero": np.zeros(scales.shape, rounded.dtype)}
+    inputs = [graph.put(f"{name}_{part}", value) for part, value in constants.items()]
+    return make_node("DequantizeLinear", *inputs, out=f"{name}_real", axis=axis)
 
 
 def _pack(graph: Graph) -> None:
@@ -277,57 +229,62 @@ def _pack(graph: Graph) -> None:
 
     As bytes, an image encoder's many small kernels would change more labels than all the rest.
     """
-    nodes: dict[str, list[onnx.NodeProto]] = {}
+    nodes: dict[str, Nodes] = {}
     for name, tensor in list(graph.weights.items()):
         readers = graph.readers.get(name, [])
         if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST or not readers:
             continue
-        lookups = [node for node in readers if node.op_type == "Gather" and node.input[0] == name]
-        axes = [_input_axes(node, name, len(tensor.dims)) for node in readers]
-        if lookups and len(lookups) == len(readers) and len(tensor.dims) == 2:
-            rounded, scales = round_rows(graph.value(name), axis=1)
-            table, steps = graph.put(f"{name}_int8", rounded), graph.put(f"{name}_scale", scales)
-            for node in lookups:
-                nodes[node.output[0]] = _looked_up(node, table, steps)
-            continue
-        if readers[0].op_type == "Conv" and len(readers) == 1:
+        if [node.op_type for node in readers] == ["Conv"]:
             half = graph.put(f"{name}_half", graph.value(name).astype(np.float16))
-            unpacked = [helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT)]
-        elif axes[0] is not None and all(item == axes[0] for item in axes):
-            rounded, scales = round_rows(graph.value(name), axis=axes[0])
-            table, steps = graph.put(f"{name}_int8", rounded), graph.put(f"{name}_scale", scales)
-            unpacked = [
-                helper.make_node("Cast", [table], [f"{name}_cast"], to=TensorProto.FLOAT),
-                helper.make_node("Mul", [f"{name}_cast", steps], [name]),
-            ]
+            unpacked = [make_node("Cast", half, out=name, to=TensorProto.FLOAT)]
         else:
-            continue
+            uses = {_use(node, name, len(tensor.dims)) for node in readers}
+            use = uses.pop()
+            if use is None or uses:
+                continue
+            lookup, axis = use
+            rounded, scales = round_rows(graph.value(name), axis=axis)
+            table, steps = graph.put(f"{name}_int8", rounded), graph.put(f"{name}_scale", scales)
+            if lookup:
+                nodes |= {node.output[0]: _look_up(node, table, steps) for node in readers}
+                continue
+            unpacked = _unpack(table, steps, name)
         reader = readers[0].output[0]
         nodes[reader] = [*unpacked, *nodes.get(reader, [readers[0]])]
         graph.weights.pop(name).name = f"{name}_unused"
     graph.replace(nodes)
 
 
-def _looked_up(node: onnx.NodeProto, table: str, steps: str) -> list[onnx.NodeProto]:
-    """The nodes that look rows up in a table of bytes, and scale them."""
+def _look_up(node: NodeProto, table: str, steps: str) -> Nodes:
+    """The nodes that look rows up in a table of bytes, and unpack them."""
     output, ids = node.output[0], node.input[1]
+    rows, scales = f"{output}_int8", f"{output}_scale"
     return [
-        helper.make_node("Gather", [table, ids], [f"{output}_int8"], axis=0),
-        helper.make_node("Gather", [steps, ids], [f"{output}_scale"], axis=0),
-        helper.make_node("Cast", [f"{output}_int8"], [f"{output}_cast"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{output}_cast", f"{output}_scale"], [output]),
+        make_node("Gather", table, ids, out=rows, axis=0),
+        make_node("Gather", steps, ids, out=scales, axis=0),
+        *_unpack(rows, scales, output),
     ]
 
 
-def _input_axes(node: onnx.NodeProto, name: str, rank: int) -> tuple[int, ...] | None:
-    """The axes of a weight over which ``node`` sums; None where it is no weight of a product."""
-    if node.op_type in ("GRU", "LSTM") and name in node.input[1:3]:
-        return (2,)
-    if node.op_type == "Gemm" and node.input[1] == name:
-        transposed = any(a.name == "transB" and a.i for a in node.attribute)
-        return (1,) if transposed else (0,)
-    if node.op_type == "MatMul" and node.input[1] == name and rank == 2:
-        return (0,)
+def _unpack(rounded: str, scales: str, name: str) -> Nodes:
+    """The nodes that compute the tensor ``name`` = ``rounded`` x ``scales``."""
+    return [
+        make_node("Cast", rounded, out=f"{name}_cast", to=TensorProto.FLOAT),
+        make_node("Mul", f"{name}_cast", scales, out=name),
+    ]
+
+
+def _use(node: NodeProto, name: str, rank: int) -> tuple[bool, int] | None:
+    """Whether ``node`` looks up rows of a weight, or sums over them, and the axis along a row."""
+    match node.op_type, list(node.input).index(name), rank:
+        case "GRU" | "LSTM", 1 | 2, 3:
+            return False, 2
+        case "Gather", 0, 2:
+            return True, 1
+        case "MatMul", 1, 2:
+            return False, 0
+        case "Gemm", 1, 2:
+            return False, int(any(item.name == "transB" and item.i for item in node.attribute))
     return None
 
 
@@ -345,13 +302,8 @@ def round_factors(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
     return _rounded(weight, sums.max(axis=0))  # 127 together; rounding may add a half to either
 
 
-def round_rows(
-    weight: Floats, *, axis: int | tuple[int, ...]
-) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Weights as int8 with a scale for each row, ``axis`` running along the rows.
-
-    Returns the rounded weights and the scales, which broadcast over them.
-    """
+def round_rows(weight: Floats, *, axis: int) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Weights as int8, and the scale of each row, along which ``axis`` runs; they broadcast."""
     return _rounded(weight, np.abs(weight).max(axis=axis, keepdims=True))
 
 

@@ -1,26 +1,26 @@
-"""A graph while it is being rewritten: who makes a tensor, who reads it, what a weight holds."""
-
-from __future__ import annotations
+"""A graph that is being rewritten: which nodes write and read a tensor, what a weight holds."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from mmsent.bundle.info import INPUTS
 
 Floats = npt.NDArray[np.float32]
+Nodes = list[NodeProto]
 
 
 @dataclass
 class Graph:
-    """A graph while it is being rewritten; ``weights`` and ``readers`` are by tensor name."""
+    """A model's graph, indexed by tensor name; rewriting it changes ``model``."""
 
-    model: onnx.ModelProto
-    weights: dict[str, onnx.TensorProto] = field(init=False)
-    makers: dict[str, onnx.NodeProto] = field(init=False)
-    readers: dict[str, list[onnx.NodeProto]] = field(init=False)
+    model: ModelProto
+    weights: dict[str, TensorProto] = field(init=False)
+    makers: dict[str, NodeProto] = field(init=False)
+    readers: dict[str, Nodes] = field(init=False)
 
     def __post_init__(self) -> None:
         self.weights = {weight.name: weight for weight in self.model.graph.initializer}
@@ -31,34 +31,40 @@ class Graph:
                 self.readers.setdefault(name, []).append(node)
 
     def value(self, name: str) -> Floats:
-        """The numbers of a weight."""
+        """The values of a weight."""
         return numpy_helper.to_array(self.weights[name])
 
     def put(self, name: str, value: npt.NDArray[Any] | np.generic) -> str:
-        """Set the numbers of a new or old weight; returns its name."""
-        tensor = numpy_helper.from_array(np.asarray(value), name)
-        if name in self.weights:
-            self.weights[name].CopyFrom(tensor)
-        else:
+        """Set the values of a weight, which may be a new one; returns its name."""
+        if name not in self.weights:
             self.weights[name] = self.model.graph.initializer.add()
-            self.weights[name].CopyFrom(tensor)
+        self.weights[name].CopyFrom(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def replace(self, nodes: dict[str, list[onnx.NodeProto]]) -> None:
-        """Put other nodes in the place of some, which are given by their first output."""
-        old = list(self.model.graph.node)
-        new = [node for was in old for node in nodes.get(was.output[0], [was])]
-        del self.model.graph.node[:]
-        self.model.graph.node.extend(new)
+    def replace(self, nodes: dict[str, Nodes]) -> None:
+        """Replace each node whose first output is a key; then drop nodes that nothing reads."""
+        present = self.model.graph.node
+        assign(present, [new for node in present for new in nodes.get(node.output[0], [node])])
         self.__post_init__()
+        read = {*self.readers, *(output.name for output in self.model.graph.output)}
+        unread = {node.output[0]: Nodes() for node in present if read.isdisjoint(node.output)}
+        if unread:
+            self.replace(unread)
 
 
-def drop_unread(graph: Graph) -> None:
-    """Take out nodes whose outputs nobody reads any more."""
-    outputs = {output.name for output in graph.model.graph.output}
-    while unread := {
-        node.output[0]: list[onnx.NodeProto]()
-        for node in graph.model.graph.node
-        if not any(name in graph.readers or name in outputs for name in node.output)
-    }:
-        graph.replace(unread)
+def make_node(operator: str, *inputs: str, out: str, name: str = "", **options: Any) -> NodeProto:
+    """A node with one output."""
+    return helper.make_node(operator, inputs, [out], name, **options)
+
+
+def assign(field: Any, values: list[Any]) -> None:
+    """Replace all elements of a repeated protobuf ``field``."""
+    del field[:]
+    field.extend(values)
+
+
+def image_size(model: ModelProto) -> int:
+    """The height and width, in pixels, of the images that a graph takes."""
+    pixels = next(value for value in model.graph.input if value.name == INPUTS[2])
+    size: int = pixels.type.tensor_type.shape.dim[1].dim_value
+    return size

@@ -1,11 +1,9 @@
 """A graph without what costs time and does nothing: constants folded, shapes and identities gone.
 
-ONNX Runtime's own basic optimisations, which stay within standard ONNX and suit every machine.
-What goes further, layouts and fused operators, ONNX Runtime does when it opens the bundle: it takes
-0.1 s of a CPU, and would tie the file to one processor and to one runtime.
+ONNX Runtime's own basic optimisations stay within standard ONNX and suit every machine. Layouts and
+fused operators come when it opens the bundle: that takes 0.1 s on a CPU, and doing it here would
+tie the file to one processor and one runtime.
 """
-
-from __future__ import annotations
 
 import tempfile
 from pathlib import Path
@@ -15,71 +13,55 @@ import onnx
 import onnxruntime as ort
 from onnx import numpy_helper
 
-from mmsent.bundle.info import INPUTS
 from mmsent_export.patches import patches_as_linear
-from mmsent_export.rewrite import Graph, drop_unread
+from mmsent_export.rewrite import Graph, assign, image_size
+from mmsent_export.session import make_feed, open_session
 
 
 def simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The same function as ``graph`` in fewer nodes, of the same opset."""
+    """The same function as ``graph``, which it alters, in fewer nodes of the same opset."""
     _fix_paddings(graph)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "simplified.onnx"
         options = ort.SessionOptions()
-        options.log_severity_level = 3
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(path)
-        ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        open_session(graph, options)
         simplified = onnx.load(path)
     patches_as_linear(Graph(simplified))
     tidy(simplified)
-    onnx.checker.check_model(simplified, full_check=True)
     return simplified
 
 
-def _fix_paddings(graph: onnx.ModelProto) -> None:
+def _fix_paddings(model: onnx.ModelProto) -> None:
     """Make constants of paddings that are computed from sizes which never change.
 
-    ONNX Runtime then merges them with the convolutions that follow, and no operator asks for the
-    shape of what lies between two convolutions, which would have to leave its fast layout for that.
+    ONNX Runtime then merges them with the convolutions that follow. Otherwise an operator would
+    ask for a shape between two convolutions, and data would have to leave their fast layout for it.
     """
-    nodes, constants = graph.graph.node, {weight.name for weight in graph.graph.initializer}
+    nodes, constants = model.graph.node, {weight.name for weight in model.graph.initializer}
     names = sorted({node.input[1] for node in nodes if node.op_type == "Pad"} - constants)
     if not names:
         return
-    probe = onnx.ModelProto()
-    probe.CopyFrom(graph)
-    probe.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [None]) for name in names
-    )
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    pixels = next(value for value in graph.graph.input if value.name == INPUTS[2])
-    shape = [axis.dim_value for axis in pixels.type.tensor_type.shape.dim][1:]
+    session, size = open_session(model, probes=names), image_size(model)
     found = []
     for batch, tokens in ((1, 2), (3, 5)):
-        ids = np.ones((batch, tokens), np.int64)
-        feed = {INPUTS[0]: ids, INPUTS[1]: ids, INPUTS[2]: np.zeros((batch, *shape), np.uint8)}
-        found.append(session.run(names, feed))
+        pixels = np.zeros((batch, size, size, 3), np.uint8)
+        found.append(session.run(names, make_feed([[1] * tokens] * batch, pixels)))
     fixed = {n: one for n, one, other in zip(names, *found) if np.array_equal(one, other)}
     for node in nodes:
         if fixed.keys() & set(node.output):
             node.output[:] = [f"{name}.computed" for name in node.output]
-    graph.graph.initializer.extend(numpy_helper.from_array(fixed[name], name) for name in fixed)
-    drop_unread(Graph(graph))
+    model.graph.initializer.extend(numpy_helper.from_array(fixed[name], name) for name in fixed)
+    Graph(model).replace({})  # of the nodes that nothing reads now
 
 
-def tidy(graph: onnx.ModelProto) -> None:
-    """Take out what ``graph`` declares and does not use: domains, weights, inferred shapes."""
-    domains = {node.domain for node in graph.graph.node} | {""}
-    opsets = [opset for opset in graph.opset_import if opset.domain in domains]
-    del graph.opset_import[:]
-    graph.opset_import.extend(opsets)
-    used = {name for node in graph.graph.node for name in node.input}
-    weights = [weight for weight in graph.graph.initializer if weight.name in used]
-    del graph.graph.initializer[:]
-    graph.graph.initializer.extend(weights)
-    del graph.graph.value_info[:]
+def tidy(model: onnx.ModelProto) -> None:
+    """Remove unused domains, unused weights and inferred shapes; then check the graph in full."""
+    graph = model.graph
+    domains = {node.domain for node in graph.node} | {""}
+    assign(model.opset_import, [item for item in model.opset_import if item.domain in domains])
+    used = {name for node in graph.node for name in node.input}
+    assign(graph.initializer, [weight for weight in graph.initializer if weight.name in used])
+    del graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)

@@ -6,9 +6,9 @@ Heavy modules are imported inside the commands, so that help answers at once.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import warnings
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import click
 
 from mmsent import __version__
 from mmsent.errors import InputError, MmsentError
+from mmsent.files.console import console
 
 if TYPE_CHECKING:
     from mmsent.doctor.system import System
@@ -37,20 +38,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-class Dataset(click.Path):
-    """A dataset: a folder, or a Parquet file."""
-
-    def __init__(self) -> None:
-        super().__init__(exists=True, path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if not path.is_dir() and path.suffix.lower() != ".parquet":
-            self.fail(f"{value} is neither a folder nor a Parquet file (.parquet)", param, ctx)
-        return path
-
-
-DATASET = Dataset()
+DATASET = click.Path(exists=True, path_type=Path)
 
 
 class Commands(click.Group):
@@ -83,7 +71,9 @@ def cli() -> None:
 @cli.command()
 @click.argument("list_path", metavar="LIST", type=FILE)
 @click.option("--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
-@click.option("--data", type=FOLDER, help="The dataset folder.  [default: the folder of LIST]")
+@click.option(
+    "--data", "folder", type=FOLDER, help="The dataset folder.  [default: the folder of LIST]"
+)
 @click.option(
     "--output",
     default="submission.csv",
@@ -100,7 +90,7 @@ def cli() -> None:
     type=click.Choice(["fail", "skip"]),
     help="At bad rows: predict nothing, or list them in OUTPUT.errors.csv and predict the others.",
 )
-@click.option("--resume", is_flag=True, help="Go on where an interrupted inference stopped.")
+@click.option("--resume", is_flag=True, help="Continue where an interrupted inference stopped.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -110,22 +100,12 @@ def cli() -> None:
 )
 @click.option(
     "--threads",
+    "workers",
     type=click.IntRange(min=1),
     help="Batches that are worked on at once, each on one core.  [default: all cores]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Pairs in a batch.  [default: 8]")
-def infer(
-    list_path: Path,
-    model: Path,
-    data: Path | None,
-    output: Path,
-    probabilities: bool,
-    on_error: str,
-    resume: bool,
-    device: str,
-    threads: int | None,
-    batch_size: int | None,
-) -> None:
+def infer(list_path: Path, model: Path, output: Path, on_error: str, **options: Any) -> None:
     """Predict every row of LIST with a bundle.
 
     LIST is a CSV file with the column guid; the pair of a guid is data/GUID.txt and data/GUID.jpg
@@ -134,23 +114,12 @@ def infer(
     """
     from mmsent.predict.infer import infer as infer_list
 
-    counts = infer_list(
-        list_path,
-        model,
-        output,
-        folder=data,
-        probabilities=probabilities,
-        skip=on_error == "skip",
-        resume=resume,
-        device=device,
-        workers=threads,
-        batch_size=batch_size,
-    )
+    counts = infer_list(list_path, model, output, skip=on_error == "skip", **options)
     click.echo(f"wrote {output}", err=True)
     if counts.failed:
         raise MmsentError(
             f"{counts.failed} of {counts.rows} rows could not be predicted; "
-            f"{output}.errors.csv tells why"
+            f"{output}.errors.csv says why"
         )
 
 
@@ -164,10 +133,10 @@ def check_data(data: Path, as_json: bool) -> None:
 
     Exits with 2 where training or inference would refuse the data.
     """
-    from mmsent.data.check import check_folder, describe
+    from mmsent.data.check import check_dataset, describe
 
-    check = check_folder(data)
-    click.echo(json.dumps(check.to_json(), ensure_ascii=False) if as_json else describe(check))
+    check = check_dataset(data)
+    click.echo(json.dumps(asdict(check), ensure_ascii=False) if as_json else describe(check))
     if check.errors:
         raise click.exceptions.Exit(2)
 
@@ -182,15 +151,16 @@ def pack_command(output: Path, data: Path, list_name: str) -> None:
     """Write the pairs of a dataset folder into one Parquet file.
 
     It has the columns guid, text, image and tag, and the layout of Hugging Face's datasets; every
-    command takes it in the folder's place. Images are not encoded anew.
+    command accepts it in place of the folder. Images keep their bytes.
     """
-    from mmsent.data.parquet import pack
-    from mmsent.predict.infer import check_output
+    from mmsent.data.dataset import open_dataset
+    from mmsent.data.pack import pack
+    from mmsent.predict.infer import check_output_file
 
     if output.suffix != ".parquet":
         raise InputError(f"{output}: the name must end in .parquet")
-    check_output(output, data / list_name)
-    count = pack(data / list_name, data, output)
+    check_output_file(output, data / list_name)
+    count = pack(open_dataset(data / list_name, folder=data), output)
     click.echo(f"wrote {count} pairs to {output}", err=True)
 
 
@@ -240,37 +210,44 @@ def doctor(
     verbose: bool,
     time_limit: float,
 ) -> None:
-    """Say what is wrong with this machine, and how to mend it; change nothing.
+    """Say what is wrong with this machine, and how to fix it; change nothing.
 
     Exits with 1 where something fails that the installed parts need. docs/doctor.md lists every
     finding.
     """
-    from mmsent.doctor import report
-    from mmsent.doctor.examination import Examination
+    from contextlib import closing
 
-    with Examination(
+    from mmsent.doctor import report
+    from mmsent.doctor.diagnosis import diagnose
+    from mmsent.doctor.system import System
+
+    diagnosis = diagnose(
         model=model,
         online=online,
         gpu_required=require == "gpu",
         limit=time_limit,
-        system=system,
-    ) as examination:
-        if as_json:
-            content = report.as_json(examination, verbose=verbose)
-            click.echo(json.dumps(content, ensure_ascii=False))
-        else:
-            for line in report.lines(examination, verbose=verbose):
-                click.echo(line)
-    if examination.failed:
+        system=system or System(),
+    )
+    groups = []
+    with closing(diagnosis):
+        for group in diagnosis:
+            groups.append(group)
+            if not as_json:
+                click.echo("\n".join(report.lines(group, verbose=verbose)))
+    content = report.as_json(groups, verbose=verbose)
+    click.echo(json.dumps(content, ensure_ascii=False) if as_json else f"\n{content['summary']}")
+    if not content["ok"]:
         raise click.exceptions.Exit(1)
 
 
 def run(command: click.Command) -> None:
     """Run a command; where the work or its input is at fault, end with one message."""
-    # Pillow warns of what is odd in an image without naming it; what matters becomes an error.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        command()
+        with console(), warnings.catch_warnings():
+            # Pillow warns of what is odd in an image without naming it; what matters becomes an
+            # error.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            command()
     except MmsentError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -1,7 +1,5 @@
 """The errors that mmsent reports as one message, without a traceback."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

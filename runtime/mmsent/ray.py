@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mmsent.data.dataset import Row, image_of, text_of
-from mmsent.data.parquet import cells, pack_cells
-from mmsent.errors import InputError, MmsentError
-from mmsent.inputs.image import load_image
-from mmsent.predict.model import BATCH_SIZE, Prediction, SentimentModel
+from mmsent.bundle.info import Device
+from mmsent.data.pair import Pair
+from mmsent.data.parquet import read_sources
+from mmsent.errors import InputError, MmsentError, Problem
+from mmsent.predict.batches import (
+    BATCH_SIZE,
+    Batch,
+    Outcome,
+    Prediction,
+    load_pixels,
+    predict_batch,
+    predict_window,
+)
+from mmsent.predict.model import SentimentModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +34,7 @@ TASK_ROWS = 32 * BATCH_SIZE
 """Rows that an actor takes at once; among them, batches are formed by length."""
 ACTOR_CPUS = 0.5
 """What an actor asks Ray for, though it computes on a whole core: if actors claimed every CPU, the
-tasks that read their input would wait for ever."""
+tasks that read their input would wait forever."""
 
 
 def predict(
@@ -36,7 +45,7 @@ def predict(
     prefix: str = "predicted_",
     on_error: str = "fail",
     concurrency: int | tuple[int, int] | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     **ray_options: Any,
 ) -> Any:
     """A Ray Dataset with ``dataset``'s columns and rows and, of each row, its prediction.
@@ -44,7 +53,7 @@ def predict(
     ``dataset`` has the columns text and image, as `mmsent.data.parquet` describes them; paths of
     images are relative to ``folder``. The new columns are ``prefix`` + "tag" (string) and, for each
     label, ``prefix`` + label (float32, its probability). With ``on_error="skip"`` a bad row's are
-    null, and ``prefix`` + "error" (string) tells why; with "fail" the first bad row raises
+    null, and ``prefix`` + "error" (string) says why; with "fail" the first bad row raises
     InputError, which Ray wraps. Each actor opens ``model``, a path that every machine knows, once,
     and computes on one core or, with ``device="cuda"``, one GPU. ``concurrency`` is the number of
     actors, or the smallest and the largest (default: from 1 to as many as there are CPUs or GPUs).
@@ -82,7 +91,7 @@ def predict(
 class _Predictor:
     """What an actor holds: the open bundle."""
 
-    def __init__(self, model: str, folder: str, prefix: str, on_error: str, device: str) -> None:
+    def __init__(self, model: str, folder: str, prefix: str, on_error: str, device: Device) -> None:
         self.model = SentimentModel(model, threads=1, device=device)
         self.folder, self.prefix, self.on_error = Path(folder), prefix, on_error
 
@@ -91,59 +100,44 @@ class _Predictor:
 
         names = [f"{self.prefix}{name}" for name in ("tag", *self.model.labels)]
         names += [f"{self.prefix}error"] * (self.on_error == "skip")
-        missing = {"text", "image"} - set(table.column_names)
-        double = set(names) & set(table.column_names)
-        if missing or double:
-            raise InputError(
-                f"the dataset lacks the column {' and '.join(sorted(missing))}"
-                if missing
-                else f"the dataset has a column {min(double)} already: give another prefix"
-            )
+        if missing := {"text", "image"} - set(table.column_names):
+            raise InputError(f"the dataset lacks the column {' and '.join(sorted(missing))}")
+        if double := set(names) & set(table.column_names):
+            raise InputError(f"the dataset has a column {min(double)} already: use another prefix")
         outcomes = self._predict(table)
-        tags = [o.label if isinstance(o, Prediction) else None for o in outcomes]
-        columns = [pa.array(tags, pa.string())]
+        predictions = [o if isinstance(o, Prediction) else None for o in outcomes]
+        columns = [pa.array([p and p.label for p in predictions], pa.string())]
         for label in self.model.labels:
-            values = [
-                o.probabilities[label] if isinstance(o, Prediction) else None for o in outcomes
-            ]
+            values = [p and p.probabilities[label] for p in predictions]
             columns.append(pa.array(values, pa.float32()))
         if self.on_error == "skip":
-            errors = [None if isinstance(o, Prediction) else o for o in outcomes]
+            errors = [o.message if isinstance(o, Problem) else None for o in outcomes]
             columns.append(pa.array(errors, pa.string()))
         for name, column in zip(names, columns):
             table = table.append_column(name, column)
         return table
 
-    def _predict(self, table: pa.Table) -> list[Prediction | str]:
-        """A row's prediction, or what is wrong with it."""
+    def _predict(self, table: pa.Table) -> list[Outcome | None]:
+        """Each row's prediction, or what is wrong with it. Raises InputError, unless "skip"."""
         text, image = (table.column(name).combine_chunks() for name in ("text", "image"))
-        rows = [Row(i, "", None, packed) for i, packed in enumerate(pack_cells(text, image))]
-        outcomes: dict[int, Prediction | str] = {}
-        texts, pixels = {}, {}
-        for row in rows:
-            try:
-                texts[row.line] = text_of(self.folder, row)[0]
-                data = image_of(self.folder, row)
-                pixels[row.line] = load_image(data, self.model.info.image)
-            except InputError as error:
-                if self.on_error == "fail":
-                    raise InputError(f"{_name(table, row.line)}: {error}") from None
-                outcomes[row.line] = str(error)
-        order = list(pixels)
-        ids = dict(zip(order, self.model.encode([texts[i] for i in order])))
-        order.sort(key=lambda i: len(ids[i]))
-        for start in range(0, len(order), BATCH_SIZE):
-            batch = order[start : start + BATCH_SIZE]
-            _, probabilities = self.model.run(
-                [ids[i] for i in batch], np.stack([pixels[i] for i in batch])
-            )
-            outcomes |= zip(batch, self.model.to_predictions(probabilities))
-        return [outcomes[i] for i in range(len(rows))]
+        sources = read_sources(text, image, self.folder)
+        pairs = [Pair("", None, "", index, *where) for index, where in enumerate(sources)]
+        broken = Event() if self.on_error == "fail" else None
+
+        def predict(batch: Batch) -> Sequence[Outcome | None]:
+            pixels = (load_pixels(pairs[index], self.model.info.image) for index in batch.indices)
+            return predict_batch(self.model, batch, pixels, broken=broken)
+
+        texts = [pair.attempt("text", pair.read_text) for pair in pairs]
+        outcomes = list(predict_window(self.model, texts, predict))
+        problem = next((item for item in outcomes if isinstance(item, Problem)), None)
+        if broken and problem:
+            raise InputError(f"{_name(table, problem.line)}: {problem.message}")
+        return outcomes
 
 
 def _name(table: pa.Table, index: int) -> str:
     """How a message calls a row: a batch does not know which rows of the dataset it holds."""
     if "guid" not in table.column_names:
         return f"row {index + 1} of a batch"
-    guid = cells(table.column("guid").slice(index, 1).combine_chunks().cast("string"))[0]
-    return f"guid {(guid or b'').decode(errors='replace')!r}"
+    return f"guid {str(table.column('guid')[index])!r}"

@@ -1,6 +1,7 @@
 """The engine, the images and a folder to mount."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def cuda_image(engine: Engine) -> str:
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory, sample):
+def work(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Path:
     """A dataset folder that any user may write to."""
     folder = tmp_path_factory.mktemp("work")
     shutil.copytree(sample, folder, dirs_exist_ok=True)
@@ -37,6 +38,6 @@ def work(tmp_path_factory, sample):
 
 
 @pytest.fixture
-def empty(tmp_path):
+def empty(tmp_path: Path) -> Path:
     tmp_path.chmod(0o777)
     return tmp_path

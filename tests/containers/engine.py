@@ -66,7 +66,9 @@ class Engine:
             arguments.append("--read-only-tmpfs=false")
         return [*arguments, *map(str, options)]
 
-    def run(self, image: str, *arguments: object, work: Path, options: tuple[str, ...] = ()):
+    def run(
+        self, image: str, *arguments: object, work: Path, options: tuple[str, ...] = ()
+    ) -> Result:
         """Run mmsent in a container of its own, on ``work``."""
         return self.ask(*self.run_arguments(work, "--rm", *options), image, *arguments)
 

@@ -47,11 +47,11 @@ def test_doctor(run):
     assert report["can"]["train"] == "cpu"
     assert report["can"]["predict"] == "cpu"
     found = {finding["id"]: finding for finding in report["findings"]}
-    assert found["nvidia-none"]["mend"] == "docker run --gpus all …"
-    assert found["shared-memory-small"]["mend"].startswith("docker run --shm-size 1g")
+    assert found["nvidia-none"]["fix"] == "docker run --gpus all …"
+    assert found["shared-memory-small"]["fix"].startswith("docker run --shm-size 1g")
     # The image sets KMP_DUPLICATE_LIB_OK itself, and holds no two runtimes that would need it.
-    assert found["openmp-duplicates-allowed"]["mark"] == "ok"
-    warnings = {id for id, finding in found.items() if finding["mark"] == "warning"}
+    assert found["openmp-duplicates-allowed"]["status"] == "ok"
+    warnings = {id for id, finding in found.items() if finding["status"] == "warning"}
     assert warnings <= {"shared-memory-small", "clip-weights-missing", "disk-full", "memory-small"}
 
 
@@ -201,6 +201,6 @@ def test_weights_in_the_image_need_no_network(engine, cpu_image, work, tmp_path)
             assert result.code == 0, result.err
             weights = json.loads((work / output / "run.json").read_text())["weights"]
             assert weights["name"] == hub.name
-        assert list(cache.glob("features-*"))
+        assert list(cache.glob("embeddings-*"))
     finally:
         engine.ask("rmi", "--force", "mmsent-clip:test")

@@ -21,7 +21,7 @@ def test_doctor_without_a_gpu(engine, cuda_image, empty):
     assert report["can"]["train"] == "cpu"
     found = {finding["id"]: finding for finding in report["findings"]}
     assert "CUDA 12.1" in found["torch"]["what"]
-    assert found["nvidia-none"]["mend"] == "docker run --gpus all …"
+    assert found["nvidia-none"]["fix"] == "docker run --gpus all …"
     result = engine.run(cuda_image, "doctor", "--require", "gpu", work=empty)
     assert result.code == 1
     assert "docker run --gpus all" in result.out
@@ -46,7 +46,7 @@ def test_a_driver_that_is_too_old(engine, cuda_image, empty):
     findings = json.loads(result.out)["findings"]
     [found] = [finding for finding in findings if finding["id"] == "torch-driver-too-old"]
     assert found["what"] == "NVIDIA driver 470.82.01 is too old for CUDA 12.1"
-    assert found["mend"].startswith("upgrade the driver to 525.60.13 or newer")
+    assert found["fix"].startswith("upgrade the driver to 525.60.13 or newer")
 
 
 def test_it_trains_on_the_cpu_and_says_so(engine, cuda_image, work):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mmsent.data.dataset import TEST_LIST, image_file, read_list, text_file
+from mmsent.data.dataset import open_dataset
+from mmsent.data.folder import TEST_LIST, image_file, text_file
 
 # A process counts its parent's memory in its own peak, until it has become another program: so
 # the parent is a small one, and not these tests with PyTorch in them.
@@ -22,7 +23,7 @@ sys.exit(code)
 @pytest.mark.slow
 def test_memory_stays_flat_over_a_hundred_thousand_rows(sample, bundle, tmp_path):
     (tmp_path / "data").mkdir()
-    known = [row.guid for row in read_list(sample / TEST_LIST, [])]
+    known = [pair.guid for pair in open_dataset(sample / TEST_LIST).rows()]
     rows = 100_000
     for guid in range(rows):
         for locate in (text_file, image_file):

@@ -14,8 +14,9 @@ from tokenizers import Tokenizer
 
 from mmsent import SentimentModel
 from mmsent.bundle.seal import is_whole
-from mmsent.data.dataset import LABELS, TEST_LIST, image_file, read_list, read_text
-from mmsent.inputs.image import ImageSettings, load_image
+from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.folder import TEST_LIST
+from mmsent.inputs.image import ImageSettings
 from mmsent_training.models.light import LightModel
 
 
@@ -86,14 +87,13 @@ def test_the_bundle_answers_as_the_pytorch_model(bundle, trained, sample):
     model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     model.eval()
     served = SentimentModel(bundle)
-    for row in read_list(sample / TEST_LIST, []):
-        text, _ = read_text(sample, row.guid)
-        pixels = load_image(image_file(sample, row.guid), served.info.image)
+    for pair in open_dataset(sample / TEST_LIST).rows():
+        text, pixels = pair.read_text(), pair.load_image(served.info.image)
         ids = torch.tensor([tokenizer.encode(text).ids])
         with torch.no_grad():
             logits = model(ids, torch.ones_like(ids), torch.tensor(pixels[None]))
             logits /= record["calibration"]["temperature"]
-        probabilities = served.predict(text, image_file(sample, row.guid)).probabilities
+        probabilities = served.predict(text, pair.read("image")).probabilities
         wanted = torch.softmax(logits, dim=1)[0].tolist()
         np.testing.assert_allclose(list(probabilities.values()), wanted, atol=1e-5)
 
@@ -114,7 +114,7 @@ def test_a_run_moved_to_another_machine_is_still_exported(run_command, trained, 
     """Neither its dataset nor its place is there any more."""
     run = shutil.copytree(trained, tmp_path / "run")
     record = json.loads((run / "run.json").read_text())
-    record["dataset"]["folder"] = "/gone"
+    record["dataset"]["path"] = "/gone"
     (run / "run.json").write_text(json.dumps(record))
     result = export(run_command, run, cwd=tmp_path)
     assert result.code == 0, result.err
@@ -168,7 +168,7 @@ def spoil_record(run):
 
 def newer_record(run):
     record = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(record | {"format": 2}))
+    (run / "run.json").write_text(json.dumps(record | {"format": 3}))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def newer_record(run):
         (truncate_checkpoint, "checkpoint.safetensors can't be loaded"),
         (remove_record, "is no finished run"),
         (spoil_record, "is damaged"),
-        (newer_record, "its format is 2, and this mmsent reads 1"),
+        (newer_record, "its format is 3, and this mmsent reads 2"),
     ],
 )
 def test_a_damaged_run_is_refused(run_command, trained, tmp_path, spoil, message):

@@ -11,11 +11,11 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from mmsent.bundle.session import open_bundle
-from mmsent.data.dataset import LABELS, Row, find_duplicates, image_of, read_list, text_of
+from mmsent.data.dataset import LABELS, mark_duplicates, open_dataset
+from mmsent.data.pair import Pair
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.inputs.image import ImageSettings, load_image
-from mmsent.inputs.text import decode_text, encode_texts, pad_ids
-from mmsent.predict.infer import read_items
+from mmsent.inputs.text import decode_text, pad_ids, tokenize
 
 FOLDER = Path(tempfile.mkdtemp(prefix="mmsent-fuzz-", dir="/dev/shm"))
 WORDS = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "##a": 2, "day": 3}, unk_token="[UNK]"))
@@ -27,20 +27,20 @@ def read(data: bytes) -> None:
     path = FOLDER / "list.csv"
     path.write_bytes(data)
     for labelled in (False, True):
-        problems: list[Problem] = []
         try:
-            rows = list(read_list(path, problems, labelled=labelled))
+            rows = list(mark_duplicates(open_dataset(path).rows(labelled=labelled)))
         except InputError:
             continue
         for row in rows:
+            if isinstance(row, Problem):
+                assert row.line > 0
+                str(row).encode()
+                continue
             assert row.guid == row.guid.strip() != ""
             assert not set(row.guid) & set("/\\:\0\n\r\t\x1b")
             assert row.guid not in (".", "..")
             assert row.guid[0] != "="
             assert not labelled or row.label in LABELS
-        for problem in [*problems, *find_duplicates(rows, path.name)]:
-            assert problem.line > 0
-            str(problem).encode()
 
 
 def text(data: bytes) -> None:
@@ -52,7 +52,7 @@ def text(data: bytes) -> None:
     decoded.encode()
     if encoding == "utf-8":
         assert decoded in data.decode()
-    ids = encode_texts(WORDS, [decoded])
+    ids = tokenize(WORDS, [decoded])
     pad_ids([[*ids[0], 1]])
 
 
@@ -89,15 +89,16 @@ def parquet(data: bytes) -> None:
     path = FOLDER / "pairs.parquet"
     path.write_bytes(data)
     try:
-        for item in read_items(path):
+        for item in open_dataset(path).rows():
             if isinstance(item, Problem):
                 str(item).encode()
                 continue
-            assert isinstance(item, Row)
+            assert isinstance(item, Pair)
             assert not set(item.guid) & set("/\\:\0\n\r\t\x1b")
-            for part, kind in ((text_of, tuple), (image_of, bytes)):
-                with suppress(InputError):
-                    assert isinstance(part(FOLDER, item), kind)
+            with suppress(InputError):
+                assert isinstance(item.read_text(), str)
+            with suppress(InputError):
+                assert isinstance(item.read("image"), bytes)
     except InputError as error:
         str(error).encode()
 

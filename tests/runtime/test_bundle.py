@@ -50,11 +50,22 @@ def test_an_onnx_model_without_our_metadata(bundle, tmp_path, key):
 
 
 @pytest.mark.parametrize("key", ["mmsent.bundle", "mmsent.tokenizer"])
-@pytest.mark.parametrize("value", ["", "{", "[]", '{"format": 1}', "null"])
+@pytest.mark.parametrize("value", ["", "{", "[]", '{"format": 2}', "null"])
 def test_malformed_metadata(bundle, tmp_path, key, value):
     assert f"the metadata {key} is malformed" in refused(edited(bundle, tmp_path, **{key: value}))
 
 
-def test_a_newer_format(bundle, tmp_path):
-    newer = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps({"format": 2})})
-    assert "format is 2 and this mmsent reads 1; upgrade mmsent" in refused(newer)
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(1, "train and export the model again with this version"), (3, "upgrade mmsent")],
+)
+def test_another_format(bundle, tmp_path, number, advice):
+    other = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps({"format": number})})
+    assert f"format is {number} and this mmsent reads 2; {advice}" in refused(other)
+
+
+@pytest.mark.parametrize(("name", "value"), [("precision", "fp8"), ("optional", ["sound"])])
+def test_what_this_version_does_not_know(bundle, tmp_path, name, value):
+    info = json.loads(SentimentModel(bundle).info.to_json()) | {name: value}
+    other = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps(info)})
+    assert "is none of" in refused(other)

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from mmsent.data.dataset import TRAIN_LIST, image_file, read_list, text_file
+from mmsent.data.dataset import open_dataset
+from mmsent.data.folder import TRAIN_LIST, image_file, text_file
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_a_good_dataset_is_described(run_command, sample):
 
 
 def test_all_that_is_wrong_is_reported_at_once(run_command, dataset):
-    first, second, third, fourth, fifth, sixth = list(read_list(dataset / TRAIN_LIST, []))[:6]
+    first, second, third, fourth, fifth, sixth = list(open_dataset(dataset).rows())[:6]
     os.remove(image_file(dataset, first.guid))
     os.truncate(image_file(dataset, second.guid), 200)
     with open(text_file(dataset, third.guid), "wb") as file:
@@ -45,7 +46,7 @@ def test_all_that_is_wrong_is_reported_at_once(run_command, dataset):
         (first.guid, "the image does not exist"),
         (second.guid, next(e["message"] for e in report["errors"] if e["guid"] == second.guid)),
         (third.guid, "the text is neither UTF-8 nor GB18030"),
-        (fifth.guid, f"the guid stands on line {fifth.line} already"),
+        (fifth.guid, f"the guid is on line {fifth.line} already"),
         ("8.0", "the guid is a number with a decimal point: some program read the guids as "
                 "floating-point numbers"),
         ("8", "unknown label 'joyful'"),
@@ -58,7 +59,7 @@ def test_all_that_is_wrong_is_reported_at_once(run_command, dataset):
 
 
 def test_identical_files_with_different_labels_are_warned_of(run_command, dataset):
-    rows = list(read_list(dataset / TRAIN_LIST, []))
+    rows = list(open_dataset(dataset).rows())
     one = next(row for row in rows if row.label == "positive")
     other = next(row for row in rows if row.label == "negative")
     shutil.copy(image_file(dataset, one.guid), image_file(dataset, other.guid))
@@ -71,7 +72,7 @@ def test_identical_files_with_different_labels_are_warned_of(run_command, datase
 
 
 def test_people_read_the_same(run_command, dataset):
-    os.remove(image_file(dataset, next(read_list(dataset / TRAIN_LIST, [])).guid))
+    os.remove(image_file(dataset, next(open_dataset(dataset).rows()).guid))
     result = run_command("mmsent", "check-data", "--data", dataset, cwd=dataset.parent)
     assert result.code == 2
     assert "error: train.txt line 2 (guid" in result.out

@@ -1,25 +1,21 @@
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsent.data.dataset import (
-    LABELS,
-    check_files,
-    find_duplicates,
-    image_file,
-    read_list,
-    text_file,
-)
+from mmsent.data.dataset import LABELS, mark_duplicates, open_dataset, read_labelled
+from mmsent.data.folder import image_file, text_file
 from mmsent.errors import InputError, Problem
 
 
 def read(path, content: bytes, **options):
     path.write_bytes(content)
-    problems: list[Problem] = []
-    return [(row.guid, row.label) for row in read_list(path, problems, **options)], problems
+    rows = list(open_dataset(path).rows(**options))
+    problems = [row for row in rows if isinstance(row, Problem)]
+    return [(row.guid, row.label) for row in rows if row not in problems], problems
 
 
 @pytest.mark.parametrize(
@@ -87,7 +83,8 @@ def test_a_list_to_predict_needs_no_labels(tmp_path):
 def test_duplicate_guids_are_named_with_both_lines(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("guid,tag\n1,null\n2,null\n1,null\n")
-    (problem,) = find_duplicates(read_list(path, []), "list.csv")
+    *pairs, problem = mark_duplicates(open_dataset(path).rows())
+    assert [pair.guid for pair in pairs] == ["1", "2"]
     assert (problem.line, problem.guid) == (4, "1")
     assert "line 2 already" in problem.message
 
@@ -100,14 +97,17 @@ def test_every_missing_or_undecodable_file_is_named(tmp_path):
         if image:
             (tmp_path / "data" / f"{guid}.jpg").touch()
     path = tmp_path / "list.csv"
-    path.write_text("guid,tag\n1,null\n2,null\n3,null\n")
-    items = list(check_files(read_list(path, []), tmp_path, "list.csv"))
-    assert [(item.guid, getattr(item, "file", None)) for item in items] == [
-        ("1", None),
-        ("2", text_file(tmp_path, "2")),
-        ("2", image_file(tmp_path, "2")),
-        ("3", text_file(tmp_path, "3")),
-    ]
+    path.write_text("guid,tag\n1,positive\n2,positive\n3,positive\n")
+    with pytest.raises(InputError) as error:
+        read_labelled(open_dataset(path))
+    assert "3 problems" in str(error.value)
+    for guid, place, reason in (
+        ("2", text_file, "is neither UTF-8 nor GB18030"),
+        ("2", image_file, "does not exist"),
+        ("3", text_file, "does not exist"),
+    ):
+        file = place(tmp_path, guid)
+        assert re.search(rf"guid '{guid}'\): {re.escape(file)}: the \w+ {reason}", str(error.value))
 
 
 def test_the_labels_are_in_alphabetical_order():

@@ -29,7 +29,8 @@ def gradient(width: int = 40, height: int = 24) -> Image.Image:
 def test_a_jpeg_is_stretched_as_pillow_does_it(tmp_path):
     path = tmp_path / "a.jpg"
     gradient(300, 200).save(path)
-    wanted = Image.open(path).resize((224, 224), Image.Resampling.BILINEAR)
+    with Image.open(path) as image:
+        wanted = image.resize((224, 224), Image.Resampling.BILINEAR)
     pixels = load_image(path, ImageSettings())
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, np.asarray(wanted))
@@ -39,15 +40,17 @@ def test_every_kind_of_source_gives_the_same_pixels(tmp_path):
     path = tmp_path / "a.png"
     gradient().save(path)
     wanted = load_image(path, SMALL)
-    for source in (str(path), path.read_bytes(), Image.open(path), np.asarray(gradient())):
-        np.testing.assert_array_equal(load_image(source, SMALL), wanted)
+    with Image.open(path) as image:
+        for source in (str(path), path.read_bytes(), image, np.asarray(gradient())):
+            np.testing.assert_array_equal(load_image(source, SMALL), wanted)
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF", "BMP", "TIFF", "WEBP"])
 def test_the_content_counts_not_the_name(tmp_path, format):
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(gradient(), format))
-    wanted = Image.open(path).convert("RGB").resize((8, 8), Image.Resampling.BILINEAR)
+    with Image.open(path) as image:
+        wanted = image.convert("RGB").resize((8, 8), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(load_image(path, SMALL), np.asarray(wanted))
 
 

@@ -9,15 +9,8 @@ import onnxruntime
 import pytest
 
 from mmsent import SentimentModel
-from mmsent.data.dataset import (
-    LABELS,
-    TEST_LIST,
-    TRAIN_LIST,
-    image_file,
-    read_list,
-    read_text,
-    text_file,
-)
+from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.folder import TEST_LIST, TRAIN_LIST, image_file, text_file
 
 
 @pytest.fixture
@@ -36,10 +29,9 @@ def test_a_submission_names_every_guid_in_the_lists_order(run_command, sample, b
     result = run_command("mmsent-infer", sample / TRAIN_LIST, "--model", bundle, cwd=tmp_path)
     assert result.code == 0, result.err
     model = SentimentModel(bundle)
-    guids = [row.guid for row in read_list(sample / TRAIN_LIST, [])]
     wanted = [
-        [guid, model.predict(read_text(sample, guid)[0], image_file(sample, guid)).label]
-        for guid in guids
+        [pair.guid, model.predict(pair.read_text(), image_file(sample, pair.guid)).label]
+        for pair in open_dataset(sample).rows()
     ]
     assert written(tmp_path / "submission.csv") == [["guid", "tag"], *wanted]
 
@@ -63,7 +55,7 @@ def test_json_lines_where_the_name_says_so(run_command, sample, bundle, tmp_path
         "--output", "out.jsonl", cwd=tmp_path,
     )  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert [row["guid"] for row in rows] == [row.guid for row in read_list(sample / TEST_LIST, [])]
+    assert [row["guid"] for row in rows] == guids(sample)
     assert all(set(row["probabilities"]) == set(LABELS) for row in rows)
 
 
@@ -113,7 +105,7 @@ def truncate_image(dataset):
 
 
 def guids(dataset):
-    return [row.guid for row in read_list(dataset / TEST_LIST, [])]
+    return [pair.guid for pair in open_dataset(dataset / TEST_LIST).rows()]
 
 
 SPOILS = [spoil_row, spoil_text, remove_text, remove_image]
@@ -137,7 +129,7 @@ def test_bad_data_is_named_at_once_and_nothing_is_written(
 
 
 def test_every_broken_image_of_a_long_list_is_named(run_command, dataset, bundle, tmp_path):
-    rows = list(read_list(dataset / TRAIN_LIST, []))
+    rows = list(open_dataset(dataset).rows())
     broken = [image_file(dataset, rows[index].guid) for index in (0, 40, 79)]
     for path in broken:
         os.truncate(path, 200)
@@ -205,4 +197,4 @@ def test_cuda_that_does_not_load(
     )
     assert result.code == code, result.err
     assert said in result.err
-    assert "`mmsent doctor` tells why" in result.err
+    assert "`mmsent doctor` says why" in result.err

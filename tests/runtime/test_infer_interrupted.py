@@ -10,7 +10,7 @@ import signal
 import pytest
 from PIL import Image
 
-from mmsent.data.dataset import image_file, text_file
+from mmsent.data.folder import image_file, text_file
 from mmsent.predict.model import SentimentModel
 from mmsent.predict.output import Output
 
@@ -87,13 +87,17 @@ def count_computed(monkeypatch):
     return pairs
 
 
+def table(path):
+    return list(csv.reader(path.read_text().splitlines()))
+
+
 def names(folder):
     return {path.name for path in folder.iterdir()} - {"dataset"}
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
 @pytest.mark.parametrize("after", [1, 129, 540, ROWS])
-def test_a_killed_inference_goes_on(run_command, many, tmp_path, monkeypatch, name, after):
+def test_a_killed_inference_is_resumed(run_command, many, tmp_path, monkeypatch, name, after):
     whole, output = tmp_path / f"whole-{name}", tmp_path / name
     assert infer(run_command, many, whole, "--probabilities").code == 0
     computed = count_computed(monkeypatch)
@@ -121,7 +125,7 @@ def test_half_a_line_is_never_kept(run_command, many, tmp_path, monkeypatch, cut
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_and_says_how_to_go_on(run_command, many, tmp_path, monkeypatch, number):
+def test_a_signal_stops_and_says_how_to_resume(run_command, many, tmp_path, monkeypatch, number):
     output = tmp_path / "out.csv"
     computed = count_computed(monkeypatch)
     result = killed(
@@ -129,13 +133,13 @@ def test_a_signal_stops_and_says_how_to_go_on(run_command, many, tmp_path, monke
         event=lambda: os.kill(os.getpid(), number),
     )  # fmt: skip
     assert result.code == 128 + number
-    assert "the same command with --resume goes on" in result.err
+    assert "the same command with --resume continues" in result.err
     assert not output.exists()
     assert infer(run_command, many, output, "--resume").code == 0
     assert len(computed) == ROWS
 
 
-def test_without_resume_it_starts_anew(run_command, many, tmp_path, monkeypatch):
+def test_without_resume_it_starts_over(run_command, many, tmp_path, monkeypatch):
     output = tmp_path / "out.csv"
     killed(run_command, monkeypatch, many, output, after=500)
     computed = count_computed(monkeypatch)
@@ -143,13 +147,13 @@ def test_without_resume_it_starts_anew(run_command, many, tmp_path, monkeypatch)
     assert len(computed) == ROWS
 
 
-def test_nothing_to_go_on_with_starts_anew(run_command, many, tmp_path):
+def test_nothing_to_resume_starts_over(run_command, many, tmp_path):
     assert infer(run_command, many, tmp_path / "out.csv", "--resume").code == 0
     assert len((tmp_path / "out.csv").read_text().splitlines()) == ROWS + 1
 
 
 @pytest.mark.parametrize("change", ["model", "options", "list", "folder"])
-def test_another_inference_is_not_gone_on_with(
+def test_another_inference_is_not_resumed(
     run_command, many, dataset, tmp_path, monkeypatch, change
 ):
     output = tmp_path / "out.csv"
@@ -182,7 +186,7 @@ def test_a_changed_list_is_predicted_as_it_is_now(run_command, dataset, tmp_path
     del lines[200]
     (dataset / "list.csv").write_text("\n".join(lines) + "\n")
     assert infer(run_command, dataset, output, "--resume").code == 0
-    guids = [row[0] for row in csv.reader((tmp_path / "out.csv").open())]
+    guids = [row[0] for row in table(tmp_path / "out.csv")]
     assert guids == [row[0] for row in csv.reader(lines)]
 
 
@@ -230,23 +234,23 @@ def test_skipped_rows_are_in_one_file_and_the_others_in_the_other(run_command, s
     for row, reason in zip(errors, reasons.values()):
         assert reason in row["reason"]
     assert errors[5]["guid"] == "'=cmd|calc"  # harmless to a spreadsheet
-    listed = list(csv.reader((dataset / "list.csv").open()))
+    listed = table(dataset / "list.csv")
     wanted = [row[0] for line, row in enumerate(listed, 1) if line > 1 and line not in reasons]
-    predicted = list(csv.DictReader((tmp_path / "out.csv").open()))
-    assert [row["guid"] for row in predicted] == wanted
+    predicted = table(tmp_path / "out.csv")
+    assert [guid for guid, _ in predicted[1:]] == wanted
     assert names(tmp_path) == {"out.csv", "out.csv.errors.csv"}
 
 
 def test_skipping_changes_no_prediction(run_command, many, spoiled, tmp_path):
     infer(run_command, many, tmp_path / "whole.csv", "--probabilities")
     infer(run_command, spoiled[0], tmp_path / "out.csv", "--probabilities", "--on-error", "skip")
-    whole = {row[0]: row[1:] for row in csv.reader((tmp_path / "whole.csv").open())}
-    for guid, tag, *numbers in list(csv.reader((tmp_path / "out.csv").open()))[1:]:
+    whole = {row[0]: row[1:] for row in table(tmp_path / "whole.csv")}
+    for guid, tag, *numbers in table(tmp_path / "out.csv")[1:]:
         assert tag == whole[guid][0]
         assert list(map(float, numbers)) == pytest.approx(list(map(float, whole[guid][1:])))
 
 
-def test_a_killed_inference_with_errors_goes_on(run_command, spoiled, tmp_path, monkeypatch):
+def test_a_killed_inference_with_errors_is_resumed(run_command, spoiled, tmp_path, monkeypatch):
     options = ("--on-error", "skip", "--probabilities")
     infer(run_command, spoiled[0], tmp_path / "whole.csv", *options)
     killed(run_command, monkeypatch, spoiled[0], tmp_path / "out.csv", *options, after=400)
@@ -263,7 +267,7 @@ def test_nothing_to_skip_is_no_error_and_leaves_no_file(run_command, many, tmp_p
     assert names(tmp_path) == {"out.csv"}
 
 
-def test_a_full_disk_is_one_error_and_goes_on(run_command, many, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_error_and_is_resumed(run_command, many, tmp_path, monkeypatch):
     """A limit on the size of files stands for the disk's."""
     whole, output = tmp_path / "whole.csv", tmp_path / "out.csv"
     infer(run_command, many, whole)
@@ -277,7 +281,7 @@ def test_a_full_disk_is_one_error_and_goes_on(run_command, many, tmp_path, monke
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert result.code == 1
-    assert "File too large; when that is mended, the same command with --resume" in result.err
+    assert "File too large; when that is fixed, the same command with --resume" in result.err
     assert output.read_text() == "of yesterday"
     assert infer(run_command, many, output, "--resume").code == 0
     assert output.read_bytes() == whole.read_bytes()
@@ -312,4 +316,4 @@ def test_the_key_of_an_interrupted_inference_may_be_damaged(
         key.write_text(content)
         result = infer(run_command, many, tmp_path / "out.csv", "--resume")
         assert result.code == 2
-        assert "without --resume it starts anew" in result.err
+        assert "without --resume it starts over" in result.err

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmsent import InputError, Prediction, SentimentModel
-from mmsent.data.dataset import LABELS, TEST_LIST, image_file, read_list, read_text
+from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.folder import TEST_LIST, image_file
 
 TOLERANCE = 1e-6
 
@@ -23,9 +24,9 @@ def model(path: Path, threads: int) -> SentimentModel:
 @pytest.fixture(scope="module")
 def pairs(sample):
     """The texts and images of the sample's unlabelled list, and an empty and a long text."""
-    guids = [row.guid for row in read_list(sample / TEST_LIST, [])]
-    texts = [read_text(sample, guid)[0] for guid in guids]
-    images = [image_file(sample, guid) for guid in guids]
+    rows = list(open_dataset(sample / TEST_LIST).rows())
+    texts = [pair.read_text() for pair in rows]
+    images = [image_file(sample, pair.guid) for pair in rows]
     return [*texts, "", "sad rain " * 300], [*images, images[0], images[1]]
 
 
@@ -44,9 +45,9 @@ def test_a_prediction_names_the_most_probable_label(alone):
 
 def test_every_kind_of_image_gives_the_same_prediction(bundle, pairs, alone):
     path = pairs[1][0]
-    kinds = [Path(path), Path(path).read_bytes(), Image.open(path)]
-    for image in kinds:
-        assert model(bundle, 1).predict(text=pairs[0][0], image=image) == alone[0]
+    with Image.open(path) as opened:
+        for image in (Path(path), Path(path).read_bytes(), opened):
+            assert model(bundle, 1).predict(text=pairs[0][0], image=image) == alone[0]
 
 
 @settings(

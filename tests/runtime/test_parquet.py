@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmsent.data.dataset import LABELS, TEST_LIST, TRAIN_LIST, image_file, read_list
+from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.folder import TEST_LIST, TRAIN_LIST, image_file
 from mmsent.predict.model import SentimentModel
 from mmsent.predict.output import Output
 from tests.small_bundle import write_small_bundle
@@ -46,12 +47,8 @@ def infer(run_command, path, model, output, *options, **more):
 
 
 def image_bytes(sample):
-    guids = [row.guid for row in read_list(sample / TRAIN_LIST, [])]
-    images = []
-    for guid in guids:
-        with open(image_file(sample, guid), "rb") as file:
-            images.append(file.read())
-    return guids, images
+    pairs = list(open_dataset(sample).rows())
+    return [pair.guid for pair in pairs], [pair.read("image") for pair in pairs]
 
 
 def test_pack_has_the_layout_of_datasets_and_the_images_bytes(sample, packed):
@@ -59,7 +56,7 @@ def test_pack_has_the_layout_of_datasets_and_the_images_bytes(sample, packed):
     guids, images = image_bytes(sample)
     assert table.column("guid").to_pylist() == guids
     assert [cell["bytes"] for cell in table.column("image").to_pylist()] == images
-    labels = [row.label for row in read_list(sample / TRAIN_LIST, [])]
+    labels = [pair.label for pair in open_dataset(sample).rows()]
     assert table.column("tag").to_pylist() == labels
     for guid, text in zip(guids, table.column("text").to_pylist()):
         with open(sample / "data" / f"{guid}.txt", "rb") as file:
@@ -206,7 +203,7 @@ def test_resumed_it_ends_as_it_would_have(
     run_command, packed, small, tmp_path, monkeypatch, window_bytes
 ):
     """A stop by the system, made by a full disk: in windows that rows end, or their bytes do."""
-    monkeypatch.setattr("mmsent.predict.infer.WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr("mmsent.predict.stream.WINDOW_BYTES", window_bytes)
     table = pa.concat_tables([pq.read_table(packed)] * 5)
     path = tmp_path / "long.parquet"
     pq.write_table(table, path, row_group_size=50)
@@ -237,21 +234,18 @@ def test_resumed_it_ends_as_it_would_have(
     assert not list(tmp_path.glob(".*part*"))
 
 
-def test_errors_come_with_the_predictions_or_not_at_all(
-    run_command, packed, small, tmp_path, monkeypatch
-):
+def test_errors_come_with_the_predictions_or_not_at_all(run_command, packed, small, tmp_path):
     """Parquet is written at the end; where that fails, it all can still go on."""
     table = pq.read_table(packed).to_pylist()
     table[1]["image"]["bytes"] = b"no image"
     pq.write_table(pa.Table.from_pylist(table, pq.read_schema(packed)), packed)
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
     options = ["--on-error", "skip"]
-    with mock.patch("mmsent.data.parquet.write_predictions", full):
-        result = infer(run_command, packed, small, "out.parquet", *options)
-    assert "No space left on device; when that is mended" in result.err
+    in_its_way = tmp_path / f".out.parquet.{os.getpid()}.part"
+    in_its_way.mkdir()
+    result = infer(run_command, packed, small, "out.parquet", *options)
+    assert "Is a directory; when that is fixed" in result.err
+    in_its_way.rmdir()
     assert not list(tmp_path.glob("out.parquet*"))
     assert infer(run_command, packed, small, "out.parquet", *options, "--resume").code == 1
     assert len(pq.read_table(tmp_path / "out.parquet")) == len(table) - 1
@@ -306,7 +300,7 @@ def test_without_pyarrow_the_extra_is_named(run_command, packed, small):
 
 def test_pack_names_every_bad_row(run_command, sample, tmp_path):
     folder = shutil.copytree(sample, tmp_path / "dataset")
-    rows = list(read_list(folder / TRAIN_LIST, []))
+    rows = list(open_dataset(folder).rows())
     os.remove(image_file(folder, rows[3].guid))
     (folder / "data" / f"{rows[60].guid}.txt").write_bytes(b"caf\xe9")
     with open(folder / TRAIN_LIST, "a") as file:

@@ -27,7 +27,7 @@ def write_checkpoint(folder: Path, *, seed: int = 0) -> Path:
              "num_attention_heads": 2}  # fmt: skip
     text = {"vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": POSITIONS,
             "bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end}  # fmt: skip
-    config = CLIPConfig(
+    config = CLIPConfig(  # type: ignore[no-untyped-call]
         text_config=tower | text,
         vision_config=tower | {"image_size": SIZE, "patch_size": 8},
         projection_dim=16,

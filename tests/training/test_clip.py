@@ -19,13 +19,15 @@ from safetensors.numpy import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
 
 from mmsent import SentimentModel
-from mmsent.data.dataset import TRAIN_LIST, image_file, read_list, read_text
+from mmsent.data.dataset import open_dataset
+from mmsent.data.folder import image_file
 from mmsent.inputs.image import ImageSettings, load_image
-from mmsent.inputs.text import encode_texts, pad_ids
+from mmsent.inputs.text import pad_ids, tokenize
 from mmsent_training.models import clip
-from mmsent_training.runs.run import build_model
+from mmsent_training.models.clip import ClipClassifier
 
 from .clip_checkpoint import POSITIONS, SIZE, write_checkpoint
+from .tasks import clip_task
 
 # The one that uses Pillow: from transformers 5 on, the plain name is torchvision's.
 PILLOW = "CLIPImageProcessorPil" if hasattr(transformers, "CLIPImageProcessorPil") else None
@@ -39,35 +41,35 @@ def checkpoint(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(checkpoint):
-    model = build_model(clip.describe(checkpoint, labels=3, modality="both"))
-    clip.load_pretrained(model, checkpoint)
+    task = clip_task(checkpoint)
+    _, model = clip.create(task, clip.read_inputs(task), [])
     return model.eval()
 
 
 @pytest.fixture(scope="module")
 def pairs(sample):
-    guids = [row.guid for row in read_list(sample / TRAIN_LIST, [])][:40]
-    texts = [read_text(sample, guid)[0] for guid in guids]
-    return [*texts, "", "sad rain " * 50], [image_file(sample, guid) for guid in guids]
+    rows = list(open_dataset(sample).rows())[:40]
+    texts = [pair.read_text() for pair in rows]
+    return [*texts, "", "sad rain " * 50], [image_file(sample, pair.guid) for pair in rows]
 
 
 def test_ids_are_those_of_transformers(checkpoint, pairs):
     reference = CLIPTokenizerFast.from_pretrained(checkpoint)
-    tokenizer = clip.read_tokenizer(checkpoint, max_length=96)
+    tokenizer = clip.read_inputs(clip_task(checkpoint)).tokenizer
     wanted = reference(pairs[0], truncation=True, max_length=POSITIONS)["input_ids"]
-    assert encode_texts(tokenizer, pairs[0]) == wanted
+    assert tokenize(tokenizer, pairs[0]) == wanted
 
 
 def test_a_cut_text_keeps_its_end_token(checkpoint):
-    tokenizer = clip.read_tokenizer(checkpoint, max_length=96)
-    (ids,) = encode_texts(tokenizer, ["sad rain " * 99])
+    tokenizer = clip.read_inputs(clip_task(checkpoint)).tokenizer
+    (ids,) = tokenize(tokenizer, ["sad rain " * 99])
     assert len(ids) == POSITIONS
     assert ids[-1] == tokenizer.token_to_id("<|endoftext|>")
 
 
 def test_a_shorter_maximum_length_counts(checkpoint):
-    tokenizer = clip.read_tokenizer(checkpoint, max_length=5)
-    assert len(encode_texts(tokenizer, ["sad rain " * 99])[0]) == 5
+    tokenizer = clip.read_inputs(clip_task(checkpoint, max_length=5)).tokenizer
+    assert len(tokenize(tokenizer, ["sad rain " * 99])[0]) == 5
 
 
 @settings(max_examples=60, deadline=None)
@@ -105,17 +107,16 @@ def test_an_image_too_narrow_to_scale_is_refused():
 def test_embeddings_are_those_of_transformers(checkpoint, model, pairs):
     reference = CLIPModel.from_pretrained(checkpoint).eval()
     processor = CLIPImageProcessor.from_pretrained(checkpoint)
-    tokenizer = clip.read_tokenizer(checkpoint, max_length=96)
+    tokenizer = clip.read_inputs(clip_task(checkpoint)).tokenizer
     texts, images = pairs[0][:40], pairs[1]
-    ids, mask = map(torch.from_numpy, pad_ids(encode_texts(tokenizer, texts)))
+    ids, mask = map(torch.from_numpy, pad_ids(tokenize(tokenizer, texts)))
     opened = [Image.fromarray(load_image(path, PLAIN)) for path in images]
-    pixels = torch.tensor(
-        np.stack([load_image(i, clip.image_settings(checkpoint)) for i in opened])
-    )
+    image = clip.read_inputs(clip_task(checkpoint)).image
+    pixels = torch.tensor(np.stack([load_image(i, image) for i in opened]))
     with torch.no_grad():
         values = processor(opened, return_tensors="pt")["pixel_values"]
         wanted = reference(input_ids=ids, attention_mask=mask, pixel_values=values)
-        got = model.encode(ids, mask, pixels)
+        got = model.embed(ids, mask, pixels)
     both = torch.cat([wanted.text_embeds, wanted.image_embeds], dim=1)
     torch.testing.assert_close(got, both, atol=1e-5, rtol=0)
 
@@ -127,7 +128,7 @@ def test_texts_are_pooled_where_transformers_does(checkpoint, end):
     highest = config["text_config"]["vocab_size"] - 1
     config["text_config"]["eos_token_id"] = end or highest
     torch.manual_seed(0)
-    model = clip.ClipClassifier(config, [0.5] * 3, [0.25] * 3, modality="text").eval()
+    model = ClipClassifier(config, [0.5] * 3, [0.25] * 3, modality="text").eval()
     reference = CLIPModel(CLIPConfig.from_dict(config)).eval()
     reference.load_state_dict(model.clip.state_dict(), strict=False)
     ids = torch.tensor([[0, 5, highest, 7, highest], [0, 2, 6, 8, highest], [0, highest, 1, 1, 1]])
@@ -135,7 +136,7 @@ def test_texts_are_pooled_where_transformers_does(checkpoint, end):
     with torch.no_grad():
         hidden = reference.text_model(input_ids=ids, attention_mask=mask)
         wanted = reference.text_projection(hidden.pooler_output)
-        got = model.encode(ids, mask, torch.zeros(3, 32, 32, 3, dtype=torch.uint8))
+        got = model.embed(ids, mask, torch.zeros(3, 32, 32, 3, dtype=torch.uint8))
     torch.testing.assert_close(got, torch.nn.functional.normalize(wanted), atol=1e-6, rtol=0)
 
 
@@ -164,15 +165,15 @@ def train(run_command, sample, checkpoint, folder, output, *arguments):
     )  # fmt: skip
 
 
-def encoded(printed: str) -> int:
-    """How many pairs a training says it has encoded."""
-    return sum(int(count) for count in re.findall(r"encoding \(\w+\): (\d+) pairs", printed))
+def embedded(printed: str) -> int:
+    """How many pairs a training says it has embedded."""
+    return sum(int(count) for count in re.findall(r"embedding \(\w+\): (\d+) pairs", printed))
 
 
 def test_on_a_cpu_clip_is_frozen(frozen, checkpoint):
     run, _, printed = frozen
     record = json.loads((run / "run.json").read_text())
-    assert record["settings"]["freeze"] is True
+    assert record["settings"]["options"] == {"freeze": True}
     assert record["settings"]["learning_rate"] == 1e-3
     assert "the head of the clip model" in printed
     before, after = (
@@ -184,25 +185,27 @@ def test_on_a_cpu_clip_is_frozen(frozen, checkpoint):
             np.testing.assert_array_equal(after[f"clip.{name}"], value)
 
 
-def test_every_pair_is_encoded_once_and_never_again(run_command, sample, checkpoint, frozen):
+def test_every_pair_is_embedded_once_and_never_again(run_command, sample, checkpoint, frozen):
     run, _, printed = frozen
-    assert encoded(printed) == 80
-    again = train(run_command, sample, checkpoint, run.parent, "again", "--lr", 1e-2, "--seed", 1)
+    assert embedded(printed) == 80
+    again = train(
+        run_command, sample, checkpoint, run.parent, "again", "--learning-rate", 1e-2, "--seed", 1
+    )
     assert again.code == 0
-    assert encoded(again.err) == 0
-    assert "all 72 pairs are in the cache" in again.err
+    assert embedded(again.err) == 0
+    assert "72 of 72 pairs are in the cache" in again.err
 
 
-def test_changed_files_and_other_weights_are_encoded_anew(
+def test_changed_files_and_other_weights_are_embedded_anew(
     run_command, sample, checkpoint, frozen, tmp_path
 ):
     shutil.copytree(frozen[1], tmp_path / "cache")
     changed = shutil.copytree(sample, tmp_path / "changed")
-    rows = list(read_list(changed / TRAIN_LIST, []))
+    rows = list(open_dataset(changed).rows())
     Image.new("RGB", (50, 50), "red").save(image_file(changed, rows[0].guid), "PNG")
-    assert encoded(train(run_command, changed, checkpoint, tmp_path, "one").err) == 1
+    assert embedded(train(run_command, changed, checkpoint, tmp_path, "one").err) == 1
     other = write_checkpoint(tmp_path / "other", seed=1)
-    assert encoded(train(run_command, sample, other, tmp_path, "two").err) == 80
+    assert embedded(train(run_command, sample, other, tmp_path, "two").err) == 80
 
 
 def test_a_damaged_cache_is_made_anew(run_command, sample, checkpoint, frozen, tmp_path):
@@ -211,7 +214,7 @@ def test_a_damaged_cache_is_made_anew(run_command, sample, checkpoint, frozen, t
     result = train(run_command, sample, checkpoint, tmp_path, "run")
     assert result.code == 0
     assert "is damaged" in result.err
-    assert encoded(result.err) == 80
+    assert embedded(result.err) == 80
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(run_command, sample, checkpoint, tmp_path):
@@ -281,7 +284,7 @@ def test_auto_takes_clip_where_its_weights_are(run_command, sample, checkpoint, 
     assert result.code == 0, result.err
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["model"]["name"] == "clip"
-    assert record["chosen"] == "CLIP's weights can be had"
+    assert record["chosen"] == "The clip model's weights can be had"
     assert len(record["weights"]["sha256"]) == 64
 
 
@@ -345,7 +348,7 @@ def test_freezing_a_model_without_pretrained_parts_is_refused(run_command, sampl
     arguments = ("--model", "light", "--freeze", "--data", sample)
     result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
     assert result.code == 2
-    assert "no pretrained part" in result.err
+    assert "--freeze: the light model has no such option" in result.err
 
 
 @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "auto_map"])
@@ -360,8 +363,8 @@ def test_a_configuration_that_names_code_runs_none(checkpoint, tmp_path, monkeyp
     config = json.loads((evil / "config.json").read_text())
     (config[part] if part else config)[key] = "evil/kernel:module"
     (evil / "config.json").write_text(json.dumps(config))
-    description = clip.describe(evil, labels=3, modality="both")
+    task = clip_task(evil)
+    description, _ = clip.create(task, clip.read_inputs(task), [])
     (description["config"][part] if part else description["config"])[key] = "evil/kernel:module"
-    model = build_model(description)  # as from a run.json
-    clip.load_pretrained(model, evil)
+    clip.build(**description)  # as from a run.json
     assert asked == []

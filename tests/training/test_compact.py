@@ -17,15 +17,17 @@ from safetensors.numpy import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from mmsent import SentimentModel
-from mmsent.data.dataset import TRAIN_LIST, image_file, read_list, read_text
+from mmsent.data.dataset import open_dataset
+from mmsent.data.folder import TRAIN_LIST, image_file
 from mmsent.inputs.text import pad_ids
-from mmsent_training.models import pretraining as rated
+from mmsent_training.models import compact, pretraining
 from mmsent_training.runs.run import read_run
 from mmsent_training.weights.packages import IMAGE_FILE, IMAGE_PACKAGE, TEXT_PACKAGE, find_compact
 
+from .tasks import make_task
 from .test_clip import OFFLINE
 
-RATED_TEXTS = rated.FILE
+TEXTS = pretraining.FILE
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +36,12 @@ def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMSENT_CACHE", str(folder))
-        patch.setattr("mmsent_training.models.pretraining.FILE", few_rated_texts(folder))
+        patch.setattr("mmsent_training.models.pretraining.FILE", few_texts(folder))
         yield folder
 
 
-def few_rated_texts(folder):
-    lines = RATED_TEXTS.read_text().splitlines(keepends=True)
+def few_texts(folder):
+    lines = TEXTS.read_text().splitlines(keepends=True)
     file = folder / "pretraining_texts.tsv"
     file.write_text("".join(lines[:65]))
     return file
@@ -59,6 +61,14 @@ def train(run_command, sample, output, *options):
         "mmsent", "train", "--model", "compact", "--epochs", 2, "--data", sample,
         "--output", output, *options, cwd=output.parent,
     )  # fmt: skip
+
+
+def released_model(modality):
+    """The untrained model with the released weights, and its tokenizer."""
+    task = make_task("compact", find_compact(), modality=modality)
+    inputs = compact.read_inputs(task)
+    _, model = compact.create(task, inputs, [])
+    return model.eval(), inputs.tokenizer
 
 
 def package(name):
@@ -103,8 +113,8 @@ def test_either_text_or_image_may_be_missing(run_command, sample, run, tmp_path)
     result = run_command("mmsent-export", "onnx", run, "--data", sample, cwd=tmp_path)
     assert result.code == 0, result.err
     model = SentimentModel(tmp_path / "model.onnx", threads=1)
-    row = next(iter(read_list(sample / TRAIN_LIST, [])))
-    text, image = read_text(sample, row.guid)[0], image_file(sample, row.guid)
+    pair = next(open_dataset(sample).rows())
+    text, image = pair.read_text(), image_file(sample, pair.guid)
     answers = [model.predict(text=text), model.predict(image=image), model.predict(text, image)]
     assert len({answer.probabilities["positive"] for answer in answers}) == 3
     assert model.predict(text="", image=image) == answers[1]
@@ -132,20 +142,16 @@ def test_the_frozen_parts_are_what_the_packages_hold(run):
 
 @torch.no_grad()
 def test_folded_batch_norms_change_no_more_than_rounding():
-    from mmsent_training.models import compact
-    from mmsent_training.runs.run import build_model
-
-    model = build_model({"name": "compact", "modality": "image"}).eval()
-    compact.load_pretrained(model, find_compact())
+    model, _ = released_model("image")
     folded = compact.fold_batch_norms(model.image)
     assert not [part for part in folded.modules() if isinstance(part, torch.nn.BatchNorm2d)]
     pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(1)) * 2 - 1
     torch.testing.assert_close(folded(pixels), model.image(pixels), rtol=1e-3, atol=1e-4)
 
 
-def test_the_rated_texts_are_votes_for_each_label(monkeypatch):
-    monkeypatch.setattr(rated, "FILE", RATED_TEXTS)
-    texts, shares = rated.read_rated_texts()
+def test_the_pretraining_texts_are_votes_for_each_label(monkeypatch):
+    monkeypatch.setattr(pretraining, "FILE", TEXTS)
+    texts, shares = pretraining.read_texts()
     assert len(texts) == len(shares) == 18512
     assert texts[1] == "Yay. Another good phone interview."
     assert shares.sum(1).numpy() == pytest.approx(np.ones(18512))
@@ -154,33 +160,30 @@ def test_the_rated_texts_are_votes_for_each_label(monkeypatch):
     assert shares[index].tolist() == [1, 0, 0]
 
 
-def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, capsys):
+def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, caplog):
     """It tells what they found positive from the rest better than before; it is then cached."""
-    from mmsent_training.models import compact
-    from mmsent_training.runs.run import build_model
-
-    monkeypatch.setattr(rated, "FILE", few_rated_texts(tmp_path))
-    faster = replace(rated.RECIPE, batch_size=8, encoder_learning_rate=2e-4)
-    monkeypatch.setattr(rated, "RECIPE", faster)
+    monkeypatch.setattr(pretraining, "FILE", few_texts(tmp_path))
+    faster = replace(pretraining.SETTINGS, batch_size=8, encoder_learning_rate=2e-4)
+    monkeypatch.setattr(pretraining, "SETTINGS", faster)
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
+    caplog.set_level("INFO", logger="mmsent")
     checkpoint = find_compact()
-    tokenizer = compact.read_tokenizer(checkpoint, max_length=96)
-    texts, shares = rated.read_rated_texts()
+    _, tokenizer = released_model("text")
+    texts, shares = pretraining.read_texts()
     inputs = [torch.from_numpy(a) for a in pad_ids([tokenizer.encode(text).ids for text in texts])]
     positive = shares[:, 2] > 0.5
 
     def learn():
-        model = build_model({"name": "compact", "modality": "text"})
-        compact.load_pretrained(model, checkpoint)
+        model, _ = released_model("text")
         before = separation(model)
-        rated.learn_rated_texts(model, tokenizer, weights=checkpoint.sha256, precision="fp32")
+        pretraining.pretrain(model, tokenizer, weights=checkpoint.sha256, precision="fp32")
         return before, separation(model), model.state_dict()
 
     @torch.no_grad()
     def separation(model):
         """The distance of the classes' means, in their common spread."""
         model.eval()
-        features = model.head.text_features(model.encode_text(*inputs), inputs[1])
+        features = model.head.text_features(model.embed_text(*inputs), inputs[1])
         one, other = features[positive], features[~positive]
         spread = torch.cat([one - one.mean(0), other - other.mean(0)]).norm(dim=1).mean()
         return float((one.mean(0) - other.mean(0)).norm() / spread)
@@ -190,44 +193,39 @@ def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, ca
     _, again, cached = learn()
     assert again == after
     assert all((cached[k] == v).all() for k, v in weights.items() if "classifier" not in k)
-    assert capsys.readouterr().err.count("learning from rated texts") == 1
+    assert caplog.text.count("pretraining: 64 texts") == 1
 
 
-def test_only_compact_learns_from_rated_texts(run_command, sample, run, tmp_path):
-    arguments = ("--model", "light", "--rated-texts", "--data", sample)
+def test_only_compact_is_pretrained_on_texts(run_command, sample, run, tmp_path):
+    arguments = ("--model", "light", "--pretraining-texts", "--data", sample)
     result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
     assert result.code == 2
-    assert "--rated-texts: the light model does not learn from rated texts" in result.err
-    result = train(run_command, sample, tmp_path / "run", "--no-rated-texts")
+    assert "--pretraining-texts: the light model has no such option" in result.err
+    result = train(run_command, sample, tmp_path / "run", "--no-pretraining-texts")
     assert result.code == 0, result.err
     one, other = (
         load_file(folder / "checkpoint.safetensors") for folder in (tmp_path / "run", run)
     )
     name = "head.layers.0.attention.self.query.weight"
     assert (one[name] != other[name]).any()
-    assert read_run(tmp_path / "run").record["settings"]["rated_texts"] is False
-    assert read_run(run).record["settings"]["rated_texts"] is True
+    assert read_run(tmp_path / "run").record.settings.options == {"pretraining_texts": False}
+    assert read_run(run).record.settings.options == {"pretraining_texts": True}
 
 
 def test_the_text_encoder_is_transformers_own(run, sample):
     """Before any training: both halves together are the model that transformers loads."""
-    from mmsent_training.models import compact
-    from mmsent_training.runs.run import build_model
-
-    checkpoint = find_compact()
-    model = build_model({"name": "compact", "modality": "text"}).eval()
-    compact.load_pretrained(model, checkpoint)
-    texts = [read_text(sample, row.guid)[0] for row in read_list(sample / TRAIN_LIST, [])][:4]
+    model, own_tokenizer = released_model("text")
+    texts = [pair.read_text() for pair in open_dataset(sample).rows()][:4]
     folder = package(TEXT_PACKAGE) / "model"
     reference = AutoModel.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     encoded = tokenizer(texts, padding=True, return_tensors="pt")
-    ids = compact.read_tokenizer(checkpoint, max_length=96).encode_batch(texts)
+    ids = own_tokenizer.encode_batch(texts)
     input_ids, mask = map(torch.from_numpy, pad_ids([item.ids for item in ids]))
     assert (input_ids == encoded["input_ids"]).all()
     with torch.no_grad():
         wanted = reference(input_ids=input_ids, attention_mask=mask, output_hidden_states=True)
-        states = model.encode_text(input_ids, mask)
+        states = model.embed_text(input_ids, mask)
         seen = []
         model.head.layers[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
         model.head(states, mask, torch.zeros(len(texts), 1))
@@ -239,7 +237,7 @@ def test_the_text_encoder_is_transformers_own(run, sample):
 
 def test_the_second_training_finds_the_images_in_the_cache(run_command, sample, run, tmp_path):
     result = train(run_command, sample, tmp_path / "run")
-    assert "all 80 pairs are in the cache" in result.err
+    assert "80 of 80 pairs are in the cache" in result.err
     same = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
     assert same == (run / "checkpoint.safetensors").read_bytes()
 
@@ -306,7 +304,7 @@ def test_every_file_is_verified(run_command, sample, packages, tmp_path, name):
 def test_auto_takes_compact_where_clip_is_missing(run_command, sample, run, tmp_path):
     result = run_command(
         "mmsent", "train", "--data", sample, "--output", "run", "--epochs", 1,
-        "--no-rated-texts", cwd=tmp_path, env=OFFLINE, fresh=True,
+        "--no-pretraining-texts", cwd=tmp_path, env=OFFLINE, fresh=True,
     )  # fmt: skip
     assert result.code == 0, result.err
     assert "FALLBACK to the compact model" in result.err
@@ -318,7 +316,7 @@ def test_auto_takes_compact_where_clip_is_missing(run_command, sample, run, tmp_
 def test_unfreezing_is_refused(run_command, sample, tmp_path):
     result = train(run_command, sample, tmp_path / "run", "--no-freeze")
     assert result.code == 2
-    assert "always frozen" in result.err
+    assert "--no-freeze: the compact model has no such option" in result.err
 
 
 def test_the_temperature_is_in_the_run_and_its_model(run):

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mmsent.data.dataset import TRAIN_LIST, image_file, read_list
-from mmsent_training.runs.state import STATE
+from mmsent.data.dataset import open_dataset
+from mmsent.data.folder import image_file
+from mmsent_training.runs.resume import STATE
 
 from .clip_checkpoint import write_checkpoint
 
@@ -81,7 +82,7 @@ def test_two_processes_are_one_to_the_bit(sample, tmp_path, options):
     """With augmentation, dropout, missing inputs and batch norms, as the models have them."""
     write_checkpoint(tmp_path / "clip")
     options = (*options, "--data", sample, "--epochs", 2, "--device", "cpu")
-    options = (*options, "--batch-size", BATCH, "--accumulation", 2)
+    options = (*options, "--batch-size", BATCH, "--gradient-accumulation-steps", 2)
     for name, processes in (("one", 1), ("two", 2)):
         done = launch(*options, "--output", name, cwd=tmp_path, processes=processes)
         assert done.returncode == 0, done.stderr
@@ -120,7 +121,15 @@ def test_but_for_rounding_more_processes_are_one_too(sample, tmp_path, preset):
     """
     program = (Path(__file__).with_name("in_float64.py"),)
     options = ("--model", "light", "--preset", preset, "--data", sample, "--epochs", 2)
-    options = (*options, "--batch-size", BATCH, "--accumulation", 4, "--device", "cpu")
+    options = (
+        *options,
+        "--batch-size",
+        BATCH,
+        "--gradient-accumulation-steps",
+        4,
+        "--device",
+        "cpu",
+    )
     for name, processes in (("one", 1), ("three", 3)):
         done = launch(
             *options, "--output", name, cwd=tmp_path, processes=processes, program=program
@@ -164,7 +173,7 @@ def test_a_signal_to_the_launcher_leaves_a_run_to_go_on_with(run_command, sample
 def test_an_error_in_the_data_is_one_message(sample, tmp_path):
     data = tmp_path / "data"
     subprocess.run(["cp", "-r", sample, data], check=True)
-    guid = next(read_list(data / TRAIN_LIST, [])).guid
+    guid = next(open_dataset(data).rows()).guid
     Path(image_file(data, guid)).write_bytes(b"no image")
     done = launch("--model", "light", "--data", data, "--output", "run", cwd=tmp_path)
     assert done.returncode != 0
@@ -178,5 +187,5 @@ def test_a_step_is_divided_no_further_than_into_its_batches(sample, tmp_path):
     done = launch(*options, "--batch-size", 12, cwd=tmp_path, processes=3)
     assert done.returncode != 0
     assert done.stderr.count("3 processes can't share a step of 2 batches") == 1
-    assert done.stderr.count("take --accumulation 3 --batch-size 8") == 1
+    assert done.stderr.count("--gradient-accumulation-steps 3 --batch-size 8") == 1
     assert not (tmp_path / "run").exists()

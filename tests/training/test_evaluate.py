@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 from scipy.stats import bootstrap
-from sklearn.metrics import accuracy_score, f1_score, log_loss
+from sklearn.metrics import accuracy_score, classification_report, f1_score, log_loss
 
-from mmsent.data.dataset import LABELS, TRAIN_LIST, read_list
+from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.folder import TRAIN_LIST
+from mmsent_training.evaluation.ablation import mcnemar
 from mmsent_training.evaluation.calibration import calibrate
-from mmsent_training.evaluation.significance import intervals, mcnemar
+from mmsent_training.evaluation.metrics import bootstrap_intervals, describe, score
 
 
 @pytest.mark.parametrize("part", ["validation", "train", "all"])
@@ -27,7 +29,7 @@ def test_the_scores_of_a_part(run_command, bundle, trained, sample, tmp_path, pa
         held_out = {row["guid"] for row in csv.DictReader(file)}
     rows = [
         row
-        for row in read_list(sample / TRAIN_LIST, [])
+        for row in open_dataset(sample).rows()
         if part == "all" or (row.guid in held_out) == (part == "validation")
     ]
     tags, guesses = [row.label for row in rows], [predicted[row.guid] for row in rows]
@@ -72,10 +74,10 @@ def test_the_temperature_makes_the_labels_most_likely():
     def loss(temperature):
         return log_loss(labels, softmax(logits / temperature, axis=1), labels=[0, 1, 2])
 
-    best = loss(calibration["temperature"])
+    best = loss(calibration.temperature)
     assert best < loss(1.0) - 0.1
     assert all(best <= loss(other) + 1e-6 for other in np.linspace(0.5, 10, 200))
-    assert calibration["error_after"] < calibration["error_before"]
+    assert calibration.error_after < calibration.error_before
 
 
 def test_the_calibration_error_is_the_bins_weighted_gap(run_command, bundle, sample, tmp_path):
@@ -87,7 +89,7 @@ def test_the_calibration_error_is_the_bins_weighted_gap(run_command, bundle, sam
     run_command(
         "mmsent-infer", sample / TRAIN_LIST, "--model", bundle, "--probabilities", cwd=tmp_path
     )
-    tags = {row.guid: row.label for row in read_list(sample / TRAIN_LIST, [])}
+    tags = {row.guid: row.label for row in open_dataset(sample).rows()}
     bins = {}
     with open(tmp_path / "submission.csv", newline="") as file:
         for row in csv.DictReader(file):
@@ -98,7 +100,8 @@ def test_the_calibration_error_is_the_bins_weighted_gap(run_command, bundle, sam
     assert scores["calibration_error"] == pytest.approx(sum(gaps) / len(tags), abs=1e-5)
     assert sum(row["pairs"] for row in scores["reliability"]) == len(tags)
     for name in ("confusion.png", "reliability.png"):
-        assert min(Image.open(tmp_path / "pictures" / name).size) > 300
+        with Image.open(tmp_path / "pictures" / name) as image:
+            assert min(image.size) > 300
 
 
 def test_the_intervals_are_scipys_bootstrap():
@@ -109,13 +112,33 @@ def test_the_intervals_are_scipys_bootstrap():
     def macro(one, other):
         return f1_score(one, other, average="macro")
 
-    found = intervals(labels, predicted)
+    found = bootstrap_intervals(labels, predicted, 3)
     for name, measure in (("accuracy", accuracy_score), ("macro_f1", macro)):
         wanted = bootstrap(
             (labels, predicted), measure, paired=True, vectorized=False, n_resamples=500,
             method="percentile", rng=np.random.default_rng(0),
         ).confidence_interval  # fmt: skip
-        assert found[name] == pytest.approx([wanted.low, wanted.high], abs=0.02)
+        assert getattr(found, name) == pytest.approx([wanted.low, wanted.high], abs=0.02)
+
+
+@pytest.mark.parametrize("right", [0, 1, 5])
+def test_the_scores_are_scikit_learns_however_few_are_right(right):
+    """Where none is, scikit-learn counts in floats."""
+    names, labels = ("a", "b", "c"), np.array([0, 0, 1, 2, 2])
+    predicted = np.where(np.arange(5) < right, labels, (labels + 1) % 3)
+    scores = score(labels, np.eye(3, dtype=np.float32)[predicted], names)
+    report = classification_report(
+        labels, predicted, target_names=names, output_dict=True, zero_division=0
+    )
+    assert scores.macro_f1 == pytest.approx(report["macro avg"]["f1-score"])
+    for name in names:
+        got = scores.classes[name]
+        wanted = report[name]
+        assert [got.precision, got.recall, got.f1] == pytest.approx(
+            [wanted["precision"], wanted["recall"], wanted["f1-score"]]
+        )
+        assert f"{got.support:d}" == f"{wanted['support']:.0f}"
+    assert f"accuracy {right / 5:.3f}" in describe(scores)
 
 
 def test_mcnemar_is_the_exact_binomial_test():
@@ -123,10 +146,10 @@ def test_mcnemar_is_the_exact_binomial_test():
     labels = np.zeros(20, int)
     one, other = labels.copy(), labels.copy()
     other[:6], one[6] = 1, 1
-    test = mcnemar(labels, one, other)
-    assert (test["only_one"], test["only_other"]) == (6, 1)
-    assert test["p"] == pytest.approx(2 * 8 / 128)
-    assert mcnemar(labels, one, one)["p"] == 1
+    test = mcnemar(one == labels, other == labels)
+    assert (test.only_one, test.only_other) == (6, 1)
+    assert test.p == pytest.approx(2 * 8 / 128)
+    assert mcnemar(one == labels, one == labels).p == 1
 
 
 def test_ablate_compares_three_trainings(run_command, sample, tmp_path):
@@ -145,10 +168,12 @@ def test_ablate_compares_three_trainings(run_command, sample, tmp_path):
         assert result["accuracy"] == pytest.approx(right[name].mean())
         low, high = result["intervals"]["accuracy"]
         assert low <= result["accuracy"] <= high
-    for test in comparison["tests"]:
-        one, other = right[test["one"]], right[test["other"]]
+    assert [*comparison["tests"]] == ["both and text", "both and image", "text and image"]
+    for names, test in comparison["tests"].items():
+        one, other = (right[name] for name in names.split(" and "))
         assert test["only_one"] == (one & ~other).sum()
         assert test["only_other"] == (other & ~one).sum()
     report = (folder / "ablation.md").read_text()
     assert report.count("precision  recall      f1  support") == 3
-    assert min(Image.open(folder / "ablation.png").size) > 300
+    with Image.open(folder / "ablation.png") as image:
+        assert min(image.size) > 300

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsent.inputs.text import encode_texts, pad_ids
+from mmsent.inputs.text import pad_ids, tokenize
 from mmsent_training.models.lexicon import FILE, PACKAGE, SCALE, Lexicon, read_lexicon
 from mmsent_training.models.light import LONGEST_ENTRY, train_tokenizer
 
@@ -32,7 +32,7 @@ def learnt(words, tokenizer):
 
 def find(lexicon, tokenizer, *texts):
     """The valences found in each text, in its order."""
-    found = lexicon.find(*map(torch.from_numpy, pad_ids(encode_texts(tokenizer, texts))))
+    found = lexicon.find(*map(torch.from_numpy, pad_ids(tokenize(tokenizer, texts))))
     return [row[row != 0].tolist() for row in found]
 
 
@@ -92,7 +92,7 @@ def test_the_balance_is_vaders_own(tokenizer):
     """Where none of its rules apply, in plain words: the compound score."""
     text = "happy day and a sad end of the love story"
     lexicon = learnt(read_lexicon(), tokenizer)
-    ids, mask = map(torch.from_numpy, pad_ids(encode_texts(tokenizer, [text])))
+    ids, mask = map(torch.from_numpy, pad_ids(tokenize(tokenizer, [text])))
     balance = lexicon(ids, mask)[0, 2] / SCALE
     assert float(balance) == pytest.approx(vader().polarity_scores(text)["compound"], abs=1e-4)
 

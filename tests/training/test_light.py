@@ -8,22 +8,22 @@ from hypothesis import strategies as st
 from sklearn.naive_bayes import MultinomialNB
 from torch import nn
 
-from mmsent.inputs.text import encode_texts, pad_ids
+from mmsent.inputs.text import pad_ids, tokenize
 from mmsent_training.models.lexicon import SCALE
 from mmsent_training.models.light import (
-    IMAGES,
+    IMAGE_SIZES,
     NAIVE_BAYES,
+    NETWORKS,
     NGRAM,
-    PRESETS,
     LightModel,
     train_tokenizer,
 )
 
 
-@pytest.fixture(scope="module", params=PRESETS)
+@pytest.fixture(scope="module", params=NETWORKS)
 def model(request):
     torch.manual_seed(0)
-    model = LightModel(vocabulary=50, **PRESETS[request.param]).eval()
+    model = LightModel(vocabulary=50, **NETWORKS[request.param]).eval()
     # All tokens, and a seventh of all runs of two.
     texts = [[a, b] for a in range(1, 50) for b in range(1, 50, 7)] * 2
     model.learn_ngrams(texts, [sum(text) % 3 for text in texts])
@@ -32,7 +32,7 @@ def model(request):
 
 def tokens(texts, *, trained_on, max_length=96, preset="reference"):
     tokenizer = train_tokenizer(trained_on, max_length=max_length, preset=preset)
-    return [[tokenizer.id_to_token(i) for i in ids] for ids in encode_texts(tokenizer, texts)]
+    return [[tokenizer.id_to_token(i) for i in ids] for ids in tokenize(tokenizer, texts)]
 
 
 def test_words_numbers_and_punctuation_are_tokens():
@@ -53,13 +53,13 @@ def test_a_word_never_seen_is_cut_into_subwords():
     assert "".join(got[1:]) == "▁tested"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", NETWORKS)
 def test_an_empty_text_has_a_token(preset):
     got = tokens(["", "  "], trained_on=["a a"], preset=preset)
     assert got == [["[START]"], ["[START]"]]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", NETWORKS)
 def test_long_texts_are_cut(preset):
     (got,) = tokens(["a " * 500], trained_on=["a a"], max_length=96, preset=preset)
     assert len(got) == 96
@@ -70,7 +70,7 @@ def test_long_texts_are_cut(preset):
 def test_padding_never_reaches_the_encoder(model, sequences):
     """The law: a padded batch gives each text what the text gives alone."""
     with torch.no_grad():
-        for encode in (model.encode_text, *([model.encode_ngrams] if model.ngrams else [])):
+        for encode in (model.embed_text, *([model.embed_ngrams] if model.ngrams else [])):
             together = encode(*map(torch.from_numpy, pad_ids(sequences)))
             for ids, features in zip(sequences, together):
                 (alone,) = encode(*map(torch.from_numpy, pad_ids([ids])))
@@ -83,12 +83,12 @@ def test_text_features_are_the_mean_over_a_plain_gru(model):
     with torch.no_grad():
         states, _ = model.gru(model.embedding(ids))
         wanted = model.text_projection(states.mean(dim=1))
-        torch.testing.assert_close(model.encode_text(ids, torch.ones_like(ids)), wanted)
+        torch.testing.assert_close(model.embed_text(ids, torch.ones_like(ids)), wanted)
 
 
 def test_the_bag_holds_every_ngram_of_two_texts():
     """Against PyTorch's EmbeddingBag over the rows of n-grams that are spelt out here."""
-    model = LightModel(vocabulary=50, **PRESETS["default"]).eval()
+    model = LightModel(vocabulary=50, **NETWORKS["default"]).eval()
     text = [5, 6, 7, 8, 6]
     model.learn_ngrams([text, [9, *text, 9], [1, 2, 1, 2, 1, 2]], [0, 1, 2])
     ngrams = [text[i : i + n] for n in range(1, NGRAM + 1) for i in range(len(text) - n + 1)]
@@ -99,12 +99,12 @@ def test_the_bag_holds_every_ngram_of_two_texts():
     with torch.no_grad():
         bag = nn.EmbeddingBag.from_pretrained(model.bag.weight, mode="sum")(torch.tensor([rows]))
         ids = torch.tensor([text])
-        got = model.encode_ngrams(ids, torch.ones_like(ids))
+        got = model.embed_ngrams(ids, torch.ones_like(ids))
         torch.testing.assert_close(got, bag / (NGRAM * len(text)) ** 0.5)
         # Of one text, however often there; never seen; and seen, but not in that order.
         for unknown in ([1, 2, 1, 2], [3, 4], [9]):
             ids = torch.tensor([unknown])
-            assert not model.encode_ngrams(ids, torch.ones_like(ids)).any()
+            assert not model.embed_ngrams(ids, torch.ones_like(ids)).any()
 
 
 def test_of_two_ngrams_in_a_row_of_the_bag_it_holds_the_more_frequent():
@@ -112,7 +112,7 @@ def test_of_two_ngrams_in_a_row_of_the_bag_it_holds_the_more_frequent():
     model.learn_ngrams([[3], [10], [10], [3], [10]], [0, 1, 2, 0, 1])
     with torch.no_grad():
         rare, frequent = (
-            model.encode_ngrams(torch.tensor([[token]]), torch.tensor([[1]])) for token in (3, 10)
+            model.embed_ngrams(torch.tensor([[token]]), torch.tensor([[1]])) for token in (3, 10)
         )
     assert not rare.any()
     torch.testing.assert_close(frequent[0], model.bag.weight[3] / NGRAM**0.5)
@@ -122,12 +122,12 @@ def test_the_bag_begins_with_naive_bayes():
     """Its evidence for a label, against scikit-learn's naive Bayes for that label or any other."""
     texts = [[1, 2, 2], [2, 3], [1, 3], [4, 2], [4, 1], [3, 4]]
     labels = [0, 1, 2, 2, 0, 0]
-    model = LightModel(vocabulary=50, **PRESETS["default"]).eval()
+    model = LightModel(vocabulary=50, **NETWORKS["default"]).eval()
     model.learn_ngrams(texts, labels)
     there = np.array([[token in text for token in (1, 2, 3, 4)] for text in texts])
     ids, mask = torch.tensor([[1], [2], [3], [4]]), torch.ones(4, 1, dtype=torch.int64)
     with torch.no_grad():
-        got = model.bag_head(model.encode_ngrams(ids, mask)) * NGRAM**0.5 / NAIVE_BAYES
+        got = model.bag_head(model.embed_ngrams(ids, mask)) * NGRAM**0.5 / NAIVE_BAYES
     for label in range(3):
         first, second = MultinomialNB().fit(there, np.array(labels) == label).feature_log_prob_
         assert got[:, label].numpy() == pytest.approx(second - first, abs=1e-5)
@@ -141,7 +141,7 @@ def test_pixels_are_normalised_as_torchvision_does_it(model):
     wanted = normalize(scaled, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with torch.no_grad():
         features = model.image_projection(model.cnn(wanted))
-        torch.testing.assert_close(model.encode_image(pixels), features, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model.embed_image(pixels), features, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("modality", ["text", "image"])
@@ -159,22 +159,22 @@ def test_one_modality_ignores_the_other(modality):
 
 def test_a_missing_image_is_one_without_a_word_to_say():
     """Whatever the CNN makes of grey, the head sees zeros, as in training."""
-    model = LightModel(vocabulary=50, **PRESETS["default"]).eval()
+    model = LightModel(vocabulary=50, **NETWORKS["default"]).eval()
     ids, mask = torch.tensor([[5, 6]]), torch.ones(1, 2, dtype=torch.int64)
     grey = torch.full((1, 224, 224, 3), 127, dtype=torch.uint8)
     with torch.no_grad():
-        text = model.encode_text(ids, mask)
+        text = model.embed_text(ids, mask)
         wanted = model.head(torch.cat([text, torch.zeros(1, 256)], dim=1))
-        wanted = wanted + model.bag_head(model.encode_ngrams(ids, mask))
+        wanted = wanted + model.bag_head(model.embed_ngrams(ids, mask))
         assert torch.equal(model(ids, mask, grey), wanted)
         grey[0, 100, 100, 0] = 128
         assert not torch.equal(model(ids, mask, grey), wanted)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", NETWORKS)
 def test_the_layers_are_those_of_the_report(preset):
     """The default has narrower words and smaller images."""
-    model = LightModel(vocabulary=50, **PRESETS[preset])
+    model = LightModel(vocabulary=50, **NETWORKS[preset])
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert [(m.out_channels, m.kernel_size, m.stride) for m in convolutions] == [
         (width, (3, 3), (2, 2)) for width in (32, 64, 128, 256)
@@ -182,7 +182,7 @@ def test_the_layers_are_those_of_the_report(preset):
     width, size = (192, 224) if preset == "reference" else (96, 112)
     assert (model.gru.input_size, model.gru.hidden_size) == (width, width)
     assert model.gru.bidirectional
-    assert IMAGES[preset].size == size
+    assert IMAGE_SIZES[preset] == size
     assert (model.text_projection[1].out_features, model.image_projection[1].out_features) == (
         256,
         256,
@@ -191,9 +191,9 @@ def test_the_layers_are_those_of_the_report(preset):
 
 def test_what_the_lexicon_says_is_added_to_the_logits():
     tokenizer = train_tokenizer(["good bad"] * 3, max_length=96, preset="default")
-    ids, mask = map(torch.from_numpy, pad_ids(encode_texts(tokenizer, ["bad", "good, good"])))
+    ids, mask = map(torch.from_numpy, pad_ids(tokenize(tokenizer, ["bad", "good, good"])))
     pixels = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)
-    model = LightModel(tokenizer.get_vocab_size(), **PRESETS["default"]).eval()
+    model = LightModel(tokenizer.get_vocab_size(), **NETWORKS["default"]).eval()
     model.lexicon_head.weight.data = torch.ones(3, 4)
     with torch.no_grad():
         before = model(ids, mask, pixels)

@@ -19,11 +19,15 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 import mmsent_training.train as training
-from mmsent.data.dataset import TRAIN_LIST, read_list, text_file
-from mmsent_training.runs.state import START, STATE, read_state, write_state
+from mmsent.data.dataset import open_dataset
+from mmsent.data.folder import text_file
+from mmsent.errors import Interrupted, MmsentError
+from mmsent_training.loop import Event
+from mmsent_training.models.registry import choose, default_settings
+from mmsent_training.runs.resume import START, STATE, read_state, write_state
 
 from .clip_checkpoint import write_checkpoint
-from .test_compact import few_rated_texts
+from .test_compact import few_texts
 
 EPOCHS = 3
 
@@ -41,17 +45,17 @@ def resume(run_command, run, *options):
     return run_command("mmsent", "train", "--resume", run, *options, cwd=run.parent)
 
 
-def at_call(monkeypatch, name, number, event):
-    """Let ``event`` happen at a call of a function of the training loop."""
-    original, calls = getattr(training, name), []
+def train_until(data, run, event, do, model="light", **options):
+    """Train in this process as the command does; at ``event`` happens ``do``."""
+    choice = choose(model, options)
+    flags = {name: value for name, value in options.items() if isinstance(value, bool)}
+    settings = default_settings(choice.model, "cpu", epochs=EPOCHS, **flags)
 
-    def replacement(*arguments, **options):
-        calls.append(name)
-        if len(calls) == number:
-            event()
-        return original(*arguments, **options)
+    def callback(happened):
+        if happened == event:
+            do()
 
-    monkeypatch.setattr(training, name, replacement)
+    return training.train(data, settings, choice, run, callback=callback)
 
 
 def kill():
@@ -86,13 +90,11 @@ def whole(run_command, sample, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def killed(run_command, sample, tmp_path_factory):
+def killed(sample, tmp_path_factory):
     """A run that was killed in its third epoch. Not to be changed."""
     run = tmp_path_factory.mktemp("killed") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        at_call(patch, "divide_epoch", 1 + EPOCHS, kill)  # the first is before the epochs
-        with pytest.raises(Killed):
-            train(run_command, sample, run, "--model", "light", cwd=run.parent)
+    with pytest.raises(Killed):
+        train_until(sample, run, Event("step", EPOCHS, 1), kill)
     return run
 
 
@@ -102,17 +104,20 @@ def unfinished(killed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "number"),
-    [("write_state", 1), ("augment_each", 4), ("write_checkpoint", 1), ("remove_state", 1)],
+    "event",
+    [
+        Event("evaluated", 1),
+        Event("saved", 1),
+        Event("step", 2, 1),
+        Event("trained", EPOCHS),
+        Event("written", EPOCHS),
+    ],
+    ids=str,
 )
-def test_killed_anywhere_it_goes_on_to_the_same_run(
-    run_command, sample, whole, tmp_path, monkeypatch, name, number
-):
+def test_killed_anywhere_it_goes_on_to_the_same_run(run_command, sample, whole, tmp_path, event):
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        at_call(patch, name, number, kill)
-        with pytest.raises(Killed):
-            train(run_command, sample, run, "--model", "light", cwd=tmp_path)
+    with pytest.raises(Killed):
+        train_until(sample, run, event, kill)
     result = resume(run_command, run)
     assert result.code == 0, result.err
     assert outcome(run) == outcome(whole)
@@ -123,12 +128,13 @@ def test_killed_anywhere_it_goes_on_to_the_same_run(
 def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch, freeze):
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
     clip = write_checkpoint(tmp_path / "clip")
-    options = ("--model", "clip", "--clip", "clip", freeze)
+    options = ("--model", "clip", "--clip", clip, freeze)
     assert train(run_command, sample, tmp_path / "whole", *options, cwd=tmp_path).code == 0
-    with monkeypatch.context() as patch:
-        at_call(patch, "score", 2, kill)
-        with pytest.raises(Killed):
-            train(run_command, sample, tmp_path / "run", *options, cwd=tmp_path)
+    with pytest.raises(Killed):
+        train_until(
+            sample, tmp_path / "run", Event("evaluated", 2), kill, "clip",
+            clip=str(clip), freeze=freeze == "--freeze",
+        )  # fmt: skip
     clip.rename(tmp_path / "moved")
     result = resume(run_command, tmp_path / "run", "--clip", tmp_path / "moved")
     assert result.code == 0, result.err
@@ -140,13 +146,11 @@ def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch
 def test_compact_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch):
     """Its averaged weights, too."""
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("mmsent_training.models.pretraining.FILE", few_rated_texts(tmp_path))
+    monkeypatch.setattr("mmsent_training.models.pretraining.FILE", few_texts(tmp_path))
     options = ("--model", "compact")
     assert train(run_command, sample, tmp_path / "whole", *options, cwd=tmp_path).code == 0
-    with monkeypatch.context() as patch:
-        at_call(patch, "score", 2, kill)
-        with pytest.raises(Killed):
-            train(run_command, sample, tmp_path / "run", *options, cwd=tmp_path)
+    with pytest.raises(Killed):
+        train_until(sample, tmp_path / "run", Event("evaluated", 2), kill, "compact")
     result = resume(run_command, tmp_path / "run")
     assert result.code == 0, result.err
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
@@ -154,14 +158,12 @@ def test_compact_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypa
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_step_and_says_how_to_go_on(
-    run_command, sample, whole, tmp_path, monkeypatch, number
+    run_command, sample, whole, tmp_path, number
 ):
     run, before = tmp_path / "run", signal.getsignal(number)
-    with monkeypatch.context() as patch:
-        at_call(patch, "augment_each", 3, lambda: os.kill(os.getpid(), number))
-        result = train(run_command, sample, run, "--model", "light", cwd=tmp_path)
-    assert result.code == 128 + number
-    assert f"mmsent train --resume {run}" in result.err
+    with pytest.raises(Interrupted, match=f"mmsent train --resume {run}") as stopped:
+        train_until(sample, run, Event("step", 2, 1), lambda: os.kill(os.getpid(), number))
+    assert stopped.value.exit_code == 128 + number
     assert signal.getsignal(number) == before
     assert resume(run_command, run).code == 0
     assert outcome(run) == outcome(whole)
@@ -219,7 +221,7 @@ def test_the_dataset_may_move_but_not_change(run_command, sample, whole, unfinis
     gone = resume(run_command, unfinished)
     assert gone.code == 2
     assert f"{tmp_path / 'gone'}" in gone.err
-    text = Path(text_file(moved, next(read_list(moved / TRAIN_LIST, [])).guid))
+    text = Path(text_file(moved, next(open_dataset(moved).rows()).guid))
     content = text.read_bytes()
     text.write_bytes(b"another " + content)
     changed = resume(run_command, unfinished, "--data", moved)
@@ -244,13 +246,14 @@ def test_a_damaged_start_is_refused(run_command, unfinished, content):
     (unfinished / START).write_bytes(content)
     result = resume(run_command, unfinished)
     assert result.code == 2
-    assert f"{START} is damaged" in result.err
+    assert f"{START} can't be read" in result.err
 
 
 @pytest.mark.parametrize(
     "settings",
     [{"epochs": "3"}, {"epochs": 0}, {"batch_size": -1}, {"learning_rate": None}, {"device": 3},
-     {"augment": "no"}, {"seed": -1}, {"accumulation": True}, {"modality": ["both"]}],
+     {"augment": "no"}, {"seed": -1}, {"gradient_accumulation_steps": True},
+     {"modality": ["both"]}],
 )  # fmt: skip
 def test_settings_of_another_kind_are_refused(run_command, unfinished, settings):
     start = json.loads((unfinished / START).read_text())
@@ -258,7 +261,7 @@ def test_settings_of_another_kind_are_refused(run_command, unfinished, settings)
     (unfinished / START).write_text(json.dumps(start))
     result = resume(run_command, unfinished)
     assert result.code == 2
-    assert f"the setting {next(iter(settings))} can't be" in result.err
+    assert f"$.settings.{next(iter(settings))}`" in result.err
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "foreign"])
@@ -273,16 +276,15 @@ def test_a_damaged_state_is_refused(run_command, unfinished, damage):
     assert f"{STATE} is damaged" in result.err
 
 
-def test_two_at_once_refuse(run_command, sample, tmp_path, monkeypatch):
+def test_two_at_once_refuse(run_command, sample, tmp_path):
     run, results = tmp_path / "run", []
-    at_call(monkeypatch, "augment_each", 3, lambda: results.append(resume(run_command, run)))
-    assert train(run_command, sample, run, "--model", "light", cwd=tmp_path).code == 0
+    train_until(sample, run, Event("step", 1, 1), lambda: results.append(resume(run_command, run)))
     assert results[0].code == 2
     assert "is being trained already" in results[0].err
 
 
 def test_a_full_disk_is_one_error_and_the_epochs_before_are_kept(
-    run_command, sample, whole, tmp_path, monkeypatch
+    run_command, sample, whole, tmp_path
 ):
     """A limit on the size of files stands for the disk's."""
     run, limit = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -291,15 +293,13 @@ def test_a_full_disk_is_one_error_and_the_epochs_before_are_kept(
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
 
     try:
-        with monkeypatch.context() as patch:
-            at_call(patch, "write_state", 2, full)
-            result = train(run_command, sample, run, "--model", "light", cwd=tmp_path)
+        with pytest.raises(MmsentError, match="File too large") as failed:
+            train_until(sample, run, Event("evaluated", 2), full)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert result.code == 1
-    assert "File too large" in result.err
-    assert str(run / STATE) in result.err
-    assert f"mmsent train --resume {run}" in result.err
+    assert failed.value.exit_code == 1
+    assert str(run / STATE) in str(failed.value)
+    assert f"mmsent train --resume {run}" in str(failed.value)
     assert resume(run_command, run).code == 0
     assert outcome(run) == outcome(whole)
 

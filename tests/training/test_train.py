@@ -16,11 +16,18 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from mmsent.data.dataset import LABELS, TRAIN_LIST, image_file, read_list, text_file
-from mmsent_training.batch_norm import RunningStatistics
+from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.folder import TRAIN_LIST, image_file, text_file
+from mmsent_training.batches import divide_epoch
+from mmsent_training.loop import RunningStatistics
+from mmsent_training.loss import Criterion
+from mmsent_training.models.registry import choose, default_settings
+from mmsent_training.optim import warmup_cosine
 from mmsent_training.settings import Settings
-from mmsent_training.train import Criterion, divide_epoch, warmup_cosine
+from mmsent_training.train import train
 
+# Of a hundred training pairs.
+LABELS_OF_PAIRS = torch.tensor([0, 1, 2]).repeat_interleave(torch.tensor([30, 10, 60]))
 FILES = {
     "run.json", "checkpoint.safetensors", "tokenizer.json", "history.csv",
     "validation_predictions.csv", "report.md", "curves.png", "confusion.png", "reliability.png",
@@ -44,13 +51,14 @@ def test_a_run_is_complete(trained):
     assert record["settings"]["seed"] == 42
     assert record["dataset"]["train_pairs"] == 72
     assert record["chosen"] == "Asked for with --model light"
-    assert record["environment"]["torch"]
+    assert record["environment"]["libraries"]["torch"]
     for name in ("curves.png", "confusion.png"):
-        assert min(Image.open(trained / name).size) > 300
+        with Image.open(trained / name) as image:
+            assert min(image.size) > 300
 
 
 def test_the_validation_pairs_are_those_of_the_published_split(trained, sample):
-    rows = list(read_list(sample / TRAIN_LIST, []))
+    rows = list(open_dataset(sample).rows())
     _, wanted = train_test_split(
         rows, test_size=0.1, random_state=42, stratify=[row.label for row in rows]
     )
@@ -80,7 +88,7 @@ def test_the_history_names_the_epoch_that_is_kept(run_command, sample, tmp_path,
     scores = [float(row["macro_f1"]) for row in history]
     assert len(history) == record["epochs"]
     kept = history[-1] if preset == "default" else history[int(np.argmax(scores))]
-    assert int(kept["epoch"]) == record["best_epoch"]
+    assert int(kept["epoch"]) == record["kept_epoch"]
     assert float(kept["accuracy"]) == pytest.approx(record["metrics"]["accuracy"], abs=1e-5)
 
 
@@ -120,13 +128,13 @@ def test_the_reference_preset_is_the_reports(run_command, sample, tmp_path):
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     settings = record["settings"]
     expected = {
-        "batch_size": 16, "learning_rate": 2e-3, "weight_decay": 1e-4, "warmup": 0.1,
-        "gradient_norm": 1.0, "jitter": 0.15, "keep": "best", "patience": 3, "balance": True,
-        "adjustment": 0.0, "smoothing": 0.0, "average": 0.0, "missing": 0.0, "max_length": 96,
+        "batch_size": 16, "learning_rate": 2e-3, "weight_decay": 1e-4, "warmup_ratio": 0.1,
+        "max_grad_norm": 1.0, "color_jitter": 0.15, "keep": "best", "patience": 3,
+        "class_weights": True, "logit_adjustment": 0.0, "label_smoothing": 0.0, "ema_decay": 0.0,
+        "modality_dropout": 0.0, "max_length": 96,
     }  # fmt: skip
     assert {name: settings[name] for name in expected} == expected
     assert set(record["model"]) == {"name", "vocabulary", "labels", "modality"}
-    assert "words.weight" not in load_file(tmp_path / "run" / "checkpoint.safetensors")
 
 
 def test_the_reference_has_no_compact_model(run_command, sample, tmp_path):
@@ -147,32 +155,40 @@ def test_one_modality_trains_alone(run_command, sample, tmp_path, modality):
     assert ("gru" in names, "cnn" in names) == (modality == "text", modality == "image")
 
 
-def test_no_more_threads_than_a_container_may_use(run_command, sample, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmsent_training.train.available_cores", lambda: 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)  # as on a host with two cores
+def test_a_training_takes_the_cores_it_may_use_and_leaves_pytorch_as_it_was(sample, tmp_path):
+    """One core, as in a container, of a machine with two; from a notebook, which goes on."""
+    settings = default_settings("light", "cpu", epochs=1)
+    cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    torch.manual_seed(7)
+    drawn = torch.rand(3)
+    torch.manual_seed(7)
+    torch.set_num_threads(2)
+    environment = dict(os.environ)
+    os.sched_setaffinity(0, {min(cores)})
     try:
-        arguments = ("--epochs", 1, "--data", sample, "--output", "run")
-        assert (
-            run_command("mmsent", "train", "--model", "light", *arguments, cwd=tmp_path).code == 0
-        )
-        assert torch.get_num_threads() == 1
+        run = train(sample, settings, choose("light", {}), tmp_path / "run")
+        assert torch.get_num_threads() == 2
     finally:
-        torch.set_num_threads(before)
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(threads)
+    assert json.loads((run / "run.json").read_text())["environment"]["threads"] == 1
+    assert torch.equal(torch.rand(3), drawn)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert dict(os.environ) == environment
 
 
 def test_training_stops_where_nothing_gets_better(run_command, sample, tmp_path):
     """A learning rate of next to nothing: the first epoch stays the best."""
     result = run_command(
         "mmsent", "train", "--model", "light", "--preset", "reference", "--epochs", 9,
-        "--lr", 1e-12, "--data", sample, "--output", "run", cwd=tmp_path,
+        "--learning-rate", 1e-12, "--data", sample, "--output", "run", cwd=tmp_path,
     )  # fmt: skip
     assert "stopped early" in result.err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["epochs"] < 9
 
 
 def test_bad_data_is_named_and_no_run_is_written(run_command, dataset, tmp_path):
-    rows = list(read_list(dataset / TRAIN_LIST, []))
+    rows = list(open_dataset(dataset).rows())
     os.remove(image_file(dataset, rows[0].guid))
     with open(text_file(dataset, rows[1].guid), "wb") as file:
         file.write(b"\xff")
@@ -186,7 +202,7 @@ def test_bad_data_is_named_and_no_run_is_written(run_command, dataset, tmp_path)
 
 
 def test_every_broken_image_is_named_and_no_run_is_written(run_command, dataset, tmp_path):
-    rows = list(read_list(dataset / TRAIN_LIST, []))
+    rows = list(open_dataset(dataset).rows())
     broken = [image_file(dataset, row.guid) for row in rows[::40]]
     for path in broken:
         os.truncate(path, 200)
@@ -222,19 +238,20 @@ def test_a_gpu_asked_for_and_missing(run_command, sample, tmp_path):
 
 
 def test_class_weights_are_inverse_to_frequency_with_mean_one():
-    weights = Criterion(np.repeat([0, 1, 2], [30, 10, 60]), Settings()).weights.numpy()
+    weights = Criterion(LABELS_OF_PAIRS, 3, Settings(model="light")).weights.numpy()
     assert weights.mean() == pytest.approx(1)
     assert weights[1] / weights[0] == pytest.approx(3)
     assert weights[0] / weights[2] == pytest.approx(2)
 
 
 def test_the_loss_is_pytorchs_over_adjusted_logits():
-    labels = np.repeat([0, 1, 2], [30, 10, 60])
-    settings = Settings(balance=False, adjustment=0.5, smoothing=0.1)
+    settings = Settings(
+        model="light", class_weights=False, logit_adjustment=0.5, label_smoothing=0.1
+    )
     logits, wanted = torch.randn(4, 3), torch.tensor([0, 1, 2, 2])
     shift = 0.5 * torch.tensor([0.3, 0.1, 0.6]).log()
     reference = nn.CrossEntropyLoss(label_smoothing=0.1)(logits + shift, wanted)
-    loss = Criterion(labels, settings)(logits, wanted)
+    loss = Criterion(LABELS_OF_PAIRS, 3, settings)(logits, wanted)
     assert float(loss) == pytest.approx(float(reference))
 
 
@@ -245,12 +262,15 @@ def test_the_light_model_is_told_the_lexicon(trained):
     assert weights["lexicon_head.weight"].any()
 
 
-@pytest.mark.parametrize("balance", [True, False])
-def test_the_losses_of_a_steps_batches_add_up_to_that_of_all(balance):
+@pytest.mark.parametrize("class_weights", [True, False])
+def test_the_losses_of_a_steps_batches_add_up_to_that_of_all(class_weights):
     labels = torch.arange(32) % 3
     criterion = Criterion(
-        np.repeat([0, 1, 2], [30, 10, 60]),
-        Settings(balance=balance, adjustment=0.5, smoothing=0.1),
+        LABELS_OF_PAIRS,
+        3,
+        Settings(
+            model="light", class_weights=class_weights, logit_adjustment=0.5, label_smoothing=0.1
+        ),
     )
     logits = torch.randn(32, 3)
     parts = [
@@ -282,8 +302,8 @@ def test_the_loss_in_the_history_is_the_mean_over_the_training_pairs(run_command
     """At a learning rate that changes nothing it is that of chance."""
     result = run_command(
         "mmsent", "train", "--model", "light", "--preset", "reference", "--data", sample,
-        "--lr", 1e-12, "--epochs", 1, "--batch-size", 5, "--accumulation", 3, "--output", "run",
-        cwd=tmp_path,
+        "--learning-rate", 1e-12, "--epochs", 1, "--batch-size", 5,
+        "--gradient-accumulation-steps", 3, "--output", "run", cwd=tmp_path,
     )  # fmt: skip
     assert result.code == 0, result.err
     with open(tmp_path / "run" / "history.csv", newline="") as file:
@@ -298,7 +318,12 @@ def test_the_loss_in_the_history_is_the_mean_over_the_training_pairs(run_command
     grouped=st.booleans(),
 )
 def test_an_epochs_batches_hold_every_pair_once(lengths, batch_size, accumulation, grouped):
-    settings = Settings(batch_size=batch_size, accumulation=accumulation, group_by_length=grouped)
+    settings = Settings(
+        model="light",
+        batch_size=batch_size,
+        gradient_accumulation_steps=accumulation,
+        group_by_length=grouped,
+    )
     steps = divide_epoch(torch.tensor(lengths), settings, 1)
     batches = [batch for step in steps for batch in step]
     assert sorted(torch.cat(batches).tolist()) == list(range(len(lengths)))
@@ -311,7 +336,7 @@ def test_batches_of_like_length_hold_little_padding_and_differ_from_epoch_to_epo
     lengths = torch.randint(10, 60, (512,), generator=torch.Generator().manual_seed(1))
 
     def padded(grouped: bool, epoch: int) -> float:
-        settings = Settings(group_by_length=grouped, accumulation=2)
+        settings = Settings(model="light", group_by_length=grouped, gradient_accumulation_steps=2)
         steps = divide_epoch(lengths, settings, epoch)
         return sum(len(rows) * int(lengths[rows].max()) for step in steps for rows in step)
 
@@ -321,7 +346,7 @@ def test_batches_of_like_length_hold_little_padding_and_differ_from_epoch_to_epo
 
 
 def test_the_learning_rate_rises_then_falls():
-    """Against the values that transformers' schedule of the same kind documents."""
+    """As transformers' cosine schedule, but for the first step, where that one stands still."""
     factor = warmup_cosine(100, 0.1)
     assert factor(0) == pytest.approx(0.1)
     assert factor(9) == factor(10) == pytest.approx(1)

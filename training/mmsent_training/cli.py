@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,161 +14,93 @@ import click
 from click.core import ParameterSource
 
 from mmsent.cli import DATASET, FILE
+from mmsent.clip_pin import REPOSITORY
 from mmsent.errors import InputError, MmsentError
+from mmsent_training.models import registry
+from mmsent_training.settings import Settings
 
 if TYPE_CHECKING:
-    from mmsent_training.settings import Settings
-    from mmsent_training.weights.hub import ClipCheckpoint
-    from mmsent_training.weights.packages import CompactCheckpoint
+    from mmsent_training.evaluation.bundle import Part
+
+Command = Callable[..., None]
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+COUNT = click.IntRange(1)
+THE_MODELS = "[default: the model's and device's]"
+
+
+def choice(name: str, choices: Sequence[str], says: str) -> Callable[[Command], Command]:
+    """An option that takes one of ``choices``, by default the first."""
+    kind = click.Choice(choices)
+    return click.option(name, type=kind, default=choices[0], show_default=True, help=says)
 
 
 DATA = click.option(
     "--data", default=".", type=DATASET, help="The dataset folder or Parquet file.  [default: here]"
 )
-MODALITY = click.option(
-    "--modality",
-    default="both",
-    show_default=True,
-    type=click.Choice(["both", "text", "image"]),
-    help="What the model sees of a pair.",
-)
+MODALITY = choice("--modality", ["both", "text", "image"], "What the model sees of a pair.")
 OUTPUT = click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The run's folder.  [default: runs/MODEL-YYYYmmdd-HHMMSS]",
+    "--output", type=NEW_FOLDER, help="The run's folder.  [default: runs/MODEL-YYYYmmdd-HHMMSS]"
 )
 RESUME = click.option(
     "--resume",
     metavar="RUN",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=NEW_FOLDER,
     help="Go on with a run that was interrupted, after its last finished epoch. It keeps its own "
-    "settings; only --data and --clip may be given, where those have moved.",
+    "settings; only --data and where its weights lie may be given, where those have moved.",
 )
 HOW = (
-    click.option(
+    choice(
         "--model",
-        default="auto",
-        show_default=True,
-        type=click.Choice(["auto", "clip", "compact", "light"]),
-        help="What to train; auto takes the first of the others whose weights can be had.",
+        [registry.AUTO, *registry.MODELS],
+        "What to train; auto takes the first of the others whose weights can be had.",
+    ),
+    choice("--preset", ["default", "reference"], "reference: as the task's report has the model."),
+    choice(
+        "--device", ["auto", "cpu", "cuda"], "Where to train; auto takes a GPU if PyTorch sees one."
+    ),
+    click.option("--epochs", type=COUNT, help=THE_MODELS),
+    click.option("--batch-size", type=COUNT, help=f"Pairs computed at a time.  {THE_MODELS}"),
+    click.option(
+        "--gradient-accumulation-steps",
+        type=COUNT,
+        help=f"Batches that make one step; several processes divide them.  {THE_MODELS}",
     ),
     click.option(
-        "--preset",
-        default="default",
-        show_default=True,
-        type=click.Choice(["default", "reference"]),
-        help="reference: clip and light as the task's report has them.",
-    ),
-    click.option(
-        "--clip",
-        default="openai/clip-vit-base-patch32",
-        show_default=True,
-        metavar="NAME|DIR",
-        help="The CLIP checkpoint: its name on the hub, or a folder.",
-    ),
-    click.option(
-        "--freeze/--no-freeze",
-        default=None,
-        help="Train CLIP's head alone, or all of it.  [default: freeze on a CPU]",
-    ),
-    click.option(
-        "--rated-texts/--no-rated-texts",
-        default=None,
-        help="Let the compact model's text encoder learn from 18,512 rated texts first.  "
-        "[default: for compact]",
-    ),
-    click.option(
-        "--device",
-        default="auto",
-        show_default=True,
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        help="Where to train; auto takes a GPU if PyTorch sees one.",
-    ),
-    click.option("--epochs", type=click.IntRange(1), help="[default: the model's and device's]"),
-    click.option(
-        "--batch-size",
-        type=click.IntRange(1),
-        help="Pairs computed at a time.  [default: the model's and device's]",
-    ),
-    click.option(
-        "--accumulation",
-        type=click.IntRange(1),
-        help="Batches that make one step; several processes divide them.  "
-        "[default: the model's and device's]",
-    ),
-    click.option(
-        "--lr",
+        "--learning-rate",
         type=click.FloatRange(0, min_open=True),
-        help="[default: 3e-3 for light, 1e-3 for clip's and compact's heads, 2e-3 for light's "
-        "reference preset]",
+        help="Of new parameters.  [default: the model's]",
     ),
     click.option("--seed", default=42, show_default=True, type=click.IntRange(0, 2**32 - 1)),
 )
 
 
-def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say how a model is trained, as ``settings_of`` takes them."""
-    for option in reversed(HOW):
+def training_options(command: Command) -> Command:
+    """The options that say how a model is trained, as `settings_of` takes them."""
+    options: list[Callable[[Command], Command]] = [*HOW]
+    for own in registry.model_options():
+        name = own.name.replace("_", "-")
+        if own.kind == "flag":
+            options.append(click.option(f"--{name}/--no-{name}", default=None, help=own.help))
+        else:
+            options.append(click.option(f"--{name}", metavar="NAME|DIR", help=own.help))
+    for option in reversed(options):
         command = option(command)
     return command
 
 
 def settings_of(
-    model: str,
-    preset: str,
-    clip: str,
-    freeze: bool | None,
-    rated_texts: bool | None,
-    device: str,
-    epochs: int | None,
-    batch_size: int | None,
-    accumulation: int | None,
-    lr: float | None,
-    seed: int,
-    modality: str = "both",
-) -> tuple[Settings, ClipCheckpoint | CompactCheckpoint | None, str]:
-    """The settings, the pretrained weights and why it is this model, from the options.
+    model: str, device: str, modality: str = "both", **options: Any
+) -> tuple[Settings, registry.Choice]:
+    """The settings, and the model with its weights, from the options.
 
     Raises InputError for options that contradict each other.
     """
-    from mmsent_training.models.registry import choose_model
-    from mmsent_training.settings import default_settings
+    from mmsent_training.devices import pick_device
 
-    device = _device(device)
-    name, checkpoint, chosen = choose_model(model, clip)
-    if name == "light" and freeze:
-        raise InputError("--freeze: the light model has no pretrained part to freeze")
-    if name == "compact" and freeze is False:
-        raise InputError("--no-freeze: the compact model's lower layers are always frozen")
-    if name != "compact" and rated_texts:
-        raise InputError(f"--rated-texts: the {name} model does not learn from rated texts")
-    if name == "compact" and preset == "reference":
-        raise InputError("--preset reference: the task's report has no compact model")
-    settings = default_settings(
-        name,
-        device,
-        preset=preset,
-        freeze=freeze,
-        rated_texts=rated_texts,
-        modality=modality,
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulation=accumulation,
-        learning_rate=lr,
-        seed=seed,
-    )
-    return settings, checkpoint, chosen
-
-
-def _device(asked: str) -> str:
-    """The device to train on. Raises InputError where there is none such."""
-    import torch
-
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch sees no GPU here; use --device cpu")
-    if asked != "auto":
-        return asked
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    found = pick_device(device)
+    own = {option.name: options[option.name] for option in registry.model_options()}
+    chosen = registry.choose(model, own)
+    return registry.default_settings(chosen.model, found, modality=modality, **options), chosen
 
 
 @contextmanager
@@ -177,13 +111,22 @@ def enough_memory(settings: Settings) -> Iterator[None]:
     try:
         yield
     except torch.cuda.OutOfMemoryError:
-        size = settings.batch_size // 2
+        size, steps = settings.batch_size // 2, 2 * settings.gradient_accumulation_steps
         # A step keeps its size, or nearly so.
-        more = f"try --batch-size {size} --accumulation {2 * settings.accumulation}"
+        more = f"try --batch-size {size} --gradient-accumulation-steps {steps}"
         raise MmsentError(
             f"the GPU's memory is too small for --batch-size {settings.batch_size}; "
-            + (more if size else "take another model or GPU")
+            + (more if size else "use another model or GPU")
         ) from None
+
+
+def prepare_process() -> None:
+    """Set what PyTorch reads from the environment, before it is imported; this process is ours."""
+    # How often a thread of GNU OpenMP looks whether there is work before it sleeps. With its own
+    # default two threads beside one busy process took more than 100 s for what takes 17 s on two
+    # free cores; with this, 45 s, and on free cores no longer.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for determinism on CUDA
 
 
 @click.command()
@@ -201,56 +144,60 @@ def train(
     A tenth of the pairs, the same for every seed, is set aside for validation. The run holds the
     trained weights with all that `mmsent export` needs, and a report.
     """
+    prepare_process()
     from mmsent_training import distributed
 
     with distributed.only_main_speaks():
-        _train(context, data, output, resume, options)
+        if resume is None:
+            _train(data, *settings_of(**options), output=output)
+        else:
+            _resume(context, data, resume, options)
         distributed.leave()
 
 
+def _resume(context: click.Context, data: Path, resume: Path, options: dict[str, Any]) -> None:
+    from mmsent_training.devices import pick_device
+    from mmsent_training.runs.resume import read_start
+    from mmsent_training.runs.run import is_finished
+
+    given = {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    movable = {"resume", "data"} | {o.name for o in registry.model_options() if o.kind == "source"}
+    if other := sorted(given - movable):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in other)
+        raise InputError(f"--resume: a run keeps the settings it has; leave out {names}")
+    if is_finished(resume):
+        click.echo(f"{resume} is finished; next: mmsent-export onnx {resume}", err=True)
+        return
+    start = read_start(resume)
+    name = start.settings.model
+    pick_device(start.settings.device)
+    sources = start.sources | registry.find_sources(name, options)
+    weights = registry.find_model(name).recipe.find_weights(sources)
+    found = registry.Choice(name, weights, sources, start.chosen)
+    _train(data if "data" in given else Path(start.data), start.settings, found, resume=resume)
+
+
 def _train(
-    context: click.Context,
     data: Path,
-    output: Path | None,
-    resume: Path | None,
-    options: dict[str, Any],
+    settings: Settings,
+    chosen: registry.Choice,
+    output: Path | None = None,
+    resume: Path | None = None,
 ) -> None:
     from mmsent_training import distributed
     from mmsent_training.evaluation.metrics import describe
-    from mmsent_training.runs.run import is_finished, read_run
-    from mmsent_training.runs.state import read_start
+    from mmsent_training.runs.record import read_record
     from mmsent_training.train import train as train_model
-    from mmsent_training.weights.hub import find_clip
-    from mmsent_training.weights.packages import find_compact
 
-    if resume is None:
-        settings, checkpoint, chosen = settings_of(**options)
-    else:
-        given = {
-            name
-            for name in context.params
-            if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-        }
-        if other := sorted(given - {"resume", "data", "clip"}):
-            names = ", ".join(f"--{name.replace('_', '-')}" for name in other)
-            raise InputError(f"--resume: a run keeps the settings it has; leave out {names}")
-        if is_finished(resume):
-            click.echo(f"{resume} is finished; next: mmsent-export onnx {resume}", err=True)
-            return
-        start = read_start(resume)
-        settings, chosen, checkpoint = start.settings, start.chosen, None
-        _device(settings.device)
-        data = data if "data" in given else Path(start.data)
-        if start.clip:
-            checkpoint = find_clip(options["clip"] if "clip" in given else start.clip["name"])
-        elif settings.model == "compact":
-            checkpoint = find_compact()
+    distributed.connect(settings.device)
     with enough_memory(settings):
-        folder = train_model(
-            data, settings, output, chosen=chosen, checkpoint=checkpoint, resume=resume
-        )
+        folder = train_model(data, settings, chosen, output, resume=resume)
     if distributed.rank() == 0:
-        click.echo(describe(read_run(folder).record["metrics"]))
+        click.echo(describe(read_record(folder).metrics))
         click.echo(f"wrote {folder}; next: mmsent-export onnx {folder}", err=True)
 
 
@@ -264,75 +211,69 @@ def ablate(data: Path, output: Path | None, **options: Any) -> None:
     The three trainings share settings, seed and pairs. The folder holds their runs, ablation.md
     with every figure, its interval and whether the differences are significant, and a picture.
     """
+    prepare_process()
     from mmsent_training.evaluation.ablation import ablate as compare
     from mmsent_training.evaluation.ablation import table
     from mmsent_training.train import train as train_model
 
-    settings, checkpoint, chosen = settings_of(**options)
-
-    def train_one(settings: Settings, folder: Path) -> Path:
-        return train_model(data, settings, folder, chosen=chosen, checkpoint=checkpoint)
-
+    settings, chosen = settings_of(**options)
     with enough_memory(settings):
-        folder = compare(settings, output, train_one)
-    click.echo(table(json.loads((folder / "ablation.json").read_text(encoding="utf-8"))))
+        folder, ablation = compare(
+            settings, output, lambda changed, run: train_model(data, changed, chosen, run)
+        )
+    click.echo(table(ablation))
     click.echo(f"wrote {folder}", err=True)
 
 
 @click.command()
 @click.option("--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
 @DATA
-@click.option(
+@choice(
     "--split",
-    default="validation",
-    show_default=True,
-    type=click.Choice(["validation", "train", "all"]),
-    help="Which pairs of train.txt, as the bundle's training divided them.",
+    ["validation", "train", "all"],
+    "Which pairs of train.txt, as the bundle's training divided them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-@click.option(
-    "--pictures",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="A folder for confusion.png and reliability.png.",
-)
-def evaluate(model: Path, data: Path, split: str, as_json: bool, pictures: Path | None) -> None:
+@click.option("--pictures", type=NEW_FOLDER, help="A folder for confusion.png and reliability.png.")
+def evaluate(model: Path, data: Path, split: Part, as_json: bool, pictures: Path | None) -> None:
     """Say how good a bundle is on labelled pairs, and how far its probabilities can be trusted."""
-    from mmsent_training.evaluation.evaluate import evaluate_bundle
+    from mmsent_training.evaluation.bundle import evaluate_bundle
     from mmsent_training.evaluation.metrics import describe
-    from mmsent_training.runs.report import write_confusion, write_reliability
+    from mmsent_training.pictures import write_scores
 
     scores = evaluate_bundle(model, data, split)
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
-        write_confusion(pictures / "confusion.png", scores["confusion"])
-        error = scores["calibration_error"]
-        write_reliability(pictures / "reliability.png", scores["reliability"], error)
-    click.echo(json.dumps(scores) if as_json else describe(scores))
+        write_scores(pictures, scores)
+    click.echo(json.dumps(asdict(scores)) if as_json else describe(scores))
 
 
 @click.command("download-clip")
 @click.option(
     "--clip",
     "name",
-    help="The checkpoint's name on the hub.  [default: openai/clip-vit-base-patch32]",
+    default=REPOSITORY,
+    show_default=True,
+    help="The checkpoint's name on the hub.",
 )
 @click.option(
     "--to",
     type=click.Path(path_type=Path),
-    help="A folder to carry to another machine.  [default: the hub's cache]",
+    help="Also copy it from the hub's cache to this folder, to carry to another machine.",
 )
-def download_clip(name: str | None, to: Path | None) -> None:
+def download_clip(name: str, to: Path | None) -> None:
     """Fetch CLIP's weights, for training where there will be no network.
 
-    A download that was interrupted goes on where it stopped. What is there already is verified,
-    and needs no network.
+    What is there already is verified, and needs no network. After an interruption, run it again:
+    whole files are kept, and the rest of one where the hub's library can resume it.
     """
-    from mmsent_training.weights.hub import DEFAULT_CLIP, download, how_to_use
+    import shlex
 
-    name = name or DEFAULT_CLIP
+    from mmsent_training.weights.hub import download
+
     checkpoint, fetched = download(name, to)
     click.echo(
         f"{name} {'was fetched to' if fetched else 'is already in'} {checkpoint.folder}, whole and "
-        f"verified; {how_to_use(name, to)}",
+        f"verified\nTrain with `mmsent train --model clip --clip {shlex.quote(str(to or name))}`",
         err=True,
     )

@@ -3,21 +3,22 @@
 Where no launcher has started several, all of this does nothing and costs nothing.
 """
 
-from __future__ import annotations
-
+import logging
+import math
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
-from typing import TypeVar
+from itertools import chain
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mmsent.errors import Interrupted
+from mmsent.errors import InputError, Interrupted
 
 Value = TypeVar("Value")
 
@@ -25,8 +26,8 @@ PATIENCE = 10.0
 """Seconds for which a process that failed lets the main one, which may fail alike, speak first."""
 
 
-def processes() -> int:
-    """How many train together."""
+def world_size() -> int:
+    """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -35,37 +36,49 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def local_processes() -> int:
+def local_world_size() -> int:
     """How many of them the launcher started on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
+def connect(device: str) -> None:
+    """Join the processes that a launcher such as torchrun started, if it did.
+
+    ``device``: "cpu" or "cuda"; each process computes on the GPU of its local rank.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+        return
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+
+
 def name_part(work: str) -> str:
     """What to call this process's part of ``work``."""
-    return work if processes() == 1 else f"{work}, part {rank() + 1} of {processes()}"
+    return work if world_size() == 1 else f"{work}, part {rank() + 1} of {world_size()}"
 
 
 def broadcast(value: Value) -> Value:
     """The main process's ``value``, in every process."""
-    if processes() == 1:
+    if world_size() == 1:
         return value
     values = [value]
     dist.broadcast_object_list(values, group=_group())
     return values[0]
 
 
-def gather(value: Value) -> list[Value]:
+def all_gather(value: Value) -> list[Value]:
     """The ``value`` of every process, in every process."""
-    if processes() == 1:
+    if world_size() == 1:
         return [value]
-    values: list[Value] = [value] * processes()
+    values: list[Value] = [value] * world_size()
     dist.all_gather_object(values, value, group=_group())
     return values
 
 
-def add_up(tensors: Sequence[Tensor]) -> None:
+def all_reduce_sum(tensors: Sequence[Tensor]) -> None:
     """Put into each of ``tensors`` the sum of what all processes have there."""
-    if processes() > 1 and tensors:
+    if world_size() > 1 and tensors:
         together = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(together)
         parts = torch.split(together, [tensor.numel() for tensor in tensors])
@@ -73,13 +86,30 @@ def add_up(tensors: Sequence[Tensor]) -> None:
             tensor.copy_(part.view_as(tensor))
 
 
-def highest(number: int) -> int:
+def all_reduce_mean(values: Sequence[float], count: int) -> float:
+    """The sum of all processes' ``values``, whatever their order, divided by ``count``."""
+    return math.fsum(chain.from_iterable(all_gather([*values]))) / count
+
+
+def all_reduce_max(number: int) -> int:
     """The highest ``number`` of any process, in every process."""
-    if processes() == 1:
+    if world_size() == 1:
         return number
     tensor = torch.tensor(number)
     dist.all_reduce(tensor, dist.ReduceOp.MAX, group=_group())
     return int(tensor)
+
+
+def check_same(**facts: Any) -> None:
+    """Raises InputError where ``facts`` are not the same in all processes that train together."""
+    everyone = all_gather(facts)
+    for number, others in enumerate(everyone):
+        differing = [name for name in facts if others[name] != everyone[0][name]]
+        if differing:
+            raise InputError(
+                f"process {number} and the main process differ in: {', '.join(differing)}; they "
+                "must train the same model on the same pairs"
+            )
 
 
 def leave() -> None:
@@ -88,8 +118,9 @@ def leave() -> None:
     The interpreter's own end is left out: threads of gloo that still want its lock then, to free
     the last tensors, would abort the process.
     """
-    if processes() > 1:
-        gather(None)
+    if world_size() > 1:
+        all_gather(None)
+        logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
@@ -98,13 +129,12 @@ def leave() -> None:
 @cache
 def _group() -> dist.ProcessGroup:
     """The processes, connected by gloo: what lies in main memory needs no detour over the GPUs."""
-    group: dist.ProcessGroup = dist.new_group(backend="gloo")
-    return group
+    return dist.new_group(backend="gloo")
 
 
 @contextmanager
 def only_main_speaks() -> Iterator[None]:
-    """Let the block print nothing in the other processes of a launcher, but for their errors.
+    """Let the block print nothing in the other processes of a launcher, except their errors.
 
     The launcher ends all processes as soon as one fails, so the others let the main one go first.
     """

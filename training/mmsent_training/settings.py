@@ -1,147 +1,79 @@
 """Every setting of a training, in one place; saved in run.json."""
 
-from __future__ import annotations
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+import msgspec
+from msgspec import Meta
+
+Device = Literal["cpu", "cuda"]
+Modality = Literal["both", "text", "image"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Preset = Literal["default", "reference"]
+OptionValue = bool | int | float | str
+
+Count = Annotated[int, Meta(ge=1)]
+Seed = Annotated[int, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a model is trained. The defaults are those for the light model on a CPU.
+    """How a model is trained. A recipe gives the defaults for its model and device.
 
-    ``preset``: whether the model is made as the task's report has it, "reference", or "default".
-    ``freeze``: train the head alone, over what the frozen encoder makes of each pair once.
-    ``rated_texts``: let the text encoder learn from texts that people have rated before anything.
-    ``learning_rate`` is that of what is trained from nothing, ``encoder_learning_rate`` that of
-    pretrained weights. ``augment``: flip images at random, and change their brightness, contrast
-    and colour by up to ``jitter``.
-    ``accumulation``: batches of ``batch_size`` whose gradients make one optimiser step; processes
-    that train together divide them. ``group_by_length``: make batches of texts of like length.
-    ``warmup``: the share of the optimiser steps in which the learning rate rises; then it falls
-    along a cosine.
-    ``keep``: the weights of the "best" epoch by validation macro F1, with training stopped after
+    ``preset``: "reference" builds and trains the model as the task's report has it.
+    ``options``: the model's own, such as {"freeze": True}; see registry.Option.
+    ``learning_rate`` is that of new parameters, ``encoder_learning_rate`` that of pretrained ones.
+    ``augment``: flip images at random, and change their brightness, contrast and colour by up to
+    ``color_jitter``. ``gradient_accumulation_steps``: batches of ``batch_size`` whose gradients
+    make one optimiser step; processes that train together divide them. ``group_by_length``: put
+    texts of similar length into one batch. ``warmup_ratio``: the share of the optimiser steps in
+    which the learning rate rises; then it falls along a cosine.
+    ``keep``: the weights of the "best" epoch by validation macro F1, where training stops after
     ``patience`` epochs without a better one; or of the "last", so that the validation pairs choose
-    nothing and their scores are fair. ``average``: the decay of an exponential moving average of
-    the weights, which is kept in their place; 0 for none. ``balance``, ``adjustment`` and
-    ``smoothing`` shape the loss: see Criterion.
-    ``missing``: the share of the training pairs that come without their text, and the share that
-    come without their image, anew in every epoch; then the model can do without them.
-    ``precision``: fp32, or bf16 or fp16 for mixed precision. ``split_seed`` and
-    ``validation_share`` choose the validation pairs, whatever ``seed`` is.
+    nothing and their scores are fair. ``ema_decay``: keep an exponential moving average of the
+    weights instead, with this decay; 0 for none. ``class_weights``, ``logit_adjustment`` and
+    ``label_smoothing`` shape the loss: see Criterion.
+    ``modality_dropout``: the share of the training pairs that lose their text, and the share that
+    lose their image, drawn anew in every epoch; the model can then do without either.
+    ``precision``: fp32, or bf16 or fp16 for mixed precision. ``max_length``: of a text, in tokens.
+    ``validation_fraction`` and ``split_seed`` choose the validation pairs, whatever ``seed`` is.
     """
 
-    model: str = "light"
-    preset: str = "default"
-    modality: str = "both"
-    device: str = "cpu"
-    precision: str = "fp32"
-    freeze: bool = False
-    rated_texts: bool = False
-    epochs: int = 6
-    batch_size: int = 16
-    accumulation: int = 1
+    model: str
+    preset: Preset = "default"
+    modality: Modality = "both"
+    device: Device = "cpu"
+    precision: Precision = "fp32"
+    options: dict[str, OptionValue] = field(default_factory=dict)
+    epochs: Count = 6
+    batch_size: Count = 16
+    gradient_accumulation_steps: Count = 1
     group_by_length: bool = False
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     encoder_learning_rate: float = 1e-5
     weight_decay: float = 1e-4
-    warmup: float = 0.1
-    gradient_norm: float = 1.0
+    warmup_ratio: Share = 0.1
+    max_grad_norm: float = 1.0
     augment: bool = True
-    jitter: float = 0.15
-    keep: str = "best"
-    patience: int = 3
-    average: float = 0.0
-    balance: bool = True
-    adjustment: float = 0.0
-    smoothing: float = 0.0
-    missing: float = 0.0
-    max_length: int = 96
-    validation_share: float = 0.1
-    split_seed: int = 42
-    seed: int = 42
+    color_jitter: float = 0.15
+    keep: Literal["best", "last"] = "best"
+    patience: Count = 3
+    ema_decay: Share = 0.0
+    class_weights: bool = True
+    logit_adjustment: float = 0.0
+    label_smoothing: Share = 0.0
+    modality_dropout: Share = 0.0
+    max_length: Count = 96
+    validation_fraction: Share = 0.1
+    split_seed: Seed = 42
+    seed: Seed = 42
 
+    def override(self, chosen: Mapping[str, Any]) -> "Settings":
+        """These settings with the ``chosen`` ones; those that are None stay.
 
-def read_settings(content: dict[str, Any]) -> Settings:
-    """The settings that run.json or unfinished.json holds; what a newer mmsent added is left out.
-
-    Raises ValueError or TypeError where a value is not of its field's kind.
-    """
-    kinds = {name: type(value) for name, value in asdict(Settings()).items()}
-    known = {name: value for name, value in content.items() if name in kinds}
-    for name, value in known.items():
-        if kinds[name] is float and type(value) is int:
-            continue
-        if type(value) is not kinds[name]:
-            raise TypeError(f"the setting {name} can't be {value!r}")
-        if kinds[name] is int and value < (0 if "seed" in name else 1):
-            raise ValueError(f"the setting {name} can't be {value}")
-    return Settings(**known)
-
-
-def default_settings(
-    model: str, device: str, *, preset: str = "default", **chosen: Any
-) -> Settings:
-    """The settings for ``model`` on ``device`` ("cpu", "cuda"), but for what is ``chosen``.
-
-    A chosen field that is None keeps its default. ``preset``: "default", or "reference" for those
-    of the task's report, which has clip and light.
-    """
-    settings = Settings(model=model, preset=preset, device=device)
-    if device == "cuda":
-        settings = replace(
-            settings, epochs=10, batch_size=32, accumulation=2, precision=_gpu_precision()
-        )
-    if model == "clip":
-        settings = replace(settings, freeze=device == "cpu", learning_rate=1e-3, augment=False)
-        if device == "cpu" and preset == "default":
-            settings = replace(settings, batch_size=8, accumulation=2)
-    if model == "light" and preset == "default":
-        settings = replace(
-            settings,
-            batch_size=16,
-            accumulation=2,
-            learning_rate=3e-3,
-            keep="last",
-            average=0.99,
-            balance=False,
-            adjustment=0.45,
-            weight_decay=1e-2,
-            max_length=128,
-        )
-    if model == "compact":
-        settings = replace(
-            settings,
-            freeze=True,
-            rated_texts=True,
-            precision=settings.precision if device == "cuda" else _cpu_precision(),
-            epochs=3,
-            batch_size=16,
-            accumulation=2,
-            group_by_length=True,
-            learning_rate=1e-3,
-            encoder_learning_rate=4e-5,
-            weight_decay=1e-2,
-            augment=False,
-            keep="last",
-            average=0.99,
-            balance=False,
-            adjustment=0.25,
-            missing=0.05,
-        )
-    return replace(settings, **{key: value for key, value in chosen.items() if value is not None})
-
-
-def _cpu_precision() -> str:
-    import torch
-
-    from mmsent_training.models.embeddings import fast_precision
-
-    return fast_precision(torch.device("cpu"))
-
-
-def _gpu_precision() -> str:
-    import torch
-
-    # Compute capability 8.0 (Ampere) is the first with bf16 arithmetic; older ones emulate it.
-    return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+        Raises ValueError where one is not of its field's kind.
+        """
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return msgspec.convert(msgspec.to_builtins(self) | given, Settings)

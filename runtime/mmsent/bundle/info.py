@@ -13,12 +13,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
+from mmsent.data.pair import Part
 from mmsent.errors import InputError
 from mmsent.inputs.image import ImageSettings
 
-FORMAT = 1
+Precision = Literal["fp32", "fp16", "int8"]
+Device = Literal["auto", "cpu", "cuda"]
+
+FORMAT = 2
 INFO_KEY = "mmsent.bundle"
 TOKENIZER_KEY = "mmsent.tokenizer"
 MAX_TOKENS = 1024
@@ -35,7 +39,7 @@ class BundleInfo:
     ``labels`` are in the order of the outputs. ``max_length`` is the number of tokens that texts
     are cut to. ``optional``: which of "text" and "image" a pair may lack, since the model was
     trained with pairs that lacked them; an empty text and a grey image stand for them.
-    ``provenance`` tells the run, its settings and its dataset; ``metrics`` what it reached on its
+    ``provenance`` names the run, its settings and its dataset; ``metrics`` what it reached on its
     validation pairs; ``verification`` how the exporter compared it with PyTorch.
     """
 
@@ -43,8 +47,8 @@ class BundleInfo:
     labels: tuple[str, ...]
     image: ImageSettings
     max_length: int
-    precision: str = "fp32"
-    optional: tuple[str, ...] = ()
+    precision: Precision = "fp32"
+    optional: tuple[Part, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     verification: dict[str, Any] = field(default_factory=dict)
@@ -61,17 +65,14 @@ class BundleInfo:
         try:
             content = json.loads(text)
             if content["format"] != FORMAT:
-                raise InputError(
-                    f"the bundle's format is {content['format']} and this mmsent reads {FORMAT}; "
-                    "upgrade mmsent, or export the run again"
-                )
+                raise InputError(_other_format(content["format"]))
             return cls(
                 model=content["model"],
                 labels=_labels(content["labels"]),
                 image=ImageSettings(**content["image"]),
                 max_length=_max_length(content["text"]["max_length"]),
-                precision=content["precision"],
-                optional=tuple(str(name) for name in content.get("optional", ())),
+                precision=_one_of(Precision, content["precision"]),
+                optional=tuple(_one_of(Part, name) for name in content.get("optional", ())),
                 provenance=content["provenance"],
                 metrics=content["metrics"],
                 verification=content["verification"],
@@ -80,6 +81,19 @@ class BundleInfo:
             raise
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"the metadata {INFO_KEY} is malformed ({error!r})") from None
+
+
+def _other_format(value: Any) -> str:
+    older = isinstance(value, int) and value < FORMAT
+    advice = "train and export the model again with this version" if older else "upgrade mmsent"
+    return f"the bundle's format is {value!r} and this mmsent reads {FORMAT}; {advice}"
+
+
+def _one_of(kind: Any, value: Any) -> Any:
+    """``value``. Raises ValueError where ``kind``, a Literal, does not name it."""
+    if value not in get_args(kind):
+        raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
+    return value
 
 
 def _labels(values: Any) -> tuple[str, ...]:

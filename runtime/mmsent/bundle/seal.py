@@ -1,9 +1,7 @@
-"""The seal: a bundle's SHA-256, which the bundle itself carries, so that damage can be told.
+"""The seal: a bundle's SHA-256, which the bundle itself carries, so that damage shows.
 
 The digest is taken over the file with zeros in the digest's own place.
 """
-
-from __future__ import annotations
 
 import hashlib
 import mmap

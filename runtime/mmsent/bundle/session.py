@@ -1,22 +1,21 @@
 """Opening a bundle: its session, its metadata, and whether they fit each other."""
 
-from __future__ import annotations
-
-import sys
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from mmsent.bundle.info import INFO_KEY, INPUTS, OUTPUTS, TOKENIZER_KEY, BundleInfo
+from mmsent.bundle.info import INFO_KEY, INPUTS, OUTPUTS, TOKENIZER_KEY, BundleInfo, Device
 from mmsent.bundle.seal import SEAL_KEY
 from mmsent.bundle.structure import check_structure
 from mmsent.errors import InputError
 from mmsent.inputs.text import read_tokenizer
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-DEVICES = ("auto", "cpu", "cuda")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Bundle:
     seal: str
 
 
-def open_bundle(path: Path, *, threads: int, device: str = "cpu") -> Bundle:
+def open_bundle(path: Path, *, threads: int, device: Device = "cpu") -> Bundle:
     """Open a bundle; its session computes on ``threads`` threads, or on a GPU.
 
     ``device``: "cpu", "cuda", or "auto" for CUDA where it works, and where the bundle is not in
@@ -42,13 +41,13 @@ def open_bundle(path: Path, *, threads: int, device: str = "cpu") -> Bundle:
     check_structure(path)
     session = _open_session(path, threads, _provider(device))
     if device != "cpu" and session.get_providers()[0] != CUDA and CUDA in available_providers():
-        reason = "ONNX Runtime can't load its CUDA provider; `mmsent doctor` tells why"
+        reason = "ONNX Runtime can't load its CUDA provider; `mmsent doctor` says why"
         if device == "cuda":
             raise InputError(f"--device cuda: {reason}")
-        print(f"computing on the CPU: {reason}", file=sys.stderr)
+        logger.warning("computing on the CPU: %s", reason)
     bundle = _read_metadata(path, session)
     if device == "auto" and bundle.info.precision == "int8" and session.get_providers()[0] == CUDA:
-        print("computing on the CPU: the bundle is in int8, for CPUs", file=sys.stderr)
+        logger.info("computing on the CPU: the bundle is in int8, for CPUs")
         return replace(bundle, session=_open_session(path, threads, CPU))
     return bundle
 
@@ -59,7 +58,7 @@ def available_providers() -> list[str]:
     return names
 
 
-def _provider(device: str) -> str:
+def _provider(device: Device) -> str:
     """The provider to ask for. Raises InputError where CUDA is asked for and is not there."""
     if device == "cpu":
         return CPU

@@ -1,11 +1,9 @@
-"""What stands in an ONNX file, read from its outline, before ONNX Runtime takes it in.
+"""What an ONNX file contains, read from its outline before ONNX Runtime opens it.
 
 A file's tensors are skipped, so that hundreds of megabytes take milliseconds. The numbers are those
 of the fields in onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto; how a field is
-laid out is told in https://protobuf.dev/programming-guides/encoding/.
+laid out is described in https://protobuf.dev/programming-guides/encoding/.
 """
-
-from __future__ import annotations
 
 import mmap
 import os
@@ -30,7 +28,7 @@ _MODEL_KNOWN = frozenset(range(1, 9)) | {_MODEL_METADATA}  # not training_info (
 _NODE_OPERATOR, _NODE_ATTRIBUTE = 4, 5
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 
-# Where messages of other kinds lie within a message: field -> kind.
+# Which fields of a message hold messages of other kinds: field -> kind.
 _GRAPH = {1: "node", 5: "tensor", 15: "sparse"}
 _ATTRIBUTE = {5: "tensor", 10: "tensor", 6: "graph", 11: "graph", 22: "sparse", 23: "sparse"}
 _PARTS = {

@@ -1,1 +1,1 @@
-"""Datasets: pairs, where they lie, the layouts a dataset may have, checking and packing."""
+"""Datasets: pairs, where they are, the layouts a dataset may have, checking and packing."""

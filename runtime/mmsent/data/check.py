@@ -1,6 +1,4 @@
-"""Checking a whole dataset folder: everything that is wrong with it, and what is in it."""
-
-from __future__ import annotations
+"""Checking a whole dataset: everything that is wrong with it, and what is in it."""
 
 import hashlib
 import io
@@ -8,31 +6,20 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
-from mmsent.data.dataset import (
-    TEST_LIST,
-    TRAIN_LIST,
-    Packed,
-    Row,
-    find_duplicates,
-    image_of,
-    image_place,
-    is_parquet,
-    read_list,
-    text_of,
-    text_place,
-)
+from mmsent.data.dataset import mark_duplicates, open_lists
+from mmsent.data.pair import Pair, Part
 from mmsent.errors import InputError, Problem
 from mmsent.files.machine import available_cores
 from mmsent.files.progress import Progress
 from mmsent.inputs.image import FORMATS, ImageSettings, load_image
+from mmsent.inputs.text import decode_text
 
 WINDOW = 256  # pairs that are inspected together
 
@@ -52,140 +39,102 @@ class Check:
     widths: dict[str, float] = field(default_factory=dict)
     heights: dict[str, float] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as plain values."""
-        return asdict(self)
+
+class _Image(NamedTuple):
+    digest: bytes
+    format: str
+    width: int
+    height: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """What one row's files hold; a field is None where its file is at fault."""
+class _Inspected(NamedTuple):
+    """A pair and what it holds: its text and encoding, and its image; or what is wrong."""
 
-    row: Row
-    list: str
-    errors: tuple[Problem, ...]
-    text: str | None
-    encoding: str | None
-    image_digest: bytes | None
-    image_format: str | None
-    image_size: tuple[int, int] | None
+    pair: Pair
+    text: tuple[str, str] | Problem
+    image: _Image | Problem
 
 
-def check_folder(folder: Path) -> Check:
-    """Check the lists that ``folder`` has, and every text and image they name; or a Parquet file.
+def check_dataset(path: Path) -> Check:
+    """Check every list of a dataset (see `open_lists`), and every text and image they name.
 
-    Raises InputError where there is neither train.txt nor test_without_label.txt.
+    Raises InputError where a folder holds no list.
     """
-    check = Check(str(folder))
-    if is_parquet(folder):
-        return _check_lists(check, folder.parent, [folder], _labelled(folder))
-    lists = [name for name in (TRAIN_LIST, TEST_LIST) if (folder / name).is_file()]
-    if not lists:
-        raise InputError(
-            f"{folder} holds neither {TRAIN_LIST} nor {TEST_LIST}; --data names the dataset folder"
-        )
-    return _check_lists(check, folder, [folder / name for name in lists], TRAIN_LIST)
-
-
-def _labelled(path: Path) -> str:
-    """The Parquet file's name where it is a labelled list, "" where no row has a label."""
-    from mmsent.data.parquet import has_labels
-
-    return path.name if has_labels(path) else ""
-
-
-def _check_lists(check: Check, folder: Path, lists: Sequence[Path], labelled: str) -> Check:
-    """Check ``lists`` into ``check``; that of the name ``labelled`` must have labels."""
-    pairs: list[_Pair] = []
-    faults: list[Problem] = []
+    check = Check(str(path))
+    inspected: list[_Inspected] = []
+    labelled: list[_Inspected] = []
     with (
         ThreadPoolExecutor(available_cores()) as pool,
         Progress("checking", None, "pairs") as progress,
     ):
-        for path in lists:
-            found: list[_Pair] = []
-            rows = read_list(path, check.errors, labelled=path.name == labelled)
-            inspect = partial(_inspect, folder, path.name)
+        for dataset, must_be_labelled in open_lists(path):
+            found: list[_Inspected] = []
+            rows = mark_duplicates(dataset.rows(labelled=must_be_labelled))
             try:
-                # Rows may bring their images along: not all of them at once.
+                # Rows may hold their images in memory: not all of them at once.
                 while some := list(islice(rows, WINDOW)):
-                    found += pool.map(inspect, some)
+                    for item in pool.map(_inspect, some):
+                        if isinstance(item, Problem):
+                            check.errors.append(item)
+                        else:
+                            found.append(item)
                     progress.update(len(some))
             except InputError as error:
-                check.errors.append(Problem(path.name, 0, "", path.name, str(error)))
+                check.errors.append(Problem(dataset.name, 0, "", dataset.name, str(error)))
                 continue
-            check.lists[path.name] = len(found)
-            check.errors += find_duplicates([pair.row for pair in found], path.name)
-            faults += [error for pair in found for error in pair.errors]
-            pairs += found
-    check.errors += faults
-    check.warnings += _empty_texts(folder, pairs) + _conflicts(folder, pairs, labelled)
-    check.labels = _count(pair.row.label for pair in pairs if pair.list == labelled)
-    check.encodings = _count(pair.encoding for pair in pairs)
-    check.image_formats = _count(pair.image_format for pair in pairs)
-    check.words = _spread([len(pair.text.split()) for pair in pairs if pair.text is not None])
-    check.widths = _spread([pair.image_size[0] for pair in pairs if pair.image_size])
-    check.heights = _spread([pair.image_size[1] for pair in pairs if pair.image_size])
+            check.lists[dataset.name] = len(found)
+            inspected += found
+            labelled += found if must_be_labelled else []
+    texts = [item.text for item in inspected if not isinstance(item.text, Problem)]
+    images = [item.image for item in inspected if not isinstance(item.image, Problem)]
+    check.errors += [
+        part for item in inspected for part in (item.text, item.image) if isinstance(part, Problem)
+    ]
+    check.warnings += [
+        item.pair.problem("text", "the text is empty")
+        for item in inspected
+        if not isinstance(item.text, Problem) and not item.text[0]
+    ]
+    check.warnings += _conflicts("image", labelled) + _conflicts("text", labelled)
+    check.labels = _count(item.pair.label for item in labelled)
+    check.encodings = _count(encoding for _, encoding in texts)
+    check.image_formats = _count(image.format for image in images)
+    check.words = _spread([len(text.split()) for text, _ in texts])
+    check.widths = _spread([image.width for image in images])
+    check.heights = _spread([image.height for image in images])
     return check
 
 
-def _inspect(folder: Path, list_name: str, row: Row) -> _Pair:
-    errors = []
-    text = encoding = digest = image_format = size = None
+def _inspect(row: Pair | Problem) -> _Inspected | Problem:
+    if isinstance(row, Problem):
+        return row
 
-    def error(file: str, fault: object) -> None:
-        errors.append(Problem(list_name, row.line, row.guid, file, str(fault)))
-
-    try:
-        text, encoding = text_of(folder, row)
-    except InputError as fault:
-        error(text_place(folder, row, list_name), fault)
-    file = image_place(folder, row, list_name)
-    try:
-        data = image_of(folder, row)
+    def inspect_image() -> _Image:
+        data = row.read("image")
         load_image(data, ImageSettings())
-        digest = hashlib.sha256(data).digest()
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            image_format, size = f"{image.format} {image.mode}", image.size
-    except InputError as fault:
-        error(file, fault)
-    if row.packed is not None:  # of that, messages need no more than where the image lies
-        path = None if row.packed.image is not None else row.packed.path
-        row = replace(row, packed=Packed(None, None, path))
-    return _Pair(row, list_name, tuple(errors), text, encoding, digest, image_format, size)
+            kind = f"{image.format} {image.mode}"
+            return _Image(hashlib.sha256(data).digest(), kind, image.width, image.height)
+
+    text = row.attempt("text", lambda: decode_text(row.read("text")))
+    return _Inspected(row.without_content(), text, row.attempt("image", inspect_image))
 
 
-def _empty_texts(folder: Path, pairs: Sequence[_Pair]) -> list[Problem]:
-    return [
-        Problem(
-            p.list, p.row.line, p.row.guid, text_place(folder, p.row, p.list), "the text is empty"
-        )
-        for p in pairs
-        if p.text == ""
-    ]
-
-
-def _conflicts(folder: Path, pairs: Sequence[_Pair], labelled: str) -> list[Problem]:
-    """Pairs whose image, or whose text, stands elsewhere with another label."""
+def _conflicts(part: Part, labelled: Sequence[_Inspected]) -> list[Problem]:
+    """Pairs whose image, or whose text, is elsewhere with another label."""
+    groups: dict[str | bytes, list[Pair]] = defaultdict(list)
+    for item in labelled:
+        content = item.text if part == "text" else item.image
+        if not isinstance(content, Problem):
+            key = content.digest if isinstance(content, _Image) else content[0]
+            if key:
+                groups[key].append(item.pair)
     warnings = []
-    by_image: dict[object, list[_Pair]] = defaultdict(list)
-    by_text: dict[object, list[_Pair]] = defaultdict(list)
-    for pair in pairs:
-        if pair.list == labelled and pair.image_digest:
-            by_image[pair.image_digest].append(pair)
-        if pair.list == labelled and pair.text:
-            by_text[pair.text].append(pair)
-    for what, locate, groups in (
-        ("image", image_place, by_image.values()),
-        ("text", text_place, by_text.values()),
-    ):
-        for group in groups:
-            if len({pair.row.label for pair in group}) > 1:
-                first, *others = group
-                same = ", ".join(f"{other.row.guid} ({other.row.label})" for other in others)
-                message = f"the same {what} has other labels: {first.row.label} here, {same}"
-                file = locate(folder, first.row, first.list)
-                warnings.append(Problem(first.list, first.row.line, first.row.guid, file, message))
+    for first, *others in groups.values():
+        if any(other.label != first.label for other in others):
+            same = ", ".join(f"{other.guid} ({other.label})" for other in others)
+            message = f"the same {part} has other labels: {first.label} here, {same}"
+            warnings.append(first.problem(part, message))
     return warnings
 
 

@@ -4,8 +4,6 @@ Text and image each carry the label, and each sometimes lies, so that a model of
 of one. As in real data, some texts are GB18030 and some images are not what their name says.
 """
 
-from __future__ import annotations
-
 import io
 import random
 from pathlib import Path
@@ -13,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmsent.data.dataset import LABELS, TEST_LIST, TRAIN_LIST, image_file, text_file
+from mmsent.data.folder import TEST_LIST, TRAIN_LIST, image_file, text_file
+from mmsent.data.pair import LABELS
 from mmsent.errors import InputError
 
 WORDS = {

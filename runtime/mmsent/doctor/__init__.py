@@ -1,10 +1,10 @@
-"""`mmsent doctor`: what is wrong with this machine for mmsent, and how to mend it.
+"""`mmsent doctor`: what is wrong with this machine for mmsent, and how to fix it.
 
-    examination ──► one module per group of checks ──► summary ──► report
-                        │
-                        ├─► child ──► probes/     what imports a library, in a process of its own
-                        └─► system                what is read from the machine
+    diagnosis ──► one module per group of checks ──► report, with its summary
+        │                   │
+        │                   └─► system, installed   read the machine and the environment
+        └─► process ──► probes                      ask libraries and drivers in child processes
 
-A group's module turns facts into findings. This process imports nothing but the standard library:
-a library that aborts, crashes or hangs does so in a probe, and that is then the finding.
+This process imports only the standard library and click: a library that aborts, crashes or hangs
+does so in a probe, and that is then a finding.
 """

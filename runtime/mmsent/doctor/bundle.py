@@ -1,71 +1,43 @@
 """A bundle: whether it opens, is whole, and predicts."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 
-from mmsent.doctor.child import Told
-from mmsent.doctor.finding import Finding, Group, failure, not_applicable, ok
+from mmsent.doctor.finding import Group
+from mmsent.doctor.process import ProbeResult
 
-_AGAIN = "mmsent-export onnx  # or copy it again from where it came"
+_AGAIN = "mmsent-export onnx  # or copy it again from its source"
 
 
-def examine_bundle(path: Path | None, told: Told | None) -> Group:
-    """Judge what the probe of a bundle told; None for both where no bundle was given."""
-    if path is None or told is None:
-        nothing = "no bundle was given; --model MODEL.onnx checks one"
-        return Group("Bundle", [not_applicable("bundle-not-given", nothing)])
-    facts = {"file": str(path), **told.facts, "stderr": told.answer.errors}
+def check_bundle(path: Path | None, probe: ProbeResult | None) -> Group:
+    """Judge the probe of a bundle; both are None if no bundle was given."""
+    group = Group("Bundle", stops=("predict",))
+    if path is None or probe is None:
+        group.not_applicable("bundle-not-given", "no bundle was given; --model FILE checks one")
+        return group
+    facts = group.facts = {"file": str(path), **probe.facts, "stderr": probe.stderr}
     if path.is_file():
         facts["bytes"] = path.stat().st_size
-    return Group("Bundle", [_judge(path, told)], facts)
-
-
-def _judge(path: Path, told: Told) -> Finding:
-    facts = told.facts
-    if not told.done:
-        return failure(
-            "bundle-crashes",
-            f"{path}: the process {told.end}",
-            why=told.reason,
-            mend=_AGAIN,
-            stops=["predict"],
-        )
-    if "error" in facts:
-        return failure(
-            "bundle-unusable",
-            f"{path} can't be used",
-            why=" ".join(facts["error"].split()),
-            mend=_AGAIN,
-            stops=["predict"],
-        )
-    if not facts["whole"]:
-        return failure(
-            "bundle-damaged",
-            f"{path} is not what the exporter wrote",
-            why="its contents do not have the SHA-256 that it carries",
-            mend=_AGAIN,
-            stops=["predict"],
-        )
-    probabilities = facts["probabilities"]
-    total = sum(probabilities)
-    if not (math.isfinite(total) and abs(total - 1) < 1e-3 and min(probabilities) >= 0):
-        return failure(
-            "bundle-wrong",
-            f"{path} answers with numbers that are no probabilities",
-            why=f"for a small pair: {probabilities}; its weights are damaged",
-            mend=_AGAIN,
-            stops=["predict"],
-        )
-    change = max(abs(a - b) for a, b in zip(probabilities, facts["beside"]))
-    if change > 1e-3:
-        return failure(
-            "bundle-depends-on-batch",
-            f"{path} predicts a pair otherwise when another one is beside it",
-            why=f"a probability moved by {change:.2g}; a prediction must depend on its pair alone",
-            mend="export the run again with this version: mmsent-export onnx",
-            stops=["predict"],
-        )
-    kind = f"model {facts['model']}, {facts['precision']}"
-    return ok("bundle", f"{path} ({kind}) is whole, opens and predicts")
+    probabilities: list[float] = facts.get("probabilities", [])
+    change = max((abs(a - b) for a, b in zip(probabilities, facts.get("beside", []))), default=0.0)
+    if not probe.done:
+        group.failure("bundle-crashes", f"{path}: the process {probe.end}", probe.reason, _AGAIN)
+    elif "error" in facts:
+        why = " ".join(facts["error"].split())
+        group.failure("bundle-unusable", f"{path} can't be used", why, _AGAIN)
+    elif not facts["whole"]:
+        what = f"{path} is not what the exporter wrote"
+        group.failure("bundle-damaged", what, "its SHA-256 is not the one that it carries", _AGAIN)
+    elif not (math.isclose(sum(probabilities), 1, abs_tol=1e-3) and min(probabilities) >= 0):
+        what = f"{path} predicts numbers that are not probabilities"
+        why = f"for a small pair: {probabilities}; its weights are damaged"
+        group.failure("bundle-wrong", what, why, _AGAIN)
+    elif change > 1e-3:
+        what = f"{path} predicts a pair differently when another one is beside it"
+        why = f"a probability changed by {change:.2g}; it must depend on its pair alone"
+        fix = "mmsent-export onnx  # with this version of mmsent"
+        group.failure("bundle-depends-on-batch", what, why, fix)
+    else:
+        kind = f"model {facts['model']}, {facts['precision']}"
+        group.ok("bundle", f"{path} ({kind}) is whole, opens and predicts")
+    return group

@@ -1,76 +1,71 @@
-"""What the checks produce: findings, in groups."""
+"""What the checks report: findings, in groups."""
 
-from __future__ import annotations
-
-import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Mark = Literal["ok", "warning", "failure", "not applicable"]
-"""A failure: some command of the installed parts fails here, or answers wrongly. A warning: they
-work, but not as well as this machine could, or not for long."""
+Status = Literal["ok", "warning", "failure", "not applicable"]
+"""A failure: some command of the installed parts fails here, or gives wrong results. A warning:
+they work, but slower than this machine allows, or not for long."""
 
 Work = Literal["train", "train CLIP", "predict"]
-"""What a failure stops."""
+"""What a failure can stop."""
 
-ALL_WORK: tuple[Work, ...] = ("train", "predict")
+Works = tuple[Work, ...]
+ALL_WORK: Works = ("train", "predict")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found, in one line: ``what``.
+    """What one check of a ``group`` found, in one line: ``what``.
 
-    ``id`` is stable and stands in docs/doctor.md. Where something is wrong, ``why`` says what it
-    leads to, ``mend`` the command or setting that ends it, and ``stops`` what can't be done.
+    ``id`` is stable and listed in docs/doctor.md. Where something is wrong, ``why`` gives the cause
+    or the consequence, ``fix`` the command or setting that helps, and ``stops`` what can't be done.
     """
 
+    group: str
     id: str
-    mark: Mark
+    status: Status
     what: str
     why: str = ""
-    mend: str = ""
-    stops: tuple[Work, ...] = ()
+    fix: str = ""
+    stops: Works = ()
 
 
 @dataclass(slots=True)
 class Group:
-    """The findings about one thing, and with them the raw facts, which are plain values."""
+    """The findings about one thing, and the raw ``facts`` behind them, which are plain values.
+
+    The four methods add a finding of that status; a failure stops the work in ``stops`` unless it
+    names another. A test reads the id in every call, to keep docs/doctor.md complete.
+    """
 
     name: str
-    findings: list[Finding] = field(default_factory=list)
+    stops: Works = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
+    def ok(self, id: str, what: str) -> None:
+        self.findings.append(Finding(self.name, id, "ok", what))
 
-# A test reads the first argument of every call to these four, to hold docs/doctor.md complete.
+    def not_applicable(self, id: str, what: str, why: str = "", fix: str = "") -> None:
+        self.findings.append(Finding(self.name, id, "not applicable", what, why, fix))
 
+    def warning(self, id: str, what: str, why: str, fix: str) -> None:
+        self.findings.append(Finding(self.name, id, "warning", what, why, fix))
 
-def ok(id: str, what: str) -> Finding:
-    """Nothing is wrong."""
-    return Finding(id, "ok", what)
-
-
-def not_applicable(id: str, what: str, *, why: str = "", mend: str = "") -> Finding:
-    """There is nothing to check here, and nothing is wrong with that."""
-    return Finding(id, "not applicable", what, why, mend)
-
-
-def warning(id: str, what: str, *, why: str, mend: str) -> Finding:
-    """It works, but not as well as this machine could, or not for long."""
-    return Finding(id, "warning", what, why, mend)
-
-
-def failure(id: str, what: str, *, why: str, mend: str, stops: Iterable[Work]) -> Finding:
-    """The work that this ``stops`` fails here, or answers wrongly."""
-    return Finding(id, "failure", what, why, mend, tuple(stops))
+    def failure(self, id: str, what: str, why: str, fix: str, stops: Works = ()) -> None:
+        stops = stops or self.stops
+        self.findings.append(Finding(self.name, id, "failure", what, why, fix, stops))
 
 
 def listed(items: Iterable[object], last: str = "and") -> str:
-    """The items as a sentence has them: a, b and c."""
+    """The items as in a sentence: a, b and c."""
     *others, final = [str(item) for item in items] or [""]
     return f"{', '.join(others)} {last} {final}" if others else final
 
 
-def plain(value: object) -> str:
-    """A fact as one line of text."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def variables(*names: str) -> dict[str, str]:
+    """Those of the environment variables that are set."""
+    return {name: os.environ[name] for name in names if name in os.environ}

@@ -1,14 +1,13 @@
 """The machine: cores, instruction sets, memory, disk and shared memory."""
 
-from __future__ import annotations
-
 import os
 import platform
+import re
 from pathlib import Path
 
 from mmsent.clip_pin import WEIGHTS_SIZE
 from mmsent.doctor.clip import cache_folder
-from mmsent.doctor.finding import Finding, Group, not_applicable, ok, warning
+from mmsent.doctor.finding import Group, listed
 from mmsent.doctor.system import System
 from mmsent.files.machine import available_cores
 
@@ -19,179 +18,120 @@ MEMORY_FOR_CLIP = 4 * GIB
 the activations of a batch."""
 
 DISK_FOR_A_RUN = 2 * GIB
-"""A run of CLIP and its bundle are 0.6 GB each, and each is written beside its old one first."""
+"""A run of CLIP and its bundle are 0.6 GB each, and each is written before its old one goes."""
 
 SHARED_FOR_LOADING = 512 << 20
 """Four loading processes with two batches of 32 images each, as 32-bit floats, are 150 MB; the
-texts, a greater batch and the GPU's libraries take more."""
+texts, a larger batch and the GPU's libraries take more."""
 
-_INSTRUCTIONS = {
-    "avx2": "AVX2",
-    "avx512f": "AVX-512",
-    "avx_vnni": "AVX-VNNI",
-    "avx512_vnni": "AVX-512 VNNI",
-    "avx512_bf16": "AVX-512 BF16",
-    "amx_tile": "AMX",
-    "amx_int8": "AMX int8",
-    "amx_bf16": "AMX bf16",
-    "asimd": "NEON",
-    "asimddp": "dot product",
-    "i8mm": "int8 matrix product",
-    "bf16": "bf16",
-    "sve": "SVE",
-}
-"""What speeds inference up, by the names in /proc/cpuinfo; the second half is ARM's."""
+_INSTRUCTIONS = """
+    avx2 avx512f avx_vnni avx512_vnni avx512_bf16 amx_tile amx_int8 amx_bf16
+    asimd asimddp i8mm bf16 sve
+""".split()
+"""What speeds up inference, as /proc/cpuinfo names it: first x86's, then ARM's."""
 
 
-def examine_hardware(system: System) -> Group:
-    """Look at what training and inference use of the machine."""
-    flags = _flags(system)
-    total, available, limit = _memory(system)
-    group = Group(
-        "Machine",
-        facts={
-            "cores": available_cores(),
-            "all cores": os.cpu_count(),
-            "processor": _cpuinfo(system, "model name") or platform.processor(),
-            "instructions": [name for name in _INSTRUCTIONS if name in flags],
-            "memory": {"total": total, "available": available, "cgroup limit": limit},
-            "container": system.in_container,
-        },
-    )
+def check_hardware(system: System) -> Group:
+    """Check what training and inference use of the machine."""
+    group = Group("Machine")
     cores = available_cores()
-    group.findings += [
-        ok("cores", f"{cores} {'core' if cores == 1 else 'cores'}"),
-        _instructions(flags),
-        _judge_memory(total, available, limit, system),
-    ]
-    group.findings += _disks(group, system)
+    group.facts |= {"cores": cores, "all cores": os.cpu_count(), "container": system.in_container}
+    group.ok("cores", f"{cores} {'core' if cores == 1 else 'cores'}")
+    _check_cpu(group, system)
+    _check_memory(group, system)
+    _check_disks(group, system)
     if (system.root / "dev/shm").is_dir():
-        group.findings.append(_shared(group, system))
+        _check_shared_memory(group, system)
     return group
 
 
-def _cpuinfo(system: System, *keys: str) -> str:
-    for line in system.read("proc/cpuinfo").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in keys:
-            return value.strip()
-    return ""
-
-
-def _flags(system: System) -> list[str]:
-    return _cpuinfo(system, "flags", "Features").split()
-
-
-def _instructions(flags: list[str]) -> Finding:
+def _check_cpu(group: Group, system: System) -> None:
+    cpuinfo = system.read("proc/cpuinfo")  # one entry per core, all alike
+    model = re.search(r"^model name\s*: (.*)", cpuinfo, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*: (.*)", cpuinfo, re.MULTILINE)
+    found = [name for name in _INSTRUCTIONS if flags and name in flags[1].split()]
+    group.facts["processor"] = model[1] if model else platform.processor()
     if not flags:
-        return not_applicable("cpu", "the processor's instruction sets can't be read here")
-    names = [name for flag, name in _INSTRUCTIONS.items() if flag in flags]
-    if "avx2" not in flags and "asimd" not in flags:
-        return warning(
-            "cpu-without-avx2",
-            "the processor has no AVX2",
-            why="inference and training on the CPU are several times slower than elsewhere",
-            mend="if this is a virtual machine, give it the host's processor (QEMU: -cpu host); "
-            "else another machine",
-        )
-    return ok("cpu", f"{', '.join(names)}")
+        group.not_applicable("cpu", "the processor's instruction sets can't be read here")
+    elif "avx2" in found or "asimd" in found:
+        group.ok("cpu", f"the processor has {listed(found)}")
+    else:
+        why = "inference and training on this CPU are several times slower"
+        fix = "in a virtual machine, pass the host's processor on (QEMU: -cpu host)"
+        group.warning("cpu-without-avx2", "the processor has no AVX2", why, fix)
 
 
-def _memory(system: System) -> tuple[int, int, int | None]:
-    """Total and available memory, and the cgroup's limit or None, in bytes; 0 where unknown."""
-    sizes = {}
-    for line in system.read("proc/meminfo").splitlines():
-        name, _, value = line.partition(":")
-        if value.split()[1:] == ["kB"]:
-            sizes[name] = int(value.split()[0]) << 10
-    if not sizes and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+def _check_memory(group: Group, system: System) -> None:
+    meminfo = system.read("proc/meminfo")
+    sizes = {name: int(kib) << 10 for name, kib in re.findall(r"(\w+): +(\d+) kB", meminfo)}
+    if not sizes and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):  # macOS
         sizes["MemTotal"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     total = sizes.get("MemTotal", 0)
-    limit = min(_limits(system), default=None)
-    if limit is not None and total and limit >= total:
-        limit = None
-    return total, sizes.get("MemAvailable", total), limit
-
-
-def _limits(system: System) -> list[int]:
-    """The memory limits of this process's cgroups, its own and those above it, of both versions."""
-    files = []
-    for line in system.read("proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        folder = "sys/fs/cgroup/memory" if controllers else "sys/fs/cgroup"
-        name = "memory.limit_in_bytes" if controllers else "memory.max"
-        inner = Path(path.lstrip("/"))
-        files += [f"{folder}/{part}/{name}" for part in (inner, *inner.parents)]
-    values = (system.read(file) for file in files)
-    return [int(value) for value in values if value.isdigit()]
-
-
-def _judge_memory(total: int, available: int, limit: int | None, system: System) -> Finding:
-    if not total:
-        return not_applicable("memory", "the memory can't be read here")
+    available = sizes.get("MemAvailable", total)
+    limit = _cgroup_limit(system)
     usable = min(total, limit or total)
-    text = f"{total / GIB:.1f} GiB of memory, {available / GIB:.1f} available"
-    if limit is not None:
-        text += f"; the cgroup limits this process to {limit / GIB:.1f}"
-    if usable >= MEMORY_FOR_CLIP:
-        return ok("memory", text)
-    limited = limit is not None and total >= MEMORY_FOR_CLIP
-    mend = "mmsent train --batch-size 4 --accumulation 4  # or a machine with more memory"
-    if limited:
-        mend = "docker run --memory 8g …"
-        if not system.in_container:
-            mend = "systemd-run --user --scope -p MemoryMax=8G mmsent train …"
-    return warning(
-        "memory-small",
-        text,
-        why=f"training CLIP takes about {MEMORY_FOR_CLIP / GIB:.0f} GiB; the kernel kills what "
-        "takes more than there is, without a message",
-        mend=mend,
-    )
+    group.facts["memory"] = {"total": total, "available": available, "cgroup limit": limit}
+    what = f"{total / GIB:.1f} GiB of memory, {available / GIB:.1f} available"
+    if usable < total:
+        what += f"; the cgroup limits this process to {usable / GIB:.1f}"
+    if not total:
+        group.not_applicable("memory", "the memory can't be read here")
+    elif usable >= MEMORY_FOR_CLIP:
+        group.ok("memory", what)
+    else:
+        why = f"training CLIP takes about {MEMORY_FOR_CLIP / GIB:.0f} GiB; the kernel kills a "
+        why += "process that takes more than there is, without a message"
+        fix = "mmsent train --batch-size 4 --gradient-accumulation-steps 4"
+        if total >= MEMORY_FOR_CLIP:  # the limit is what is small
+            fix = "systemd-run --user --scope -p MemoryMax=8G mmsent train …"
+            fix = "docker run --memory 8g …" if system.in_container else fix
+        group.warning("memory-small", what, why, fix)
 
 
-def _disks(group: Group, system: System) -> list[Finding]:
-    """The disks of the working folder, for runs and bundles, and of the hub's cache."""
+def _cgroup_limit(system: System) -> int | None:
+    """The lowest memory limit, in bytes, of this process's cgroups (v1, v2) and their parents."""
+    limits = []
+    cgroups = re.findall(r"^\d+:([^:\n]*):/(.*)$", system.read("proc/self/cgroup"), re.MULTILINE)
+    for controllers, path in cgroups:
+        folder, file = "sys/fs/cgroup", "memory.max"  # v2 names no controllers
+        if controllers:
+            folder, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        if not controllers or "memory" in controllers.split(","):
+            folders = (Path(path), *Path(path).parents)
+            limits += [system.read(f"{folder}/{each}/{file}") for each in folders]
+    return min((int(limit) for limit in limits if limit.isdigit()), default=None)
+
+
+def _check_disks(group: Group, system: System) -> None:
+    """Check the disk of the working folder, for runs and bundles, and that of the hub's cache."""
     cache = cache_folder()
     while not cache.exists():
         cache = cache.parent
-    findings = []
-    for name, folder, needed in (
-        ("the working folder", Path.cwd(), DISK_FOR_A_RUN),
-        ("the hub's cache", cache, 2 * WEIGHTS_SIZE),
+    usage = "du -xh --max-depth=2 ~ | sort -h | tail  # shows what takes the space"
+    other = "export HF_HOME=FOLDER  # on another disk"
+    for name, folder, needed, fix in (
+        ("the working folder", Path.cwd(), DISK_FOR_A_RUN, usage),
+        ("the hub's cache", cache, 2 * WEIGHTS_SIZE, other),
     ):
-        _, free = system.space(folder)
+        _, _, free = system.usage(folder)
         group.facts[f"free disk of {name}"] = free
-        if free < needed:
-            findings.append(
-                warning(
-                    "disk-full",
-                    f"{free / GIB:.1f} GiB free on the disk of {name}",
-                    why=f"training CLIP writes up to {needed / GIB:.1f} GiB there",
-                    mend="du -xh --max-depth=2 ~ | sort -h | tail  # shows what takes it"
-                    if name == "the working folder"
-                    else "export HF_HOME=FOLDER  # on another disk",
-                )
-            )
-    if not findings:
-        free = group.facts["free disk of the working folder"]
-        findings.append(ok("disk", f"{free / GIB:.0f} GiB free on the disk of the working folder"))
-    return findings
+        what = f"{free / GIB:.1f} GiB free on the disk of {name}"
+        if free >= needed:
+            group.ok("disk", what)
+        else:
+            why = f"training CLIP writes up to {needed / GIB:.1f} GiB there"
+            group.warning("disk-full", what, why, fix)
 
 
-def _shared(group: Group, system: System) -> Finding:
-    size, free = system.space(system.root / "dev/shm")
+def _check_shared_memory(group: Group, system: System) -> None:
+    size, _, free = system.usage(system.root / "dev/shm")
     group.facts["shared memory"] = {"size": size, "free": free}
     if free >= SHARED_FOR_LOADING:
-        return ok("shared-memory", f"{free / GIB:.1f} GiB of shared memory free")
-    return warning(
-        "shared-memory-small",
-        f"/dev/shm has {free >> 20} MiB free of {size >> 20}",
-        why="processes that load data pass batches through it, and die with a bus error when it is "
-        "full",
-        mend="docker run --shm-size 1g …  # Kubernetes: an emptyDir of medium Memory at /dev/shm"
-        if system.in_container
-        else "sudo mount -o remount,size=1g /dev/shm  # or remove what fills it",
-    )
+        group.ok("shared-memory", f"{free / GIB:.1f} GiB of shared memory free")
+        return
+    what = f"/dev/shm has {free >> 20} MiB free of {size >> 20}"
+    why = "data-loading processes pass batches through it, and crash when it is full"
+    fix = "sudo mount -o remount,size=1g /dev/shm  # or delete what fills it"
+    if system.in_container:
+        fix = "docker run --shm-size 1g …  # Kubernetes: an emptyDir of medium Memory at /dev/shm"
+    group.warning("shared-memory-small", what, why, fix)

@@ -1,43 +1,62 @@
-"""The installed distributions: which parts of mmsent are here, and what they require."""
-
-from __future__ import annotations
+"""The installed distributions: the parts of mmsent, versions, and what each part requires."""
 
 import re
+import shlex
+import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 
 RUNTIME, TRAINING, EXPORT = PARTS = ("mmsent", "mmsent-training", "mmsent-export")
 
 MODULES = {"pillow": "PIL", "scikit-learn": "sklearn", "vadersentiment": "vaderSentiment"}
-"""The modules that are not called as their distributions are."""
+"""The modules whose names differ from their distributions'."""
 
-SUBSTITUTES = {"onnxruntime": ("onnxruntime-gpu",)}
-"""Distributions that bring another one's modules."""
+PIP = f"{shlex.quote(sys.executable)} -m pip"
+"""The pip of this interpreter, whatever `pip` on PATH belongs to."""
 
-# This reads what our own distributions say, and no more of what a requirement may be: `packaging`
-# reads all, but it is no dependency of the runtime, and the doctor is for environments in which a
-# dependency of a dependency can't be relied upon. A test holds that it reads every requirement.
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+) ?\(?((?:(?:==|>=|<=|!=|<|>)[\d.]+,?)*)\)?")
+# `packaging` reads every requirement, but it is no dependency of the runtime, and the doctor must
+# work in a broken environment. This reads those that mmsent declares; a test checks that.
+_REQUIREMENT = re.compile(r"([\w.-]+) ?\(?(?:(==|>=)([\d.]+))?\)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A distribution that another one requires, as ``>=2.4`` or "" for any version.
+    """A distribution that another one requires, in the version ``bound``, or from it on (">=").
 
-    ``understood`` is False where it says more than this program reads.
+    ``understood`` is False if the requirement says more: then ``name`` is all of it.
     """
 
     name: str
-    versions: str
+    sign: str = ""
+    bound: str = ""
     understood: bool = True
+
+    def __str__(self) -> str:
+        return self.name + self.sign + self.bound
+
+    def admits(self, version: str) -> bool:
+        """Whether this allows a version, by its first four numbers."""
+        found, bound = ((*parse_version(text), 0, 0, 0, 0)[:4] for text in (version, self.bound))
+        return found >= bound if self.sign != "==" else found == bound
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """The leading numbers: 535.161.08 is (535, 161, 8), 2.4.1+cu121 is (2, 4, 1), "" is ()."""
+    match = re.match(r"\d+(\.\d+)*", text.strip())
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
 
 
 def version_of(name: str) -> str | None:
-    """The version of an installed distribution, None where it is not installed."""
+    """The version of an installed distribution, None if it is not installed."""
     try:
         return distribution(name).version
     except PackageNotFoundError:
         return None
+
+
+def reinstall(name: str, *options: str) -> str:
+    """The command that installs a distribution again, in the version that is installed."""
+    return " ".join([PIP, "install --force-reinstall", *options, f"{name}=={version_of(name)}"])
 
 
 def installed_parts() -> list[str]:
@@ -46,29 +65,26 @@ def installed_parts() -> list[str]:
 
 
 def requirements(name: str) -> list[Requirement]:
-    """What a distribution requires, less what it requires only for an extra."""
-    found: list[Requirement] = []
-    if version_of(name) is None:
-        return found
-    for text in distribution(name).requires or []:
+    """What a distribution requires, except for an extra; nothing if it is not installed."""
+    found = []
+    for text in (distribution(name).requires or []) if version_of(name) else []:
         requirement, _, marker = (part.strip() for part in text.partition(";"))
-        if "extra" in marker:
-            continue
         match = _REQUIREMENT.fullmatch(requirement)
         if match and not marker:
-            found.append(Requirement(match[1].lower(), match[2]))
-        else:
-            found.append(Requirement(requirement, "", understood=False))
+            found.append(Requirement(match[1].lower(), match[2] or "", match[3] or ""))
+        elif "extra" not in marker:
+            found.append(Requirement(text, understood=False))
     return found
 
 
 def modules(parts: list[str]) -> list[str]:
-    """The modules of the libraries that the parts require, those first that the others import."""
-    names = [
-        MODULES.get(requirement.name, requirement.name.replace("-", "_"))
+    """The modules of the libraries that the parts require; those that others import come first."""
+    required = dict.fromkeys(
+        requirement.name
         for part in parts
         for requirement in requirements(part)
         if requirement.understood and requirement.name not in PARTS
-    ]
+    )
+    names = [MODULES.get(name, name.replace("-", "_")) for name in required]
     first = ["numpy", "onnxruntime", "torch", "torchvision"]
-    return sorted(dict.fromkeys(names), key=lambda n: first.index(n) if n in first else len(first))
+    return sorted(names, key=lambda name: first.index(name) if name in first else len(first))

@@ -1,118 +1,70 @@
-"""The libraries: whether each is installed, in the range that is declared, and can be imported."""
+"""The libraries: whether each is installed, in the declared range, and can be imported."""
 
-from __future__ import annotations
+from mmsent.doctor import installed
+from mmsent.doctor.finding import ALL_WORK, Group, Works
+from mmsent.doctor.installed import PARTS, RUNTIME, Requirement, installed_parts, version_of
+from mmsent.doctor.process import ProbeResult
 
-from typing import Any
-
-from mmsent.doctor.child import Told
-from mmsent.doctor.finding import ALL_WORK, Finding, Group, Work, failure, ok, warning
-from mmsent.doctor.installed import (
-    MODULES,
-    PARTS,
-    RUNTIME,
-    SUBSTITUTES,
-    Requirement,
-    installed_parts,
-    requirements,
-    version_of,
-)
-from mmsent.doctor.system import PIP
-from mmsent.doctor.version import admits
-
-_SAID_ELSEWHERE = ("torch", "onnxruntime")  # that they are missing
-
-# Their groups say more of their import errors.
-_ELSEWHERE = ("torch", "torchvision", "onnxruntime")
+# The groups PyTorch and ONNX Runtime report when these are missing or can't be imported.
+_MISSING_ELSEWHERE = ("torch", "onnxruntime")
+_IMPORTED_ELSEWHERE = ("torch", "torchvision", "onnxruntime")
 
 
-def examine_libraries(libraries: Told) -> Group:
-    """Compare what is installed with what the parts of mmsent declare."""
+def check_libraries(probe: ProbeResult) -> Group:
+    """Compare what is installed with what the parts of mmsent require."""
     group = Group("Libraries")
     for part in installed_parts():
-        versions: dict[str, Any] = {}
-        faults = []
-        stops: tuple[Work, ...] = ALL_WORK if part == RUNTIME else ("train",)
-        for requirement in requirements(part):
-            version = _installed_version(requirement.name)
-            versions[requirement.name] = version
-            if fault := _compare(part, requirement, version, stops):
-                faults.append(fault)
+        required = installed.requirements(part)
+        versions = {each.name: _installed_version(each.name) for each in required}
         group.facts[f"{part} {version_of(part)}"] = versions
-        if not faults and all(versions.values()):
-            whole = f"{part} {version_of(part)}: its {len(versions)} requirements are met"
-            group.findings.append(ok("libraries", whole))
-        group.findings += faults
-    group.findings += _import_errors(libraries)
+        before = len(group.findings)
+        for requirement in required:
+            _compare(group, part, requirement, versions[requirement.name])
+        if len(group.findings) == before and all(versions.values()):
+            count = len(versions)
+            group.ok("libraries", f"{part} {version_of(part)}: its {count} requirements are met")
+    _check_imports(group, probe)
     return group
 
 
 def _installed_version(name: str) -> str | None:
-    found = (version_of(one) for one in (name, *SUBSTITUTES.get(name, ())))
-    return next(filter(None, found), None)
+    """The version of a distribution, or of the one that brings the same modules."""
+    return version_of(name) or (version_of("onnxruntime-gpu") if name == "onnxruntime" else None)
 
 
-def _compare(
-    part: str, requirement: Requirement, version: str | None, stops: tuple[Work, ...]
-) -> Finding | None:
-    wanted = f"{requirement.name}{requirement.versions}"
-    mend = f"{PIP} install '{wanted}'"
+def _compare(group: Group, part: str, requirement: Requirement, version: str | None) -> None:
+    name, wanted = requirement.name, str(requirement)
+    stops: Works = ALL_WORK if part == RUNTIME else ("train",)
+    why, fix = f"{part} requires {wanted}", f"{installed.PIP} install '{wanted}'"
     if not requirement.understood:
-        return warning(
-            "library-requirement-unread",
-            f"{part} requires {requirement.name!r}, which the doctor can't compare",
-            why="it may or may not be met",
-            mend=f"{PIP} check",
-        )
-    if version is None:
-        if requirement.name in _SAID_ELSEWHERE:
-            return None
-        return failure(
-            "library-missing",
-            f"{requirement.name} is not installed",
-            why=f"{part} requires {wanted}",
-            mend=mend,
-            stops=stops,
-        )
-    if admits(requirement.versions, version):
-        return None
-    if requirement.name in PARTS:
-        return failure(
-            "mmsent-versions-differ",
-            f"{part} {version_of(part)} stands beside {requirement.name} {version}",
-            why="the parts of mmsent are made for each other in one version",
-            mend=f"{PIP} install '{wanted}'  # or {part} in the version {version}",
-            stops=stops,
-        )
-    return failure(
-        "library-version",
-        f"{requirement.name} {version} is not in the range that {part} declares",
-        why=f"it requires {wanted}",
-        mend=mend,
-        stops=stops,
-    )
+        what = f"{part} requires {name!r}, which the doctor can't read"
+        why, fix = "it may or may not be met", f"{installed.PIP} check"
+        group.warning("library-requirement-unread", what, why, fix)
+    elif version is None and name in _MISSING_ELSEWHERE:
+        pass
+    elif version is None:
+        group.failure("library-missing", f"{name} is not installed", why, fix, stops)
+    elif name in PARTS and not requirement.admits(version):
+        what = f"{part} is {version_of(part)}, but {name} is {version}"
+        why = "the parts of mmsent work together only in the same version"
+        group.failure("mmsent-versions-differ", what, why, f"{fix}  # or {part}=={version}", stops)
+    elif not requirement.admits(version):
+        what = f"{name} {version} is not in the range that {part} requires"
+        group.failure("library-version", what, why, fix, stops)
 
 
-def _import_errors(libraries: Told) -> list[Finding]:
-    errors: dict[str, str] = libraries.facts.get("errors", {})
-    names = {module: name for name, module in MODULES.items()}
-    runtime = {requirement.name for requirement in requirements(RUNTIME)}
-    explained = [error.partition(": ")[2] for name, error in errors.items() if name in _ELSEWHERE]
-    findings = []
+def _check_imports(group: Group, probe: ProbeResult) -> None:
+    errors: dict[str, str] = probe.facts.get("errors", {})
+    names = {module: name for name, module in installed.MODULES.items()}
+    runtime = {requirement.name for requirement in installed.requirements(RUNTIME)}
+    causes = [errors[name].partition(": ")[2] for name in _IMPORTED_ELSEWHERE if name in errors]
     for module, error in errors.items():
-        # A library that fails because torch or torchvision does is none of its own.
-        if module in _ELSEWHERE or any(reason and reason in error for reason in explained):
-            continue
         name = names.get(module, module.replace("_", "-"))
         version = _installed_version(name)
-        if version is None:
-            continue  # said already
-        findings.append(
-            failure(
-                "library-import-fails",
-                f"{name} {version} can't be imported",
-                why=error.splitlines()[0],
-                mend=f"{PIP} install --force-reinstall --no-deps {name}=={version}",
-                stops=ALL_WORK if name in runtime else ("train",),
-            )
-        )
-    return findings
+        # A library that fails because torch or torchvision does is not to blame.
+        blameless = any(cause and cause in error for cause in causes)
+        if version and not blameless and module not in _IMPORTED_ELSEWHERE:
+            what, why = f"{name} {version} can't be imported", error.splitlines()[0]
+            stops: Works = ALL_WORK if name in runtime else ("train",)
+            fix = installed.reinstall(name, "--no-deps")
+            group.failure("library-import-fails", what, why, fix, stops)

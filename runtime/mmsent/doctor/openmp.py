@@ -1,146 +1,102 @@
 """OpenMP: which runtimes the libraries load into one process, and whether they may share it."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable
 from importlib.metadata import distributions
 from pathlib import Path
 
-from mmsent.doctor.child import Told
-from mmsent.doctor.finding import (
-    ALL_WORK,
-    Finding,
-    Group,
-    failure,
-    listed,
-    not_applicable,
-    ok,
-    warning,
-)
-from mmsent.doctor.system import PIP
+from mmsent.doctor.finding import ALL_WORK, Group, listed, variables
+from mmsent.doctor.installed import PIP
+from mmsent.doctor.process import RETRY, ProbeResult
 
-ALLOWED = "KMP_DUPLICATE_LIB_OK"
-_OFF = ("", "0", "false", "off", "no")
-_LLVM = re.compile(r"lib(iomp5|omp)\b|lib(iomp5|omp)-")
-_FACTS = (ALLOWED, "OMP_NUM_THREADS", "MKL_THREADING_LAYER", "LD_PRELOAD")
+ALLOW = "KMP_DUPLICATE_LIB_OK"
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_THREADING_LAYER", "LD_PRELOAD")
+_REMOVABLE = {"intel-openmp", "mkl", "llvm-openmp"}  # only the runtime, or what brings it along
+_LLVM = re.compile(r"lib(iomp5|omp)\b")
 
 
-def examine_openmp(libraries: Told) -> Group:
-    """Judge what importing all libraries into one process did."""
-    facts = libraries.facts | {
-        "stderr": libraries.answer.errors,
-        "environment": {name: os.environ[name] for name in _FACTS if name in os.environ},
-    }
-    group = Group("OpenMP", facts=facts)
-    allowed = os.environ.get(ALLOWED, "")
+def check_openmp(libraries: ProbeResult) -> Group:
+    """Judge what happened when all libraries were imported into one process."""
+    group = Group("OpenMP", stops=ALL_WORK, facts=libraries.facts | {"stderr": libraries.stderr})
+    group.facts["environment"] = variables(ALLOW, *_VARIABLES)
     runtimes: dict[str, str] = libraries.facts.get("openmp", {})
-    group.findings.append(_dead(libraries) if not libraries.done else _judge(runtimes))
-    if allowed.lower() not in _OFF:
-        group.findings.append(_judge_allowed(allowed, libraries.done and len(_kin(runtimes)) < 2))
+    related = {path: module for path, module in runtimes.items() if _is_llvm(path)}
+    if not libraries.done:
+        _report_death(group, libraries, related)
+    elif len(related) > 1:
+        what = f"the libraries load {len(related)} OpenMP runtimes of one family: {_named(related)}"
+        why = "in one process they may crash, deadlock or compute wrong results"
+        group.warning("openmp-duplicates", what, why, _one_source(related))
+    elif runtimes:
+        names = listed(f"{Path(path).name} (by {module})" for path, module in runtimes.items())
+        group.ok("openmp", f"{names}: they can share a process")
+    else:
+        group.not_applicable("openmp-none", "no library here loads an OpenMP runtime")
+    value = os.environ.get(ALLOW, "")
+    if value.lower() in ("", "0", "false", "off", "no"):
+        return group
+    if libraries.done and len(related) < 2:
+        what = f"{ALLOW}={value} changes nothing: no two runtimes of one family are loaded"
+        group.ok("openmp-duplicates-allowed", what)
+    else:
+        what = f"{ALLOW}={value} lets two OpenMP runtimes run in one process"
+        why = "its makers call that unsafe: it may crash, or silently compute wrong results"
+        fix = f"unset {ALLOW}  # if Error #15 follows, the doctor says how to fix that"
+        group.warning("openmp-duplicates-allowed", what, why, fix)
     return group
 
 
-def _judge(runtimes: dict[str, str]) -> Finding:
-    """Intel's and LLVM's runtimes are one code that counts on being alone; GNU's is not."""
-    kin = _kin(runtimes)
-    if len(kin) > 1:
-        return warning(
-            "openmp-duplicates",
-            f"{len(kin)} OpenMP runtimes of one family are loaded together: "
-            f"{listed(_described(path, runtimes[path]) for path in kin)}",
-            why="in one process they are known to crash, to wait for each other for ever, or to "
-            "compute wrongly",
-            mend=_one_source(kin),
-        )
-    if not runtimes:
-        return not_applicable("openmp-none", "no library here loads an OpenMP runtime")
-    names = listed(f"{Path(path).name} (by {module})" for path, module in runtimes.items())
-    return ok("openmp", f"{names}: they can share a process")
+def _is_llvm(path: str) -> bool:
+    """Whether a file is Intel's or LLVM's runtime, one code that must be alone; GNU's need not."""
+    return bool(_LLVM.match(Path(path).name))
 
 
-def _judge_allowed(value: str, needless: bool) -> Finding:
-    if needless:
-        return ok(
-            "openmp-duplicates-allowed",
-            f"{ALLOWED}={value} changes nothing: no two runtimes of one family are loaded",
-        )
-    return warning(
-        "openmp-duplicates-allowed",
-        f"{ALLOWED}={value} lets two OpenMP runtimes run in one process",
-        why="its makers call that unsafe and unsupported: it may crash, or compute wrongly "
-        "without a word",
-        mend=f"unset {ALLOWED}  # if an abort with Error #15 follows, the doctor says how to "
-        "mend that",
-    )
-
-
-def _kin(runtimes: Iterable[str]) -> list[str]:
-    """The files of Intel's and LLVM's runtimes."""
-    return [path for path in runtimes if _LLVM.match(Path(path).name)]
-
-
-def _dead(libraries: Told) -> Finding:
+def _report_death(group: Group, libraries: ProbeResult, related: dict[str, str]) -> None:
     module = libraries.facts.get("module", "the libraries")
     if libraries.hung:
-        return failure(
-            "libraries-hang",
-            f"importing the libraries together {libraries.end}",
-            why="two OpenMP runtimes in one process can wait for each other; or the disk is slow",
-            mend="mmsent doctor --time-limit 120  # if the disk is slow",
-            stops=ALL_WORK,
-        )
-    if "Error #15" in libraries.answer.errors:
-        loaded: dict[str, str] = libraries.facts.get("openmp", {})
-        copies = _copies() | {path: loaded[path] for path in _kin(loaded)}
-        where = f"; the copies: {listed(_described(*copy) for copy in copies.items())}"
-        return failure(
-            "openmp-abort",
-            f"two OpenMP runtimes abort the process (importing {module})",
-            why=libraries.reason + (where if copies else ""),
-            mend=_one_source(list(copies)),
-            stops=ALL_WORK,
-        )
-    return failure(
-        "libraries-crash",
-        f"the libraries can't be imported into one process: it {libraries.end}",
-        why=libraries.reason,
-        mend=f"{PIP} install --force-reinstall --no-deps {module}  # the library that was imported "
-        "last; PYTHONPATH and LD_LIBRARY_PATH may bring foreign parts",
-        stops=ALL_WORK,
-    )
+        what = f"importing the libraries together {libraries.end}"
+        why = "two OpenMP runtimes in one process can deadlock; or the disk is slow"
+        group.failure("libraries-hang", what, why, RETRY)
+    elif "Error #15" in libraries.stderr:
+        copies = _installed_copies() | related
+        what = f"two OpenMP runtimes abort the process (importing {module})"
+        why = f"{libraries.reason}; the copies: {_named(copies)}" if copies else libraries.reason
+        group.failure("openmp-abort", what, why, _one_source(copies))
+    else:
+        what = f"the libraries can't be imported into one process: it {libraries.end}"
+        fix = f"{PIP} install --force-reinstall --no-deps {module}  # the last library imported; "
+        fix += "PYTHONPATH or LD_LIBRARY_PATH may bring foreign files"
+        group.failure("libraries-crash", what, libraries.reason, fix)
 
 
-def _described(path: str, owner: str) -> str:
-    return f"{path} (by {owner})"
+def _named(copies: dict[str, str]) -> str:
+    return listed(f"{path} (by {owner})" for path, owner in copies.items())
 
 
-def _copies() -> dict[str, str]:
-    """The files of Intel's and LLVM's runtimes in this environment, and whose each is."""
+def _installed_copies() -> dict[str, str]:
+    """Intel's and LLVM's runtimes in this environment, each with the distribution that owns it."""
     found = {}
     for distribution in distributions():
         for file in distribution.files or []:
-            if _LLVM.match(file.name) and re.search(r"\.(so|dylib|dll)", file.name):
+            if _is_llvm(file.name) and re.search(r"\.(so|dylib|dll)", file.name):
                 found[os.path.realpath(str(file.locate()))] = distribution.metadata["Name"]
     conda = os.environ.get("CONDA_PREFIX")
     for path in Path(conda, "lib").glob("lib*omp*") if conda else ():
-        if _LLVM.match(path.name):
+        if _is_llvm(path.name):
             found.setdefault(os.path.realpath(path), "conda")
     return found
 
 
-def _one_source(files: list[str]) -> str:
+def _one_source(files: Iterable[str]) -> str:
+    """How to get rid of all but one of the runtimes in ``files``."""
     if "CONDA_PREFIX" in os.environ:
         return (
             "take all libraries from one source: in a new environment, install them with pip alone "
-            "or with conda alone; `conda list | grep -i -e openmp -e mkl` shows what conda brought"
+            "or with conda alone; `conda list | grep -i -e openmp -e mkl` shows conda's"
         )
-    owners = {owner for path, owner in _copies().items() if path in map(os.path.realpath, files)}
-    extra = sorted(owners & {"intel-openmp", "mkl", "llvm-openmp"})
-    if extra:  # they are nothing but the runtime, or bring it along
-        return f"{PIP} uninstall {' '.join(extra)}"
-    return (
-        "keep one of the libraries that bring these files, or install both anew from one source, "
-        "so that they share one runtime"
-    )
+    paths = [os.path.realpath(file) for file in files]
+    owners = {owner for path, owner in _installed_copies().items() if path in paths}
+    if removable := sorted(owners & _REMOVABLE):
+        return f"{PIP} uninstall {' '.join(removable)}"
+    return "keep one of the libraries that bring these files, or reinstall both from one source"

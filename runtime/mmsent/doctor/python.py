@@ -1,6 +1,4 @@
-"""Python: which one runs, and whether it is the active environment's."""
-
-from __future__ import annotations
+"""Python: which one runs, and whether it belongs to the active environment."""
 
 import os
 import platform
@@ -8,74 +6,56 @@ import shlex
 import sys
 from pathlib import Path
 
-from mmsent.doctor.finding import Finding, Group, ok, warning
+from mmsent.doctor.finding import Group, variables
 
 _ACTIVE = ("VIRTUAL_ENV", "CONDA_PREFIX")
-_FACTS = (
-    *_ACTIVE,
-    "CONDA_DEFAULT_ENV",
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "PYTHONNOUSERSITE",
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
-)
+_PYTHON = ("CONDA_DEFAULT_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE")
+_PROGRAMS = "Scripts" if os.name == "nt" else "bin"
 
 
-def examine_python() -> Group:
+def check_python() -> Group:
     """Compare the running interpreter with the environment that the shell has activated."""
-    facts = {
+    group = Group("Python")
+    group.facts = {
         "executable": sys.executable,
         "version": sys.version,
         "prefix": sys.prefix,
         "base_prefix": sys.base_prefix,
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "path": sys.path,
-        "environment": {name: os.environ[name] for name in _FACTS if name in os.environ},
+        "environment": variables(*_ACTIVE, *_PYTHON, "LD_LIBRARY_PATH", "LD_PRELOAD"),
     }
-    findings = [ok("python", f"{_name()} in {_environment()}")]
-    if stranger := _other_environment():
-        findings.append(stranger)
-    return Group("Python", findings, facts)
-
-
-def _name() -> str:
-    return f"{platform.python_implementation()} {platform.python_version()}"
+    name = f"{platform.python_implementation()} {platform.python_version()}"
+    group.ok("python", f"{name} in {_environment()}")
+    # Of two active environments, the one that comes first on PATH was activated last.
+    active = [(name, os.environ[name]) for name in _ACTIVE if os.environ.get(name)]
+    variable, folder = min(active, key=_position_on_path, default=("", sys.prefix))
+    if os.path.realpath(folder) != os.path.realpath(sys.prefix):
+        # `conda run` and a stale PATH cause this.
+        what = f"{variable} names the environment {folder}, but {sys.executable} runs"
+        why = "what is installed in one of the two is missing in the other"
+        fix = _use_environment(variable, Path(folder, _PROGRAMS))
+        group.warning("python-not-the-active-environment", what, why, fix)
+    return group
 
 
 def _environment() -> str:
-    prefix = Path(sys.prefix)
     if sys.prefix != sys.base_prefix:
-        return f"the virtual environment {prefix}"
-    if (prefix / "conda-meta").is_dir():
-        return f"the conda environment {prefix}"
+        return f"the virtual environment {sys.prefix}"
+    if Path(sys.prefix, "conda-meta").is_dir():
+        return f"the conda environment {sys.prefix}"
     return f"no environment: {sys.executable}"
 
 
-def _other_environment() -> Finding | None:
-    """The trap of `conda run` and of a stale PATH: another environment is active than runs."""
-    # Of two active environments the one that comes first on PATH was activated last.
+def _position_on_path(active: tuple[str, str]) -> int:
     places = os.environ.get("PATH", "").split(os.pathsep)
-    active = [(name, os.environ[name]) for name in _ACTIVE if os.environ.get(name)]
-    active.sort(key=lambda item: _position(places, item[1]))
-    if not active or os.path.realpath(active[0][1]) == os.path.realpath(sys.prefix):
-        return None
-    variable, folder = active[0]
-    programs = Path(folder, "Scripts" if os.name == "nt" else "bin")
+    programs = str(Path(active[1], _PROGRAMS))
+    return places.index(programs) if programs in places else len(places)
+
+
+def _use_environment(variable: str, programs: Path) -> str:
     if (programs / "mmsent").exists():
-        mend = f"{shlex.quote(str(programs / 'mmsent'))} doctor  # and so on: that one's mmsent"
-    elif programs.is_dir():
-        mend = f"{shlex.quote(str(programs / 'python'))} -m pip install mmsent"
-    else:
-        mend = f"unset {variable}  # there is no such environment any more"
-    return warning(
-        "python-not-the-active-environment",
-        f"{variable} names the environment {folder}, but {sys.executable} runs",
-        why="what is installed in the active environment is not seen here, and the other way round",
-        mend=mend,
-    )
-
-
-def _position(places: list[str], environment: str) -> int:
-    folders = (str(Path(environment, name)) for name in ("bin", "Scripts"))
-    return min((places.index(folder) for folder in folders if folder in places), default=1 << 30)
+        return f"{shlex.quote(str(programs / 'mmsent'))} doctor  # that environment's own mmsent"
+    if programs.is_dir():
+        return f"{shlex.quote(str(programs / 'python'))} -m pip install mmsent"
+    return f"unset {variable}  # that environment no longer exists"

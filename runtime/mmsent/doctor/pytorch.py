@@ -1,253 +1,122 @@
 """PyTorch and torchvision: whether they fit each other, the driver and the GPUs, and compute."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
-from typing import Any
 
-from mmsent.doctor.child import Told
-from mmsent.doctor.finding import (
-    Finding,
-    Group,
-    failure,
-    listed,
-    not_applicable,
-    ok,
-    warning,
-)
-from mmsent.doctor.installed import TRAINING, version_of
-from mmsent.doctor.nvidia import MINIMUM_DRIVER, TOOLKIT_DRIVER, Driver
-from mmsent.doctor.system import PIP
-from mmsent.doctor.version import parse_version
+from mmsent.doctor import installed
+from mmsent.doctor.finding import Group, listed
+from mmsent.doctor.installed import PIP, TRAINING, parse_version, reinstall, version_of
+from mmsent.doctor.nvidia import DRIVER_LIBRARIES, MINIMUM_DRIVER, TRAINS_ON_CPU, Driver
+from mmsent.doctor.process import RETRY, ProbeResult
 
 INDEX = "https://download.pytorch.org/whl"
 """PyTorch's own index; a build for CUDA 12.1 is under /cu121, one for the CPU under /cpu."""
 
-_TAKES_CPU = "training takes the CPU"
+_REINSTALL = f"{PIP} install --force-reinstall"
 
 _CUDA_ERRORS = {
     "802": "sudo systemctl start nvidia-fabricmanager  # GPUs joined by NVSwitch need it, in the "
-    "very version of the driver",
-    "803": "sudo reboot  # the driver's library and its kernel module are of different versions",
+    "driver's exact version",
+    "803": "sudo reboot  # the driver's library and its kernel module have different versions",
     "804": "unset LD_LIBRARY_PATH, or take the folder cuda/compat out of it: its driver library is "
     "for other GPUs",
     "34": "take the folder of the stub libcuda.so (…/stubs) out of LD_LIBRARY_PATH",
     "999": "sudo rmmod nvidia_uvm && sudo modprobe nvidia_uvm  # needed after a laptop slept",
 }
-"""What mends the errors of CUDA's initialisation that say little: cudaError_t, by number."""
+"""Fixes of those errors of CUDA's initialisation that say little: cudaError_t, by number."""
 
 
-def examine_torch(torch: Told | None, libraries: Told, driver: Driver) -> Group:
-    """Judge what the probe of PyTorch told; ``torch`` is None where training is not installed."""
+def check_torch(torch: ProbeResult | None, libraries: ProbeResult, driver: Driver) -> Group:
+    """Judge the probe of PyTorch; ``torch`` is None if training is not installed."""
+    group = Group("PyTorch", stops=("train",))
     if torch is None:
-        missing = f"{TRAINING} is not installed"
-        mend = f"{PIP} install {TRAINING}  # only to train"
-        return Group("PyTorch", [not_applicable("training-not-installed", missing, mend=mend)])
-    facts = torch.facts | {"stderr": torch.answer.errors}
-    group = Group("PyTorch", facts=facts)
-    if version_of("torch") is None and "version" not in facts:
-        group.findings.append(
-            failure(
-                "torch-missing",
-                "torch is not installed",
-                why=f"{TRAINING} needs it",
-                mend=f"{PIP} install {gpu_build(driver) if driver.gpus else 'torch torchvision'}",
-                stops=["train"],
-            )
-        )
+        fix = f"{PIP} install {TRAINING}  # only to train"
+        group.not_applicable("training-not-installed", f"{TRAINING} is not installed", fix=fix)
         return group
-    if "import_error" in facts:
-        group.findings.append(_import_error(facts["import_error"]))
+    facts = group.facts = torch.facts | {"stderr": torch.stderr}
+    version = facts.get("version") or version_of("torch")
+    if version is None:
+        fix = f"{PIP} install {_packages(driver)}"
+        group.failure("torch-missing", "torch is not installed", f"{TRAINING} requires it", fix)
+        return group
+    if error := facts.get("import_error"):
+        what, fix = f"torch {version} can't be imported", reinstall("torch")
+        if "LD_LIBRARY_PATH" in os.environ and re.search(r"undefined symbol|\.so", error):
+            fix = "unset LD_LIBRARY_PATH  # its libraries shadow those that torch brings"
+        group.failure("torch-import-fails", what, error.splitlines()[0], fix)
         return group
     if "version" in facts:
-        built = f"built for CUDA {facts['cuda']}" if facts["cuda"] else "built for the CPU alone"
-        if facts.get("hip"):
-            built = f"built for ROCm {facts['hip']}"
-        group.findings.append(ok("torch", f"torch {facts['version']}, {built}"))
-    if not torch.done:
-        group.findings.append(_dead(torch))
-    elif wrong := _wrong("the CPU", {"float32": facts["cpu"]["float32"]}):
-        group.findings.append(wrong)
-    if "available" in facts:
-        group.findings += _gpus(facts, driver)
-    group.findings += _torchvision(facts, libraries)
+        built = f"CUDA {facts['cuda']}" if facts["cuda"] else "the CPU alone"
+        built = f"ROCm {facts['hip']}" if facts.get("hip") else built
+        group.ok("torch", f"torch {version}, built for {built}")
+    if torch.done:
+        _check_result(group, "the CPU", facts["cpu"]["float32"])
+    elif torch.hung:
+        group.failure("torch-hangs", f"PyTorch {torch.end}", torch.reason, RETRY)
+    else:
+        group.failure("torch-crashes", f"PyTorch {torch.end}", torch.reason, reinstall("torch"))
+    if facts.get("available"):
+        _check_gpus(group, driver)
+    elif "available" in facts:
+        _explain_no_gpu(group, driver)
+    _check_torchvision(group, version, libraries)
     return group
 
 
-def usable_gpus(torch: Told | None) -> int:
-    """The number of GPUs on which PyTorch computed rightly in single precision."""
-    devices = torch.facts.get("devices", []) if torch and torch.done else []
-    return sum(device["results"]["float32"] == "right" for device in devices)
-
-
-def gpu_build(driver: Driver) -> str:
+def _packages(driver: Driver) -> str:
     """What to install so that PyTorch uses this driver's GPUs: arguments for pip."""
     cuda = parse_version(driver.cuda)
-    newest = max((parse_version(gpu.capability or "") for gpu in driver.gpus), default=())
-    if cuda >= (13,):
+    newest = max((parse_version(gpu.capability) for gpu in driver.gpus), default=())
+    if cuda >= (13,) or not driver.gpus:
         return "torch torchvision"
     if cuda and cuda < (12,):
         return f"torch==2.4.1 torchvision==0.19.1 --index-url {INDEX}/cu118"
-    if newest >= (10,) or sys.version_info >= (3, 13):  # torch 2.4.1 knows neither
+    if newest >= (10,) or sys.version_info >= (3, 13):  # torch 2.4.1 supports neither
         return f"torch torchvision --index-url {INDEX}/cu128"
     return "torch==2.4.1 torchvision==0.19.1"  # the index's last pair for CUDA 12.1
 
 
-def _dead(torch: Told) -> Finding:
-    if torch.hung:
-        return failure(
-            "torch-hangs",
-            f"PyTorch {torch.end}",
-            why="a driver that is stuck does that, or a very slow disk",
-            mend="mmsent doctor --time-limit 120  # if the disk is slow; else reboot",
-            stops=["train"],
-        )
-    version = version_of("torch")
-    return failure(
-        "torch-crashes",
-        f"PyTorch {torch.end}",
-        why=torch.reason,
-        mend=f"{PIP} install --force-reinstall torch=={version}",
-        stops=["train"],
-    )
-
-
-def _import_error(error: str) -> Finding:
-    if "LD_LIBRARY_PATH" in os.environ and re.search(r"undefined symbol|\.so", error):
-        mend = "unset LD_LIBRARY_PATH  # its libraries are taken before those that torch brings"
-    else:
-        mend = f"{PIP} install --force-reinstall torch=={version_of('torch')}"
-    return failure(
-        "torch-import-fails",
-        f"torch {version_of('torch')} can't be imported",
-        why=error.splitlines()[0],
-        mend=mend,
-        stops=["train"],
-    )
-
-
-def _wrong(device: str, results: dict[str, str]) -> Finding | None:
-    """The finding about a device that doesn't compute rightly in single precision."""
-    result = results["float32"]
-    if result == "right":
-        return None
+def _check_result(group: Group, device: str, result: str) -> bool:
+    """Whether a device computes correctly in single precision."""
     if result == "wrong":
-        return failure(
-            "torch-wrong-result",
-            f"PyTorch computes wrongly on {device}",
-            why="a small matrix product and a convolution were not what they are on paper",
-            mend="for a GPU, upgrade its driver and reboot; if it stays so, the hardware is faulty",
-            stops=["train"],
-        )
-    return failure(
-        "torch-kernel-fails",
-        f"PyTorch can't compute on {device}",
-        why=result,
-        mend="free the GPU's memory if that is full (nvidia-smi shows by whom); else reboot, and "
-        f"{PIP} install --force-reinstall torch=={version_of('torch')}",
-        stops=["train"],
-    )
+        what = f"PyTorch computes wrong results on {device}"
+        why = "a small matrix product and a convolution differ from their exact values"
+        fix = "for a GPU, upgrade its driver and reboot; if that fails, the hardware is faulty"
+        group.failure("torch-wrong-result", what, why, fix)
+    elif result != "right":
+        fix = "free the GPU's memory if it is full (nvidia-smi lists who uses it); otherwise "
+        fix += f"reboot, and {reinstall('torch')}"
+        group.failure("torch-kernel-fails", f"PyTorch can't compute on {device}", result, fix)
+    return result == "right"
 
 
-def _gpus(facts: dict[str, Any], driver: Driver) -> list[Finding]:
-    if facts["available"]:
-        return _visible_gpus(facts, driver)
-    if not driver.gpus and not (facts["cuda"] and driver.present):
-        return [not_applicable("torch-no-gpu", f"no GPU for PyTorch: {_TAKES_CPU}")]
-    return [_unavailable(facts, driver)]
-
-
-def _unavailable(facts: dict[str, Any], driver: Driver) -> Finding:
-    """Why there is a GPU and PyTorch sees none: the one cause that hides the others first."""
-    names = listed(gpu.name for gpu in driver.gpus)
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if not facts["cuda"]:
-        return warning(
-            "torch-cpu-build",
-            f"torch {facts['version']} is built for the CPU alone, beside {names}",
-            why=_TAKES_CPU,
-            mend=f"{PIP} install --force-reinstall {gpu_build(driver)}",
-        )
-    if too_old := _driver_too_old(facts["cuda"], driver):
-        return too_old
-    if driver.gpus and hidden is not None:
-        return warning(
-            "torch-gpus-hidden",
-            f"CUDA_VISIBLE_DEVICES={hidden!r} hides every GPU: {names}",
-            why=_TAKES_CPU,
-            mend="unset CUDA_VISIBLE_DEVICES",
-        )
-    if not driver.gpus:
-        return not_applicable(
-            "torch-no-gpu", f"no GPU for PyTorch: {_TAKES_CPU}", why="see NVIDIA, above"
-        )
-    said = facts.get("init_error") or " ".join(facts.get("complaints", []))
-    number = re.search(r"Error (\d+)", said)
-    mend = _CUDA_ERRORS.get(number[1] if number else "", "sudo reboot")
-    if "Found no NVIDIA driver" in said:  # nvidia-smi did: what is missing is libcuda.so.1
-        mend = (
-            "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility …  # outside a "
-            "container, install the driver's library libcuda.so.1 again"
-        )
-    return warning(
-        "torch-gpu-unavailable",
-        f"nvidia-smi lists {names}, but PyTorch can't use the GPU",
-        why=said.splitlines()[0] if said else "PyTorch gives no reason",
-        mend=mend,
-    )
-
-
-def _driver_too_old(cuda: str, driver: Driver) -> Finding | None:
-    minimum = MINIMUM_DRIVER.get(parse_version(cuda)[0])
-    if sys.platform == "linux" and minimum and driver.version:
-        old = parse_version(driver.version) < parse_version(minimum)
-    else:  # the numbers of other systems' drivers differ
-        old = bool(driver.cuda) and parse_version(driver.cuda)[0] < parse_version(cuda)[0]
-    if not old:
-        return None
-    needs = f"torch is built for CUDA {cuda}, which needs driver {minimum or ''} or newer"
-    if cuda in TOOLKIT_DRIVER:
-        needs += f" ({TOOLKIT_DRIVER[cuda]} came with it)"
-    return warning(
-        "torch-driver-too-old",
-        f"NVIDIA driver {driver.version} is too old for CUDA {cuda}",
-        why=f"{needs}; {_TAKES_CPU}",
-        mend=f"upgrade the driver to {minimum or 'a newer one'} or newer, or take a torch for this "
-        f"driver: {PIP} install --force-reinstall {gpu_build(driver)}",
-    )
-
-
-def _visible_gpus(facts: dict[str, Any], driver: Driver) -> list[Finding]:
-    findings: list[Finding] = []
+def _check_gpus(group: Group, driver: Driver) -> None:
+    facts = group.facts
     for index, device in enumerate(facts.get("devices", [])):
-        name = f"GPU {index} ({device['name']})"
+        name, capability = f"GPU {index} ({device['name']})", device["capability"]
         results: dict[str, str] = device["results"]
-        if not _built_for(device["capability"], facts["architectures"]):
-            findings.append(_foreign(name, device["capability"], facts, driver))
-        elif wrong := _wrong(name, results):
-            findings.append(wrong)
-        elif half := [kind for kind in ("bfloat16", "float16") if results[kind] != "right"]:
-            findings.append(
-                warning(
-                    "torch-half-precision",
-                    f"{name} computes rightly, but not in {listed(half)}",
-                    why=f"{half[0]}: {results[half[0]]}; training there needs single precision",
-                    mend="upgrade the driver and torch; GPUs before compute capability 8.0 have no "
-                    "bfloat16 of their own",
-                )
-            )
+        half = [kind for kind in ("bfloat16", "float16") if results[kind] != "right"]
+        if not _built_for(capability, facts["architectures"]):
+            build = f"torch {facts['version']}"
+            what = f"{build} is not built for {name}, compute capability {capability}"
+            why = f"it is built for {listed(facts['architectures'])}; training would fail there"
+            fix = f"{_REINSTALL} {_packages(driver)}  # meanwhile: mmsent train --device cpu"
+            group.failure("torch-gpu-architecture", what, why, fix)
+        elif not _check_result(group, name, results["float32"]):
+            continue
+        elif half:
+            what = f"{name} computes correctly, but not in {listed(half)}"
+            why = f"{half[0]}: {results[half[0]]}; training there needs single precision"
+            fix = "upgrade the driver and torch; only compute capability 8.0 and later has bfloat16"
+            group.warning("torch-half-precision", what, why, fix)
         else:
-            right = f"{name} computes rightly in fp32, bf16 and fp16"
-            findings.append(ok("torch-gpu", right))
+            group.ok("torch-gpu", f"{name} computes correctly in fp32, bf16 and fp16")
     shown, count = facts["count"], len(driver.gpus)
-    if shown < count and "CUDA_VISIBLE_DEVICES" in os.environ:
-        value = os.environ["CUDA_VISIBLE_DEVICES"]
-        text = f"PyTorch sees {shown} of {count} GPUs: CUDA_VISIBLE_DEVICES is {value!r}"
-        findings.append(ok("torch-gpus-selected", text))
-    return findings
+    selected = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shown < count and selected is not None:
+        what = f"PyTorch sees {shown} of {count} GPUs: CUDA_VISIBLE_DEVICES is {selected!r}"
+        group.ok("torch-gpus-selected", what)
 
 
 def _built_for(capability: str, architectures: list[str]) -> bool:
@@ -255,86 +124,89 @@ def _built_for(capability: str, architectures: list[str]) -> bool:
 
     A list that can't be read proves nothing: then the kernels decide.
     """
-    major, minor = parse_version(capability)
-    known = False
-    for name in architectures:
-        if match := re.fullmatch(r"(sm|compute)_(\d+)(\d)", name):
-            known = True
-            built = int(match[2]), int(match[3])
-            if built <= (major, minor) and (match[1] == "compute" or built[0] == major):
-                return True
-    return not known
-
-
-def _foreign(name: str, capability: str, facts: dict[str, Any], driver: Driver) -> Finding:
-    return failure(
-        "torch-gpu-architecture",
-        f"torch {facts['version']} is not built for {name}, compute capability {capability}",
-        why=f"it is built for {listed(facts['architectures'])}; `mmsent train` would fail there",
-        mend=f"{PIP} install --force-reinstall {gpu_build(driver)}  "
-        "# meanwhile: mmsent train --device cpu",
-        stops=["train"],
+    gpu = parse_version(capability)
+    built = re.findall(r"\b(sm|compute)_(\d+)(\d)\b", " ".join(architectures))
+    return not built or any(
+        (int(major), int(minor)) <= gpu and (kind == "compute" or int(major) == gpu[0])
+        for kind, major, minor in built
     )
 
 
-def _torchvision(facts: dict[str, Any], libraries: Told) -> list[Finding]:
-    version = version_of("torchvision")
-    torch = facts.get("version", version_of("torch"))
-    if version is None or torch is None:
-        return []  # the libraries' group says so
-    pinned = _pinned_torch(version)
-    error = libraries.facts.get("errors", {}).get("torchvision", "")
-    builds = _build(torch), _build(version)
-    if pinned and parse_version(pinned) != parse_version(torch):
-        why = f"it was built for torch {pinned}"
-    elif error and ("torchvision::nms" in error or builds[0] != builds[1]):
-        why = f"they are builds for different devices: {builds[0]} and {builds[1]}"
-    elif error:
-        return [
-            failure(
-                "torchvision-import-fails",
-                f"torchvision {version} can't be imported",
-                why=error.splitlines()[0],
-                mend=f"{PIP} install --force-reinstall --no-deps torchvision=={version}",
-                stops=["train"],
-            )
-        ]
+def _explain_no_gpu(group: Group, driver: Driver) -> None:
+    """Report why PyTorch sees no GPU: of several causes, the one to fix first."""
+    facts = group.facts
+    cuda = facts["cuda"]
+    install = f"{_REINSTALL} {_packages(driver)}"
+    names = listed(gpu.name for gpu in driver.gpus)
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not driver.gpus:
+        why = "see NVIDIA, above" if cuda and driver.present else ""
+        group.not_applicable("torch-no-gpu", f"no GPU for PyTorch: {TRAINS_ON_CPU}", why)
+    elif not cuda:
+        what = f"torch {facts['version']} is built for the CPU alone, beside {names}"
+        group.warning("torch-cpu-build", what, TRAINS_ON_CPU, install)
+    elif _too_old(driver, cuda):
+        minimum = MINIMUM_DRIVER.get(parse_version(cuda)[0], "a newer one")
+        what = f"NVIDIA driver {driver.version} is too old for CUDA {cuda}"
+        why = f"torch is built for CUDA {cuda}, which needs driver {minimum} or newer; "
+        fix = f"upgrade the driver to {minimum} or newer, or install a torch for this driver: "
+        group.warning("torch-driver-too-old", what, why + TRAINS_ON_CPU, fix + install)
+    elif hidden is not None:
+        what = f"CUDA_VISIBLE_DEVICES={hidden!r} hides every GPU: {names}"
+        group.warning("torch-gpus-hidden", what, TRAINS_ON_CPU, "unset CUDA_VISIBLE_DEVICES")
     else:
-        return [ok("torchvision", f"torchvision {version} belongs to torch {torch}")]
-    return [
-        failure(
-            "torchvision-mismatch",
-            f"torchvision {version} does not fit torch {torch}",
-            why=why + (f"; importing it fails: {error.splitlines()[0]}" if error else ""),
-            mend=f"{PIP} install --force-reinstall --no-deps {_torchvision_for(torch)}",
-            stops=["train"],
+        message = facts.get("init_error") or " ".join(facts["complaints"])
+        number = re.search(r"Error (\d+)", message)
+        fix = _CUDA_ERRORS.get(number[1] if number else "", "sudo reboot")
+        if "Found no NVIDIA driver" in message:  # nvidia-smi did: libcuda.so.1 is missing
+            fix = f"{DRIVER_LIBRARIES}  # outside a container, reinstall the driver's libcuda.so.1"
+        what = f"nvidia-smi lists {names}, but PyTorch can't use the GPU"
+        why = message.partition("\n")[0] or "PyTorch gives no reason"
+        group.warning("torch-gpu-unavailable", what, why, fix)
+
+
+def _too_old(driver: Driver, cuda: str) -> bool:
+    minimum = MINIMUM_DRIVER.get(parse_version(cuda)[0])
+    if sys.platform == "linux" and minimum and driver.version:
+        return parse_version(driver.version) < parse_version(minimum)
+    # The version numbers of other systems' drivers differ.
+    return bool(driver.cuda) and parse_version(driver.cuda)[0] < parse_version(cuda)[0]
+
+
+def _check_torchvision(group: Group, torch: str, libraries: ProbeResult) -> None:
+    version = version_of("torchvision")
+    if version is None:
+        return  # the group Libraries reports that
+    error: str = libraries.facts.get("errors", {}).get("torchvision", "")
+    message = error.partition("\n")[0]
+    required = [each for each in installed.requirements("torchvision") if each.name == "torch"]
+    # The device in a version: 2.4.1+cu121 is cu121; the default index's builds name none.
+    builds = [each.partition("+")[2] or "the default index's" for each in (torch, version)]
+    mismatch = ""
+    if required and not required[0].admits(torch):
+        mismatch = f"it was built for torch {required[0].bound}"
+    elif error and ("torchvision::nms" in error or builds[0] != builds[1]):
+        mismatch = f"they are builds for different devices: {listed(builds)}"
+    if mismatch:
+        what = f"torchvision {version} does not fit torch {torch}"
+        why = mismatch + (f"; importing it fails: {message}" if error else "")
+        fix = f"{_REINSTALL} --no-deps {_torchvision_for(torch)}"
+        group.failure("torchvision-mismatch", what, why, fix)
+    elif error:
+        what, fix = (
+            f"torchvision {version} can't be imported",
+            reinstall("torchvision", "--no-deps"),
         )
-    ]
-
-
-def _pinned_torch(version: str) -> str:
-    """The torch that an installed torchvision was built for: it requires that very version."""
-    try:
-        required = distribution("torchvision").requires or []
-    except PackageNotFoundError:
-        return ""
-    for text in required:
-        if match := re.match(r"torch ?\(?==([\d.]+)", text):
-            return match[1]
-    return ""
-
-
-def _build(version: str) -> str:
-    """The device that a version names: 2.4.1+cu121 is cu121; the index's own builds name none."""
-    return version.partition("+")[2] or "the default index's"
+        group.failure("torchvision-import-fails", what, message, fix)
+    else:
+        group.ok("torchvision", f"torchvision {version} fits torch {torch}")
 
 
 def _torchvision_for(torch: str) -> str:
     """The torchvision of the same build as a torch: arguments for pip."""
     major, minor, *patch = parse_version(torch)
+    # torch 2.0 came with torchvision 0.15, and both count on in step.
+    pin = f"==0.{minor + 15}.{patch[0] if patch else 0}" if major == 2 else ""
     build = torch.partition("+")[2]
     index = f" --index-url {INDEX}/{build}" if re.fullmatch(r"cpu|cu\d+", build) else ""
-    if major != 2:  # torch 2.0 came with torchvision 0.15, and both count on in step
-        return f"torchvision{index}"
-    number = f"0.{minor + 15}.{patch[0] if patch else 0}"
-    return f"torchvision=={number}{index}"
+    return f"torchvision{pin}{index}"

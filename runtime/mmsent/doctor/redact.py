@@ -1,49 +1,42 @@
-"""Taking out of a report what says who and where its author is."""
-
-from __future__ import annotations
+"""Removing from a report what identifies its author and machine."""
 
 import contextlib
 import getpass
-import os
 import re
 import socket
 from pathlib import Path
 from typing import Any
 
+from mmsent.doctor.finding import variables
+
 
 def redact(value: Any) -> Any:
-    """A plain value with its texts (not the keys) rid of homes, names, tokens and passwords."""
+    """A plain value without homes, names of users and of the machine, tokens and passwords."""
     if isinstance(value, str):
-        return _redact_text(value)
+        for pattern, replacement in _patterns():
+            value = re.sub(pattern, replacement, value)
+        return value
     if isinstance(value, dict):
-        return {_redact_text(key): redact(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [redact(item) for item in value]
-    return value
+        return {redact(key): redact(item) for key, item in value.items()}
+    return [redact(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _redact_text(text: str) -> str:
-    home = str(Path.home())
-    if len(home) > 1:
-        text = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
-    text = re.sub(r"(/home/|/Users/|\\Users\\)[^/\\\s:'\"]+", r"\1USER", text)
-    for name in _names():
-        text = re.sub(rf"(?<=[/\\@=]){re.escape(name)}(?![\w-])", "USER", text)
-    host = socket.gethostname()
-    if len(host) > 3 and host != "localhost":
-        text = re.sub(rf"(?<![\w-]){re.escape(host)}(?![\w-])", "HOST", text)
-    text = re.sub(r"(?<=://)[^/@\s]+@", "", text)  # user:password@
-    text = re.sub(r"\b(hf_|api_org_|ghp_|sk-)\w{6,}", r"\1…", text)
-    return re.sub(
-        r"(?i)((?:token|secret|password|api_?key)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]+", r"\1…", text
-    )
-
-
-def _names() -> set[str]:
-    """The names of the user; root is nobody's."""
-    names = {
-        os.environ.get(variable, "") for variable in ("USER", "LOGNAME", "USERNAME", "SUDO_USER")
-    }
+def _patterns() -> list[tuple[str, str]]:
+    """Regular expressions and what replaces their matches, in this order."""
+    home, host = str(Path.home()), socket.gethostname()
+    users = set(variables("USER", "LOGNAME", "USERNAME", "SUDO_USER").values())
     with contextlib.suppress(OSError, KeyError):  # a container's user may have a number only
-        names.add(getpass.getuser())
-    return {name for name in names if len(name) > 1} - {"root"}
+        users.add(getpass.getuser())
+    users = {user for user in users if len(user) > 1 and user != "root"}
+    patterns = [
+        (r"(/home/|/Users/|\\Users\\)[^/\\\s:'\"]+", r"\1USER"),
+        *((rf"(?<=[/\\@=]){re.escape(user)}(?![\w-])", "USER") for user in users),
+        (r"(?<=://)[^/@\s]+@", ""),  # user:password@
+        (r"\b(hf_|api_org_|ghp_|sk-)\w{6,}", r"\1…"),
+        (r"(?i)((token|secret|password|api_?key)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]+", r"\1…"),
+    ]
+    if len(home) > 1:
+        patterns.insert(0, (rf"{re.escape(home)}(?![\w.-])", "~"))
+    if len(host) > 3 and host != "localhost":
+        patterns.append((rf"(?<![\w-]){re.escape(host)}(?![\w-])", "HOST"))
+    return patterns

@@ -1,102 +1,68 @@
-"""The report: for people, line by line, and as JSON."""
+"""The report: as lines of text and as JSON."""
 
-from __future__ import annotations
-
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from textwrap import indent
 from typing import Any
 
 import click
 
 from mmsent import __version__
-from mmsent.doctor.examination import Examination
-from mmsent.doctor.finding import Finding, Group, Mark, plain
+from mmsent.doctor.finding import Group, Status
 from mmsent.doctor.redact import redact
+from mmsent.doctor.summary import judge, sentence
 
-FORMAT = 1
+FORMAT = 2
 
-_WORDS: dict[Mark, str] = {
-    "ok": "[ok]      ",
-    "warning": "[warning] ",
-    "failure": "[failure] ",
-    "not applicable": "[n/a]     ",
+_MARKS: dict[Status, tuple[str, str, str]] = {
+    "ok": ("[ok]", "✓", "green"),
+    "warning": ("[warning]", "!", "yellow"),
+    "failure": ("[failure]", "✗", "red"),
+    "not applicable": ("[n/a]", "-", "bright_black"),
 }
-_SIGNS: dict[Mark, tuple[str, str]] = {
-    "ok": ("✓", "green"),
-    "warning": ("!", "yellow"),
-    "failure": ("✗", "red"),
-    "not applicable": ("-", "bright_black"),
-}
+"""How a status is shown: in plain text, and on a terminal as a sign and its colour."""
 
 
-def lines(examination: Examination, *, verbose: bool = False) -> Iterator[str]:
-    """The report for people: a line as soon as it is known.
+def lines(group: Group, *, verbose: bool) -> Iterator[str]:
+    """A group as text: its findings and, if ``verbose``, its facts without what is private."""
+    clean = redact if verbose else str
+    plain = _plain()
+    yield group.name if plain else click.style(group.name, bold=True)
+    for finding in group.findings:
+        text, sign, colour = _MARKS[finding.status]
+        mark = text.ljust(9) if plain else click.style(sign, fg=colour, bold=True)
+        id = f"  ({finding.id})" if finding.status in ("warning", "failure") else ""
+        yield f"  {mark} {clean(finding.what)}{id}"
+        for name, text in ("why", finding.why), ("fix", finding.fix):
+            if text:
+                yield f"{' ' * (12 if plain else 4)}{name}: {clean(text)}"
+    for name, value in group.facts.items() if verbose else ():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = clean(text).rstrip()
+        yield f"      {name}:" + (f"\n{indent(text, ' ' * 8)}" if "\n" in text else f" {text}")
 
-    With ``verbose`` come the raw facts, and all of it is rid of what says whose machine this is.
-    """
-    clean = redact if verbose else lambda text: text
-    for group in examination:
-        yield group.name if _plain() else click.style(group.name, bold=True)
-        for finding in group.findings:
-            yield from (clean(line) for line in _describe(finding))
-        if verbose:
-            yield from (clean(line) for line in _facts(group))
-    yield ""
-    yield examination.abilities.sentence
 
-
-def as_json(examination: Examination, *, verbose: bool = False) -> dict[str, Any]:
-    """The report as plain values; docs/doctor.md describes the keys."""
-    groups = list(examination)
-    abilities = asdict(examination.abilities)
+def as_json(groups: Sequence[Group], *, verbose: bool) -> dict[str, Any]:
+    """The whole report as plain values; docs/doctor.md describes the keys."""
+    findings = [finding for group in groups for finding in group.findings]
+    can = judge(findings)
     report: dict[str, Any] = {
         "format": FORMAT,
         "mmsent": __version__,
-        "ok": not examination.failed,
-        "summary": abilities.pop("sentence"),
-        "can": abilities,
-        "findings": [
-            {"group": group.name} | asdict(finding)
-            for group in groups
-            for finding in group.findings
-        ],
+        "ok": all(finding.status != "failure" for finding in findings),
+        "summary": sentence(can, findings),
+        "can": asdict(can),
+        "findings": [asdict(finding) for finding in findings],
     }
     if verbose:
-        report["facts"] = {group.name: group.facts for group in groups}
-    clean: dict[str, Any] = redact(report) if verbose else report
-    return clean
-
-
-def _describe(finding: Finding) -> Iterator[str]:
-    good = finding.mark in ("ok", "not applicable")
-    yield f"  {_mark(finding.mark)}{finding.what}" + ("" if good else f"  ({finding.id})")
-    indent = " " * (2 + (10 if _plain() else 2))
-    if finding.why:
-        yield f"{indent}why:  {finding.why}"
-    if finding.mend:
-        yield f"{indent}mend: {finding.mend}"
-
-
-def _facts(group: Group) -> Iterator[str]:
-    for name, value in group.facts.items():
-        text = plain(value).rstrip()
-        if "\n" not in text:
-            yield f"      {name}: {text}"
-        else:
-            yield f"      {name}:"
-            yield from (f"        {line}" for line in text.splitlines())
+        report = redact(report | {"facts": {group.name: group.facts for group in groups}})
+    return report
 
 
 def _plain() -> bool:
-    """Whether the marks must be words: for a file, for a pipe, and for those who ask for it."""
+    """Whether to write text without signs and colours: no terminal, or NO_COLOR is set."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     return not sys.stdout.isatty() or "NO_COLOR" in os.environ or not encoding.startswith("utf")
-
-
-def _mark(mark: Mark) -> str:
-    if _plain():
-        return _WORDS[mark]
-    sign, colour = _SIGNS[mark]
-    return click.style(sign, fg=colour, bold=True) + " "

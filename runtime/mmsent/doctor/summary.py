@@ -1,12 +1,10 @@
-"""What this machine can do, from what was found."""
-
-from __future__ import annotations
+"""What this machine can do, judged by the findings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mmsent.doctor.finding import Finding, Work, failure, listed, ok
+from mmsent.doctor.finding import ALL_WORK, Finding, Group, Work, listed
 from mmsent.files.machine import available_cores
 
 Device = Literal["gpu", "cpu"]
@@ -14,69 +12,64 @@ Device = Literal["gpu", "cpu"]
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """Where each kind of work can be done; None where it can't. ``gpus``: those fit to train on."""
+    """Where each kind of work can be done; None if it can't. ``gpus``: how many can train."""
 
     train: Device | None
     train_clip: Device | None
     predict: Device | None
     gpus: int
-    sentence: str
 
 
-def judge(findings: Sequence[Finding], *, training: bool, gpus: int) -> Abilities:
-    """Say what can be done. ``training``: it is installed; ``gpus``: the number that computes."""
+def judge(findings: Sequence[Finding]) -> Abilities:
+    """What can be done, by all findings of a report."""
+    gpus = usable_gpus(findings)
     device: Device = "gpu" if gpus else "cpu"
-    stopped = {work for finding in findings for work in finding.stops}
-    train = device if training and "train" not in stopped else None
-    weights = any(finding.id == "clip-weights" for finding in findings)
-    train_clip = train if weights and "train CLIP" not in stopped else None
-    predict: Device | None = "cpu" if "predict" not in stopped else None
+    train = None if _obstacles("train", findings) else device
+    clip = train if any(finding.id == "clip-weights" for finding in findings) else None
+    return Abilities(train, clip, None if _obstacles("predict", findings) else "cpu", gpus)
+
+
+def usable_gpus(findings: Sequence[Finding]) -> int:
+    """The number of GPUs on which PyTorch computes correctly in single precision."""
+    ids = [finding.id for finding in findings]
+    if "torch-crashes" in ids or "torch-hangs" in ids:
+        return 0
+    return ids.count("torch-gpu") + ids.count("torch-half-precision")
+
+
+def sentence(can: Abilities, findings: Sequence[Finding]) -> str:
+    """What can be done, and what can't be and why."""
     cores = available_cores()
-    on = {
-        "gpu": "on the GPU" if gpus == 1 else f"on {gpus} GPUs",
-        "cpu": f"on the CPU ({cores} {'core' if cores == 1 else 'cores'})",
-    }
-    can, cannot = [], []
-    task = "train every model" if train_clip else "train every model but CLIP (see its weights)"
-    if train and train == predict:
-        can.append(f"{task} and predict {on[train]}")
-    else:
-        can += [f"{task} {on[train]}"] if train else []
-        can += [f"predict {on[predict]}"] if predict else []
-    if not training:
-        cannot.append("train (mmsent-training is not installed)")
-    elif not train:
-        cannot.append(_cannot("train", findings))
-    if not predict:
-        cannot.append(_cannot("predict", findings))
-    parts = [f"can {listed(can)}"] if can else []
-    parts += [f"can't {listed(cannot, 'or')}"] if cannot else []
-    sentence = f"This machine {', but '.join(parts)}."
-    return Abilities(train, train_clip, predict, gpus, sentence)
+    on_cpu = f" on the CPU ({cores} {'core' if cores == 1 else 'cores'})"
+    on_gpu = " on the GPU" if can.gpus == 1 else f" on {can.gpus} GPUs"
+    models = "every model" if can.train_clip else "every model but CLIP (see its weights)"
+    possible = [f"train {models}{on_gpu if can.gpus else ''}"] if can.train else []
+    possible += ["predict"] if can.predict else []
+    parts = [f"can {listed(possible)}"] if possible else []
+    if "cpu" in (can.train, can.predict):
+        parts[0] += on_cpu
+    causes = {work: listed(_obstacles(work, findings)) for work in ALL_WORK}
+    impossible = [f"{work} ({cause})" for work, cause in causes.items() if cause]
+    parts += [f"can't {listed(impossible, 'or')}"] if impossible else []
+    return f"This machine {', but '.join(parts)}."
 
 
-def _cannot(work: Work, findings: Sequence[Finding]) -> str:
-    causes = dict.fromkeys(finding.id for finding in findings if work in finding.stops)
-    return f"{work} ({listed(causes)})"
+def _obstacles(work: Work, findings: Sequence[Finding]) -> list[str]:
+    """The ids of the findings for which ``work`` can't be done."""
+    missing = "training-not-installed" if work == "train" else None
+    stops = (finding.id for finding in findings if work in finding.stops or finding.id == missing)
+    return list(dict.fromkeys(stops))
 
 
-def require_gpu(findings: Sequence[Finding], gpus: int) -> Finding:
-    """The finding of `--require gpu`."""
-    if gpus:
-        return ok("gpu-required", f"a GPU is required, and {gpus} can be used")
-    about_gpus = ("nvidia-", "torch-", "training-")
-    causes = [
-        finding
-        for finding in findings
-        if finding.id.startswith(about_gpus)
-        and finding.mark != "ok"
-        and finding.id != "torch-no-gpu"
-    ]
-    mends = [finding.mend for finding in causes if finding.mend]
-    return failure(
-        "gpu-required",
-        "a GPU is required, and none can be used",
-        why=f"see {listed(finding.id for finding in causes)}" if causes else "PyTorch sees none",
-        mend=mends[0] if mends else "run this on a machine with an NVIDIA GPU",
-        stops=[],  # what can be done without it, can be done
-    )
+def check_required_gpu(findings: Sequence[Finding]) -> Group:
+    """The finding of `--require gpu`, by those about the driver and PyTorch."""
+    group = Group("Required")  # stops nothing: what works without a GPU still does
+    if gpus := usable_gpus(findings):
+        group.ok("gpu-required", f"a GPU is required, and {gpus} can be used")
+        return group
+    causes = [each for each in findings if each.status != "ok" and each.id != "torch-no-gpu"]
+    why = f"see {listed(cause.id for cause in causes)}" if causes else "PyTorch sees none"
+    fixes = [cause.fix for cause in causes if cause.fix]
+    fix = fixes[0] if fixes else "run this on a machine with an NVIDIA GPU"
+    group.failure("gpu-required", "a GPU is required, and none can be used", why, fix)
+    return group

@@ -1,7 +1,5 @@
 """Opening files that strangers name or made: regular files only, of bounded size."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat
@@ -15,7 +13,7 @@ MAX_TEXT_BYTES = 1 << 20
 MAX_IMAGE_BYTES = 1 << 26
 """Larger image files are refused."""
 
-# Without blocking: opening a named pipe would wait for a writer, perhaps for ever.
+# Without blocking: opening a named pipe would wait for a writer, perhaps forever.
 _FLAGS = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NONBLOCK")
 )
@@ -37,8 +35,7 @@ def open_file(path: str | os.PathLike[str], what: str, *, inside: Path | None = 
             if inside is None or error.errno != errno.ELOOP:
                 raise
             real = os.path.realpath(path)
-            roots = (os.path.realpath(inside), os.path.realpath(inside / "data"))
-            if not any(os.path.commonpath([real, root]) == root for root in roots):
+            if not _is_inside(inside, real):
                 raise InputError(
                     f"{what} is a symbolic link that leads out of the dataset folder"
                 ) from None
@@ -98,10 +95,14 @@ def path_inside(folder: Path, name: str, what: str) -> str:
     """
     try:
         real = os.path.realpath(os.path.join(folder, name))
-        roots = (os.path.realpath(folder), os.path.realpath(folder / "data"))
-        inside = any(os.path.commonpath([real, root]) == root for root in roots)
+        inside = _is_inside(folder, real)
     except (ValueError, OSError):  # a NUL byte, another drive
         inside = False
     if os.path.isabs(name) or not inside:
         raise InputError(f"the path of {what} leads out of the dataset folder")
     return real
+
+
+def _is_inside(folder: Path, real: str) -> bool:
+    roots = (os.path.realpath(folder), os.path.realpath(folder / "data"))
+    return any(os.path.commonpath([real, root]) == root for root in roots)

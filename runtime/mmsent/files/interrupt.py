@@ -1,7 +1,5 @@
 """SIGINT and SIGTERM end long work between two of its steps, instead of anywhere in it."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +16,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_on_signals(
-    going_on: str, agree: Callable[[int], int] | None = None
+    resuming: str, agree: Callable[[int], int] | None = None
 ) -> Iterator[Stoppable]:
     """Yield a function to wrap what the block iterates over.
 
-    After a signal it raises Interrupted, whose message ends with ``going_on``, before the next
+    After a signal it raises Interrupted, whose message ends with ``resuming``, before the next
     item. A second signal does what it did before.
 
     ``agree``: where several processes do the work in step, what makes of each one's signal, or 0,
@@ -47,7 +45,7 @@ def stop_on_signals(
                 number = agree(number)
             if number:
                 name = signal.Signals(number).name
-                raise Interrupted(f"stopped by {name}; {going_on}", number)
+                raise Interrupted(f"stopped by {name}; {resuming}", number)
 
     before = {}
     if threading.current_thread() is threading.main_thread():  # only it may set handlers

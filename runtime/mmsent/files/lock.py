@@ -1,7 +1,5 @@
 """One process at a time: a lock that the system drops when its holder ends, even if killed."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,18 +1,21 @@
-"""Progress of long work on stderr: a bar on a terminal, and its rate at the end everywhere."""
+"""Progress of long work: a bar where a command runs on a terminal, and its rate in the log."""
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
-from types import TracebackType
 
 from tqdm import tqdm
+
+from mmsent.files.console import bars_shown
+
+logger = logging.getLogger(__name__)
 
 
 class Progress:
     """Counts items of work: ``with Progress("decoding", 4000, "images") as progress: …``.
 
-    ``summary`` says whether the end is worth a line of its own.
+    ``summary`` says whether the end is worth a line in the log.
     """
 
     def __init__(self, name: str, total: int | None, unit: str, *, summary: bool = True) -> None:
@@ -22,10 +25,9 @@ class Progress:
             desc=name,
             total=total,
             unit=f" {unit}",
-            disable=None,  # where stderr is no terminal
+            disable=None if bars_shown() else True,  # None: where stderr is no terminal
             leave=False,
             dynamic_ncols=True,
-            file=sys.stderr,
         )
         self.count = 0
 
@@ -37,18 +39,10 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.bar.close()
         self.seconds = time.perf_counter() - self.start
         self.rate = self.count / self.seconds if self.seconds else 0.0
         if self.summary and error is None:
-            print(
-                f"{self.name}: {self.count} {self.unit} in {self.seconds:.1f} s "
-                f"({self.rate:.0f} a second)",
-                file=sys.stderr,
-            )
+            done = f"{self.count} {self.unit} in {self.seconds:.1f} s ({self.rate:.0f} a second)"
+            logger.info("%s: %s", self.name, done)

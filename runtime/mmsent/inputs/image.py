@@ -1,7 +1,5 @@
 """Images: from a file to the pixels that a model sees. Training and inference both come here."""
 
-from __future__ import annotations
-
 import io
 import os
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ MAX_SIZE = 1024
 """The largest edge of the square that a model may ask for."""
 
 # What cameras and the web write. Of Pillow's other formats one runs a program (EPS: Ghostscript),
-# some decode in Python (a second per megabyte), and some have a size that only decoding tells.
+# some decode in Python (a second per megabyte), and some have a size that only decoding shows.
 FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),
     *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),

@@ -1,7 +1,5 @@
 """Text: from the bytes of a file to token ids."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +11,7 @@ from mmsent.errors import InputError
 # GB18030 covers GBK and GB2312: what Chinese tools wrote the task's texts with.
 ENCODINGS = ("utf-8", "gb18030")
 
-PAD_ID = 0  # every model masks padding, so its id is of no consequence
+PAD_ID = 0  # every model masks padding, so any id will do
 
 
 def decode_text(data: bytes) -> tuple[str, str]:
@@ -48,7 +46,7 @@ def read_tokenizer(text: str, *, max_length: int) -> Tokenizer:
     return tokenizer
 
 
-def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, unpadded; the tokenizer itself adds special tokens and truncates.
 
     Raises InputError where the tokenizer fails, as it may on a pattern of its own.

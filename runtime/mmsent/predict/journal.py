@@ -4,8 +4,6 @@ Rows are written in the list's order, batches finish in another: .OUTPUT.part.ba
 for each, in the order in which they finish.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
@@ -13,13 +11,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
-from mmsent.data.dataset import Row
+from mmsent.data.pair import Pair
 from mmsent.errors import Problem
 from mmsent.files.bounded import create_file
-from mmsent.predict.model import Prediction
+from mmsent.predict.batches import Outcome, Prediction
 
-Outcome = Prediction | Problem
-Numbered = tuple[int, Row]  # a row, and how many stand before it in the list
+Numbered = tuple[int, Pair]  # a row, and how many come before it in the list
 
 
 class Journal:

@@ -1,45 +1,48 @@
 """A bundle as a Python object: text and image in, label and probabilities out."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import cast, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from mmsent.bundle.info import OUTPUTS
+from mmsent.bundle.info import OUTPUTS, Device
 from mmsent.bundle.session import open_bundle
-from mmsent.errors import InputError, MmsentError
+from mmsent.data.pair import Pair
+from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.files.machine import available_cores
 from mmsent.inputs.image import MISSING, ImageSource, load_image
-from mmsent.inputs.text import encode_texts, pad_ids
+from mmsent.inputs.text import pad_ids, tokenize
+from mmsent.predict.batches import (
+    Batch,
+    Floats,
+    Outcome,
+    Pixels,
+    Prediction,
+    predict_batch,
+    predict_window,
+)
 
-BATCH_SIZE = 8
+__all__ = ["Prediction", "SentimentModel"]
+
 _UNEQUAL = "text and image must both be single or be lists of the same length"
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The most probable label and the probability of each; they add up to 1."""
-
-    label: str
-    probabilities: dict[str, float]
-
-
 class SentimentModel:
-    """Predicts from a bundle. Safe to share between threads."""
+    """Predicts from a bundle. Safe to share between threads.
+
+    ``identity`` distinguishes bundles: the SHA-256 that it carries, "" if it has none.
+    """
 
     def __init__(
         self,
         path: str | os.PathLike[str] = "model.onnx",
         *,
         threads: int | None = None,
-        device: str = "auto",
+        device: Device = "auto",
     ) -> None:
         """Open the bundle at ``path``; compute on ``threads`` threads (default: all cores).
 
@@ -50,11 +53,7 @@ class SentimentModel:
         self._bundle = open_bundle(Path(path), threads=self.threads, device=device)
         self.info = self._bundle.info
         self.labels = self.info.labels
-
-    @property
-    def identity(self) -> str:
-        """What tells this bundle from others: the SHA-256 that it carries, "" if it has none."""
-        return self._bundle.seal
+        self.identity = self._bundle.seal
 
     @overload
     def predict(self, text: str | None = None, image: ImageSource | None = None) -> Prediction: ...
@@ -88,43 +87,33 @@ class SentimentModel:
                 )
         if any(one is None and other is None for one, other in zip(text, image)):
             raise InputError("a pair lacks both text and image: there is nothing to predict from")
-        ids = self.encode([item or "" for item in text])
-        by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-        predictions: dict[int, Prediction] = {}
-        faults: dict[int, InputError] = {}
+        broken = Event()
 
-        def load(index: int) -> npt.NDArray[np.uint8] | InputError:
+        def load(index: int) -> Pixels | Problem:
             source = image[index]
             if source is None:
                 return np.full((self.info.image.size, self.info.image.size, 3), MISSING, np.uint8)
-            try:
-                return load_image(source, self.info.image)
-            except InputError as error:
-                return error
+            name = os.fspath(source) if isinstance(source, str | os.PathLike) else f"image {index}"
+            pair = Pair("", None, name, 0, None, None)
+            return pair.attempt("image", lambda: load_image(source, self.info.image))
+
+        def predict(batch: Batch) -> Sequence[Outcome | None]:
+            load_all = pool.map if len(batch.indices) > 1 else map
+            return predict_batch(self, batch, load_all(load, batch.indices), broken=broken)
 
         with ThreadPoolExecutor(self.threads) as pool:
-            for start in range(0, len(by_length), BATCH_SIZE):
-                batch = by_length[start : start + BATCH_SIZE]
-                loaded = list(pool.map(load, batch)) if len(batch) > 1 else [load(batch[0])]
-                pixels = [item for item in loaded if not isinstance(item, InputError)]
-                if len(pixels) < len(batch):
-                    faults |= {i: x for i, x in zip(batch, loaded) if isinstance(x, InputError)}
-                if not faults:
-                    _, probabilities = self.run([ids[i] for i in batch], np.stack(pixels))
-                    predictions |= dict(zip(batch, self.to_predictions(probabilities)))
-        if faults:
-            names = (f"  {_name(image[i], i)}: {fault}" for i, fault in sorted(faults.items()))
-            raise InputError("images that can't be used:\n" + "\n".join(names))
-        return [predictions[index] for index in range(len(ids))]
+            outcomes = list(predict_window(self, [item or "" for item in text], predict))
+        if broken.is_set():
+            lines = (f"  {outcome}" for outcome in outcomes if isinstance(outcome, Problem))
+            raise InputError("images that can't be used:\n" + "\n".join(lines))
+        return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, cut to the model's maximum length."""
-        return encode_texts(self._bundle.tokenizer, texts)
+        return tokenize(self._bundle.tokenizer, texts)
 
-    def run(
-        self, ids: Sequence[Sequence[int]], pixels: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Run the session on one batch of encoded texts and pixels, uint8 [batch, size, size, 3].
+    def run(self, ids: Sequence[Sequence[int]], pixels: Pixels) -> tuple[Floats, Floats]:
+        """Run the session on one batch of tokenized texts and pixels, uint8 [batch, size, size, 3].
 
         Returns logits and probabilities, float32 [batch, labels].
         Raises MmsentError where the bundle's graph fails, or gives another shape.
@@ -141,19 +130,3 @@ class SentimentModel:
                 f"{len(ids)} pairs and {len(self.labels)} labels; export the run again"
             )
         return logits, probabilities
-
-    def to_predictions(self, probabilities: npt.NDArray[np.float32]) -> list[Prediction]:
-        """Name the columns of ``probabilities``, float32 [batch, labels].
-
-        Raises MmsentError where they are no numbers.
-        """
-        if not np.isfinite(probabilities).all():
-            raise MmsentError("the bundle gives no numbers, but NaN; `mmsent doctor` checks it")
-        return [
-            Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist())))
-            for row in probabilities
-        ]
-
-
-def _name(image: ImageSource | None, index: int) -> str:
-    return os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {index}"

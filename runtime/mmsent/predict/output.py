@@ -5,11 +5,9 @@
 .OUTPUT.part.batches     the finished batches (see mmsent.predict.journal)
 .OUTPUT.part.json        what they were made with
 
-All are gone at the end. Where the process was killed they let another one go on: both parts are in
-the list's order, a row a line, so that comparing them with the list tells how far it came.
+All are gone at the end. After a process was killed, another one continues from them: both parts are
+in the list's order, a row a line, so comparing them with the list shows how far it came.
 """
-
-from __future__ import annotations
 
 import csv
 import io
@@ -20,12 +18,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmsent.data.dataset import Row
+from mmsent.data.pair import Pair
 from mmsent.errors import InputError, Interrupted, MmsentError, Problem
 from mmsent.files.atomic import atomic_path
 from mmsent.files.bounded import create_file
+from mmsent.predict.batches import Prediction
 from mmsent.predict.journal import Journal
-from mmsent.predict.model import Prediction
 
 
 class Output:
@@ -49,14 +47,14 @@ class Output:
 
     @contextmanager
     def open(
-        self, key: dict[str, Any], items: Iterable[Row | Problem], *, resume: bool
+        self, key: dict[str, Any], items: Iterable[Pair | Problem], *, resume: bool
     ) -> Iterator[None]:
         """Open the parts for ``write``; put the files into their places when the block succeeds.
 
-        ``key`` tells what the output is made with. With ``resume`` the parts of an interrupted
-        inference are gone on with, from where one of its windows began: what comes then is divided
-        into batches as it was, and ``journal`` has those that were finished. Raises InputError
-        where their key is another.
+        ``key`` says what the output is made with. With ``resume`` an interrupted inference
+        continues from its parts, from where one of its windows began: the rest is divided into
+        batches as it was, and ``journal`` has those that were finished. Raises InputError where the
+        parts have another key.
         If the block raises, the parts stay where it was a signal's or the disk's fault.
         """
         if resume and self.key_path.exists():
@@ -83,7 +81,7 @@ class Output:
                     self.discard()
                 raise
         if self.parquet:
-            from mmsent.data.parquet import write_predictions
+            from mmsent.data.pack import write_predictions
 
             write_predictions(self.part, self.path, self.labels)
         else:
@@ -94,9 +92,17 @@ class Output:
             self.errors_path.unlink(missing_ok=True)  # of an inference before
         self.discard()
 
-    def write(self, row: Row, prediction: Prediction) -> None:
+    def write(self, row: Pair, prediction: Prediction) -> None:
         """Write a prediction."""
-        self.file.write(self._line(row.guid, prediction))
+        if self.json:
+            fields: dict[str, Any] = {"guid": row.guid, "tag": prediction.label}
+            if self.labels:
+                fields["probabilities"] = prediction.probabilities
+            line = (json.dumps(fields, ensure_ascii=False) + "\n").encode()
+        else:
+            values = (f"{prediction.probabilities[label]:.7g}" for label in self.labels)
+            line = _csv_line(row.guid, prediction.label, *values)
+        self.file.write(line)
         self.written += 1
 
     def write_problem(self, problem: Problem) -> None:
@@ -121,43 +127,41 @@ class Output:
         if differing:
             raise InputError(
                 f"--resume: the interrupted inference to {self.path} had another "
-                f"{', '.join(differing)}; without --resume it starts anew"
+                f"{', '.join(differing)}; without --resume it starts over"
             )
 
-    def _recover(self, items: Iterable[Row | Problem]) -> None:
+    def _recover(self, items: Iterable[Pair | Problem]) -> None:
         """Find how far both parts came, and cut them there; new parts get their header."""
         headers = (b"" if self.json else _csv_line("guid", "tag", *self.labels)), _ERRORS_HEADER
         files = (self.file, self.errors)
-        places, rows, failed = [len(header) for header in headers], 0, 0
-        kept = None
-        if all(file.read(len(header)) == header for file, header in zip(files, headers)):
-            kept = (0, 0, *places)
-            windows = self.journal.windows()
-            lines = [file.readline() for file in files]
-            for item in items:
-                starts = self._starts(item)
-                which = next((i for i in (0, 1) if _is_whole(lines[i], starts[i])), None)
-                if which is None:
-                    break
-                places[which] += len(lines[which])
-                lines[which] = files[which].readline()
-                rows, failed = rows + 1, failed + which
-                if rows in windows:
-                    kept = (rows, failed, *places)
-            else:
-                kept = (rows, failed, *places)
-        if kept is None:
+        if any(file.read(len(header)) != header for file, header in zip(files, headers)):
             for file, header in zip(files, headers):
                 file.seek(0)
                 file.truncate()
                 file.write(header)
+            items = ()
+        places, rows, failed = [len(header) for header in headers], 0, 0
+        kept = (0, 0, *places)
+        windows = self.journal.windows()
+        lines = [file.readline() for file in files]
+        for item in items:
+            starts = self._starts(item)
+            which = next((i for i in (0, 1) if _is_whole(lines[i], starts[i])), None)
+            if which is None:
+                break
+            places[which] += len(lines[which])
+            lines[which] = files[which].readline()
+            rows, failed = rows + 1, failed + which
+            if rows in windows:
+                kept = (rows, failed, *places)
         else:
-            self.written, self.failed, *places = kept
-            for file, place in zip(files, places):
-                file.seek(place)
-                file.truncate()
+            kept = (rows, failed, *places)
+        self.written, self.failed, *places = kept
+        for file, place in zip(files, places):
+            file.seek(place)
+            file.truncate()
 
-    def _starts(self, item: Row | Problem) -> tuple[bytes, bytes]:
+    def _starts(self, item: Pair | Problem) -> tuple[bytes, bytes]:
         """How the line of a row starts where it is predicted, and where it is not."""
         if isinstance(item, Problem):
             predicted = b"\n"  # no line starts so
@@ -166,15 +170,6 @@ class Output:
         else:
             predicted = _csv_line(item.guid, "")[:-1]
         return predicted, f"{item.line},".encode()
-
-    def _line(self, guid: str, prediction: Prediction) -> bytes:
-        if self.json:
-            fields: dict[str, Any] = {"guid": guid, "tag": prediction.label}
-            if self.labels:
-                fields["probabilities"] = prediction.probabilities
-            return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
-        values = (f"{prediction.probabilities[label]:.7g}" for label in self.labels)
-        return _csv_line(guid, prediction.label, *values)
 
 
 def _csv_line(*cells: object) -> bytes:

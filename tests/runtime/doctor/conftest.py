@@ -18,7 +18,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine.library("transformers", "CLIPModel = None", version="4.57.6")
     machine.library("sklearn", name="scikit-learn", version="1.9.1")
     for name, version in (
-        ("accelerate", "1.15.0"),
+        ("msgspec", "0.22.0"),
         ("matplotlib", "3.11.2"),
         ("pandas", "3.1.1"),
         ("safetensors", "0.8.0"),

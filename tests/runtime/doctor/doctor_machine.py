@@ -33,13 +33,14 @@ class Result:
     output: str
     report: dict[str, Any] = field(default_factory=dict)
 
-    def ids(self, mark: str) -> list[str]:
-        """The ids of the findings with a mark."""
-        return [found["id"] for found in self.report["findings"] if found["mark"] == mark]
+    def ids(self, status: str) -> list[str]:
+        """The ids of the findings with a status."""
+        return [found["id"] for found in self.report["findings"] if found["status"] == status]
 
     def finding(self, id: str) -> dict[str, Any]:
         """The one finding with this id."""
-        found = [finding for finding in self.report["findings"] if finding["id"] == id]
+        findings: list[dict[str, Any]] = self.report["findings"]
+        found = [finding for finding in findings if finding["id"] == id]
         assert len(found) == 1, (id, self.ids("warning"), self.ids("failure"))
         return found[0]
 
@@ -114,12 +115,11 @@ class Machine:
         """Install a torchvision that was built for a version of torch."""
         self.library("torchvision", source, version=version, needs=[f"torch (=={torch})"])
 
-    def space(self, path: Path) -> tuple[int, int]:
-        """Size and free space of a file system, as the test has set them."""
-        for part, sizes in self.sizes.items():
-            if str(path).endswith(part):
-                return sizes
-        return 100 << 30, 50 << 30
+    def usage(self, path: Path) -> tuple[int, int, int]:
+        """Size, used and free space of a file system, as the test has set them."""
+        found = (sizes for part, sizes in self.sizes.items() if str(path).endswith(part))
+        size, free = next(found, (100 << 30, 50 << 30))
+        return size, size - free, free
 
     def doctor(self, *arguments: str) -> Result:
         """Run `mmsent doctor --json` on this machine."""
@@ -129,13 +129,13 @@ class Machine:
 
     def run(self, *arguments: str) -> Result:
         """Run `mmsent doctor` on this machine, as it prints for people."""
-        system = System(self.root, self.space)
+        system = System(self.root, self.usage)
         done = CliRunner().invoke(cli, ["doctor", *arguments], obj=system, catch_exceptions=False)
         return Result(done.exit_code, done.stdout)
 
 
 TRAINING_NEEDS = """
-    accelerate>=1.2 matplotlib>=3.8 pandas>=2.2 safetensors>=0.4.5 scikit-learn>=1.5 torch>=2.4
+    matplotlib>=3.8 msgspec>=0.20 pandas>=2.2 safetensors>=0.4.5 scikit-learn>=1.5 torch>=2.4
     torchvision>=0.19 transformers>=4.57
 """.split()
 

@@ -85,7 +85,7 @@ def test_a_bundle_that_is_cut_off(machine: Machine, tmp_path: Path) -> None:
     result = machine.doctor("--model", str(path))
     found = result.finding("bundle-unusable")
     assert "can't be opened as an ONNX model" in found["why"]
-    assert found["mend"].startswith("mmsent-export onnx")
+    assert found["fix"].startswith("mmsent-export onnx")
     assert result.code == 1
 
 
@@ -100,21 +100,21 @@ def test_a_bundle_with_one_altered_bit(machine: Machine, tmp_path: Path) -> None
     content[content.index(np.float32(-0.01).tobytes())] ^= 1  # in a weight, which stays a number
     path.write_bytes(content)
     result = machine.doctor("--model", str(path))
-    assert result.finding("bundle-damaged")["mark"] == "failure"
+    assert result.finding("bundle-damaged")["status"] == "failure"
     assert result.code == 1
 
 
 def test_a_bundle_with_damaged_weights(machine: Machine, tmp_path: Path) -> None:
     path = _write(tmp_path / "model.onnx", weight=math.nan)
     result = machine.doctor("--model", str(path))
-    assert result.finding("bundle-wrong")["mark"] == "failure"
+    assert result.finding("bundle-wrong")["status"] == "failure"
     assert result.code == 1
 
 
 def test_a_bundle_that_looks_at_the_neighbours(machine: Machine, tmp_path: Path) -> None:
     path = _write(tmp_path / "model.onnx", weight=2.0, batch="all")
     result = machine.doctor("--model", str(path))
-    assert "moved by" in result.finding("bundle-depends-on-batch")["why"]
+    assert "changed by" in result.finding("bundle-depends-on-batch")["why"]
 
 
 def test_a_bundle_that_does_not_exist(machine: Machine, tmp_path: Path) -> None:

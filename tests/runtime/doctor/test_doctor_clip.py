@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from doctor_machine import Machine
 
-from mmsent.doctor.clip import REVISION, WEIGHTS_SIZE
+from mmsent.clip_pin import REVISION, WEIGHTS_SIZE
 
 FOLDER = "models--openai--clip-vit-base-patch32"
 
@@ -49,7 +49,7 @@ def test_truncated_weights(machine: Machine, cache: Path) -> None:
     result = machine.doctor()
     found = result.finding("clip-weights-truncated")
     assert "400,000,000 of 605,157,884 bytes" in found["what"]
-    assert found["mend"] == f"rm {file.resolve()} {file}; mmsent download-clip"
+    assert found["fix"] == f"rm {file.resolve()} {file}; mmsent download-clip"
     assert result.report["can"]["train_clip"] is None
     assert result.report["can"]["train"] == "cpu"
     assert result.code == 1
@@ -72,7 +72,7 @@ def test_missing_weights_are_a_warning(machine: Machine, cache: Path) -> None:
     result = machine.doctor()
     found = result.finding("clip-weights-missing")
     assert str(cache) in found["what"]
-    assert found["mend"].startswith("mmsent download-clip")
+    assert found["fix"].startswith("mmsent download-clip")
     assert result.code == 0
 
 
@@ -128,7 +128,7 @@ def test_a_hub_that_can_not_be_reached(machine: Machine) -> None:
     machine.set(HF_ENDPOINT="http://127.0.0.1:9", no_proxy="127.0.0.1")
     found = machine.doctor("--online").finding("hub-unreachable")
     assert "refused" in found["why"]
-    assert "HF_ENDPOINT" in found["mend"]
+    assert "HF_ENDPOINT" in found["fix"]
 
 
 def test_the_hub_is_left_alone_unless_asked_for(machine: Machine) -> None:

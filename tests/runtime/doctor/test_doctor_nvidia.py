@@ -44,16 +44,18 @@ def test_driver_library_mismatch_names_both_versions_and_asks_for_a_reboot(
     )
     result = machine.doctor()
     found = result.finding("nvidia-driver-mismatch")
-    assert "550.127.05 is loaded, 550.144 is installed" in found["what"]
-    assert found["mend"].startswith("sudo reboot")
+    assert found["what"] == (
+        "the kernel runs the NVIDIA driver 550.127.05, not the one that is installed, 550.144"
+    )
+    assert found["fix"].startswith("sudo reboot")
     assert result.code == 0  # training takes the CPU
 
 
 def test_no_devices_were_found(machine: Machine) -> None:
     machine.program("nvidia-smi", "echo 'No devices were found'; exit 6")
     found = machine.doctor().finding("nvidia-no-devices")
-    assert found["mark"] == "warning"
-    assert "dmesg" in found["mend"]
+    assert found["status"] == "warning"
+    assert "dmesg" in found["fix"]
 
 
 def test_a_driver_whose_module_is_not_loaded(machine: Machine) -> None:
@@ -62,13 +64,13 @@ def test_a_driver_whose_module_is_not_loaded(machine: Machine) -> None:
         "echo \"NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. "
         'Make sure that the latest NVIDIA driver is installed and running."; exit 9',
     )
-    assert "sudo modprobe nvidia" in machine.doctor().finding("nvidia-driver-not-loaded")["mend"]
+    assert "sudo modprobe nvidia" in machine.doctor().finding("nvidia-driver-not-loaded")["fix"]
 
 
 def test_a_container_that_has_lost_its_gpus(machine: Machine) -> None:
     machine.file(".dockerenv", "")
     machine.program("nvidia-smi", "echo 'Failed to initialize NVML: Unknown Error'; exit 255")
-    assert "--device" in machine.doctor().finding("nvidia-lost-in-container")["mend"]
+    assert "--device" in machine.doctor().finding("nvidia-lost-in-container")["fix"]
 
 
 def test_an_answer_that_nobody_knows_is_quoted(machine: Machine) -> None:
@@ -76,10 +78,16 @@ def test_an_answer_that_nobody_knows_is_quoted(machine: Machine) -> None:
     assert "flux capacitor" in machine.doctor().finding("nvidia-smi-fails")["what"]
 
 
+def test_nvidia_smi_that_can_not_be_started(machine: Machine) -> None:
+    machine.program("nvidia-smi", "")
+    (machine.programs / "nvidia-smi").write_bytes(b"\x7fELF, for another processor")
+    assert "Exec format error" in machine.doctor().finding("nvidia-smi-fails")["what"]
+
+
 def test_nvidia_smi_that_hangs_is_ended_with_its_children(machine: Machine) -> None:
     machine.program("nvidia-smi", "sleep 321 & sleep 321")  # the first holds its output open
     found = machine.doctor("--time-limit", "2").finding("nvidia-smi-hangs")
-    assert "sudo reboot" in found["mend"]
+    assert "sudo reboot" in found["fix"]
 
 
 def test_a_container_without_gpus_all(machine: Machine) -> None:
@@ -87,7 +95,7 @@ def test_a_container_without_gpus_all(machine: Machine) -> None:
     machine.file("sys/bus/pci/devices/0000:3b:00.0/vendor", "0x10de\n")
     machine.file("sys/bus/pci/devices/0000:3b:00.0/class", "0x030200\n")
     found = machine.doctor().finding("nvidia-gpu-not-in-container")
-    assert "docker run --gpus all" in found["mend"]
+    assert "docker run --gpus all" in found["fix"]
 
 
 def test_a_gpu_without_a_driver_gets_the_distributions_command(machine: Machine) -> None:
@@ -95,7 +103,7 @@ def test_a_gpu_without_a_driver_gets_the_distributions_command(machine: Machine)
     machine.file("sys/bus/pci/devices/0000:3b:00.0/vendor", "0x10de\n")
     machine.file("sys/bus/pci/devices/0000:3b:00.0/class", "0x030000\n")
     found = machine.doctor().finding("nvidia-driver-missing")
-    assert found["mend"] == "sudo ubuntu-drivers install && sudo reboot"
+    assert found["fix"] == "sudo ubuntu-drivers install && sudo reboot"
 
 
 def test_a_driver_without_nvidia_smi_in_a_container(machine: Machine) -> None:
@@ -103,10 +111,10 @@ def test_a_driver_without_nvidia_smi_in_a_container(machine: Machine) -> None:
     machine.file("proc/driver/nvidia/version", "NVRM version: … Kernel Module  550.127.05  Tue")
     found = machine.doctor().finding("nvidia-smi-missing")
     assert "550.127.05" in found["what"]
-    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in found["mend"]
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in found["fix"]
 
 
 def test_no_gpu_is_nothing_wrong(machine: Machine) -> None:
     result = machine.doctor()
-    assert result.finding("nvidia-none")["mark"] == "not applicable"
+    assert result.finding("nvidia-none")["status"] == "not applicable"
     assert result.code == 0

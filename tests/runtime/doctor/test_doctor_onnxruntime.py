@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from doctor_machine import Machine, NvidiaSmi
 
-from mmsent.doctor.probes import onnxruntime_probe
+from mmsent.doctor.probes import MODEL
 
 IMITATION = """
 import sys, types
@@ -42,8 +42,8 @@ def _imitate(machine: Machine, last: int = 11) -> None:
     machine.library("onnxruntime", source, name="onnxruntime-gpu", version="1.22.0")
 
 
-def test_the_real_one_computes_rightly(machine: Machine) -> None:
-    assert machine.doctor().finding("onnxruntime-provider")["what"] == "CPU computes rightly"
+def test_the_real_one_computes_correctly(machine: Machine) -> None:
+    assert machine.doctor().finding("onnxruntime-provider")["what"] == "CPU computes correctly"
 
 
 def test_the_small_model_is_what_the_onnx_package_writes() -> None:
@@ -59,13 +59,13 @@ def test_the_small_model_is_what_the_onnx_package_writes() -> None:
     )
     opset = helper.make_opsetid("", 13)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
-    assert onnx.load_from_string(onnxruntime_probe.MODEL) == model
+    assert onnx.load_from_string(MODEL) == model
 
 
 def test_both_distributions_at_once(machine: Machine) -> None:
     machine.distribution("onnxruntime-gpu", "1.22.0")
     found = machine.doctor().finding("onnxruntime-twice")
-    assert "uninstall -y onnxruntime onnxruntime-gpu" in found["mend"]
+    assert "uninstall -y onnxruntime onnxruntime-gpu" in found["fix"]
 
 
 def test_a_cuda_provider_that_lacks_cudnn(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
@@ -73,7 +73,7 @@ def test_a_cuda_provider_that_lacks_cudnn(machine: Machine, nvidia_smi: NvidiaSm
     _imitate(machine)
     result = machine.doctor()
     assert result.finding("onnxruntime-cuda-fails")["why"] == (
-        "this build is for CUDA 12.8; libcudnn.so.9 is missing; it wants cuDNN 9.* and CUDA 12.*"
+        "this build is for CUDA 12.8; libcudnn.so.9 is missing; it needs cuDNN 9.* and CUDA 12.*"
     )
     assert result.report["can"]["predict"] == "cpu"
 
@@ -81,7 +81,7 @@ def test_a_cuda_provider_that_lacks_cudnn(machine: Machine, nvidia_smi: NvidiaSm
 def test_a_cuda_provider_without_a_gpu_is_nothing_wrong(machine: Machine) -> None:
     _imitate(machine)
     found = machine.doctor().finding("onnxruntime-provider-unused")
-    assert found["mark"] == "not applicable"
+    assert found["status"] == "not applicable"
 
 
 def test_a_wrong_result_on_the_cpu(machine: Machine) -> None:
@@ -103,5 +103,5 @@ def test_a_wrong_result_on_the_cpu(machine: Machine) -> None:
 def test_one_that_can_not_be_imported(machine: Machine, source: str, id: str) -> None:
     machine.library("onnxruntime", source, version="1.32.0")
     result = machine.doctor("--time-limit", "3")
-    assert result.finding(id)["mark"] == "failure"
+    assert result.finding(id)["status"] == "failure"
     assert result.code == 1

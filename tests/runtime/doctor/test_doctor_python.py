@@ -25,7 +25,7 @@ def test_another_python_than_the_active_conda_environments(
     assert found["what"] == (
         f"CONDA_PREFIX names the environment {active}, but {sys.executable} runs"
     )
-    assert found["mend"] == f"{active}/bin/python -m pip install mmsent"
+    assert found["fix"] == f"{active}/bin/python -m pip install mmsent"
     assert result.code == 0
 
 
@@ -33,13 +33,13 @@ def test_the_active_environment_has_an_mmsent_of_its_own(machine: Machine, tmp_p
     active = _environment(tmp_path / "venv", "python", "mmsent")
     machine.set(VIRTUAL_ENV=str(active))
     found = machine.doctor().finding("python-not-the-active-environment")
-    assert found["mend"].startswith(f"{active}/bin/mmsent doctor")
+    assert found["fix"].startswith(f"{active}/bin/mmsent doctor")
 
 
 def test_an_active_environment_that_is_gone(machine: Machine, tmp_path: Path) -> None:
     machine.set(VIRTUAL_ENV=str(tmp_path / "removed"))
     found = machine.doctor().finding("python-not-the-active-environment")
-    assert found["mend"].startswith("unset VIRTUAL_ENV")
+    assert found["fix"].startswith("unset VIRTUAL_ENV")
 
 
 def test_the_running_environment_is_the_active_one(machine: Machine) -> None:

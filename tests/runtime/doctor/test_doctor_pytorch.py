@@ -9,7 +9,7 @@ import pytest
 from doctor_machine import GPUS, Machine, NvidiaSmi
 
 
-def test_two_gpus_that_compute_rightly(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
+def test_two_gpus_that_compute_correctly(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
     nvidia_smi()
     machine.torch(devices=GPUS)
     result = machine.doctor("--require", "gpu")
@@ -25,8 +25,7 @@ def test_a_driver_too_old_for_cuda_12_1(machine: Machine, nvidia_smi: NvidiaSmi)
     found = machine.doctor().finding("torch-driver-too-old")
     assert found["what"] == "NVIDIA driver 470.256.02 is too old for CUDA 12.1"
     assert "525.60.13" in found["why"]
-    assert "530.30.02" in found["why"]
-    assert "/cu118" in found["mend"]  # what this driver does run
+    assert "/cu118" in found["fix"]  # what this driver does run
 
 
 def test_a_driver_of_the_same_major_version_is_not_too_old(
@@ -44,7 +43,7 @@ def test_a_cpu_only_torch_beside_a_gpu(machine: Machine, nvidia_smi: NvidiaSmi) 
     result = machine.doctor()
     found = result.finding("torch-cpu-build")
     assert "NVIDIA A100-SXM4-80GB" in found["what"]
-    assert found["mend"].endswith(
+    assert found["fix"].endswith(
         "-m pip install --force-reinstall torch==2.4.1 torchvision==0.19.1"
     )
     assert result.code == 0  # it trains, on the CPU
@@ -53,7 +52,7 @@ def test_a_cpu_only_torch_beside_a_gpu(machine: Machine, nvidia_smi: NvidiaSmi) 
 def test_a_cpu_only_torch_without_a_gpu_is_nothing_wrong(machine: Machine) -> None:
     machine.torch(version="2.4.1+cpu", cuda=None)
     machine.torchvision("0.19.1+cpu", torch="2.4.1")
-    assert machine.doctor().finding("torch-no-gpu")["mark"] == "not applicable"
+    assert machine.doctor().finding("torch-no-gpu")["status"] == "not applicable"
 
 
 def test_cuda_visible_devices_that_hides_all(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
@@ -61,7 +60,7 @@ def test_cuda_visible_devices_that_hides_all(machine: Machine, nvidia_smi: Nvidi
     machine.torch(devices=GPUS)
     machine.set(CUDA_VISIBLE_DEVICES="")
     found = machine.doctor().finding("torch-gpus-hidden")
-    assert found["mend"] == "unset CUDA_VISIBLE_DEVICES"
+    assert found["fix"] == "unset CUDA_VISIBLE_DEVICES"
 
 
 def test_cuda_visible_devices_that_hides_one(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
@@ -82,7 +81,7 @@ def test_a_gpu_that_is_unavailable_for_no_visible_reason(
     )
     found = machine.doctor().finding("torch-gpu-unavailable")
     assert "system not yet initialized" in found["why"]
-    assert "nvidia-fabricmanager" in found["mend"]
+    assert "nvidia-fabricmanager" in found["fix"]
 
 
 def test_a_container_with_nvidia_smi_and_without_libcuda(
@@ -91,7 +90,7 @@ def test_a_container_with_nvidia_smi_and_without_libcuda(
     nvidia_smi()
     machine.torch(init_error="Found no NVIDIA driver on your system. Please check that you have …")
     found = machine.doctor().finding("torch-gpu-unavailable")
-    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in found["mend"]
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in found["fix"]
 
 
 def test_a_gpu_that_the_build_does_not_know(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
@@ -103,7 +102,7 @@ def test_a_gpu_that_the_build_does_not_know(machine: Machine, nvidia_smi: Nvidia
     result = machine.doctor()
     found = result.finding("torch-gpu-architecture")
     assert "sm_90" in found["why"]
-    assert "/cu128" in found["mend"]
+    assert "/cu128" in found["fix"]
     assert result.code == 1  # `mmsent train` would take it, and fail
 
 
@@ -144,7 +143,7 @@ def test_a_required_gpu_that_is_missing_fails_and_says_why(
     result = machine.doctor("--require", "gpu")
     found = result.finding("gpu-required")
     assert found["why"] == "see torch-cpu-build"
-    assert found["mend"] == result.finding("torch-cpu-build")["mend"]
+    assert found["fix"] == result.finding("torch-cpu-build")["fix"]
     assert result.code == 1
 
 
@@ -162,7 +161,7 @@ def test_a_foreign_library_path_is_blamed_for_a_missing_symbol(machine: Machine)
     machine.torch(before=f"raise ImportError({error!r})")
     found = machine.doctor().finding("torch-import-fails")
     assert "__nvJitLinkComplete_12_4" in found["why"]
-    assert found["mend"].startswith("unset LD_LIBRARY_PATH")
+    assert found["fix"].startswith("unset LD_LIBRARY_PATH")
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGILL", "SIGKILL"])
@@ -185,7 +184,7 @@ def test_a_torchvision_for_another_torch(machine: Machine) -> None:
     machine.torchvision("0.18.1", torch="2.3.1")
     found = machine.doctor().finding("torchvision-mismatch")
     assert found["what"] == "torchvision 0.18.1 does not fit torch 2.4.1+cu121"
-    assert found["mend"].endswith(
+    assert found["fix"].endswith(
         "--no-deps torchvision==0.19.1 --index-url https://download.pytorch.org/whl/cu121"
     )
 

@@ -1,123 +1,136 @@
 """What each modality is worth: the same model trained on both, on text and on images alone."""
 
-from __future__ import annotations
-
-import csv
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import binomtest  # type: ignore[import-untyped]
 
-from mmsent.data.dataset import LABELS
 from mmsent.files.atomic import atomic_path
-from mmsent_training.evaluation.metrics import describe
-from mmsent_training.evaluation.significance import intervals, mcnemar
-from mmsent_training.runs.report import BLUE, ORANGE, save
-from mmsent_training.runs.run import new_folder, read_run
-from mmsent_training.settings import Settings
+from mmsent_training.evaluation.metrics import Scores, describe
+from mmsent_training.pictures import BLUE, ORANGE, save
+from mmsent_training.runs.record import read_record
+from mmsent_training.runs.run import PREDICTIONS, new_folder
+from mmsent_training.settings import Modality, Settings
 
-MODALITIES = ("both", "text", "image")
+MODALITIES: tuple[Modality, ...] = ("both", "text", "image")
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's exact test of two predictions for the same pairs.
+
+    ``only_one`` and ``only_other`` count the pairs that only one of them got right; ``p`` is the
+    probability of a difference as large where each is as likely to be the one.
+    """
+
+    only_one: int
+    only_other: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """All of ablation.json: each modality's scores, and McNemar's test of every two of them."""
+
+    model: str
+    seed: int
+    results: dict[Modality, Scores]
+    tests: dict[str, McNemar]
 
 
 def ablate(
     settings: Settings, output: Path | None, train: Callable[[Settings, Path], Path]
-) -> Path:
-    """Train ``settings``' model three times, and compare; returns the comparison's folder.
+) -> tuple[Path, Ablation]:
+    """Train ``settings``' model three times, and compare; also returns the comparison's folder.
 
     ``train`` trains with settings into a folder. The folder holds a run for each modality,
     ablation.json, ablation.md and ablation.png. Raises what ``train`` raises.
     """
     folder = new_folder(f"{settings.model}-ablation", output)
     runs = {name: train(replace(settings, modality=name), folder / name) for name in MODALITIES}
-    results = {}
-    predicted: dict[str, npt.NDArray[np.int64]] = {}
-    for name, run in runs.items():
-        labels, predicted[name] = _predictions(run)
-        results[name] = read_run(run).record["metrics"] | {
-            "intervals": intervals(labels, predicted[name])
-        }
-    comparison = {
-        "model": settings.model,
-        "seed": settings.seed,
-        "results": results,
-        "tests": [
-            {"one": one, "other": other} | mcnemar(labels, predicted[one], predicted[other])
+    tables = {name: pd.read_csv(run / PREDICTIONS, dtype=str) for name, run in runs.items()}
+    right = {name: (rows["tag"] == rows["predicted"]).to_numpy() for name, rows in tables.items()}
+    ablation = Ablation(
+        settings.model,
+        settings.seed,
+        {name: read_record(run).metrics for name, run in runs.items()},
+        {
+            f"{one} and {other}": mcnemar(right[one], right[other])
             for one, other in combinations(MODALITIES, 2)
-        ],
-    }
-    _draw(folder / "ablation.png", results)
+        },
+    )
+    _draw(folder / "ablation.png", ablation.results)
     with atomic_path(folder / "ablation.md") as part:
-        part.write_text(_report(comparison), encoding="utf-8")
+        part.write_text(_report(ablation), encoding="utf-8")
     with atomic_path(folder / "ablation.json") as part:
-        part.write_text(json.dumps(comparison, indent=2) + "\n", encoding="utf-8")
-    return folder
+        part.write_text(json.dumps(asdict(ablation), indent=2) + "\n", encoding="utf-8")
+    return folder, ablation
 
 
-def _predictions(run: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Labels and predicted labels of a run's validation pairs."""
-    with open(run / "validation_predictions.csv", encoding="utf-8", newline="") as file:
-        rows = [
-            (LABELS.index(row["tag"]), LABELS.index(row["predicted"]))
-            for row in csv.DictReader(file)
-        ]
-    labels, predicted = np.array(rows, np.int64).T
-    return labels, predicted
+def mcnemar(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> McNemar:
+    """McNemar's test (1947; exact, by the binomial distribution) of who is right: [pairs] each."""
+    only_one, only_other = int(np.sum(one & ~other)), int(np.sum(~one & other))
+    differing = only_one + only_other
+    p = float(binomtest(only_one, differing).pvalue) if differing else 1.0
+    return McNemar(only_one, only_other, p)
 
 
-def table(comparison: dict[str, Any]) -> str:
+def table(ablation: Ablation) -> str:
     """The comparison as a table of text."""
     lines = ["sees       accuracy                macro F1"]
-    for name, result in comparison["results"].items():
+    for name, scores in ablation.results.items():
         columns = [
-            f"{result[key]:.3f} ({result['intervals'][key][0]:.3f} to "
-            f"{result['intervals'][key][1]:.3f})"
-            for key in ("accuracy", "macro_f1")
+            f"{value:.3f} ({low:.3f} to {high:.3f})"
+            for value, (low, high) in (
+                (scores.accuracy, scores.intervals.accuracy),
+                (scores.macro_f1, scores.intervals.macro_f1),
+            )
         ]
         lines.append(f"{name:<9}  {'  '.join(columns)}")
-    for test in comparison["tests"]:
-        verdict = "significant" if test["p"] < 0.05 else "not significant"
+    for names, test in ablation.tests.items():
+        verdict = "significant" if test.p < 0.05 else "not significant"
         lines.append(
-            f"{test['one']} and {test['other']}: {test['only_one']} pairs only the first got "
-            f"right, {test['only_other']} only the second; p = {test['p']:.3g}, {verdict} at 5 %"
+            f"{names}: {test.only_one} pairs only the first got right, "
+            f"{test.only_other} only the second; p = {test.p:.3g}, {verdict} at 5 %"
         )
     return "\n".join(lines)
 
 
-def _report(comparison: dict[str, Any]) -> str:
-    parts = [
-        f"""# {comparison["model"]} model: both modalities, text alone, images alone
+def _report(ablation: Ablation) -> str:
+    runs = "\n".join(
+        f"## {name}\n\n```\n{describe(scores)}\n```\n\n[the run]({name}/report.md)\n"
+        for name, scores in ablation.results.items()
+    )
+    return f"""# {ablation.model} model: both modalities, text alone, images alone
 
-The same settings and seed, {comparison["seed"]}, on the same pairs. In brackets: 95 % bootstrap
+The same settings and seed, {ablation.seed}, on the same pairs. In brackets: 95 % bootstrap
 intervals. p: McNemar's exact test of the differences in accuracy.
 
 ```
-{table(comparison)}
+{table(ablation)}
 ```
 
 ![accuracy and macro F1](ablation.png)
-"""
-    ]
-    for name, result in comparison["results"].items():
-        parts.append(f"## {name}\n\n```\n{describe(result)}\n```\n\n[the run]({name}/report.md)\n")
-    return "\n".join(parts)
+
+{runs}"""
 
 
-def _draw(path: Path, results: dict[str, Any]) -> None:
-    """Draw both scores of each modality, with their intervals."""
+def _draw(path: Path, results: dict[Modality, Scores]) -> None:
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     for offset, key, colour, label in (
         (-0.2, "accuracy", BLUE, "accuracy"),
         (0.2, "macro_f1", ORANGE, "macro F1"),
     ):
-        values = np.array([result[key] for result in results.values()])
-        ends = np.array([result["intervals"][key] for result in results.values()])
+        values = np.array([getattr(scores, key) for scores in results.values()])
+        ends = np.array([getattr(scores.intervals, key) for scores in results.values()])
         errors = np.abs(ends - values[:, None]).T
         places = np.arange(len(results)) + offset
         axes.bar(places, values, 0.36, yerr=errors, capsize=3, color=colour, label=label)

@@ -1,8 +1,6 @@
 """Probabilities that mean what they say: a temperature, and how far they are off."""
 
-from __future__ import annotations
-
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +8,29 @@ import torch
 from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from mmsent_training.examples import Labels
+
 BINS = 10
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A temperature, and the expected calibration error before and after dividing by it."""
+
+    temperature: float
+    error_before: float
+    error_after: float
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions of similar probability: how many, and their mean ``confidence``."""
+
+    pairs: int
+    confidence: float
+    accuracy: float
 
 
 class Calibrated(nn.Module):
@@ -22,12 +42,10 @@ class Calibrated(nn.Module):
         self.temperature = temperature
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
-        """Logits, float [batch, labels]."""
-        logits: Tensor = self.model(input_ids, attention_mask, pixels)
-        return logits / self.temperature
+        return self.model(input_ids, attention_mask, pixels) / self.temperature
 
 
-def calibrate(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+def calibrate(logits: Floats, labels: Labels) -> Calibration:
     """The temperature that makes ``labels`` most likely, and the calibration errors around it.
 
     ``logits``: float32 [pairs, labels]; ``labels``: int64 [pairs]. Guo et al., On Calibration of
@@ -40,42 +58,35 @@ def calibrate(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) ->
 
     found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded")
     temperature = round(float(np.exp(found.x)), 4)
-    return {
-        "temperature": temperature,
-        "error_before": calibration_error(softmax(logits), labels),
-        "error_after": calibration_error(softmax(logits / temperature), labels),
-    }
+    return Calibration(
+        temperature,
+        error_before=calibration_error(softmax(logits), labels),
+        error_after=calibration_error(softmax(logits / temperature), labels),
+    )
 
 
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def softmax(logits: Floats) -> Floats:
     """The softmax of each row of float32 [pairs, labels]."""
     return torch.softmax(torch.from_numpy(logits.astype(np.float32)), dim=1).numpy()
 
 
-def reliability(
-    probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
-) -> list[dict[str, float]]:
-    """How often the predicted label is right, by its probability, in BINS bins of equal width.
-
-    One dictionary for each bin that holds any: their number, mean ``confidence``, ``accuracy``.
-    """
+def reliability(probabilities: Floats, labels: Labels) -> list[Bin]:
+    """How often the predicted label is right, by its probability: of BINS bins, those with any."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
-        {
-            "pairs": int(np.sum(bins == number)),
-            "confidence": float(confidence[bins == number].mean()),
-            "accuracy": float(right[bins == number].mean()),
-        }
+        Bin(
+            pairs=int(np.sum(bins == number)),
+            confidence=float(confidence[bins == number].mean()),
+            accuracy=float(right[bins == number].mean()),
+        )
         for number in np.unique(bins)
     ]
 
 
-def calibration_error(
-    probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
-) -> float:
+def calibration_error(probabilities: Floats, labels: Labels) -> float:
     """The expected calibration error: the bins' mean |confidence - accuracy|, by their pairs."""
     bins = reliability(probabilities, labels)
-    gaps = (row["pairs"] * abs(row["confidence"] - row["accuracy"]) for row in bins)
+    gaps = (row.pairs * abs(row.confidence - row.accuracy) for row in bins)
     return float(sum(gaps) / len(labels))

@@ -1,8 +1,10 @@
-"""The CLIP model: both of CLIP's projected embeddings, side by side, under a small head."""
+"""CLIP: both of its projected embeddings, side by side, under a small head.
 
-from __future__ import annotations
+Fine-tuned on a GPU; on a CPU frozen, with each pair embedded once and cached.
+"""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,137 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
+from mmsent.clip_pin import REPOSITORY
 from mmsent.errors import InputError, MmsentError
 from mmsent.inputs.image import ImageSettings
+from mmsent_training.batches import FeatureBatches
+from mmsent_training.devices import embedding_precision, training_precision
+from mmsent_training.models.embeddings import cached_embeddings
+from mmsent_training.models.pixels import missing_pair, pixel_batches
+from mmsent_training.models.recipe import Ids, Inputs, Prepared, Task
+from mmsent_training.settings import Device, Precision, Preset, Settings
+from mmsent_training.weights.checkpoint import ClipCheckpoint
+from mmsent_training.weights.hub import find_clip
 
 RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, as preprocessor_config.json has them
+
+
+def find_weights(sources: Mapping[str, str]) -> ClipCheckpoint:
+    """The checkpoint, from a folder, the hub's cache or the hub."""
+    return find_clip(sources.get("clip", REPOSITORY))
+
+
+def default_settings(device: Device, preset: Preset) -> Settings:
+    """A GPU fine-tunes all of it, a CPU the head."""
+    gpu, small = device == "cuda", device == "cpu" and preset == "default"
+    return Settings(
+        model="clip",
+        preset=preset,
+        device=device,
+        precision=training_precision(device),
+        options={"freeze": not gpu},
+        epochs=10 if gpu else 6,
+        batch_size=32 if gpu else 8 if small else 16,
+        gradient_accumulation_steps=2 if gpu or small else 1,
+        learning_rate=1e-3,
+        augment=False,
+    )
+
+
+def read_inputs(task: Task) -> Inputs:
+    """The checkpoint's own, cutting texts to the settings' maximum or CLIP's positions.
+
+    The tokenizer's post-processor adds the end token after the cut, so that it is always there:
+    the text encoder pools at it.
+    """
+    folder = _folder(task)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    positions = CLIPConfig.from_pretrained(folder).text_config.max_position_embeddings
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(min(task.settings.max_length, positions))
+    return Inputs(tokenizer, _image_settings(folder))
+
+
+def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Module]:
+    """A ClipClassifier with the checkpoint's weights, always from safetensors.
+
+    Raises MmsentError where they are not those that the checkpoint's config.json describes.
+    """
+    folder = _folder(task)
+    preprocessing = _preprocessing(folder)
+    config = CLIPConfig.from_pretrained(folder).to_dict()
+    description = {
+        "config": config,
+        "mean": preprocessing["image_mean"],
+        "std": preprocessing["image_std"],
+        "labels": len(task.examples.label_names),
+        "modality": task.settings.modality,
+    }
+    model = ClipClassifier(**description)
+    try:
+        pretrained, report = CLIPModel.from_pretrained(
+            folder,
+            config=CLIPConfig.from_dict(without_code(config)),
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except RuntimeError as error:  # a shape that differs
+        raise MmsentError(f"the weights in {folder} do not fit its config.json: {error}") from None
+    if report["missing_keys"]:  # transformers would go on, with random ones in their place
+        missing = ", ".join(sorted(report["missing_keys"]))
+        raise MmsentError(f"the weights in {folder} do not fit its config.json: no {missing}")
+    used = model.clip.state_dict().keys()
+    weights = {name: value for name, value in pretrained.state_dict().items() if name in used}
+    model.clip.load_state_dict(weights)
+    return description, model
+
+
+def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
+    """All of the model on pairs, or its head on their embeddings."""
+    missing = missing_pair(inputs)
+    if not task.settings.options["freeze"]:
+        return Prepared(model, *pixel_batches(task, inputs, ids), missing, pretrained=("clip.",))
+    assert task.weights is not None, "CLIP is never trained from nothing"
+    key = {
+        "weights": task.weights.sha256,
+        "tokenizer": inputs.tokenizer.to_str(),
+        "modality": task.settings.modality,
+    }
+
+    def embed(part: Sequence[int], precision: Precision) -> FeatureBatches:
+        found = cached_embeddings(
+            model, task.examples, ids, part, inputs.image, key=key, precision=precision
+        )
+        return FeatureBatches(torch.from_numpy(found))
+
+    training = embed(task.train, embedding_precision(task.settings.device))
+    # The validation pairs are embedded as a bundle does it, so that their scores hold.
+    return Prepared(model.head, training, embed(task.validation, "fp32"), missing)
+
+
+def _folder(task: Task) -> Path:
+    assert isinstance(task.weights, ClipCheckpoint)
+    return task.weights.folder
+
+
+def _image_settings(folder: Path) -> ImageSettings:
+    """The checkpoint's preprocessing of images. Raises InputError where it is not CLIP's."""
+    config = _preprocessing(folder)
+    size, crop = config["size"], config["crop_size"]
+    edge = size["shortest_edge"] if isinstance(size, dict) else size
+    square = {crop["height"], crop["width"]} if isinstance(crop, dict) else {crop}
+    if square != {edge} or config["resample"] not in RESAMPLE:
+        raise InputError(
+            f"{folder / 'preprocessor_config.json'} asks for other preprocessing than scaling the "
+            "shorter edge and cutting out a square of that size"
+        )
+    return ImageSettings(size=edge, resize="crop", filter=RESAMPLE[config["resample"]])
+
+
+def _preprocessing(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
 
 
 class ClipClassifier(nn.Module):
@@ -53,7 +182,7 @@ class ClipClassifier(nn.Module):
             nn.Linear(512, labels),
         )
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
+    def embed(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         """The embeddings that the head sees, text before image: float [batch, 2 x projection]."""
         embeddings = []
         if self.modality != "image":
@@ -61,7 +190,11 @@ class ClipClassifier(nn.Module):
             text = encoder(
                 input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
             )
-            end = _end_positions(input_ids, self.clip.config.text_config.eos_token_id)
+            # A configuration that says 2 is older than transformers' pull request 24773, and wrong:
+            # the end token is then the highest of CLIP's vocabulary.
+            token = self.clip.config.text_config.eos_token_id
+            ends = input_ids if token == 2 else input_ids == token
+            end = ends.int().argmax(dim=-1)  # the first of each text
             pooled = _last_layer(encoder.encoder.layers[-1], text.hidden_states[-2], end)
             embeddings.append(self.clip.text_projection(encoder.final_layer_norm(pooled)))
         if self.modality != "text":
@@ -73,8 +206,7 @@ class ClipClassifier(nn.Module):
         return torch.cat([nn.functional.normalize(item.float(), dim=-1) for item in embeddings], 1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
-        """Logits, float [batch, labels]."""
-        return self.head(self.encode(input_ids, attention_mask, pixels))
+        return self.head(self.embed(input_ids, attention_mask, pixels))
 
 
 def _last_layer(layer: CLIPEncoderLayer, hidden: Tensor, end: Tensor | None = None) -> Tensor:
@@ -103,16 +235,6 @@ def _last_layer(layer: CLIPEncoderLayer, hidden: Tensor, end: Tensor | None = No
     return pooled + layer.mlp(layer.layer_norm2(pooled))
 
 
-def _end_positions(input_ids: Tensor, end: int | None) -> Tensor:
-    """Where each text's first end token is, int64 [batch].
-
-    A configuration that says 2 is older than transformers' pull request 24773, and wrong: the end
-    token is then the highest of CLIP's vocabulary.
-    """
-    found = input_ids if end == 2 else input_ids == end
-    return found.int().argmax(dim=-1)
-
-
 def without_code(config: Any) -> Any:
     """A configuration without what makes transformers run code that it names.
 
@@ -128,70 +250,4 @@ def without_code(config: Any) -> Any:
     }
 
 
-def describe(folder: Path, *, labels: int, modality: str) -> dict[str, Any]:
-    """The description of a ClipClassifier over the checkpoint in ``folder``, for build_model."""
-    config = CLIPConfig.from_pretrained(folder).to_dict()
-    preprocessing = _preprocessing(folder)
-    return {
-        "name": "clip",
-        "config": config,
-        "mean": preprocessing["image_mean"],
-        "std": preprocessing["image_std"],
-        "labels": labels,
-        "modality": modality,
-    }
-
-
-def load_pretrained(model: nn.Module, folder: Path) -> None:
-    """Put the checkpoint's weights, always from safetensors, into a ClipClassifier.
-
-    Raises MmsentError where they are not those that the checkpoint's config.json describes.
-    """
-    try:
-        pretrained, report = CLIPModel.from_pretrained(
-            folder,
-            config=CLIPConfig.from_dict(without_code(CLIPConfig.from_pretrained(folder).to_dict())),
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except RuntimeError as error:  # a shape that differs
-        raise MmsentError(f"the weights in {folder} do not fit its config.json: {error}") from None
-    if report["missing_keys"]:  # transformers would go on, with random ones in their place
-        missing = ", ".join(sorted(report["missing_keys"]))
-        raise MmsentError(f"the weights in {folder} do not fit its config.json: no {missing}")
-    used = model.clip.state_dict().keys()
-    weights = {name: value for name, value in pretrained.state_dict().items() if name in used}
-    model.clip.load_state_dict(weights)
-
-
-def read_tokenizer(folder: Path, *, max_length: int) -> Tokenizer:
-    """The checkpoint's tokenizer, cutting texts to ``max_length`` tokens or CLIP's positions.
-
-    The post-processor adds the end token after the cut, so that it is always there: the text
-    encoder pools at it.
-    """
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    positions = CLIPConfig.from_pretrained(folder).text_config.max_position_embeddings
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(min(max_length, positions))
-    return tokenizer
-
-
-def image_settings(folder: Path) -> ImageSettings:
-    """The checkpoint's preprocessing of images. Raises InputError where it is not CLIP's."""
-    config = _preprocessing(folder)
-    size, crop = config["size"], config["crop_size"]
-    edge = size["shortest_edge"] if isinstance(size, dict) else size
-    square = {crop["height"], crop["width"]} if isinstance(crop, dict) else {crop}
-    if square != {edge} or config["resample"] not in RESAMPLE:
-        raise InputError(
-            f"{folder / 'preprocessor_config.json'} asks for other preprocessing than scaling the "
-            "shorter edge and cutting out a square of that size"
-        )
-    return ImageSettings(size=edge, resize="crop", filter=RESAMPLE[config["resample"]])
-
-
-def _preprocessing(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+build = ClipClassifier

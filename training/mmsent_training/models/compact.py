@@ -1,14 +1,13 @@
-"""The compact model: MiniLM-L6 and EfficientNet-Lite0, whose weights are ordinary pip packages.
+"""MiniLM-L6 and EfficientNet-Lite0, whose weights are pip packages, under a small head.
 
 Half of the text encoder and all of the image encoder stay as they came. What they make of a pair is
 computed once; the upper half of the text encoder is trained with the head.
 """
 
-from __future__ import annotations
-
 import copy
 import re
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -18,15 +17,20 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from mmsent.errors import InputError
 from mmsent.files.progress import Progress
 from mmsent.inputs.image import ImageSettings
 from mmsent.inputs.text import pad_ids
-from mmsent_training.data import Pairs
-from mmsent_training.distributed import gather, name_part, processes, rank
-from mmsent_training.models.embeddings import BATCH_SIZE, encode_pairs
-from mmsent_training.weights.packages import CompactCheckpoint
+from mmsent_training.batches import StateBatches
+from mmsent_training.devices import embedding_precision, training_precision
+from mmsent_training.distributed import all_gather, name_part, rank, world_size
+from mmsent_training.models.embeddings import BATCH_SIZE, cached_embeddings
+from mmsent_training.models.pixels import missing_pair
+from mmsent_training.models.pretraining import pretrain
+from mmsent_training.models.recipe import Ids, Inputs, Prepared, Task
+from mmsent_training.settings import Device, Preset, Settings
+from mmsent_training.weights.packages import CompactCheckpoint, find_compact
 
-IMAGE = ImageSettings(size=224, resize="stretch", filter="bicubic")
 IMAGE_ENCODER = "tf_efficientnet_lite0"
 IMAGE_WIDTH = 1280
 MINILM: dict[str, Any] = {
@@ -43,6 +47,169 @@ FROZEN_LAYERS = 3
 """Of the text encoder's six."""
 
 
+def find_weights(sources: Mapping[str, str]) -> CompactCheckpoint:
+    """Both encoders', from the installed packages."""
+    return find_compact()
+
+
+def default_settings(device: Device, preset: Preset) -> Settings:
+    """Found by cross-validation: docs/accuracy.md."""
+    if preset == "reference":
+        raise InputError("--preset reference: the task's report has no compact model")
+    gpu = device == "cuda"
+    return Settings(
+        model="compact",
+        preset=preset,
+        device=device,
+        precision=training_precision(device) if gpu else embedding_precision(device),
+        options={"pretraining_texts": True},
+        epochs=3,
+        batch_size=16,
+        gradient_accumulation_steps=2,
+        group_by_length=True,
+        learning_rate=1e-3,
+        encoder_learning_rate=4e-5,
+        weight_decay=1e-2,
+        augment=False,
+        keep="last",
+        ema_decay=0.99,
+        class_weights=False,
+        logit_adjustment=0.25,
+        modality_dropout=0.05,
+    )
+
+
+def read_inputs(task: Task) -> Inputs:
+    """MiniLM's tokenizer, which adds [CLS] and [SEP], and EfficientNet's images."""
+    tokenizer = Tokenizer.from_file(str(_weights(task).text / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(task.settings.max_length)
+    return Inputs(tokenizer, ImageSettings(size=224, resize="stretch", filter="bicubic"))
+
+
+def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Module]:
+    """A CompactModel with the packages' weights, which find_weights has verified."""
+    labels, modality = len(task.examples.label_names), task.settings.modality
+    model, weights = CompactModel(labels, modality), _weights(task)
+    if model.modality != "image":
+        tensors = safetensors.torch.load_file(weights.text / "model.safetensors")
+        lower, layers = {}, {}
+        for key, tensor in tensors.items():
+            match = re.fullmatch(r"encoder\.layer\.(\d+)\.(.*)", key)
+            if match and int(match[1]) >= FROZEN_LAYERS:
+                layers[f"{int(match[1]) - FROZEN_LAYERS}.{match[2]}"] = tensor
+            elif not key.startswith("pooler.") and key != "embeddings.position_ids":
+                lower[key] = tensor
+        model.text.load_state_dict(lower)
+        model.head.layers.load_state_dict(layers)
+    if model.modality != "text":
+        # The same architecture under other names, in the same order; the last two are ImageNet's
+        # classifier. weights_only: nothing but tensors is unpickled, and the file is known anyway.
+        values = torch.load(weights.image, map_location="cpu", weights_only=True).values()
+        names = model.image.state_dict().keys()
+        model.image.load_state_dict(dict(zip(names, values)))
+    return {"labels": labels, "modality": modality}, model
+
+
+def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
+    """Its head, on what the frozen encoders make of each pair."""
+    settings, sha256 = task.settings, _weights(task).sha256
+    if settings.options["pretraining_texts"] and settings.modality != "image":
+        pretrain(model, inputs.tokenizer, weights=sha256, precision=settings.precision)
+    views = embed_images(model, task, inputs, ids)
+    states = embed_texts(model, ids)
+    train, validation = list(task.train), list(task.validation)
+    model.head.set_statistics(views[train])
+    return Prepared(
+        model.head,
+        StateBatches([states[index] for index in train], views[train]),
+        # Mirror images are for training alone.
+        StateBatches([states[index] for index in validation], views[validation, 0]),
+        embed_missing(model, *missing_pair(inputs)),
+        pretrained=("layers.",),
+    )
+
+
+def _weights(task: Task) -> CompactCheckpoint:
+    assert isinstance(task.weights, CompactCheckpoint)
+    return task.weights
+
+
+def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tensor:
+    """Embeddings of every image and of its mirror image: float32 [pairs, 2, 1280].
+
+    They are cached: see cached_embeddings. Zeros where the model sees no image.
+    """
+    if model.modality == "text":
+        return torch.zeros(len(ids), 2, 1)
+    # An image is known by its pair; its embedding does not depend on the text.
+    views = {"views": "image and mirror image", "batch norms": "folded"}
+    key, encoder = views | {"weights": _weights(task).sha256}, model.image
+    model.image = fold_batch_norms(encoder)
+    try:
+        features = cached_embeddings(
+            model, task.examples, ids, range(len(ids)), inputs.image, key=key, precision="fp32"
+        )
+    finally:
+        model.image = encoder
+    return torch.from_numpy(features).view(-1, 2, IMAGE_WIDTH)
+
+
+@torch.inference_mode()
+def embed_texts(model: nn.Module, ids: Ids) -> list[Tensor]:
+    """The frozen layers' states of every text: float16 [tokens, width] each.
+
+    Zeros, [tokens, 1], where the model sees no text. Processes that train together divide them.
+    """
+    if model.modality == "image":
+        return [torch.zeros(len(item), 1) for item in ids]
+    model.eval()
+    device = next(model.parameters()).device
+    by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+    states: dict[int, Tensor] = {}
+    starts = range(0, len(ids), BATCH_SIZE)[rank() :: world_size()]
+    with Progress(name_part("embedding"), len(ids) // world_size(), "texts") as progress:
+        for start in starts:
+            batch = by_length[start : start + BATCH_SIZE]
+            inputs = pad_ids([ids[index] for index in batch])
+            embedded = model.embed_text(*(torch.from_numpy(array).to(device) for array in inputs))
+            for index, row in zip(batch, embedded.half().cpu()):
+                states[index] = row[: len(ids[index])].clone()
+            progress.update(len(batch))
+    by_index = ChainMap(*all_gather(states))
+    return [by_index[index] for index in range(len(ids))]
+
+
+@torch.no_grad()
+def embed_missing(model: nn.Module, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings of what stands for a missing text and a missing image.
+
+    ``text``: its ids, int64 [tokens]; ``image``: uint8 [height, width, 3]. As the functions above
+    have them: [tokens, width] and [2, 1280]; a model of one modality misses nothing, and gives
+    both back.
+    """
+    if model.modality != "both":
+        return text, image
+    device = next(model.parameters()).device
+    text, image = text.to(device)[None], image.to(device)[None]
+    states, features = model.embed_text(text, torch.ones_like(text)), model.embed_image(image)
+    return states[0], features.expand(2, -1)
+
+
+def fold_batch_norms(encoder: nn.Module) -> nn.Module:
+    """A copy of an EfficientNet of timm's for prediction, in half the time.
+
+    Each batch norm has become a part of the convolution before it; features differ by rounding.
+    """
+    encoder = copy.deepcopy(encoder).eval()
+    for part in [*encoder.modules()]:
+        for (name, conv), (after, norm) in pairwise([*part.named_children()]):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(part, name, nn.utils.fuse_conv_bn_eval(conv, norm))
+                setattr(part, after, norm.act)  # a norm of timm's holds the activation, too
+    return encoder
+
+
 class CompactHead(nn.Module):
     """What is trained: the text encoder's upper layers, and a linear layer over both encoders.
 
@@ -55,8 +222,7 @@ class CompactHead(nn.Module):
         width = 0
         if modality != "image":
             bert = BertModel(config, add_pooling_layer=False)  # type: ignore[no-untyped-call]
-            layers = bert.encoder.layer[FROZEN_LAYERS:]
-            self.layers = nn.ModuleList(layers)
+            self.layers = nn.ModuleList(bert.encoder.layer[FROZEN_LAYERS:])
             self.text_width = 2 * config.hidden_size
             self.text_norm = nn.LayerNorm(self.text_width, elementwise_affine=False)
             self.text_dropout = nn.Dropout(0.3)
@@ -91,8 +257,7 @@ class CompactHead(nn.Module):
             output = layer(states, attention_mask=bias)
             states = output[0] if isinstance(output, tuple) else output
         means = [(item * mask).sum(1) / mask.sum(1) for item in (lower, states)]
-        features: Tensor = self.text_dropout(self.text_norm(torch.cat(means, 1)))
-        return features
+        return self.text_dropout(self.text_norm(torch.cat(means, 1)))
 
     def forward(self, states: Tensor, attention_mask: Tensor, image: Tensor) -> Tensor:
         """Logits, float [batch, labels].
@@ -132,142 +297,28 @@ class CompactModel(nn.Module):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith("head."))
 
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """States of the frozen layers: float [batch, tokens, width]."""
-        states: Tensor = self.text(input_ids=input_ids, attention_mask=attention_mask)[0]
-        return states
+        return self.text(input_ids=input_ids, attention_mask=attention_mask)[0]
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
+    def embed_image(self, pixels: Tensor) -> Tensor:
         """Pooled features of uint8 [batch, height, width, 3]: float [batch, 1280]."""
-        features: Tensor = self.image((pixels.permute(0, 3, 1, 2).float() - 127) / 128)
-        return features
+        return self.image((pixels.permute(0, 3, 1, 2).float() - 127) / 128)
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
+    def embed(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         """Features of each image and of its mirror image, side by side: float [batch, 2 x 1280]."""
         # Of few images, what the layers hand on stays in a processor's cache.
         size = 4 if pixels.device.type == "cpu" else len(pixels)
         views = [
-            torch.cat([self.encode_image(part) for part in torch.split(view, size)])
+            torch.cat([self.embed_image(part) for part in torch.split(view, size)])
             for view in (pixels, pixels.flip(2))
         ]
         return torch.cat(views, 1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
-        """Logits, float [batch, labels]."""
         text, image = self.modality != "image", self.modality != "text"
-        states = self.encode_text(input_ids, attention_mask) if text else input_ids
-        return self.head(states, attention_mask, self.encode_image(pixels) if image else pixels)
+        states = self.embed_text(input_ids, attention_mask) if text else input_ids
+        return self.head(states, attention_mask, self.embed_image(pixels) if image else pixels)
 
 
-def load_pretrained(model: nn.Module, checkpoint: CompactCheckpoint) -> None:
-    """Put the packages' weights, which find_compact has verified, into a CompactModel."""
-    if model.modality != "image":
-        weights = safetensors.torch.load_file(checkpoint.text / "model.safetensors")
-        upper = re.compile(r"encoder\.layer\.(\d+)\.(.*)")
-        lower, layers = {}, {}
-        for name, tensor in weights.items():
-            match = upper.fullmatch(name)
-            if match and int(match[1]) >= FROZEN_LAYERS:
-                layers[f"{int(match[1]) - FROZEN_LAYERS}.{match[2]}"] = tensor
-            elif not name.startswith("pooler.") and name != "embeddings.position_ids":
-                lower[name] = tensor
-        model.text.load_state_dict(lower)
-        model.head.layers.load_state_dict(layers)
-    if model.modality != "text":
-        # The same architecture under other names, in the same order; the last two are ImageNet's
-        # classifier. weights_only: nothing but tensors is unpickled, and the file is known anyway.
-        values = torch.load(checkpoint.image, map_location="cpu", weights_only=True).values()
-        names = model.image.state_dict().keys()
-        model.image.load_state_dict(dict(zip(names, values)))
-
-
-def read_tokenizer(checkpoint: CompactCheckpoint, *, max_length: int) -> Tokenizer:
-    """MiniLM's tokenizer, cutting texts to ``max_length`` tokens; it adds [CLS] and [SEP]."""
-    tokenizer = Tokenizer.from_file(str(checkpoint.text / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length)
-    return tokenizer
-
-
-def encode(
-    model: nn.Module,
-    pairs: Pairs,
-    ids: Sequence[Sequence[int]],
-    *,
-    weights: str,
-) -> tuple[list[Tensor], Tensor]:
-    """What the frozen encoders make of every pair, in the order of ``pairs``.
-
-    The states of each text, float16 [tokens, width], and the features of the images and of their
-    mirror images, float32 [pairs, 2, 1280], which are cached: see encode_pairs. What the model does
-    not see is zero. ``weights``: their SHA-256.
-    """
-    indices = range(len(ids))
-    if model.modality == "text":
-        views = torch.zeros(len(ids), 2, 1)
-    else:
-        # An image is known by its pair; its features do not depend on the text.
-        key = {"weights": weights, "views": "image and mirror image", "batch norms": "folded"}
-        encoder = model.image
-        model.image = fold_batch_norms(encoder)
-        try:
-            features = encode_pairs(model, pairs, ids, indices, IMAGE, key=key, precision="fp32")
-        finally:
-            model.image = encoder
-        views = torch.from_numpy(features).view(-1, 2, IMAGE_WIDTH)
-    if model.modality == "image":
-        states = [torch.zeros(len(item), 1) for item in ids]
-    else:
-        by_index: dict[int, Tensor] = {}
-        for part in gather(_encode_texts(model, ids)):
-            by_index |= part
-        states = [by_index[index] for index in range(len(ids))]
-    return states, views
-
-
-def fold_batch_norms(encoder: nn.Module) -> nn.Module:
-    """A copy of an EfficientNet of timm's for prediction, in half the time.
-
-    Each batch norm has become a part of the convolution before it; features differ by rounding.
-    """
-    encoder = copy.deepcopy(encoder).eval()
-    for part in [*encoder.modules()]:
-        for (name, conv), (after, norm) in pairwise([*part.named_children()]):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(part, name, nn.utils.fuse_conv_bn_eval(conv, norm))
-                setattr(part, after, norm.act)  # a norm of timm's holds the activation, too
-    return encoder
-
-
-@torch.no_grad()
-def encode_missing(model: nn.Module, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """What the frozen encoders make of what stands for a missing text and a missing image.
-
-    ``text``: its ids, int64 [tokens]; ``image``: uint8 [height, width, 3]. As `encode` has them:
-    [tokens, width] and [2, 1280]; a model of one modality misses nothing, and gives both back.
-    """
-    if model.modality != "both":
-        return text, image
-    device = next(model.parameters()).device
-    text, image = text.to(device)[None], image.to(device)[None]
-    states, features = model.encode_text(text, torch.ones_like(text)), model.encode_image(image)
-    return states[0], features.expand(2, -1)
-
-
-@torch.inference_mode()
-def _encode_texts(model: nn.Module, ids: Sequence[Sequence[int]]) -> dict[int, Tensor]:
-    """The states of this process's part of the texts, by their index."""
-    model.eval()
-    device = next(model.parameters()).device
-    by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-    states: dict[int, Tensor] = {}
-    starts = range(0, len(ids), BATCH_SIZE)[rank() :: processes()]
-    with Progress(name_part("encoding"), len(ids) // processes(), "texts") as progress:
-        for start in starts:
-            batch = by_length[start : start + BATCH_SIZE]
-            inputs = pad_ids([ids[index] for index in batch])
-            encoded = model.encode_text(*(torch.from_numpy(array).to(device) for array in inputs))
-            for index, row in zip(batch, encoded.half().cpu()):
-                states[index] = row[: len(ids[index])].clone()
-            progress.update(len(batch))
-    return states
+build = CompactModel

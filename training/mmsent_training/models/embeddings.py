@@ -1,12 +1,10 @@
-"""What a frozen encoder makes of each pair: computed once, kept in a cache beside other caches."""
-
-from __future__ import annotations
+"""Embeddings by a frozen encoder: computed once for each pair, and kept in a cache."""
 
 import hashlib
 import json
+import logging
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -18,123 +16,109 @@ import safetensors.numpy
 import torch
 from torch import nn
 
+from mmsent.data.pair import Pair
 from mmsent.files.atomic import atomic_path
 from mmsent.files.progress import Progress
 from mmsent.inputs.image import ImageSettings
 from mmsent.inputs.text import pad_ids
-from mmsent_training.data import Pairs, decode_images
-from mmsent_training.distributed import broadcast, gather, name_part, processes, rank
+from mmsent_training.distributed import all_gather, broadcast, name_part, rank, world_size
+from mmsent_training.examples import Examples, decode_images
+from mmsent_training.settings import Precision
 
 BATCH_SIZE = 16
-CHUNK = 256  # pairs whose images are decoded together, while the chunk before is encoded
+CHUNK = 256
+"""Pairs whose images are decoded together, while the chunk before is embedded: whole batches."""
 
-Features = npt.NDArray[np.float32]
+logger = logging.getLogger(__name__)
 
 
-def cache_folder() -> Path:
-    """Where features are kept: MMSENT_CACHE, else mmsent/ in the user's cache folder."""
+def cache_file(kind: str, key: Mapping[str, Any]) -> Path:
+    """The cache's file of what ``key`` identifies, plain values.
+
+    The cache is MMSENT_CACHE, else mmsent/ in the user's cache folder.
+    """
     user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("MMSENT_CACHE") or f"{user}/mmsent").expanduser()
+    folder = Path(os.environ.get("MMSENT_CACHE") or f"{user}/mmsent").expanduser()
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return folder / f"{kind}-{digest[:32]}.safetensors"
 
 
-def fast_precision(device: torch.device) -> str:
-    """bf16 where the processor or GPU computes in it, else fp32."""
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-    except OSError:
-        return "fp32"
-    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "fp32"
-
-
-def encode_pairs(
+def cached_embeddings(
     model: nn.Module,
-    pairs: Pairs,
+    examples: Examples,
     ids: Sequence[Sequence[int]],
     indices: Sequence[int],
     image: ImageSettings,
     *,
-    key: dict[str, Any],
-    precision: str,
-) -> Features:
-    """``model.encode`` of some pairs, float32 [indices, features], from the cache where it knows.
+    key: Mapping[str, Any],
+    precision: Precision,
+) -> npt.NDArray[np.float32]:
+    """``model.embed`` of some pairs, float32 [indices, features], from the cache where it knows.
 
-    ``key`` identifies the encoder: its weights, tokenizer and whatever else shapes a feature.
+    ``key`` identifies the encoder: its weights, tokenizer and whatever else shapes an embedding.
     Pairs are known by their contents, so that other lists and other labels find them again.
     Processes that train together divide the pairs; the main one's cache counts.
     Raises InputError that names every image which can't be decoded.
     """
-    name = json.dumps(key | {"image": asdict(image), "precision": precision}, sort_keys=True)
-    path = cache_folder() / f"features-{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
-    main = rank() == 0
-    known = _by_digest(read_cached(path)) if main else {}
-    missing = [index for index in indices if pairs.digests[index] not in known]
+    path = cache_file("embeddings", {**key, "image": asdict(image), "precision": precision})
+    digests = [examples.digests[index] for index in indices]
+    arrays = read_cached(path) if rank() == 0 else {}
+    keys = (digest.tobytes() for digest in arrays.get("digests", ()))
+    cached = dict(zip(keys, arrays.get("features", ())))
+    known = broadcast({digest: cached[digest] for digest in digests if digest in cached})
     # One pair for each content, by length: batches then hold little padding.
-    unique = {pairs.digests[index]: index for index in missing}
-    order = broadcast(sorted(unique.values(), key=lambda index: len(ids[index])))
-    if not order:
-        print(f"all {len(indices)} pairs are in the cache {path}", file=sys.stderr)
-    else:
-        found = len(indices) - len(missing)
-        print(f"{found} of {len(indices)} pairs are in the cache {path}", file=sys.stderr)
+    missing = {digest: index for digest, index in zip(digests, indices) if digest not in known}
+    order = sorted(missing.values(), key=lambda index: len(ids[index]))
+    known_pairs = sum(digest in known for digest in digests)
+    logger.info("%d of %d pairs are in the cache %s", known_pairs, len(indices), path)
+    if order:
         # Whole batches to each process, so that none is another one than without the others.
-        starts = range(rank() * BATCH_SIZE, len(order), processes() * BATCH_SIZE)
+        starts = range(rank() * BATCH_SIZE, len(order), world_size() * BATCH_SIZE)
         mine = [index for start in starts for index in order[start : start + BATCH_SIZE]]
-        rows = [*_encode(model, pairs, ids, mine, image, precision)] if mine else []
-        for part, features in gather((mine, rows)):
-            known |= {pairs.digests[index]: row for index, row in zip(part, features)}
-        if main:
-            digests = np.array([np.frombuffer(digest, np.uint8) for digest in known])
-            write_cached(path, {"digests": digests, "features": np.stack([*known.values()])})
-    # The others know no more than what was encoded now.
-    return np.stack(broadcast([known[pairs.digests[index]] for index in indices] if main else []))
+        pairs = [examples.pairs[index] for index in mine]
+        rows = [*_embed(model, pairs, [ids[i] for i in mine], image, precision)] if mine else []
+        for part, embeddings in all_gather((mine, rows)):
+            known |= {examples.digests[index]: row for index, row in zip(part, embeddings)}
+        if rank() == 0:
+            cached |= known
+            array = np.array([np.frombuffer(digest, np.uint8) for digest in cached])
+            write_cached(path, {"digests": array, "features": np.stack([*cached.values()])})
+    return np.stack([known[digest] for digest in digests])
 
 
 @torch.inference_mode()
-def _encode(
+def _embed(
     model: nn.Module,
-    pairs: Pairs,
+    pairs: Sequence[Pair],
     ids: Sequence[Sequence[int]],
-    order: Sequence[int],
     image: ImageSettings,
-    precision: str,
-) -> Features:
-    """Features of the pairs in ``order``."""
+    precision: Precision,
+) -> npt.NDArray[np.float32]:
+    """Embeddings of ``pairs``, in their order."""
     model.eval()
     device = next(model.parameters()).device
-    chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
     rows = []
     with (
-        Progress(name_part(f"encoding ({precision})"), len(order), "pairs") as progress,
+        Progress(name_part(f"embedding ({precision})"), len(pairs), "pairs") as progress,
         ThreadPoolExecutor(1) as ahead,
-        Progress("decoding", len(order), "images", summary=False) as decoded,
+        Progress("decoding", len(pairs), "images", summary=False) as decoded,
     ):
 
-        def decode(chunk: Sequence[int]) -> Future[npt.NDArray[np.uint8]]:
-            return ahead.submit(decode_images, pairs, chunk, image, progress=decoded)
+        def decode(start: int) -> Future[npt.NDArray[np.uint8]]:
+            chunk = pairs[start : start + CHUNK]
+            return ahead.submit(decode_images, chunk, image, progress=decoded)
 
-        following = decode(chunks[0])
-        for number, chunk in enumerate(chunks):
-            pixels = following.result()
-            if number + 1 < len(chunks):
-                following = decode(chunks[number + 1])
-            for start in range(0, len(chunk), BATCH_SIZE):
-                batch = chunk[start : start + BATCH_SIZE]
-                input_ids, attention_mask = pad_ids([ids[index] for index in batch])
-                inputs = (input_ids, attention_mask, pixels[start : start + BATCH_SIZE])
+        following = decode(0)
+        for chunk in range(0, len(pairs), CHUNK):
+            pixels, following = following.result(), decode(chunk + CHUNK)
+            for start in range(0, len(pixels), BATCH_SIZE):
+                batch = ids[chunk + start : chunk + start + BATCH_SIZE]
+                inputs = (*pad_ids(batch), pixels[start : start + BATCH_SIZE])
                 with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                    features = model.encode(*(torch.from_numpy(a).to(device) for a in inputs))
-                rows.append(features.float().cpu().numpy())
+                    embedded = model.embed(*(torch.from_numpy(a).to(device) for a in inputs))
+                rows.append(embedded.float().cpu().numpy())
                 progress.update(len(batch))
     return np.concatenate(rows)
-
-
-def _by_digest(cached: dict[str, npt.NDArray[Any]]) -> dict[bytes, Any]:
-    """Cached features by their pair's digest."""
-    if cached.keys() != {"digests", "features"}:
-        return {}
-    return {row.tobytes(): one for row, one in zip(cached["digests"], cached["features"])}
 
 
 def read_cached(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -144,7 +128,7 @@ def read_cached(path: Path) -> dict[str, npt.NDArray[Any]]:
     except FileNotFoundError:
         return {}
     except Exception as error:  # safetensors' own exceptions; whatever it is, it can be made anew
-        print(f"{path} is damaged ({error}): making it anew", file=sys.stderr)
+        logger.warning("%s is damaged (%s): making it anew", path, error)
         return {}
 
 
@@ -156,8 +140,5 @@ def write_cached(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
         with atomic_path(path) as part:
             part.write_bytes(content)
     except OSError as error:
-        print(
-            f"the cache {path} can't be written ({error.strerror}); MMSENT_CACHE names another "
-            "folder",
-            file=sys.stderr,
-        )
+        remedy = "MMSENT_CACHE names another folder"
+        logger.warning("the cache %s can't be written (%s); %s", path, error.strerror, remedy)

@@ -4,19 +4,18 @@ VADER (Hutto and Gilbert, 2014) holds some 7,500 words, emoticons and abbreviati
 social media, each with its valence: the mean of ten people's ratings, whole numbers from -4 to 4.
 """
 
-from __future__ import annotations
-
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from mmsent.errors import InputError
+from mmsent_training.weights.checkpoint import WeightsUnavailable
+from mmsent_training.weights.packages import find_package, read_released
 
 PACKAGE = "vaderSentiment"
+REQUIREMENT = f"{PACKAGE}==3.3.2"
 FILE = "vader_lexicon.txt"
 SHA256 = "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5"
 ROWS = 8192
@@ -32,17 +31,9 @@ def read_lexicon() -> dict[str, float]:
 
     Raises InputError where the file is missing, or not the one that was released.
     """
-    # They bring the hub's client, which those that read a run do not need.
-    from mmsent_training.weights.hub import WeightsUnavailable
-    from mmsent_training.weights.packages import read_verified
-
-    found = importlib.util.find_spec(PACKAGE)
-    again = f"pip install --force-reinstall --no-deps {PACKAGE}==3.3.2 mends that"
-    if found is None or not found.submodule_search_locations:
-        raise InputError(f"the package {PACKAGE} is not installed; {again}")
-    path = Path(found.submodule_search_locations[0]) / FILE
     try:
-        content = read_verified(path, SHA256, again)
+        path = find_package(PACKAGE, f"pip install {REQUIREMENT}") / FILE
+        content = read_released(path, SHA256, REQUIREMENT)
     except WeightsUnavailable as error:
         raise InputError(str(error)) from None
     lines = (line.split("\t") for line in content.decode().splitlines())

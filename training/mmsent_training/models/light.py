@@ -1,9 +1,8 @@
-"""The light model: a bidirectional GRU over words beside a four-layer CNN, trained from nothing."""
-
-from __future__ import annotations
+"""A small model trained from nothing: a bidirectional GRU, a bag of n-grams, a lexicon, a CNN."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,13 +16,15 @@ from tokenizers.trainers import BpeTrainer, WordLevelTrainer
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from mmsent.data.pair import Part
 from mmsent.inputs.image import MISSING, ImageSettings
-from mmsent_training.models.lexicon import FEATURES, Lexicon, runs
+from mmsent_training.devices import training_precision
+from mmsent_training.models.lexicon import FEATURES, Lexicon, read_lexicon, runs
+from mmsent_training.models.pixels import missing_pair, pixel_batches
+from mmsent_training.models.recipe import Ids, Inputs, Prepared, Task
+from mmsent_training.settings import Device, Preset, Settings
 
-IMAGES = {
-    "default": ImageSettings(size=112, resize="stretch", filter="bilinear"),
-    "reference": ImageSettings(size=224, resize="stretch", filter="bilinear"),
-}
+IMAGE_SIZES: dict[Preset, int] = {"default": 112, "reference": 224}
 SPECIAL = ("[PAD]", "[UNK]", "[START]")
 MAX_WORDS = 30_000
 SUBWORDS = 1_000
@@ -36,25 +37,91 @@ NAIVE_BAYES = 0.3
 """What a log-count ratio counts in the bag, before any training."""
 LONGEST_ENTRY = 6
 """The longest entries of the lexicon, in tokens: as many as a run's number has room for."""
-PRESETS: dict[str, dict[str, Any]] = {
+
+NETWORKS: dict[Preset, dict[str, Any]] = {
     "default": {
         "width": 96,
         "ngrams": 65_521,
         "lexicon": True,
         "dropout": 0.5,
-        "drop_image": 0.5,
-        "drop_head": 0.5,
+        "image_dropout": 0.5,
+        "head_dropout": 0.5,
     },
     "reference": {},
 }
-"""What LightModel is made with, by the preset."""
+"""What LightModel is made with."""
 
 # Of ImageNet's training images, on the scale 0 to 1 (torchvision's models document them).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def train_tokenizer(texts: Iterable[str], *, max_length: int, preset: str) -> Tokenizer:
+def find_weights(sources: Mapping[str, str]) -> None:
+    """It has none."""
+
+
+def default_settings(device: Device, preset: Preset) -> Settings:
+    """Found by cross-validation (docs/accuracy.md), or those of the task's report."""
+    gpu = device == "cuda"
+    settings = Settings(
+        model="light",
+        preset=preset,
+        device=device,
+        precision=training_precision(device),
+        epochs=10 if gpu else 6,
+    )
+    if preset == "reference":
+        size, steps = (32, 2) if gpu else (16, 1)
+        return replace(
+            settings, batch_size=size, gradient_accumulation_steps=steps, learning_rate=2e-3
+        )
+    return replace(
+        settings,
+        batch_size=16,
+        gradient_accumulation_steps=2,
+        learning_rate=3e-3,
+        keep="last",
+        ema_decay=0.99,
+        class_weights=False,
+        logit_adjustment=0.45,
+        weight_decay=1e-2,
+        max_length=128,
+    )
+
+
+def read_inputs(task: Task) -> Inputs:
+    """A tokenizer of the training texts, and small stretched images."""
+    preset, texts = task.settings.preset, [task.examples.texts[index] for index in task.train]
+    tokenizer = train_tokenizer(texts, max_length=task.settings.max_length, preset=preset)
+    image = ImageSettings(size=IMAGE_SIZES[preset], resize="stretch", filter="bilinear")
+    return Inputs(tokenizer, image)
+
+
+def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Module]:
+    """Its bag counts the training texts' n-grams, and its lexicon finds its entries' tokens."""
+    description = {
+        "vocabulary": inputs.tokenizer.get_vocab_size(),
+        "labels": len(task.examples.label_names),
+        "modality": task.settings.modality,
+        **NETWORKS[task.settings.preset],
+    }
+    model = LightModel(**description)
+    labels = task.examples.labels[list(task.train)].tolist()
+    model.learn_ngrams((ids[index] for index in task.train), labels)
+    if model.lexicon is not None:
+        model.lexicon.learn(read_lexicon(), inputs.tokenizer)
+    return description, model
+
+
+def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
+    """All of it, on pairs; where images were dropped in training, it can do without."""
+    batches = pixel_batches(task, inputs, ids)
+    drops = NETWORKS[task.settings.preset].get("image_dropout", 0) > 0
+    optional: tuple[Part, ...] = ("image",) if drops else ()
+    return Prepared(model, *batches, missing_pair(inputs), optional=optional)
+
+
+def train_tokenizer(texts: Iterable[str], *, max_length: int, preset: Preset) -> Tokenizer:
     """A tokenizer of lower-cased words, numbers and punctuation marks.
 
     With the preset "reference" those seen at least twice are tokens, at most MAX_WORDS; else they
@@ -97,9 +164,9 @@ class LightModel(nn.Module):
     begins as naive Bayes, adds to the head's logits, since few texts teach a GRU little of what a
     bag of n-grams knows. ``lexicon``: so does one over what a lexicon of rated words, which is to
     be told to ``lexicon.learn``, says of the text.
-    ``dropout`` is that of the encoders' and of the bag's features. ``drop_image`` and
-    ``drop_head``: the shares of the training pairs that come without their image, and whose logits
-    are the bag's alone. With none of these it is the model of the task's report.
+    ``dropout`` is that of the encoders' and of the bag's features. ``image_dropout`` and
+    ``head_dropout``: the shares of the training pairs that come without their image, and whose
+    logits are the bag's alone. With none of these it is the model of the task's report.
     """
 
     def __init__(
@@ -111,8 +178,8 @@ class LightModel(nn.Module):
         ngrams: int = 0,
         lexicon: bool = False,
         dropout: float = 0.0,
-        drop_image: float = 0.0,
-        drop_head: float = 0.0,
+        image_dropout: float = 0.0,
+        head_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.modality, self.vocabulary = modality, vocabulary
@@ -146,18 +213,18 @@ class LightModel(nn.Module):
                 ]
             self.cnn = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
             self.image_projection = nn.Sequential(nn.Dropout(dropout), nn.Linear(256, 256))
-            self.register_buffer("mean", _channels(IMAGENET_MEAN), persistent=False)
-            self.register_buffer("std", _channels(IMAGENET_STD), persistent=False)
+            for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+                self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
             features += 256
         # On few pairs the CNN learns the images by heart, and the head then trusts it over the
         # text; and the encoders the texts, and the sum then trusts the head over the bag.
-        self.drop_image = nn.Dropout1d(drop_image if modality == "both" else 0.0)
-        self.drop_head = nn.Dropout1d(drop_head)
+        self.image_dropout = nn.Dropout1d(image_dropout if modality == "both" else 0.0)
+        self.head_dropout = nn.Dropout1d(head_dropout)
         self.head = nn.Sequential(
             nn.Linear(features, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, labels)
         )
 
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The mean of the GRU's states over the tokens, projected: [batch, 256].
 
         The sequences are packed: padding never reaches the GRU.
@@ -171,7 +238,7 @@ class LightModel(nn.Module):
         return self.text_projection(states.sum(dim=1) / lengths.unsqueeze(1))
 
     @torch.no_grad()
-    def learn_ngrams(self, texts: Iterable[list[int]], labels: Iterable[int]) -> None:
+    def learn_ngrams(self, texts: Iterable[Iterable[int]], labels: Iterable[int]) -> None:
         """Have the bag know the n-grams of ``texts``, token ids, that stand in MIN_TEXTS of them.
 
         Of those that share a row, the one in most texts. The bag is blind to all others, and to all
@@ -184,7 +251,7 @@ class LightModel(nn.Module):
         number_of_labels = self.head[-1].out_features
         counts: dict[int, list[int]] = defaultdict(lambda: [0] * number_of_labels)
         for ids, label in zip(texts, labels, strict=True):
-            one = torch.tensor([ids])
+            one = torch.tensor([[*ids]])
             found = [
                 numbers[inside > 0]
                 for numbers, inside in runs(one, one > 0, self.vocabulary, NGRAM)
@@ -206,7 +273,7 @@ class LightModel(nn.Module):
         self.bag_head[-1].weight[:, :number_of_labels] = torch.eye(number_of_labels)
         nn.init.zeros_(self.bag_head[-1].bias)
 
-    def encode_ngrams(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def embed_ngrams(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The sum of the rows of all known runs of tokens, scaled: [batch, BAG_WIDTH].
 
         A run's row is its number modulo ``ngrams``; the quotient tells it from others of that row.
@@ -221,31 +288,29 @@ class LightModel(nn.Module):
         scale = (NGRAM * attention_mask.sum(dim=1, keepdim=True)).sqrt()
         return sum(sums[1:], sums[0]) / scale
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
+    def embed_image(self, pixels: Tensor) -> Tensor:
         """Features of uint8 [batch, height, width, 3]: [batch, 256]."""
         # A permuted NHWC tensor is what PyTorch calls channels-last: the faster layout on CPUs.
         scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
         return self.image_projection(self.cnn(scaled))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
-        """Logits, float [batch, labels]."""
         features = []
         if self.modality != "image":
-            features.append(self.encode_text(input_ids, attention_mask))
+            features.append(self.embed_text(input_ids, attention_mask))
         if self.modality != "text":
-            image = self.encode_image(pixels)
-            features.append(self.drop_image(image.unsqueeze(1)).squeeze(1))  # whole vectors
-            if self.drop_image.p > 0:  # and so does a missing image: it has one grey
+            image = self.embed_image(pixels)
+            features.append(self.image_dropout(image.unsqueeze(1)).squeeze(1))  # whole vectors
+            if self.image_dropout.p > 0:  # and so does a missing image: it has one grey
                 seen = (pixels.float() - MISSING).abs().amax(dim=(1, 2, 3)).clamp(max=1)
                 features[-1] = features[-1] * seen.unsqueeze(1)
         logits = self.head(torch.cat(features, dim=1))
         if self.ngrams:
-            logits = self.drop_head(logits.unsqueeze(1)).squeeze(1)
-            logits = logits + self.bag_head(self.encode_ngrams(input_ids, attention_mask))
+            logits = self.head_dropout(logits.unsqueeze(1)).squeeze(1)
+            logits = logits + self.bag_head(self.embed_ngrams(input_ids, attention_mask))
         if self.lexicon is not None:
             logits = logits + self.lexicon_head(self.lexicon(input_ids, attention_mask))
         return logits
 
 
-def _channels(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values).view(1, -1, 1, 1)
+build = LightModel

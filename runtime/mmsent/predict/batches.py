@@ -1,0 +1,127 @@
+"""Sorting by length, batching, running and restoring the order: whatever predicts does it here.
+
+A batch holds texts of similar length, so little of it is padding.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsent.data.pair import Pair
+from mmsent.errors import MmsentError, Problem
+from mmsent.inputs.image import ImageSettings
+
+R = TypeVar("R")
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+BATCH_SIZE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The most probable label and the probability of each; they add up to 1."""
+
+    label: str
+    probabilities: dict[str, float]
+
+
+Outcome = Prediction | Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some texts of a window: their places in it, and their token ids."""
+
+    indices: list[int]
+    ids: list[list[int]]
+
+
+class Model(Protocol):
+    """What batches run on: a SentimentModel."""
+
+    labels: tuple[str, ...]
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]: ...
+    def run(self, ids: Sequence[Sequence[int]], pixels: Pixels) -> tuple[Floats, Floats]: ...
+
+
+class Map(Protocol):
+    """The built-in map, or the method of an Executor, which starts to work at once."""
+
+    def __call__(self, function: Callable[[Batch], R], batches: Iterable[Batch], /) -> Iterable[R]:
+        """What ``function`` makes of each batch, in their order."""
+
+
+def predict_window(
+    model: Model,
+    texts: Sequence[str | Problem],
+    predict: Callable[[Batch], Sequence[R]],
+    *,
+    batch_size: int = BATCH_SIZE,
+    map: Map = map,
+) -> Iterator[R | Problem]:
+    """What ``predict`` makes of ``texts``, in their order; problems stay as they are.
+
+    ``predict`` gets one batch at a time, of texts that are similarly long, and returns as many
+    outcomes. ``map`` is called before this function returns, and its results are awaited when the
+    outcomes are: with that of a pool, several windows can be in work at a time.
+    """
+    readable = [index for index, text in enumerate(texts) if isinstance(text, str)]
+    ids = dict(zip(readable, model.tokenize([str(texts[index]) for index in readable])))
+    by_length = sorted(readable, key=lambda index: len(ids[index]))
+    chunks = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+    batches = [Batch(chunk, [ids[index] for index in chunk]) for chunk in chunks]
+    results = map(predict, batches)
+
+    def in_order() -> Iterator[R | Problem]:
+        outcomes: dict[int, R | Problem] = {
+            i: text for i, text in enumerate(texts) if isinstance(text, Problem)
+        }
+        for batch, result in zip(batches, results):
+            outcomes |= zip(batch.indices, result)
+        yield from (outcomes[index] for index in range(len(texts)))
+
+    return in_order()
+
+
+def predict_batch(
+    model: Model, batch: Batch, pixels: Iterable[Pixels | Problem], *, broken: Event | None = None
+) -> list[Outcome | None]:
+    """Predict the pairs of a batch that have pixels, uint8 [size, size, 3]; the others' problems.
+
+    Without ``broken`` every pair has an outcome. With it, the first problem sets it, and from then
+    on nothing is computed: the outcome of a pair without a problem is None.
+    Raises MmsentError where the bundle fails.
+    """
+    outcomes: list[Outcome | None] = []
+    sound: dict[int, Pixels] = {}
+    for place, item in enumerate(pixels):
+        outcomes.append(item if isinstance(item, Problem) else None)
+        if not isinstance(item, Problem):
+            sound[place] = item
+    if broken and len(sound) < len(outcomes):
+        broken.set()
+    if sound and not (broken and broken.is_set()):
+        ids = [batch.ids[place] for place in sound]
+        _, probabilities = model.run(ids, np.stack(list(sound.values())))
+        for place, prediction in zip(sound, _predictions(model.labels, probabilities)):
+            outcomes[place] = prediction
+    return outcomes
+
+
+def load_pixels(pair: Pair, settings: ImageSettings) -> Pixels | Problem:
+    """A pair's image as the model takes it, or what is wrong with it."""
+    return pair.attempt("image", lambda: pair.load_image(settings))
+
+
+def _predictions(labels: Sequence[str], probabilities: Floats) -> Iterator[Prediction]:
+    """Name the columns of ``probabilities``, float32 [batch, labels]."""
+    if not np.isfinite(probabilities).all():
+        raise MmsentError("the bundle gives no numbers, but NaN; `mmsent doctor` checks it")
+    for row in probabilities:
+        yield Prediction(labels[int(row.argmax())], dict(zip(labels, row.tolist())))

@@ -1,0 +1,69 @@
+"""The commands, run as a user would run them."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from unittest import mock
+
+import pytest
+
+from mmsent import cli
+from mmsent_export.cli import export
+
+PROGRAMS = {"mmsent": cli.cli, "mmsent-infer": cli.infer, "mmsent-export": export}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command(
+    *arguments: object, cwd: Path, env: dict[str, str] | None = None, fresh: bool = False
+) -> Result:
+    """Run a command as a user would; in this process, which has the heavy imports behind it.
+
+    With ``fresh``, run the console script in a process of its own: for what is read at import.
+    """
+    program, *rest = (str(argument) for argument in arguments)
+    env = env or {}
+    if fresh:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name(program)), *rest],
+            cwd=cwd,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Result(done.returncode, done.stdout, done.stderr)
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.dict(os.environ, env),
+        mock.patch.object(sys, "argv", [program, *rest]),
+        pytest.raises(SystemExit) as end,
+    ):
+        cli.run(PROGRAMS[program])
+    code = end.value.code
+    return Result(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
+
+
+class Command(Protocol):
+    """The type of `command`, for tests that take it as a fixture."""
+
+    def __call__(
+        self, *arguments: object, cwd: Path, env: dict[str, str] | None = None, fresh: bool = False
+    ) -> Result: ...

@@ -1,0 +1,168 @@
+"""Bundles whose graph reaches outside them, never ends, or is not a bundle's."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from .cases import refused, spoil_bundle
+
+
+def external(tensor, location):
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", location
+
+
+def external_weight(location):
+    return lambda model: external(model.graph.initializer[0], location)
+
+
+def external_constant(model):
+    node = helper.make_node("Constant", [], ["c"], value=model.graph.initializer[0])
+    external(node.attribute[0].t, "/etc/passwd")
+    model.graph.node.append(node)
+
+
+def external_in_a_branch(model):
+    node = helper.make_node("Constant", [], ["c"], value=model.graph.initializer[0])
+    external(node.attribute[0].t, "../secret")
+    branch = helper.make_graph([node], "g", [], [])
+    model.graph.node.append(helper.make_node("If", ["x"], ["y"], then_branch=branch))
+
+
+def external_sparse(model):
+    sparse = model.graph.sparse_initializer.add()
+    external(sparse.values, "secret")
+
+
+def operator(name, domain=""):
+    def change(model):
+        model.graph.node.append(helper.make_node(name, ["logits"], ["more"], domain=domain))
+        if domain:
+            model.opset_import.append(helper.make_opsetid(domain, 1))
+
+    return change
+
+
+def loop(name):
+    def change(model):
+        body = helper.make_graph([], "body", [], [])
+        model.graph.node.append(helper.make_node(name, ["logits"], ["more"], body=body))
+
+    return change
+
+
+def function(model):
+    model.functions.add().name = "f"
+
+
+def training_info(model):
+    model.training_info.add()
+
+
+def no_graph(model):
+    model.ClearField("graph")
+
+
+def renamed_input(model):
+    model.graph.input[0].name = "other"
+
+
+def without(field):
+    return lambda model: model.graph.ClearField(field)
+
+
+def float_pixels(model):
+    model.graph.input[2].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def larger_pixels(model):
+    model.graph.input[2].type.tensor_type.shape.dim[1].dim_value = 9
+
+
+def deep(model):
+    graph = helper.make_graph([helper.make_node("Identity", ["location"], ["b"])], "g", [], [])
+    for _ in range(25):
+        graph = helper.make_graph(
+            [helper.make_node("If", ["x"], ["y"], then_branch=graph)], "g", [], []
+        )
+    model.graph.node.append(graph.node[0])
+
+
+def no_numbers(model):
+    weight = np.full((2, 3), np.nan, np.float32)
+    model.graph.initializer[0].raw_data = weight.tobytes()
+
+
+def too_small_weight(model):
+    model.graph.initializer[0].raw_data = b"\x00"
+
+
+def one_answer_for_all(model):
+    model.graph.node[-1].input[0] = "mean"
+    model.graph.node.insert(
+        len(model.graph.node) - 1,
+        helper.make_node("ReduceMean", ["logits"], ["mean"], axes=[0], keepdims=1),
+    )
+
+
+def unknown_opset(model):
+    model.opset_import[0].version = 9999
+
+
+def unknown_ir(model):
+    model.ir_version = 9999
+
+
+def much_metadata(model):
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "a", "x" * (1 << 26)
+
+
+def million_fields(model):
+    model.graph.initializer[0].ClearField("raw_data")
+    model.graph.doc_string = ""
+    data = model.SerializeToString()
+    return data + b"\x08\x08" * 1_000_001
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *((external_weight(location), "tensors in other files") for location in
+          ("/etc/passwd", "../secret", "secret", "data/1.jpg", "", "C:\\secret", "//host/share")),
+        (external_constant, "tensors in other files"),
+        (external_in_a_branch, "tensors in other files"),
+        (external_sparse, "tensors in other files"),
+        (loop("Loop"), "the operator Loop"),
+        (loop("Scan"), "the operator Scan"),
+        (function, "a part that no bundle has"),
+        (training_info, "a part that no bundle has"),
+        (operator("Evil"), "can't be opened as an ONNX model"),
+        (operator("Evil", "com.evil"), "can't be opened as an ONNX model"),
+        (operator("PyOp", "pyopmulti"), "can't be opened as an ONNX model"),
+        (operator("Gelu", "com.other"), "can't be opened as an ONNX model"),
+        (no_graph, "model.onnx"),
+        (renamed_input, "model.onnx"),
+        (without("input"), "model.onnx"),
+        (without("output"), "model.onnx"),
+        (without("node"), "model.onnx"),
+        (without("initializer"), "model.onnx"),
+        (float_pixels, "model.onnx"),
+        (larger_pixels, "are not those of a bundle"),
+        (deep, "nested too deep"),
+        (no_numbers, "NaN"),
+        (too_small_weight, "model.onnx"),
+        (one_answer_for_all, "the bundle's graph"),
+        (unknown_opset, "can't be opened as an ONNX model"),
+        (unknown_ir, "can't be opened as an ONNX model"),
+        (much_metadata, "bytes of metadata"),
+        (million_fields, "more than 1000000 parts"),
+    ],
+    ids=range(34),
+)  # fmt: skip
+def test_a_bundles_graph(run_command, dataset, change, message):
+    (dataset / "secret").write_bytes(np.ones((2, 3), np.float32).tobytes())
+    spoil_bundle(dataset, change)
+    refused(run_command, dataset, message)

@@ -1,0 +1,55 @@
+"""What users import, and with which arguments: a change here breaks their programs."""
+
+import inspect
+
+import pytest
+
+import mmsent
+import mmsent.ray
+from mmsent.predict.infer import infer
+
+
+def test_the_package_gives_these_names_and_no_others():
+    assert set(mmsent.__all__) == {
+        "InputError", "MmsentError", "Prediction", "SentimentModel", "__version__",
+    }  # fmt: skip
+    for name in mmsent.__all__:
+        assert getattr(mmsent, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Model'"):
+        mmsent.Model  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        (mmsent.SentimentModel, "path threads device"),
+        (mmsent.SentimentModel.predict, "self text image"),
+        (mmsent.SentimentModel.tokenize, "self texts"),
+        (mmsent.SentimentModel.run, "self ids pixels"),
+        (mmsent.Prediction, "label probabilities"),
+        (
+            infer,
+            "list_path model_path output folder probabilities skip resume workers batch_size "
+            "device",
+        ),
+        (
+            mmsent.ray.predict,
+            "dataset model folder prefix on_error concurrency device ray_options",
+        ),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", ""),
+)
+def test_parameters(function, parameters):
+    assert list(inspect.signature(function).parameters) == parameters.split()
+
+
+def test_an_open_model_tells_of_its_bundle(bundle):
+    model = mmsent.SentimentModel(bundle)
+    assert model.labels == ("negative", "neutral", "positive")
+    assert model.info.model == "light"
+    assert len(model.identity) == 64
+
+
+def test_bad_input_is_a_value_error():
+    assert issubclass(mmsent.InputError, mmsent.MmsentError)
+    assert issubclass(mmsent.InputError, ValueError)

@@ -1,0 +1,23 @@
+"""A task for a recipe's functions, without any examples."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmsent.data.dataset import LABELS
+from mmsent_training.examples import Examples
+from mmsent_training.models.recipe import Task, Weights
+from mmsent_training.settings import Settings
+from mmsent_training.weights.checkpoint import ClipCheckpoint
+
+
+def make_task(model: str, weights: Weights | None, **settings: Any) -> Task:
+    """A task with ``weights``; it has no examples, but their labels."""
+    examples = Examples([], [], np.empty(0, np.int64), LABELS, [])
+    return Task(Settings(model=model, **settings), weights, examples, [], [])
+
+
+def clip_task(folder: Path, **settings: Any) -> Task:
+    """A task with the CLIP checkpoint in ``folder``."""
+    return make_task("clip", ClipCheckpoint(folder, str(folder), None, "0" * 64), **settings)

@@ -1,0 +1,97 @@
+"""What a training computes on, in which precision, and that it does so the same way each time."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from mmsent.errors import InputError
+from mmsent.files.machine import available_cores
+from mmsent_training.distributed import local_world_size
+from mmsent_training.settings import Device, Precision
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run was trained. ``libraries``: see the function of that name."""
+
+    platform: str
+    gpu: str | None
+    threads: int
+    libraries: dict[str, str | None]
+
+
+def pick_device(asked: str) -> Device:
+    """The device to train on: "cpu" or "cuda" as asked for, or for "auto" a GPU if there is one.
+
+    Raises InputError where a GPU is asked for and PyTorch sees none.
+    """
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch sees no GPU here; use --device cpu")
+    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def training_precision(device: Device) -> Precision:
+    """What a GPU trains in; fp32 on a CPU."""
+    if device == "cpu":
+        return "fp32"
+    # Compute capability 8.0 (Ampere) is the first with bf16 arithmetic; older ones emulate it.
+    return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+
+
+def embedding_precision(device: Device) -> Precision:
+    """bf16 where the processor or GPU computes in it, else fp32."""
+    if device == "cuda":
+        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp32"
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return "fp32"
+    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "fp32"
+
+
+def thread_count() -> int:
+    """PyTorch's threads, but no more than this process's share of the cores it may use.
+
+    PyTorch counts the machine's cores, whatever part of them a container may use.
+    """
+    cores = max(1, available_cores() // local_world_size())
+    return min(torch.get_num_threads(), cores)
+
+
+@contextmanager
+def reproducible(seed: int, threads: int, device: Device) -> Iterator[None]:
+    """Seed PyTorch and let it compute deterministically; afterwards it is as it was before.
+
+    The last bit of a sum depends on the number of ``threads``.
+    """
+    before = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    gpus = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            torch.set_num_threads(before)
+
+
+def libraries() -> dict[str, str | None]:
+    """The versions of everything that decides on a training's outcome."""
+    names = "mmsent-training torch torchvision transformers scikit-learn tokenizers pillow numpy"
+    versions = {"python": platform.python_version(), "cuda": torch.version.cuda}
+    return versions | {name: version(name) for name in names.split()}
+
+
+def environment(device: Device) -> Environment:
+    """What this process trains on."""
+    gpu = torch.cuda.get_device_name() if device == "cuda" else None
+    return Environment(platform.platform(), gpu, torch.get_num_threads(), libraries())

@@ -1,0 +1,56 @@
+"""How good a bundle is on a labelled dataset."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mmsent.data.dataset import LABELS, open_dataset, read_labelled
+from mmsent.errors import InputError, Problem, refuse
+from mmsent.files.machine import available_cores
+from mmsent.files.progress import Progress
+from mmsent.predict.model import Prediction, SentimentModel
+from mmsent.predict.stream import predict_stream
+from mmsent_training.evaluation.metrics import Scores, score
+from mmsent_training.examples import index_labels, split
+
+Part = Literal["validation", "train", "all"]
+
+
+def evaluate_bundle(model_path: Path, data: Path, part: Part) -> Scores:
+    """Score a bundle on a part of a labelled dataset, split as its training did.
+
+    Raises InputError for bad data, and where the bundle's labels are not the dataset's.
+    """
+    dataset = open_dataset(data)
+    pairs = read_labelled(dataset)
+    model = SentimentModel(model_path, threads=1)
+    if set(model.labels) != set(LABELS):
+        raise InputError(f"{model_path} predicts {model.labels}; {dataset.name} has {LABELS}")
+    labels = index_labels(pairs, LABELS)
+    if part != "all":
+        fraction, seed = _division(model, model_path)
+        train, validation = split(labels, LABELS, fraction=fraction, seed=seed)
+        chosen = train if part == "train" else validation
+        pairs, labels = [pairs[index] for index in chosen], labels[chosen]
+    problems: list[Problem] = []
+    rows: list[list[float]] = []
+    with Progress("evaluating", len(pairs), "pairs") as progress:
+        for _, outcome in predict_stream(model, pairs, workers=available_cores()):
+            if isinstance(outcome, Prediction):
+                rows.append([outcome.probabilities[label] for label in LABELS])
+            elif outcome is not None:
+                problems.append(outcome)
+            progress.update()
+        refuse(problems, "nothing was evaluated")
+    return score(labels, np.array(rows, np.float32), LABELS)
+
+
+def _division(model: SentimentModel, path: Path) -> tuple[float, int]:
+    """How the bundle's training divided its pairs: fraction and seed, as `split` takes them."""
+    try:
+        settings = model.info.provenance["settings"]
+        return float(settings["validation_fraction"]), int(settings["split_seed"])
+    except (LookupError, TypeError, ValueError):
+        lacking = "does not say how its training divided the pairs; use --split all"
+        raise InputError(f"{path} {lacking}") from None

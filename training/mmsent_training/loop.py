@@ -1,0 +1,309 @@
+"""The training loop. It knows no model by name: a recipe prepared what it trains, and on what."""
+
+import copy
+import logging
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+from torchvision.transforms import v2
+
+from mmsent.files.interrupt import Stoppable
+from mmsent.files.progress import Progress
+from mmsent_training.batches import augment_each, batch_seed, divide_epoch, drop_modalities
+from mmsent_training.distributed import (
+    all_gather,
+    all_reduce_mean,
+    all_reduce_sum,
+    broadcast,
+    rank,
+    world_size,
+)
+from mmsent_training.evaluation.metrics import macro_f1
+from mmsent_training.loss import Criterion
+from mmsent_training.models.recipe import Prepared, Task
+from mmsent_training.optim import ema_update, make_optimizer, warmup_cosine
+
+EVALUATION_BATCH = 64
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a training has just done: see `train`. ``epoch`` and ``step`` count from 1.
+
+    "step": an optimiser step. "evaluated": the epoch's scores are known. "saved": the epoch's
+    state is on the disk, so that a training that ends now can resume after it. "trained": the
+    epochs are over and nothing of the result is written. "written": all of it is.
+    """
+
+    kind: Literal["step", "evaluated", "saved", "trained", "written"]
+    epoch: int
+    step: int = 0
+
+
+Callback = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A row of history.csv. Losses are means over the pairs; ``seconds`` leaves out validation."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    accuracy: float
+    macro_f1: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The weights that the run keeps, and the logits of the validation pairs: [pairs, labels]."""
+
+    epoch: int
+    macro_f1: float
+    logits: Tensor
+    weights: dict[str, Tensor]
+
+
+@dataclass
+class Result:
+    """What the epochs so far came to."""
+
+    history: list[Epoch] = field(default_factory=list)
+    kept: Kept | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors."""
+        return {
+            "history": [asdict(row) for row in self.history],
+            "kept": self.kept and vars(self.kept),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Become what `state_dict` gave."""
+        self.history = [Epoch(**row) for row in state["history"]]
+        self.kept = Kept(**state["kept"]) if state["kept"] else None
+
+
+class RunningStatistics:
+    """The buffers of a model in training, such as batch norms' statistics, moved once a step.
+
+    Each batch starts from the same; then they move by the mean of what the batches made of them,
+    whoever computed those and in whichever order.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.buffers = [*model.buffers()]
+        self.before = [buffer.clone() for buffer in self.buffers]
+        self.changes = [torch.zeros_like(buffer) for buffer in self.buffers]
+
+    def take(self, counts: bool) -> None:
+        """Note what a batch made of them, if it counts, and undo it."""
+        for buffer, before, change in zip(self.buffers, self.before, self.changes):
+            if counts:  # one that does not may have overflowed
+                change += buffer - before
+            buffer.copy_(before)
+
+    def step(self, batches: int) -> None:
+        """Move by the mean of what was taken from a step's ``batches``, by all processes."""
+        all_reduce_sum(self.changes)
+        for buffer, before, change in zip(self.buffers, self.before, self.changes):
+            before += (change / batches).to(before.dtype)
+            buffer.copy_(before)
+            change.zero_()
+
+
+class Trainer:
+    """Trains a module, one optimiser step after another.
+
+    ``lengths``: of the training texts, in tokens, int64 [pairs].
+    Random numbers are drawn from a seed of each batch's own, so no generator is part of the state.
+    """
+
+    def __init__(self, prepared: Prepared, task: Task, lengths: Tensor) -> None:
+        self.settings = settings = task.settings
+        self.device = device = torch.device(settings.device)
+        self.module, self.training = prepared.module, prepared.training
+        self.validation = prepared.validation
+        self.missing = prepared.missing[0].to(device), prepared.missing[1].to(device)
+        all_labels = torch.from_numpy(task.examples.labels)
+        labels, true_labels = all_labels[[*task.train]], all_labels[[*task.validation]]
+        self.classes = len(task.examples.label_names)
+        if world_size() > 1:  # on unlike processors, the last bits of random numbers differ
+            self.module.load_state_dict(broadcast(self.module.state_dict()))
+        self.labels, self.true_labels = labels.to(device), true_labels.to(device)
+        self.lengths = lengths
+        self.criterion = Criterion(labels, self.classes, settings).to(device)
+        self.optimizer = make_optimizer(self.module, settings, prepared.pretrained)
+        steps = settings.epochs * len(divide_epoch(lengths, settings, 1))
+        self.scheduler = LambdaLR(self.optimizer, warmup_cosine(steps, settings.warmup_ratio))
+        self.scaler = GradScaler(device.type, enabled=settings.precision == "fp16")
+        self.averaged: AveragedModel | None = None
+        if settings.ema_decay:
+            update = ema_update(settings.ema_decay)
+            self.averaged = AveragedModel(self.module, multi_avg_fn=update, use_buffers=True)
+        self.statistics = RunningStatistics(self.module)
+        colours = v2.ColorJitter(*[settings.color_jitter] * 3)  # brightness, contrast, saturation
+        self.augmentation = v2.Compose([v2.RandomHorizontalFlip(), colours])
+
+    @property
+    def current(self) -> nn.Module:
+        """The module whose scores count: the averaged one, where weights are averaged."""
+        return self.averaged.module if self.averaged else self.module
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an epoch changes."""
+        return {name: part.state_dict() for name, part in self._parts()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        for name, part in self._parts():
+            part.load_state_dict(state[name])
+        self.statistics = RunningStatistics(self.module)
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        for name in ("module", "optimizer", "scheduler", "averaged", "scaler"):
+            if (part := getattr(self, name)) is not None:
+                yield name, part
+
+    def run_epoch(
+        self, epoch: int, stoppable: Stoppable, callback: Callback
+    ) -> tuple[float, float]:
+        """Train on every pair once; the mean loss of a pair, and the seconds that it took."""
+        self.module.train()
+        losses: list[Tensor] = []
+        steps = divide_epoch(self.lengths, self.settings, epoch)
+        with Progress(f"epoch {epoch}", len(self.labels), "pairs", summary=False) as progress:
+            for number, batches in enumerate(stoppable(steps), 1):
+                losses += self._accumulate(epoch, number, batches)
+                self._step(len(batches))
+                progress.update(sum(map(len, batches)))
+                callback(Event("step", epoch, number))
+        parts = torch.stack(losses).tolist() if losses else []
+        return all_reduce_mean(parts, len(self.labels)), progress.seconds
+
+    def _accumulate(self, epoch: int, step: int, batches: Sequence[Tensor]) -> list[Tensor]:
+        """Add up the gradients of this process's batches of a step; what each of them lost."""
+        whole = self.labels[torch.cat([*batches])]
+        losses = []
+        # Where a step has fewer batches than there are processes, the rest compute one of them,
+        # too, for nothing.
+        for index in range(rank(), max(len(batches), rank() + 1), world_size()):
+            rows, counts = batches[index % len(batches)], index < len(batches)
+            # Whoever computes it, a batch draws the same random numbers.
+            torch.manual_seed(batch_seed(self.settings.seed, epoch, step, index))
+            inputs = self._augment([array.to(self.device) for array in self.training.batch(rows)])
+            dtype = DTYPES[self.settings.precision]
+            with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+                logits = self.module(*inputs)
+            loss = self.criterion(logits, self.labels[rows], whole)
+            torch.autograd.backward(self.scaler.scale(loss * counts))
+            self.statistics.take(counts)
+            if counts:
+                losses.append(loss.detach() * len(whole))
+        return losses
+
+    def _augment(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """A batch as it is trained on; the image is the last of ``inputs``."""
+        *others, image = inputs
+        if self.settings.augment:
+            image = augment_each(self.augmentation, image)
+        if self.settings.modality_dropout and self.settings.modality == "both":
+            tokens, mask = others
+            share = self.settings.modality_dropout
+            return drop_modalities(tokens, mask, image, self.missing, share)
+        return [*others, image]
+
+    def _step(self, batches: int) -> None:
+        """An optimiser step with the gradients of all processes' ``batches``."""
+        all_reduce_sum([p.grad for p in self.module.parameters() if p.grad is not None])
+        self.statistics.step(batches)
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm)
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.scaler.get_scale() >= scale:  # else a gradient overflowed, and it was no step
+            self.scheduler.step()
+            if self.averaged:
+                self.averaged.update_parameters(self.module)
+        self.optimizer.zero_grad()
+
+    @torch.no_grad()
+    def validate(self, stoppable: Stoppable) -> tuple[npt.NDArray[np.float32], float]:
+        """Logits of the validation pairs, float32 [pairs, labels], and their loss; in fp32.
+
+        Processes that train together divide the pairs, and all have all logits.
+        """
+        self.current.eval()
+        batches = torch.split(torch.arange(len(self.true_labels)), EVALUATION_BATCH)
+        mine: dict[int, Tensor] = {}
+        for start in stoppable(range(0, len(batches), world_size())):
+            for rows in batches[start + rank() : start + rank() + 1]:
+                inputs = (array.to(self.device) for array in self.validation.batch(rows))
+                mine[int(rows[0])] = self.current(*inputs).float().cpu()
+        by_row = ChainMap(*all_gather(mine))
+        logits = torch.cat([by_row[row] for row in sorted(by_row)])
+        loss = self.criterion(logits.to(self.device), self.true_labels)
+        return logits.numpy(), float(loss)
+
+
+def fit(
+    trainer: Trainer,
+    result: Result,
+    *,
+    stoppable: Stoppable,
+    save: Callable[[dict[str, Any]], None],
+    callback: Callback,
+) -> None:
+    """Train the epochs that ``result`` lacks; ``save`` keeps the state after each.
+
+    ``stoppable`` wraps what is iterated over and may end it with an exception.
+    """
+    settings = trainer.settings
+    true_labels = trainer.true_labels.cpu().numpy()
+    for epoch in range(len(result.history) + 1, settings.epochs + 1):
+        best = result.kept.epoch if result.kept else 0
+        if settings.keep == "best" and epoch - 1 - best >= settings.patience:
+            logger.info("stopped early: no better macro F1 for %d epochs", settings.patience)
+            break
+        train_loss, seconds = trainer.run_epoch(epoch, stoppable, callback)
+        logits, validation_loss = trainer.validate(stoppable)
+        predicted = logits.argmax(axis=1)
+        row = Epoch(
+            epoch=epoch,
+            train_loss=train_loss,
+            validation_loss=validation_loss,
+            accuracy=float(np.mean(true_labels == predicted)),
+            macro_f1=macro_f1(true_labels, predicted, trainer.classes),
+            learning_rate=trainer.scheduler.get_last_lr()[0],
+            seconds=round(seconds, 2),
+        )
+        result.history.append(row)
+        better = settings.keep == "last" or not result.kept or row.macro_f1 > result.kept.macro_f1
+        if better:
+            weights = copy.deepcopy(trainer.current.state_dict())
+            result.kept = Kept(epoch, row.macro_f1, torch.from_numpy(logits), weights)
+        callback(Event("evaluated", epoch))
+        save({"result": result.state_dict()} | trainer.state_dict())
+        callback(Event("saved", epoch))
+        mark = " (best)" if better and settings.keep == "best" else ""
+        rate = len(trainer.labels) / seconds
+        logger.info(
+            f"epoch {epoch}/{settings.epochs}: loss {train_loss:.3f}, validation loss "
+            f"{validation_loss:.3f}, accuracy {row.accuracy:.3f}, macro F1 {row.macro_f1:.3f}"
+            f"{mark}, {seconds:.1f} s ({rate:.0f} pairs a second)"
+        )

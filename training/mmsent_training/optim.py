@@ -1,0 +1,60 @@
+"""The optimiser's parameters, the learning rate's schedule, and the average of the weights."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import AdamW
+
+from mmsent_training.settings import Settings
+
+
+def make_optimizer(module: nn.Module, settings: Settings, pretrained: Sequence[str]) -> AdamW:
+    """AdamW over the trainable parameters of ``module``.
+
+    ``pretrained``: how the names of pretrained parameters begin, which have a learning rate of
+    their own, ``settings.encoder_learning_rate``.
+    """
+    known: list[nn.Parameter] = []
+    new: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            (known if name.startswith(tuple(pretrained)) else new).append(parameter)
+    groups: list[dict[str, Any]] = [{"params": new, "lr": settings.learning_rate}]
+    if known:
+        groups.append({"params": known, "lr": settings.encoder_learning_rate})
+    return AdamW(groups, weight_decay=settings.weight_decay)
+
+
+def warmup_cosine(steps: int, warmup_ratio: float) -> Callable[[int], float]:
+    """The learning rate's factor at each of ``steps``: a linear rise, then half a cosine to 0."""
+    rise = max(1, round(steps * warmup_ratio))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+    return factor
+
+
+def ema_update(decay: float) -> Callable[[Any, Any, Any], None]:
+    """An exponential moving average for AveragedModel, of the steps since the start at first.
+
+    The decay rises to ``decay``, as TensorFlow's ExponentialMovingAverage has it: a short training
+    would else keep its first weights.
+    """
+
+    @torch.no_grad()
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
+        count = float(steps)
+        share = 1 - min(decay, (1 + count) / (10 + count))
+        for mean, value in zip(averaged, current):
+            if mean.is_floating_point():
+                mean.lerp_(value, share)
+            else:
+                mean.copy_(value)
+
+    return update

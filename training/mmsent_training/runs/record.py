@@ -1,0 +1,97 @@
+"""run.json: everything about a run but its weights, typed and checked when it is read."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mmsent.data.pair import Part
+from mmsent.errors import InputError
+from mmsent.files.atomic import atomic_path
+from mmsent.files.bounded import read_file
+from mmsent.inputs.image import ImageSettings
+from mmsent_training.devices import Environment
+from mmsent_training.evaluation.calibration import Calibration
+from mmsent_training.evaluation.metrics import Scores
+from mmsent_training.settings import Settings
+
+FORMAT = 2
+RECORD = "run.json"
+MAX_RECORD = 1 << 24
+"""A larger run.json, in bytes, is refused."""
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """What a run was trained on. The fingerprints are SHA-256: see Examples.fingerprint."""
+
+    path: str
+    list: str
+    fingerprint: str
+    validation_fingerprint: str
+    train_pairs: int
+    validation_pairs: int
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """The pretrained weights that a run began with: see `Weights`."""
+
+    name: str
+    revision: str | None
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """All of run.json.
+
+    ``model``: the description that build_model takes. ``optional``: what a pair may lack.
+    ``chosen``: why it is this model.
+    ``kept_epoch``: whose weights the run holds; ``epochs``: trained in all; ``seconds``: taken.
+    """
+
+    created: str
+    model: dict[str, Any]
+    labels: tuple[str, ...]
+    optional: tuple[Part, ...]
+    image: ImageSettings
+    weights: WeightsRecord | None
+    chosen: str
+    settings: Settings
+    dataset: DatasetRecord
+    metrics: Scores
+    calibration: Calibration
+    kept_epoch: int
+    epochs: int
+    seconds: float
+    environment: Environment
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write run.json: last of all files, since it says that the run is whole."""
+    content = {"format": FORMAT} | asdict(record)
+    with atomic_path(folder / RECORD) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(folder: Path) -> Record:
+    """Read run.json. Raises InputError where it is of another format or damaged."""
+    path = folder / RECORD
+    try:
+        content = json.loads(read_file(path, str(path), limit=MAX_RECORD))
+        if content["format"] != FORMAT:
+            raise InputError(
+                f"{folder} can't be used: its format is {content['format']}, and this mmsent reads "
+                f"{FORMAT}; train again, or use the mmsent that wrote it"
+            )
+        record = msgspec.convert(content, Record)
+        if not 0 < record.calibration.temperature < float("inf"):
+            raise ValueError(f"its temperature: {record.calibration.temperature}")
+    except InputError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{folder} is damaged ({error}); train again") from None
+    return record

@@ -1,0 +1,61 @@
+"""What errors about CLIP's weights say: what happened and why, then a line for each remedy."""
+
+import shlex
+from pathlib import Path
+
+from mmsent.clip_pin import REPOSITORY
+
+WITHOUT_CLIP = "train without CLIP: --model compact or --model light"
+COPY_AGAIN = (
+    "copy it again, or run the `mmsent download-clip --to` that made the folder\n"
+    "Or delete SHA256SUMS there, if you changed the file on purpose"
+)
+
+
+def download_command(name: str, to: Path | str | None = None) -> str:
+    """The command that fetches the checkpoint ``name``."""
+    clip = ["--clip", name] if name != REPOSITORY else []
+    folder = ["--to", str(to)] if to is not None else []
+    return f"`{shlex.join(['mmsent', 'download-clip', *clip, *folder])}`"
+
+
+def no_such(name: str) -> str:
+    return f"{name} is neither a folder here nor a name on the hub, such as {REPOSITORY}"
+
+
+def not_cached(name: str, cache: str, missing: list[str] | None) -> str:
+    """A first line's beginning; ``missing`` are the files that a snapshot in the cache lacks."""
+    what = f"{', '.join(missing)} of {name}" if missing else name
+    return f"{what} is not in the cache {cache}"
+
+
+def not_fetched(name: str, absence: str, why: str) -> str:
+    """Where the hub does not help; ``absence`` is the first line's beginning, ``why`` its end."""
+    return (
+        f"{absence}, and {why}\nRun {download_command(name, 'DIR')} on a machine with a network, "
+        f"copy DIR here and use --clip DIR\nOr set HF_ENDPOINT to a mirror, or {WITHOUT_CLIP}"
+    )
+
+
+def no_file(name: str, file: str, hub: str) -> str:
+    pickle = ", and a pickle is never loaded" if file.endswith(".safetensors") else ""
+    return f"{hub} has no {file} of {name}{pickle}\nUse --clip {REPOSITORY}, or {WITHOUT_CLIP}"
+
+
+def interrupted(name: str, cache: str, why: str) -> str:
+    return f"the download of {name} to {cache} stopped: {why}\nRun {download_command(name)} again"
+
+
+def incomplete(folder: Path, missing: list[str]) -> str:
+    pickles = [path.name for path in sorted(folder.glob("*.bin"))]
+    pickle = f", and {pickles[0]} is a pickle, which is never loaded" if pickles else ""
+    return (
+        f"{folder} is not a whole CLIP checkpoint: it lacks {', '.join(missing)}{pickle}\n"
+        f"Make a folder that holds everything with {download_command(REPOSITORY, 'DIR')}"
+    )
+
+
+def damaged(path: Path, damage: str, fix: str) -> str:
+    # A link in the hub's cache leads to the file; once that is gone, the link counts as missing.
+    delete = f"Delete it (rm {shlex.quote(str(path.resolve()))})"
+    return f"{path} is damaged: {damage}\n{delete}, then {fix}"
