@@ -155,7 +155,6 @@ def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tens
     return torch.from_numpy(features).view(-1, 2, IMAGE_WIDTH)
 
 
-@torch.inference_mode()
 def embed_texts(model: nn.Module, ids: Ids) -> list[Tensor]:
     """The frozen layers' states of every text: float16 [tokens, width] each.
 
@@ -168,7 +167,8 @@ def embed_texts(model: nn.Module, ids: Ids) -> list[Tensor]:
     by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     states: dict[int, Tensor] = {}
     starts = range(0, len(ids), BATCH_SIZE)[rank() :: world_size()]
-    with Progress(name_part("embedding"), len(ids) // world_size(), "texts") as progress:
+    bar = Progress(name_part("embedding"), len(ids) // world_size(), "texts")
+    with torch.inference_mode(), bar as progress:
         for start in starts:
             batch = by_length[start : start + BATCH_SIZE]
             inputs = pad_ids([ids[index] for index in batch])
