@@ -6,10 +6,15 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
 from .command import Command, command
+
+# No example has to be fast: a machine may have other work.
+hypothesis.settings.register_profile("mmsent", deadline=None)
+hypothesis.settings.load_profile("mmsent")
 
 # Torch processes with two spinning threads each bring a 2-core machine to a halt.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
