@@ -43,10 +43,14 @@ Parts = tuple[Sequence[int], Sequence[int]]
 
 @dataclass(frozen=True)
 class Job:
-    """A training that is ready to begin. ``list_name``: the list that the examples stand in."""
+    """A training that is ready to begin.
+
+    ``list_name``: the list that the examples stand in; ``fingerprint``: of all of them.
+    """
 
     data: Path
     list_name: str
+    fingerprint: str
     task: Task
     inputs: Inputs
     description: dict[str, Any]
@@ -89,7 +93,7 @@ def train(
                 settings=settings,
                 chosen=choice.reason,
                 data=str(job.data),
-                fingerprint=job.task.examples.fingerprint(),
+                fingerprint=job.fingerprint,
                 sources=choice.sources,
                 weights=choice.weights.sha256 if choice.weights else None,
                 libraries=libraries(),
@@ -128,9 +132,10 @@ def prepare(data: Path, settings: Settings, weights: Weights | None, parts: Part
     train, validation = parts or split(examples.labels, LABELS, fraction=fraction, seed=seed)
     task = Task(settings, weights, examples, train, validation)
     inputs = recipe.read_inputs(task)
+    fingerprint = examples.fingerprint()
     check_same(
         settings=settings,
-        dataset=examples.fingerprint(),
+        dataset=fingerprint,
         weights=weights and weights.sha256,
         libraries=libraries(),
         tokenizer=inputs.tokenizer.to_str(),
@@ -141,7 +146,17 @@ def prepare(data: Path, settings: Settings, weights: Weights | None, parts: Part
     prepared = recipe.prepare(model, task, inputs, ids)
     trainer = Trainer(prepared, task, torch.tensor([len(ids[index]) for index in train]))
     description = {"name": settings.model} | arguments
-    return Job(data.resolve(), dataset.name, task, inputs, description, model, prepared, trainer)
+    return Job(
+        data.resolve(),
+        dataset.name,
+        fingerprint,
+        task,
+        inputs,
+        description,
+        model,
+        prepared,
+        trainer,
+    )
 
 
 def _begin(
