@@ -20,8 +20,9 @@ import click
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from mmsent.cli import FOLDER
-from mmsent.data.dataset import LABELS, open_dataset, read_labelled
+from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
+from mmsent.data.labels import SENTIMENTS
+from mmsent.options import FOLDER
 from mmsent_training.examples import Examples, read_examples, split
 from mmsent_training.models.registry import choose, default_settings
 from mmsent_training.runs.record import read_record
@@ -95,10 +96,10 @@ def main(
     for model in models.split(","):
         chosen = changes(assignments)
         settings = default_settings(model, "cpu", **chosen)
-        examples = read_examples(read_labelled(open_dataset(data)), LABELS)
+        examples = read_examples(read_labelled(open_dataset(data).select(TRAINING)), SENTIMENTS)
         training, _ = split(
             examples.labels,
-            LABELS,
+            SENTIMENTS,
             fraction=settings.validation_fraction,
             seed=settings.split_seed,
         )

@@ -26,8 +26,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
-from mmsent.data.dataset import LABELS, open_dataset, read_labelled
+from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.folder import image_file
+from mmsent.data.labels import SENTIMENTS
 from mmsent_training.models.registry import choose, default_settings
 from mmsent_training.train import train
 
@@ -47,7 +48,7 @@ class Pairs(Dataset):
     def __getitem__(self, index: int):
         row = self.rows[index]
         image = Image.open(image_file(self.folder, row.guid)).convert("RGB")
-        return row.read_text(), image, LABELS.index(row.label)
+        return row.read_text(), image, SENTIMENTS.index(row.label)
 
 
 class PlainModel(nn.Module):
@@ -58,7 +59,7 @@ class PlainModel(nn.Module):
         self.clip = CLIPModel.from_pretrained(checkpoint, use_safetensors=True)
         width = 2 * self.clip.config.projection_dim
         self.head = nn.Sequential(
-            nn.Linear(width, 512), nn.ReLU(), nn.Dropout(0.2), nn.Linear(512, len(LABELS))
+            nn.Linear(width, 512), nn.ReLU(), nn.Dropout(0.2), nn.Linear(512, len(SENTIMENTS))
         )
 
     def forward(self, **inputs):
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--pairs", type=int, default=640)
     options = parser.parse_args()
-    rows = read_labelled(open_dataset(options.data))
+    rows = read_labelled(open_dataset(options.data).select(TRAINING))
     plain = plain_rate(options, rows[: options.pairs])
     print(f"the usual loop, fp32: {plain:.1f} pairs a second")
     results = {"device": options.device, "plain_pairs_per_second": plain}

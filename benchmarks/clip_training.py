@@ -22,8 +22,9 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
-from mmsent.data.dataset import LABELS, open_dataset, read_labelled
+from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.folder import image_file
+from mmsent.data.labels import SENTIMENTS
 from mmsent.inputs.text import tokenize
 from mmsent_training.devices import embedding_precision
 from mmsent_training.examples import read_examples
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=96)
     parser.add_argument("--embedding-only", action="store_true", help="without the trainings")
     options = parser.parse_args()
-    rows = read_labelled(open_dataset(options.data))
+    rows = read_labelled(open_dataset(options.data).select(TRAINING))
     sample = rows[:: len(rows) // options.pairs][: options.pairs]
 
     results = {"pairs": len(rows), "sample": len(sample)}
@@ -93,7 +94,7 @@ def mmsent_seconds(options: argparse.Namespace, rows: list, repetition: int) -> 
     """Seconds that the same pairs take in a training, with nothing in the cache."""
     model, inputs = open_clip(options.clip)
     start = time.perf_counter()
-    examples = read_examples(rows, LABELS)
+    examples = read_examples(rows, SENTIMENTS)
     cached_embeddings(
         model,
         examples,

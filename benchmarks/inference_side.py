@@ -97,7 +97,7 @@ def open_torch(kind: str, run_folder: Path) -> tuple[Predict, Parts]:
     from torch.nn.utils.rnn import pad_sequence
     from torch.utils.data import DataLoader
 
-    from mmsent.data.dataset import LABELS
+    from mmsent.data.labels import SENTIMENTS
     from mmsent_training.runs.run import read_run
 
     run = read_run(run_folder)
@@ -152,7 +152,7 @@ def open_torch(kind: str, run_folder: Path) -> tuple[Predict, Parts]:
             torch.autocast("cpu", torch.bfloat16, enabled=kind == "torch-bf16"),
         ):
             for batch in DataLoader(list(rows), batch_size=BATCH_SIZE, collate_fn=collate):
-                labels += [LABELS[index] for index in forward(*batch).argmax(dim=1).tolist()]
+                labels += [SENTIMENTS[index] for index in forward(*batch).argmax(dim=1).tolist()]
         return labels
 
     def parts(rows: Sequence[Pair]) -> dict[str, float]:

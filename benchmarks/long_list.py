@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mmsent.data.dataset import open_dataset
+from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import image_file, text_file
 from mmsent.data.sample import write_sample_data
 
@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.work) as name:
         folder = Path(name)
         write_sample_data(folder / "sample", pairs=1000)
-        known = [pair.guid for pair in open_dataset(folder / "sample").rows()]
+        known = [pair.guid for pair in open_dataset(folder / "sample").select(TRAINING).rows()]
         (folder / "data").mkdir()
         for row in range(options.rows):
             for locate in (text_file, image_file):

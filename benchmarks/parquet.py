@@ -39,7 +39,7 @@ def main() -> None:
         lines = [f"{row.guid},{row.label or 'null'}\n" for row in rows]
         (work / "all.txt").write_text("guid,tag\n" + "".join(lines))
         (work / "data").symlink_to((options.data / "data").resolve())
-        run("mmsent", "pack", "--data", work, "--list", "all.txt", work / "all.parquet")
+        run("mmsent", "pack", work / "all.txt", work / "all.parquet")
         size = (work / "all.parquet").stat().st_size
         files = sum(
             os.stat(f"{work}/data/{r.guid}.{e}").st_size for r in rows for e in ("txt", "jpg")

@@ -24,8 +24,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from mmsent.data.dataset import LABELS, open_dataset, read_labelled
+from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.folder import image_file
+from mmsent.data.labels import SENTIMENTS
 from mmsent_training.models.light import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -62,7 +63,7 @@ class Pairs(Dataset):
         found = self.tokenizer.encode(row.read_text()).ids
         ids[: len(found)] = torch.tensor(found)
         image = Image.open(image_file(self.folder, row.guid)).convert("RGB")
-        return ids, self.transform(image), LABELS.index(row.label)
+        return ids, self.transform(image), SENTIMENTS.index(row.label)
 
 
 class PlainModel(LightModel):
@@ -111,7 +112,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=640)
     options = parser.parse_args()
-    rows = read_labelled(open_dataset(options.data))
+    rows = read_labelled(open_dataset(options.data).select(TRAINING))
     rates = [loop_rate(options.data, rows[: options.pairs])]
     seconds = {preset: train(options.data, preset) for preset in ("reference", "default")}
     rates.append(loop_rate(options.data, rows[: options.pairs]))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmsent.cli import DATASET, FILE, run
+from mmsent.cli import run
+from mmsent.options import DATASET, FILE
 
 if TYPE_CHECKING:
     from mmsent.bundle.info import Precision

@@ -15,7 +15,7 @@ from torch import nn
 from mmsent.bundle.info import INFO_KEY, TOKENIZER_KEY, BundleInfo, Precision
 from mmsent.bundle.seal import SEAL_KEY, UNSEALED, seal
 from mmsent.bundle.session import open_bundle
-from mmsent.data.dataset import open_dataset, read_labelled
+from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.pair import Pair
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
@@ -136,7 +136,7 @@ def _read_dataset(run: Run, data: Path | None) -> tuple[list[Pair], Samples]:
     """
     record = run.record
     path = data or Path(record.dataset.path)
-    pairs = read_labelled(open_dataset(path))
+    pairs = read_labelled(open_dataset(path).select(TRAINING), record.labels)
     train, validation = split(
         index_labels(pairs, record.labels),
         record.labels,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,10 @@ import click
 from mmsent import __version__
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.console import console
+from mmsent.options import DATA, DATASET, FILE, FOLDER, reading_options
 
 if TYPE_CHECKING:
+    from mmsent.data.dataset import Reading
     from mmsent.doctor.system import System
 
 COMMAND_GROUP = "mmsent.commands"
@@ -33,12 +35,6 @@ ELSEWHERE = {
     "export": "mmsent-export",
 }
 """Subcommands that other distributions bring."""
-
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-DATASET = click.Path(exists=True, path_type=Path)
 
 
 class Commands(click.Group):
@@ -69,10 +65,16 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("list_path", metavar="LIST", type=FILE)
+@click.argument("list_path", metavar="LIST", type=click.Path(path_type=Path))
 @click.option("--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
 @click.option(
     "--data", "folder", type=FOLDER, help="The dataset folder.  [default: the folder of LIST]"
+)
+@reading_options
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test", "all"]),
+    help="Which part of a dataset with splits.  [default: test, else all]",
 )
 @click.option(
     "--output",
@@ -105,16 +107,29 @@ def cli() -> None:
     help="Batches that are worked on at once, each on one core.  [default: all cores]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Pairs in a batch.  [default: 8]")
-def infer(list_path: Path, model: Path, output: Path, on_error: str, **options: Any) -> None:
+def infer(
+    list_path: Path,
+    folder: Path | None,
+    reading: Reading,
+    split: str | None,
+    model: Path,
+    output: Path,
+    on_error: str,
+    **options: Any,
+) -> None:
     """Predict every row of LIST with a bundle.
 
     LIST is a CSV file with the column guid; the pair of a guid is data/GUID.txt and data/GUID.jpg
-    in the dataset folder. Or it is a Parquet file (.parquet) with the columns guid, text and
-    image. If a row or a file is bad, every bad one is named and nothing is written.
+    in the dataset folder. Or it is a list in CSV, JSON lines or Parquet with columns for text and
+    image, or a folder: see docs/data.md. If a row or a file is bad, every bad one is named and
+    nothing is written.
     """
     from mmsent.predict.infer import infer as infer_list
 
-    counts = infer_list(list_path, model, output, skip=on_error == "skip", **options)
+    reading = replace(reading, folder=folder, split=split)
+    counts = infer_list(
+        list_path, model, output, reading=reading, skip=on_error == "skip", **options
+    )
     click.echo(f"wrote {output}", err=True)
     if counts.failed:
         raise MmsentError(
@@ -124,43 +139,40 @@ def infer(list_path: Path, model: Path, output: Path, on_error: str, **options: 
 
 
 @cli.command("check-data")
-@click.option(
-    "--data", default=".", type=DATASET, help="The dataset folder or Parquet file.  [default: here]"
-)
+@DATA
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def check_data(data: Path, as_json: bool) -> None:
+def check_data(data: Path, reading: Reading, as_json: bool) -> None:
     """Say what is wrong with a dataset, and what is in it; change nothing.
 
     Exits with 2 where training or inference would refuse the data.
     """
     from mmsent.data.check import check_dataset, describe
 
-    check = check_dataset(data)
+    check = check_dataset(data, reading)
     click.echo(json.dumps(asdict(check), ensure_ascii=False) if as_json else describe(check))
     if check.errors:
         raise click.exceptions.Exit(2)
 
 
 @cli.command("pack")
+@click.argument("source", metavar="SRC", type=DATASET)
 @click.argument("output", metavar="FILE.parquet", type=FILE)
-@click.option("--data", default=".", type=FOLDER, help="The dataset folder.  [default: here]")
-@click.option(
-    "--list", "list_name", default="train.txt", show_default=True, help="Which of its lists."
-)
-def pack_command(output: Path, data: Path, list_name: str) -> None:
-    """Write the pairs of a dataset folder into one Parquet file.
+@reading_options
+def pack_command(source: Path, output: Path, reading: Reading) -> None:
+    """Write the pairs of a dataset into one Parquet file.
 
-    It has the columns guid, text, image and tag, and the layout of Hugging Face's datasets; every
-    command accepts it in place of the folder. Images keep their bytes.
+    SRC is a list or a folder: see docs/data.md. The file has the columns guid, text, image and tag,
+    and the layout of Hugging Face's datasets; every command accepts it. Images keep their bytes.
     """
     from mmsent.data.dataset import open_dataset
     from mmsent.data.pack import pack
     from mmsent.predict.infer import check_output_file
 
-    if output.suffix != ".parquet":
+    if output.suffix.lower() != ".parquet":
         raise InputError(f"{output}: the name must end in .parquet")
-    check_output_file(output, data / list_name)
-    count = pack(open_dataset(data / list_name, folder=data), output)
+    check_output_file(output, source)
+    count = pack(open_dataset(source, reading), output)
     click.echo(f"wrote {count} pairs to {output}", err=True)
 
 

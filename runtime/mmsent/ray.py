@@ -13,8 +13,8 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from mmsent.bundle.info import Device
-from mmsent.data.pair import Pair
-from mmsent.data.parquet import read_sources
+from mmsent.data.pair import File, Pair, Source
+from mmsent.data.parquet import bytes_of, images_of
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.predict.batches import (
     BATCH_SIZE,
@@ -120,8 +120,12 @@ class _Predictor:
     def _predict(self, table: pa.Table) -> list[Outcome | None]:
         """Each row's prediction, or what is wrong with it. Raises InputError, unless "skip"."""
         text, image = (table.column(name).combine_chunks() for name in ("text", "image"))
-        sources = read_sources(text, image, self.folder)
-        pairs = [Pair("", None, "", index, *where) for index, where in enumerate(sources)]
+        images: list[Source | None] = [
+            File(item, self.folder, named=True) if isinstance(item, str) else item
+            for item in images_of(image)
+        ]
+        parts = zip(bytes_of(text), images)
+        pairs = [Pair("", None, "", index, *where) for index, where in enumerate(parts)]
         broken = Event() if self.on_error == "fail" else None
 
         def predict(batch: Batch) -> Sequence[Outcome | None]:

@@ -14,8 +14,9 @@ from tokenizers import Tokenizer
 
 from mmsent import SentimentModel
 from mmsent.bundle.seal import is_whole
-from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.dataset import open_dataset
 from mmsent.data.folder import TEST_LIST
+from mmsent.data.labels import SENTIMENTS
 from mmsent.inputs.image import ImageSettings
 from mmsent_training.models.light import LightModel
 
@@ -64,7 +65,7 @@ def test_the_bundle_describes_itself(bundle, trained):
     info = SentimentModel(bundle).info
     record = json.loads((trained / "run.json").read_text())
     assert info.model == "light"
-    assert info.labels == LABELS
+    assert info.labels == SENTIMENTS
     assert info.image == ImageSettings(112, "stretch", "bilinear")
     assert info.max_length == 128
     assert info.metrics == record["metrics"]

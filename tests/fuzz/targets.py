@@ -11,7 +11,8 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from mmsent.bundle.session import open_bundle
-from mmsent.data.dataset import LABELS, mark_duplicates, open_dataset
+from mmsent.data.dataset import mark_duplicates, open_dataset
+from mmsent.data.labels import label_fault
 from mmsent.data.pair import Pair
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.inputs.image import ImageSettings, load_image
@@ -40,7 +41,7 @@ def read(data: bytes) -> None:
             assert not set(row.guid) & set("/\\:\0\n\r\t\x1b")
             assert row.guid not in (".", "..")
             assert row.guid[0] != "="
-            assert not labelled or row.label in LABELS
+            assert not labelled or label_fault(str(row.label)) is None
 
 
 def text(data: bytes) -> None:

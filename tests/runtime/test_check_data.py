@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from mmsent.data.dataset import open_dataset
+from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TRAIN_LIST, image_file, text_file
 
 
@@ -30,7 +30,9 @@ def test_a_good_dataset_is_described(run_command, sample):
 
 
 def test_all_that_is_wrong_is_reported_at_once(run_command, dataset):
-    first, second, third, fourth, fifth, sixth = list(open_dataset(dataset).rows())[:6]
+    first, second, third, fourth, fifth, sixth = list(
+        open_dataset(dataset).select(TRAINING).rows()
+    )[:6]
     os.remove(image_file(dataset, first.guid))
     os.truncate(image_file(dataset, second.guid), 200)
     with open(text_file(dataset, third.guid), "wb") as file:
@@ -49,7 +51,9 @@ def test_all_that_is_wrong_is_reported_at_once(run_command, dataset):
         (fifth.guid, f"the guid is on line {fifth.line} already"),
         ("8.0", "the guid is a number with a decimal point: some program read the guids as "
                 "floating-point numbers"),
-        ("8", "unknown label 'joyful'"),
+        ("", "the label 'joyful' has 1 pair"),
+        ("8", "the text does not exist"),
+        ("8", "the image does not exist"),
         ("9", "the label is missing"),
     }  # fmt: skip
     assert [(w["guid"], w["message"]) for w in report["warnings"]] == [
@@ -59,7 +63,7 @@ def test_all_that_is_wrong_is_reported_at_once(run_command, dataset):
 
 
 def test_identical_files_with_different_labels_are_warned_of(run_command, dataset):
-    rows = list(open_dataset(dataset).rows())
+    rows = list(open_dataset(dataset).select(TRAINING).rows())
     one = next(row for row in rows if row.label == "positive")
     other = next(row for row in rows if row.label == "negative")
     shutil.copy(image_file(dataset, one.guid), image_file(dataset, other.guid))
@@ -72,7 +76,7 @@ def test_identical_files_with_different_labels_are_warned_of(run_command, datase
 
 
 def test_people_read_the_same(run_command, dataset):
-    os.remove(image_file(dataset, next(open_dataset(dataset).rows()).guid))
+    os.remove(image_file(dataset, next(open_dataset(dataset).select(TRAINING).rows()).guid))
     result = run_command("mmsent", "check-data", "--data", dataset, cwd=dataset.parent)
     assert result.code == 2
     assert "error: train.txt line 2 (guid" in result.out

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmsent import cli
-from mmsent.data.dataset import open_dataset, read_labelled
+from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 
 
 @pytest.mark.parametrize("program", ["mmsent", "mmsent-infer", "mmsent-export"])
@@ -65,7 +65,7 @@ def test_sample_data_says_that_it_is_synthetic(run_command, tmp_path):
     result = run_command("mmsent", "sample-data", "new", "--pairs", 30, cwd=tmp_path)
     assert "synthetic" in result.err
     assert "synthetic" in (tmp_path / "new" / "README.md").read_text()
-    assert len(read_labelled(open_dataset(tmp_path / "new"))) == 30
+    assert len(read_labelled(open_dataset(tmp_path / "new").select(TRAINING))) == 30
 
 
 def test_sample_data_overwrites_nothing(run_command, sample):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsent.data.dataset import LABELS, mark_duplicates, open_dataset, read_labelled
+from mmsent.data.dataset import mark_duplicates, open_dataset, read_labelled
 from mmsent.data.folder import image_file, text_file
+from mmsent.data.labels import SENTIMENTS, order_labels
 from mmsent.errors import InputError, Problem
 
 
@@ -48,7 +49,7 @@ def test_what_the_csv_module_writes_is_read(tmp_path_factory, guids):
         (",positive", "the guid is missing"),
         ("../../etc/passwd,positive", "can't hold slashes"),
         ("a\x00b,positive", "can't hold slashes"),
-        ("8,happy", "unknown label 'happy'; it must be one of negative, neutral, positive"),
+        ("8,=1+1", "would take the label '=1+1' for a formula"),
         ("8,null", "the label is missing"),
         ("8,positive,really", "3 fields where the header has 2"),
     ],
@@ -66,6 +67,9 @@ def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, message):
     [
         (b"1,positive\n", "must name the columns guid,tag"),
         (b"", "must name the columns guid,tag"),
+        (b"guid,text\n1,fine\n", "lacks a column for the label"),
+        (b"caption,tweet,label\n", "--columns text=caption"),
+        (b"text,label,text\n", "two columns 'text'"),
         (b"guid,tag\n\xa1\xb0,positive\n", "is not UTF-8"),
         (b'guid,tag\n"1,positive\n', "not a CSV file"),
         (b"guid,tag\n" + b"1" * 200_000, "not a CSV file"),
@@ -110,5 +114,29 @@ def test_every_missing_or_undecodable_file_is_named(tmp_path):
         assert re.search(rf"guid '{guid}'\): {re.escape(file)}: the \w+ {reason}", str(error.value))
 
 
-def test_the_labels_are_in_alphabetical_order():
-    assert list(LABELS) == sorted(LABELS)
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("happy", "unknown label 'happy'; it must be one of negative, neutral, positive"),
+        ("Positive", "unknown label 'Positive'; did you mean 'positive'?"),
+        ("posi tive", "unknown label 'posi tive'; did you mean 'positive'?"),
+    ],
+)
+def test_a_label_that_is_none_of_the_given_ones_is_named(tmp_path, label, message):
+    path = tmp_path / "list.csv"
+    path.write_text(f"text,label\nfine,positive\nfine,{label}\n")
+    with pytest.raises(InputError, match=re.escape(f"list.csv line 3 (guid '2'): {message}")):
+        read_labelled(open_dataset(path), SENTIMENTS, parts=["text"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "ordered"),
+    [
+        (SENTIMENTS[::-1], SENTIMENTS),
+        (("10", "9", "-1"), ("-1", "9", "10")),
+        (("dog", "cat", "10"), ("10", "cat", "dog")),
+        (("非仇恨", "仇恨"), ("仇恨", "非仇恨")),
+    ],
+)
+def test_labels_have_an_order(labels, ordered):
+    assert order_labels(labels) == ordered

@@ -9,8 +9,9 @@ import onnxruntime
 import pytest
 
 from mmsent import SentimentModel
-from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TEST_LIST, TRAIN_LIST, image_file, text_file
+from mmsent.data.labels import SENTIMENTS
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_a_submission_names_every_guid_in_the_lists_order(run_command, sample, b
     model = SentimentModel(bundle)
     wanted = [
         [pair.guid, model.predict(pair.read_text(), image_file(sample, pair.guid)).label]
-        for pair in open_dataset(sample).rows()
+        for pair in open_dataset(sample).select(TRAINING).rows()
     ]
     assert written(tmp_path / "submission.csv") == [["guid", "tag"], *wanted]
 
@@ -42,11 +43,11 @@ def test_probabilities_have_a_column_each(run_command, sample, bundle, tmp_path)
         "--output", "out.csv", cwd=tmp_path,
     )  # fmt: skip
     header, *rows = written(tmp_path / "out.csv")
-    assert header == ["guid", "tag", *LABELS]
+    assert header == ["guid", "tag", *SENTIMENTS]
     for _, tag, *probabilities in rows:
         numbers = [float(value) for value in probabilities]
         assert sum(numbers) == pytest.approx(1, abs=1e-5)
-        assert tag == LABELS[numbers.index(max(numbers))]
+        assert tag == SENTIMENTS[numbers.index(max(numbers))]
 
 
 def test_json_lines_where_the_name_says_so(run_command, sample, bundle, tmp_path):
@@ -56,7 +57,7 @@ def test_json_lines_where_the_name_says_so(run_command, sample, bundle, tmp_path
     )  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["guid"] for row in rows] == guids(sample)
-    assert all(set(row["probabilities"]) == set(LABELS) for row in rows)
+    assert all(set(row["probabilities"]) == set(SENTIMENTS) for row in rows)
 
 
 def test_defaults_work_in_the_tasks_folder(run_command, dataset, bundle):
@@ -129,7 +130,7 @@ def test_bad_data_is_named_at_once_and_nothing_is_written(
 
 
 def test_every_broken_image_of_a_long_list_is_named(run_command, dataset, bundle, tmp_path):
-    rows = list(open_dataset(dataset).rows())
+    rows = list(open_dataset(dataset).select(TRAINING).rows())
     broken = [image_file(dataset, rows[index].guid) for index in (0, 40, 79)]
     for path in broken:
         os.truncate(path, 200)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mmsent.data.folder import image_file, text_file
+from mmsent.predict.infer import infer as infer_list
 from mmsent.predict.model import SentimentModel
 from mmsent.predict.output import Output
 
@@ -150,6 +151,19 @@ def test_without_resume_it_starts_over(run_command, many, tmp_path, monkeypatch)
 def test_nothing_to_resume_starts_over(run_command, many, tmp_path):
     assert infer(run_command, many, tmp_path / "out.csv", "--resume").code == 0
     assert len((tmp_path / "out.csv").read_text().splitlines()) == ROWS + 1
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_an_interrupted_inference_leaves_no_file_open(many, tmp_path, monkeypatch):
+    def fail(self, row, prediction):
+        raise Killed
+
+    monkeypatch.setattr(Output, "write", fail)
+    with pytest.raises(Killed) as error:
+        infer_list(many / "list.csv", many / "model.onnx", tmp_path / "out.csv")
+    assert error.traceback  # which holds every frame, and what is open in it
+    opened = {os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")}
+    assert not opened & {str(path.resolve()) for path in (many / "list.csv", *tmp_path.iterdir())}
 
 
 @pytest.mark.parametrize("change", ["model", "options", "list", "folder"])

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmsent import InputError, Prediction, SentimentModel
-from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.dataset import open_dataset
 from mmsent.data.folder import TEST_LIST, image_file
+from mmsent.data.labels import SENTIMENTS
 
 TOLERANCE = 1e-6
 
@@ -38,7 +39,7 @@ def alone(bundle, pairs):
 
 def test_a_prediction_names_the_most_probable_label(alone):
     for prediction in alone:
-        assert tuple(prediction.probabilities) == LABELS
+        assert tuple(prediction.probabilities) == SENTIMENTS
         assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-6)
         assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
 
@@ -98,7 +99,7 @@ def test_a_missing_image_is_handled_where_the_model_was_trained_for_it(bundle, p
     grey = np.full((size, size, 3), 127, np.uint8)
     assert model(bundle, 1).predict(text=text, image=grey) == answer
     with_image, without = model(bundle, 1).predict(text=[text, text], image=[image, None])
-    for label in LABELS:
+    for label in SENTIMENTS:
         assert without.probabilities[label] == pytest.approx(
             answer.probabilities[label], abs=TOLERANCE
         )

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TEST_LIST, TRAIN_LIST, image_file
+from mmsent.data.labels import SENTIMENTS
 from mmsent.predict.model import SentimentModel
 from mmsent.predict.output import Output
 from tests.small_bundle import write_small_bundle
@@ -24,7 +25,7 @@ from tests.small_bundle import write_small_bundle
 def packed(run_command, sample, tmp_path):
     """The sample's labelled pairs, by the command."""
     path = tmp_path / "pairs.parquet"
-    result = run_command("mmsent", "pack", "--data", sample, path, cwd=tmp_path)
+    result = run_command("mmsent", "pack", sample / TRAIN_LIST, path, cwd=tmp_path)
     assert result.code == 0, result.err
     return path
 
@@ -47,7 +48,7 @@ def infer(run_command, path, model, output, *options, **more):
 
 
 def image_bytes(sample):
-    pairs = list(open_dataset(sample).rows())
+    pairs = list(open_dataset(sample).select(TRAINING).rows())
     return [pair.guid for pair in pairs], [pair.read("image") for pair in pairs]
 
 
@@ -56,7 +57,7 @@ def test_pack_has_the_layout_of_datasets_and_the_images_bytes(sample, packed):
     guids, images = image_bytes(sample)
     assert table.column("guid").to_pylist() == guids
     assert [cell["bytes"] for cell in table.column("image").to_pylist()] == images
-    labels = [pair.label for pair in open_dataset(sample).rows()]
+    labels = [pair.label for pair in open_dataset(sample).select(TRAINING).rows()]
     assert table.column("tag").to_pylist() == labels
     for guid, text in zip(guids, table.column("text").to_pylist()):
         with open(sample / "data" / f"{guid}.txt", "rb") as file:
@@ -75,17 +76,17 @@ def test_predictions_are_the_folders(run_command, sample, bundle, packed):
     assert written(packed.with_name("packed.csv")) == wanted
     infer(run_command, packed, bundle, "packed.parquet", "--probabilities")
     table = pq.read_table(packed.with_name("packed.parquet"))
-    assert table.schema.names == ["guid", "tag", *LABELS]
+    assert table.schema.names == ["guid", "tag", *SENTIMENTS]
     rows = zip(*(table.column(name).to_pylist() for name in ("guid", "tag")))
     assert [list(row) for row in rows] == [row[:2] for row in wanted[1:]]
     numbers = np.array([row[2:] for row in wanted[1:]], np.float32)
-    got = np.stack([table.column(label).to_numpy() for label in LABELS], axis=1)
+    got = np.stack([table.column(label).to_numpy() for label in SENTIMENTS], axis=1)
     np.testing.assert_allclose(got, numbers, rtol=1e-6)
 
 
 def test_a_list_without_labels(run_command, sample, small, tmp_path):
     path = tmp_path / "test.parquet"
-    run_command("mmsent", "pack", "--data", sample, "--list", TEST_LIST, path, cwd=tmp_path)
+    run_command("mmsent", "pack", sample / TEST_LIST, path, cwd=tmp_path)
     assert pq.read_table(path).column("tag").null_count == 10
     assert infer(run_command, path, small, "out.csv").code == 0
     assert len(written(tmp_path / "out.csv")) == 11
@@ -164,7 +165,7 @@ def test_bad_rows_are_skipped_where_that_is_asked_for(run_command, packed, small
 @pytest.mark.parametrize(
     ("column", "value", "fault"),
     [
-        ("image", None, "it lacks image"),
+        ("image", None, "the image is missing"),
         ("text", pa.array([1.5] * 80), "the column text can't be double"),
         ("image", pa.array([[1]] * 80), "the column image can't be list"),
         ("image", pa.array([{"bytes": 1}] * 80), "the column image can't be struct"),
@@ -300,12 +301,12 @@ def test_without_pyarrow_the_extra_is_named(run_command, packed, small):
 
 def test_pack_names_every_bad_row(run_command, sample, tmp_path):
     folder = shutil.copytree(sample, tmp_path / "dataset")
-    rows = list(open_dataset(folder).rows())
+    rows = list(open_dataset(folder).select(TRAINING).rows())
     os.remove(image_file(folder, rows[3].guid))
     (folder / "data" / f"{rows[60].guid}.txt").write_bytes(b"caf\xe9")
     with open(folder / TRAIN_LIST, "a") as file:
         file.write(f"{rows[0].guid},positive\n")
-    result = run_command("mmsent", "pack", "out.parquet", cwd=folder)
+    result = run_command("mmsent", "pack", ".", "out.parquet", cwd=folder)
     assert result.code == 2
     assert [line.split("(")[0].strip() for line in result.err.splitlines()[1:]] == [
         "train.txt line 5", "train.txt line 62", "train.txt line 82",

@@ -29,7 +29,7 @@ def test_the_package_gives_these_names_and_no_others():
         (mmsent.Prediction, "label probabilities"),
         (
             infer,
-            "list_path model_path output folder probabilities skip resume workers batch_size "
+            "list_path model_path output reading probabilities skip resume workers batch_size "
             "device",
         ),
         (

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmsent.data.folder import TRAIN_LIST
 from tests.small_bundle import write_small_bundle
 
 ray = pytest.importorskip("ray")
@@ -33,7 +34,7 @@ def packed(run_command, sample, tmp_path_factory):
     """The sample's pairs in row groups of 20, a column more than needed, and what infer says."""
     folder = tmp_path_factory.mktemp("ray")
     path = folder / "pairs.parquet"
-    run_command("mmsent", "pack", "--data", sample, path, cwd=folder)
+    run_command("mmsent", "pack", sample / TRAIN_LIST, path, cwd=folder)
     table = pq.read_table(path)
     table = table.append_column("user", pa.array(range(len(table)), pa.int64()))
     pq.write_table(table, path, row_group_size=20)

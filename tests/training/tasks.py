@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsent.data.dataset import LABELS
+from mmsent.data.labels import SENTIMENTS
 from mmsent_training.examples import Examples
 from mmsent_training.models.recipe import Task, Weights
 from mmsent_training.settings import Settings
@@ -14,7 +14,7 @@ from mmsent_training.weights.checkpoint import ClipCheckpoint
 
 def make_task(model: str, weights: Weights | None, **settings: Any) -> Task:
     """A task with ``weights``; it has no examples, but their labels."""
-    examples = Examples([], [], np.empty(0, np.int64), LABELS, [])
+    examples = Examples([], [], np.empty(0, np.int64), SENTIMENTS, [])
     return Task(Settings(model=model, **settings), weights, examples, [], [])
 
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
 
 from mmsent import SentimentModel
-from mmsent.data.dataset import open_dataset
+from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import image_file
 from mmsent.inputs.image import ImageSettings, load_image
 from mmsent.inputs.text import pad_ids, tokenize
@@ -48,7 +48,7 @@ def model(checkpoint):
 
 @pytest.fixture(scope="module")
 def pairs(sample):
-    rows = list(open_dataset(sample).rows())[:40]
+    rows = list(open_dataset(sample).select(TRAINING).rows())[:40]
     texts = [pair.read_text() for pair in rows]
     return [*texts, "", "sad rain " * 50], [image_file(sample, pair.guid) for pair in rows]
 
@@ -201,7 +201,7 @@ def test_changed_files_and_other_weights_are_embedded_anew(
 ):
     shutil.copytree(frozen[1], tmp_path / "cache")
     changed = shutil.copytree(sample, tmp_path / "changed")
-    rows = list(open_dataset(changed).rows())
+    rows = list(open_dataset(changed).select(TRAINING).rows())
     Image.new("RGB", (50, 50), "red").save(image_file(changed, rows[0].guid), "PNG")
     assert embedded(train(run_command, changed, checkpoint, tmp_path, "one").err) == 1
     other = write_checkpoint(tmp_path / "other", seed=1)

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from mmsent import SentimentModel
-from mmsent.data.dataset import open_dataset
+from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TRAIN_LIST, image_file
 from mmsent.inputs.text import pad_ids
 from mmsent_training.models import compact, pretraining
@@ -113,7 +113,7 @@ def test_either_text_or_image_may_be_missing(run_command, sample, run, tmp_path)
     result = run_command("mmsent-export", "onnx", run, "--data", sample, cwd=tmp_path)
     assert result.code == 0, result.err
     model = SentimentModel(tmp_path / "model.onnx", threads=1)
-    pair = next(open_dataset(sample).rows())
+    pair = next(open_dataset(sample).select(TRAINING).rows())
     text, image = pair.read_text(), image_file(sample, pair.guid)
     answers = [model.predict(text=text), model.predict(image=image), model.predict(text, image)]
     assert len({answer.probabilities["positive"] for answer in answers}) == 3
@@ -215,7 +215,7 @@ def test_only_compact_is_pretrained_on_texts(run_command, sample, run, tmp_path)
 def test_the_text_encoder_is_transformers_own(run, sample):
     """Before any training: both halves together are the model that transformers loads."""
     model, own_tokenizer = released_model("text")
-    texts = [pair.read_text() for pair in open_dataset(sample).rows()][:4]
+    texts = [pair.read_text() for pair in open_dataset(sample).select(TRAINING).rows()][:4]
     folder = package(TEXT_PACKAGE) / "model"
     reference = AutoModel.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)

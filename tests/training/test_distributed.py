@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mmsent.data.dataset import open_dataset
+from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import image_file
 from mmsent_training.runs.resume import STATE
 
@@ -173,7 +173,7 @@ def test_a_signal_to_the_launcher_leaves_a_run_to_go_on_with(run_command, sample
 def test_an_error_in_the_data_is_one_message(sample, tmp_path):
     data = tmp_path / "data"
     subprocess.run(["cp", "-r", sample, data], check=True)
-    guid = next(open_dataset(data).rows()).guid
+    guid = next(open_dataset(data).select(TRAINING).rows()).guid
     Path(image_file(data, guid)).write_bytes(b"no image")
     done = launch("--model", "light", "--data", data, "--output", "run", cwd=tmp_path)
     assert done.returncode != 0

@@ -10,8 +10,9 @@ from scipy.special import softmax
 from scipy.stats import bootstrap
 from sklearn.metrics import accuracy_score, classification_report, f1_score, log_loss
 
-from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TRAIN_LIST
+from mmsent.data.labels import SENTIMENTS
 from mmsent_training.evaluation.ablation import mcnemar
 from mmsent_training.evaluation.calibration import calibrate
 from mmsent_training.evaluation.metrics import bootstrap_intervals, describe, score
@@ -29,7 +30,7 @@ def test_the_scores_of_a_part(run_command, bundle, trained, sample, tmp_path, pa
         held_out = {row["guid"] for row in csv.DictReader(file)}
     rows = [
         row
-        for row in open_dataset(sample).rows()
+        for row in open_dataset(sample).select(TRAINING).rows()
         if part == "all" or (row.guid in held_out) == (part == "validation")
     ]
     tags, guesses = [row.label for row in rows], [predicted[row.guid] for row in rows]
@@ -48,8 +49,8 @@ def test_people_see_a_table(run_command, bundle, sample):
 def predictions(run):
     with open(run / "validation_predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    labels = np.array([LABELS.index(row["tag"]) for row in rows])
-    return labels, np.array([[float(row[name]) for name in LABELS] for row in rows])
+    labels = np.array([SENTIMENTS.index(row["tag"]) for row in rows])
+    return labels, np.array([[float(row[name]) for name in SENTIMENTS] for row in rows])
 
 
 def test_the_report_shows_what_was_most_confidently_wrong(trained):
@@ -89,11 +90,11 @@ def test_the_calibration_error_is_the_bins_weighted_gap(run_command, bundle, sam
     run_command(
         "mmsent-infer", sample / TRAIN_LIST, "--model", bundle, "--probabilities", cwd=tmp_path
     )
-    tags = {row.guid: row.label for row in open_dataset(sample).rows()}
+    tags = {row.guid: row.label for row in open_dataset(sample).select(TRAINING).rows()}
     bins = {}
     with open(tmp_path / "submission.csv", newline="") as file:
         for row in csv.DictReader(file):
-            confidence = max(float(row[name]) for name in LABELS)
+            confidence = max(float(row[name]) for name in SENTIMENTS)
             right = row["tag"] == tags[row["guid"]]
             bins.setdefault(int(confidence * 10), []).append((confidence, right))
     gaps = [abs(sum(c for c, _ in b) - sum(r for _, r in b)) for b in bins.values()]

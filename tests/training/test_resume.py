@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 import mmsent_training.train as training
-from mmsent.data.dataset import open_dataset
+from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import text_file
 from mmsent.errors import Interrupted, MmsentError
 from mmsent_training.loop import Event
@@ -221,7 +221,7 @@ def test_the_dataset_may_move_but_not_change(run_command, sample, whole, unfinis
     gone = resume(run_command, unfinished)
     assert gone.code == 2
     assert f"{tmp_path / 'gone'}" in gone.err
-    text = Path(text_file(moved, next(open_dataset(moved).rows()).guid))
+    text = Path(text_file(moved, next(open_dataset(moved).select(TRAINING).rows()).guid))
     content = text.read_bytes()
     text.write_bytes(b"another " + content)
     changed = resume(run_command, unfinished, "--data", moved)

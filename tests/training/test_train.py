@@ -16,8 +16,9 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from mmsent.data.dataset import LABELS, open_dataset
+from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TRAIN_LIST, image_file, text_file
+from mmsent.data.labels import SENTIMENTS
 from mmsent_training.batches import divide_epoch
 from mmsent_training.loop import RunningStatistics
 from mmsent_training.loss import Criterion
@@ -58,7 +59,7 @@ def test_a_run_is_complete(trained):
 
 
 def test_the_validation_pairs_are_those_of_the_published_split(trained, sample):
-    rows = list(open_dataset(sample).rows())
+    rows = list(open_dataset(sample).select(TRAINING).rows())
     _, wanted = train_test_split(
         rows, test_size=0.1, random_state=42, stratify=[row.label for row in rows]
     )
@@ -71,7 +72,7 @@ def test_the_metrics_are_scikit_learns_over_the_predictions(trained):
     tags, predicted = ([row[name] for row in rows] for name in ("tag", "predicted"))
     metrics = json.loads((trained / "run.json").read_text())["metrics"]
     assert metrics["accuracy"] == pytest.approx(accuracy_score(tags, predicted))
-    wanted = f1_score(tags, predicted, labels=LABELS, average="macro", zero_division=0)
+    wanted = f1_score(tags, predicted, labels=SENTIMENTS, average="macro", zero_division=0)
     assert metrics["macro_f1"] == pytest.approx(wanted)
     assert f"accuracy {metrics['accuracy']:.3f}" in (trained / "report.md").read_text()
 
@@ -188,7 +189,7 @@ def test_training_stops_where_nothing_gets_better(run_command, sample, tmp_path)
 
 
 def test_bad_data_is_named_and_no_run_is_written(run_command, dataset, tmp_path):
-    rows = list(open_dataset(dataset).rows())
+    rows = list(open_dataset(dataset).select(TRAINING).rows())
     os.remove(image_file(dataset, rows[0].guid))
     with open(text_file(dataset, rows[1].guid), "wb") as file:
         file.write(b"\xff")
@@ -202,7 +203,7 @@ def test_bad_data_is_named_and_no_run_is_written(run_command, dataset, tmp_path)
 
 
 def test_every_broken_image_is_named_and_no_run_is_written(run_command, dataset, tmp_path):
-    rows = list(open_dataset(dataset).rows())
+    rows = list(open_dataset(dataset).select(TRAINING).rows())
     broken = [image_file(dataset, row.guid) for row in rows[::40]]
     for path in broken:
         os.truncate(path, 200)
@@ -217,7 +218,7 @@ def test_a_list_too_short_to_split(run_command, dataset, tmp_path):
     (dataset / TRAIN_LIST).write_text("\n".join(lines[:6]))
     result = run_command("mmsent", "train", "--model", "light", "--data", dataset, cwd=tmp_path)
     assert result.code == 2
-    assert "too small to set 10% aside" in result.err
+    assert "the labels rule out a training" in result.err
 
 
 def test_an_output_folder_is_not_overwritten(run_command, sample, trained):

@@ -2,10 +2,12 @@
 
 import json
 
+from mmsent.data.folder import TRAIN_LIST
+
 
 def test_the_run_is_the_folders(run_command, sample, trained, bundle, tmp_path):
     path = tmp_path / "pairs.parquet"
-    run_command("mmsent", "pack", "--data", sample, path, cwd=tmp_path)
+    run_command("mmsent", "pack", sample / TRAIN_LIST, path, cwd=tmp_path)
     result = run_command(
         "mmsent", "train", "--model", "light", "--epochs", 2, "--data", path,
         "--output", "run", cwd=tmp_path,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from mmsent.cli import DATASET, FILE
 from mmsent.clip_pin import REPOSITORY
 from mmsent.errors import InputError, MmsentError
+from mmsent.options import DATA, FILE
 from mmsent_training.models import registry
 from mmsent_training.settings import Settings
 
@@ -34,9 +34,6 @@ def choice(name: str, choices: Sequence[str], says: str) -> Callable[[Command], 
     return click.option(name, type=kind, default=choices[0], show_default=True, help=says)
 
 
-DATA = click.option(
-    "--data", default=".", type=DATASET, help="The dataset folder or Parquet file.  [default: here]"
-)
 MODALITY = choice("--modality", ["both", "text", "image"], "What the model sees of a pair.")
 OUTPUT = click.option(
     "--output", type=NEW_FOLDER, help="The run's folder.  [default: runs/MODEL-YYYYmmdd-HHMMSS]"

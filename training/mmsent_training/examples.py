@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
+from mmsent.data.labels import label_faults
 from mmsent.data.pair import Pair
 from mmsent.errors import InputError, Problem, refuse
 from mmsent.files.machine import available_cores
@@ -97,13 +98,10 @@ def split(
     ``labels``: int64 [pairs], indices into ``label_names``; ``fraction``: of validation pairs.
     Raises InputError where a label has too few pairs to stand on both sides.
     """
-    try:
-        train, validation = train_test_split(
-            np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels
-        )
-    except ValueError as error:
-        counts = {name: int(np.sum(labels == i)) for i, name in enumerate(label_names)}
-        raise InputError(
-            f"the list is too small to set {fraction:.0%} aside for validation ({counts}): {error}"
-        ) from None
+    counts = dict(zip(label_names, np.bincount(labels, minlength=len(label_names)).tolist()))
+    if faults := label_faults(counts, label_names, fraction=fraction):
+        raise InputError("\n".join(("the labels rule out a training:", *faults)))
+    train, validation = train_test_split(
+        np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels
+    )
     return train.tolist(), validation.tolist()

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from mmsent.data.labels import VALIDATION_FRACTION
+
 Device = Literal["cpu", "cuda"]
 Modality = Literal["both", "text", "image"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -66,7 +68,7 @@ class Settings:
     label_smoothing: Share = 0.0
     modality_dropout: Share = 0.0
     max_length: Count = 96
-    validation_fraction: Share = 0.1
+    validation_fraction: Share = VALIDATION_FRACTION
     split_seed: Seed = 42
     seed: Seed = 42
 

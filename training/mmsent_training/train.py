@@ -14,7 +14,8 @@ import torch
 from msgspec import convert
 from torch import nn
 
-from mmsent.data.dataset import LABELS, open_dataset, read_labelled
+from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
+from mmsent.data.labels import find_labels
 from mmsent.data.pair import Part
 from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
@@ -126,10 +127,12 @@ def prepare(data: Path, settings: Settings, weights: Weights | None, parts: Part
             f"train with --gradient-accumulation-steps {world_size()} --batch-size "
             f"{max(1, settings.batch_size * steps // world_size())}"
         )
-    dataset, recipe = open_dataset(data), find_model(settings.model).recipe
-    examples = read_examples(read_labelled(dataset), LABELS)
+    dataset, recipe = open_dataset(data).select(TRAINING), find_model(settings.model).recipe
+    pairs = read_labelled(dataset)
+    labels = find_labels({str(pair.label) for pair in pairs})
+    examples = read_examples(pairs, labels)
     fraction, seed = settings.validation_fraction, settings.split_seed
-    train, validation = parts or split(examples.labels, LABELS, fraction=fraction, seed=seed)
+    train, validation = parts or split(examples.labels, labels, fraction=fraction, seed=seed)
     task = Task(settings, weights, examples, train, validation)
     inputs = recipe.read_inputs(task)
     fingerprint = examples.fingerprint()

@@ -6,14 +6,16 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from mmsent.data.dataset import mark_duplicates, open_lists
+from mmsent.data.dataset import AS_IT_IS, Dataset, Reading, mark_duplicates, open_dataset
+from mmsent.data.labels import VALIDATION_FRACTION, label_faults, order_labels
 from mmsent.data.pair import Pair, Part
 from mmsent.errors import InputError, Problem
 from mmsent.files.machine import available_cores
@@ -55,11 +57,14 @@ class _Inspected(NamedTuple):
     image: _Image | Problem
 
 
-def check_dataset(path: Path) -> Check:
-    """Check every list of a dataset (see `open_lists`), and every text and image they name.
+def check_dataset(
+    path: Path, reading: Reading = AS_IT_IS, *, fraction: float = VALIDATION_FRACTION
+) -> Check:
+    """Check every list of a dataset, and every text and image they name.
 
-    Raises InputError where a folder holds no list.
+    Raises InputError where there is no dataset.
     """
+    dataset = open_dataset(path, reading)
     check = Check(str(path))
     inspected: list[_Inspected] = []
     labelled: list[_Inspected] = []
@@ -67,9 +72,11 @@ def check_dataset(path: Path) -> Check:
         ThreadPoolExecutor(available_cores()) as pool,
         Progress("checking", None, "pairs") as progress,
     ):
-        for dataset, must_be_labelled in open_lists(path):
+        for each in dataset.lists:
+            one = replace(dataset, lists=[each])
             found: list[_Inspected] = []
-            rows = mark_duplicates(dataset.rows(labelled=must_be_labelled))
+            must_be_labelled = _must_be_labelled(one)
+            rows = mark_duplicates(one.rows(labelled=must_be_labelled))
             try:
                 # Rows may hold their images in memory: not all of them at once.
                 while some := list(islice(rows, WINDOW)):
@@ -80,9 +87,9 @@ def check_dataset(path: Path) -> Check:
                             found.append(item)
                     progress.update(len(some))
             except InputError as error:
-                check.errors.append(Problem(dataset.name, 0, "", dataset.name, str(error)))
+                check.errors.append(Problem(each.name, 0, "", each.name, str(error)))
                 continue
-            check.lists[dataset.name] = len(found)
+            check.lists[each.name] = len(found)
             inspected += found
             labelled += found if must_be_labelled else []
     texts = [item.text for item in inspected if not isinstance(item.text, Problem)]
@@ -97,12 +104,23 @@ def check_dataset(path: Path) -> Check:
     ]
     check.warnings += _conflicts("image", labelled) + _conflicts("text", labelled)
     check.labels = _count(item.pair.label for item in labelled)
+    if labelled:
+        faults = label_faults(check.labels, order_labels(check.labels), fraction=fraction)
+        check.errors += [Problem(dataset.name, 0, "", dataset.name, fault) for fault in faults]
     check.encodings = _count(encoding for _, encoding in texts)
     check.image_formats = _count(image.format for image in images)
     check.words = _spread([len(text.split()) for text, _ in texts])
     check.widths = _spread([image.width for image in images])
     check.heights = _spread([image.height for image in images])
     return check
+
+
+def _must_be_labelled(dataset: Dataset) -> bool:
+    """Whether every row needs a label: all rows of a training list, else as soon as one has one."""
+    if dataset.lists[0].split is not None:
+        return dataset.lists[0].split != "test"
+    with closing(dataset.rows(contents=False)) as rows:
+        return any(isinstance(row, Pair) and row.label is not None for row in rows)
 
 
 def _inspect(row: Pair | Problem) -> _Inspected | Problem:

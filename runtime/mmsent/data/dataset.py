@@ -1,99 +1,197 @@
 """Datasets: pairs in one of the layouts that mmsent reads. Only this module knows which there are.
 
-A layout is a class that is a Dataset, in a module of its own.
+A dataset is one list or several; a layout is a module that finds them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from mmsent.data.folder import TEST_LIST, TRAIN_LIST, FolderDataset
-from mmsent.data.pair import LABELS, Pair
-from mmsent.data.parquet import ParquetDataset
+from mmsent.data.columns import Columns
+from mmsent.data.folder import TEST_LIST, TRAIN_LIST
+from mmsent.data.labels import unknown_label
+from mmsent.data.lists import Rows, open_list
+from mmsent.data.pair import Pair, Part
 from mmsent.errors import InputError, Problem, refuse
 
-__all__ = [
-    "LABELS", "Dataset", "mark_duplicates", "open_dataset", "open_lists", "read_labelled",
-]  # fmt: skip
+Splits = Collection[str | None]
+"""Parts of a dataset; None: the rows that nothing says a part of."""
+TRAINING: Splits = (None, "train")
 
 
-class Dataset(Protocol):
-    """A list and what it lists."""
+@dataclass(frozen=True)
+class Reading:
+    """How a dataset is to be read, where its layout does not say.
 
-    @property
-    def path(self) -> Path:
-        """The list's file."""
+    ``folder``: where the texts and images of the task's kind of list are, if not beside it.
+    ``columns``: which column of a list is what. ``images``: what paths of images are relative to,
+    if not the list's folder. ``allow_missing``: a row whose text or image is in no file lacks it.
+    ``split``: which part is meant, where a command takes one; "all" for everything.
+    """
 
-    @property
-    def folder(self) -> Path:
-        """The folder that relative paths are relative to."""
+    folder: Path | None = None
+    columns: Columns = field(default_factory=dict)
+    images: Path | None = None
+    allow_missing: bool = False
+    split: str | None = None
+
+
+AS_IT_IS = Reading()
+
+
+class Listing(Protocol):
+    """One list of a dataset: a file, or a folder that is one."""
 
     @property
     def name(self) -> str:
-        """The list's name, for messages."""
+        """For messages."""
+
+    @property
+    def split(self) -> str | None:
+        """The part of the dataset that all rows belong to, where they don't say."""
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether the rows say which part they belong to."""
 
     def rows(
-        self, *, labelled: bool = False, contents: bool = True, start: int = 0
-    ) -> Iterator[Pair | Problem]:
-        """The rows in the list's order, a bad one as what is wrong with it, in flat memory.
+        self,
+        *,
+        labelled: bool = False,
+        contents: bool = True,
+        start: int = 0,
+        splits: Splits | None = None,
+    ) -> Rows:
+        """The rows of ``splits``, as `Dataset.rows` has them."""
 
-        With ``labelled`` a row without one of LABELS is bad. Without ``contents`` texts and images
-        are left out, and may not be read. ``start`` rows are passed over.
-        Raises InputError where the list can't be read or is no such list.
-        """
 
+@dataclass(frozen=True)
+class Dataset:
+    """Pairs, in one list or several.
 
-def open_dataset(path: Path, *, folder: Path | None = None) -> Dataset:
-    """The dataset at ``path``: a folder (its train.txt), a list in CSV, or a Parquet file.
-
-    ``folder``: the dataset folder, where it is another than that of the list.
+    ``path``: where it is; ``layout``: what it is taken for, for people. ``splits``: the parts of it
+    that are read, None for all.
     """
-    if path.is_dir():
-        path = path / TRAIN_LIST
-    layout = ParquetDataset if path.suffix.lower() == ".parquet" else FolderDataset
-    return layout(path, folder or path.parent)
+
+    path: Path
+    layout: str
+    lists: Sequence[Listing]
+    splits: Splits | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages: by its list, where there is one."""
+        return self.lists[0].name if len(self.lists) == 1 else self.path.name
+
+    def select(self, splits: Splits | None) -> "Dataset":
+        """Parts of it. Lists of which nothing can be in them are not opened."""
+        lists = [
+            each for each in self.lists if splits is None or each.has_splits or each.split in splits
+        ]
+        return replace(self, lists=lists, splits=splits)
+
+    def has(self, split: str) -> bool:
+        """Whether a row belongs to ``split``. Reads lists whose rows say so."""
+        for each in self.lists:
+            if each.has_splits:
+                with closing(each.rows(contents=False, splits=(split,))) as rows:
+                    if any(isinstance(row, Pair) for row in rows):
+                        return True
+            elif each.split == split:
+                return True
+        return False
+
+    def rows(self, *, labelled: bool = False, contents: bool = True, start: int = 0) -> Rows:
+        """The rows in the lists' order, a bad one as what is wrong with it, in flat memory.
+
+        With ``labelled`` a row without a label is bad. Without ``contents`` texts and images are
+        left out, and may not be read. ``start`` rows are passed over. Close it where it is not
+        read to its end: it holds a file open.
+        Raises InputError where a list can't be read or is no such list.
+        """
+        alone = len(self.lists) == 1
+        passed = 0
+        for each in self.lists:
+            with closing(
+                each.rows(
+                    labelled=labelled,
+                    contents=contents,
+                    start=start if alone else 0,
+                    splits=self.splits,
+                )
+            ) as rows:
+                for row in rows:
+                    passed += 1
+                    if alone or passed > start:
+                        yield row
 
 
-def open_lists(path: Path) -> list[tuple[Dataset, bool]]:
-    """Every list of the dataset at ``path``, and whether its rows must be labelled.
+def open_dataset(path: Path, reading: Reading = AS_IT_IS) -> Dataset:
+    """The dataset at ``path``, all of it: a folder in one of the layouts, or a list.
 
-    In a folder, those of train.txt must; elsewhere all must as soon as one is.
-    Raises InputError where a folder holds no list.
+    Raises InputError where it is neither.
     """
     if not path.is_dir():
-        dataset = open_dataset(path)
-        rows = dataset.rows(contents=False)
-        return [(dataset, any(isinstance(row, Pair) and row.label is not None for row in rows))]
-    lists = [name for name in (TRAIN_LIST, TEST_LIST) if (path / name).is_file()]
-    if not lists:
-        raise InputError(
-            f"{path} holds neither {TRAIN_LIST} nor {TEST_LIST}; --data names the dataset folder"
+        one = open_list(
+            path,
+            folder=reading.folder,
+            images=reading.images,
+            columns=reading.columns,
+            allow_missing=reading.allow_missing,
         )
-    return [(open_dataset(path / name), name == TRAIN_LIST) for name in lists]
+        return Dataset(path, one.layout, [one])
+    found = [
+        open_list(path / name, split=split, allow_missing=reading.allow_missing)
+        for name, split in ((TRAIN_LIST, "train"), (TEST_LIST, "test"))
+        if (path / name).is_file()
+    ]
+    if found:
+        return Dataset(path, "the task's folder", found)
+    raise InputError(
+        f"{path} holds neither {TRAIN_LIST} nor {TEST_LIST}; name a list, or a folder that has one"
+    )
 
 
 def mark_duplicates(rows: Iterable[Pair | Problem]) -> Iterator[Pair | Problem]:
-    """The rows, those whose guid an earlier one has as a problem."""
-    first: dict[str, int] = {}
+    """The rows, those whose guid an earlier one of their split has as a problem."""
+    first: dict[tuple[str, str | None, str], int] = {}
     for row in rows:
-        if isinstance(row, Pair) and (line := first.setdefault(row.guid, row.line)) != row.line:
-            message = f"the guid is on line {line} already"
-            yield Problem(row.list, row.line, row.guid, row.list, message)
-        else:
-            yield row
+        if isinstance(row, Pair):
+            line = first.setdefault((row.list, row.split, row.guid), row.line)
+            if line != row.line:
+                message = f"the guid is on line {line} already"
+                yield Problem(row.list, row.line, row.guid, row.list, message)
+                continue
+        yield row
 
 
-def read_labelled(dataset: Dataset) -> list[Pair]:
+def read_labelled(
+    dataset: Dataset,
+    labels: Sequence[str] | None = None,
+    *,
+    parts: Collection[Part] = ("text", "image"),
+) -> list[Pair]:
     """All pairs of a labelled dataset, of which the texts decode and the images are there.
 
+    ``labels``: those that there may be, None for any; ``parts``: what of a pair is needed.
     Raises InputError that names every bad row and file.
     """
     pairs: list[Pair] = []
     problems: list[Problem] = []
     for row in mark_duplicates(dataset.rows(labelled=True)):
-        found = [row] if isinstance(row, Problem) else row.check()
+        found = [row] if isinstance(row, Problem) else [*row.check(parts)]
+        if isinstance(row, Pair) and labels is not None and row.label not in labels:
+            found.append(foreign_label(row, labels))
         problems += found
         if isinstance(row, Pair) and not found:
             pairs.append(row)
-    refuse(problems, "`mmsent check-data` reports on the whole folder")
+    refuse(problems, "`mmsent check-data` reports on the whole dataset")
     return pairs
+
+
+def foreign_label(pair: Pair, labels: Sequence[str]) -> Problem:
+    """The problem of a pair whose label is none of ``labels``."""
+    message = unknown_label(str(pair.label), labels)
+    return Problem(pair.list, pair.line, pair.guid, pair.list, message)

@@ -18,13 +18,15 @@ PREDICTED_ROWS = 10_000  # of a row group of predictions
 
 _STRING = {"dtype": "string", "_type": "Value"}
 # The columns of pairs, as Hugging Face's datasets describe them.
-FEATURES = {"guid": _STRING, "text": _STRING, "image": {"_type": "Image"}, "tag": _STRING}
+FEATURES = {
+    "guid": _STRING, "text": _STRING, "image": {"_type": "Image"}, "tag": _STRING, "split": _STRING
+}  # fmt: skip
 
 
 def pack(dataset: Dataset, output: Path) -> int:
     """Write pairs with their texts and images into one Parquet file; return their number.
 
-    Texts become UTF-8, images keep their bytes, and labels left open become null.
+    Texts become UTF-8, images keep their bytes; labels left open and splits unsaid become null.
     ``datasets.load_dataset("parquet", data_files=...)`` finds an Image column.
     Raises InputError that names every bad row and file; then ``output`` is left as it was.
     """
@@ -38,10 +40,10 @@ def pack(dataset: Dataset, output: Path) -> int:
     rows: list[dict[str, Any]] = []
     size = count = 0
     # Images are compressed already.
-    options = {"compression": {"guid": "zstd", "text": "zstd", "tag": "zstd"}}
+    options = {"compression": {name: "zstd" for name in FEATURES if name != "image"}}
     with (
         atomic_path(output) as part,
-        pq.ParquetWriter(part, schema, use_dictionary=["tag"], **options) as writer,
+        pq.ParquetWriter(part, schema, use_dictionary=["tag", "split"], **options) as writer,
         Progress("packing", None, "pairs") as progress,
     ):
         for row in mark_duplicates(dataset.rows()):
@@ -56,7 +58,15 @@ def pack(dataset: Dataset, output: Path) -> int:
                 rows.clear()  # nothing will be written: the others are only checked
                 continue
             content = {"bytes": encoded, "path": f"{row.guid}.jpg"}
-            rows.append({"guid": row.guid, "text": text, "image": content, "tag": row.label})
+            rows.append(
+                {
+                    "guid": row.guid,
+                    "text": text,
+                    "image": content,
+                    "tag": row.label,
+                    "split": row.split,
+                }
+            )
             size, count = size + len(encoded) + len(text), count + 1
             if size > PACKED_BYTES:
                 writer.write_table(pa.Table.from_pylist(rows, schema))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from mmsent.data.labels import FORMULA, NO_LABEL, label_fault
 from mmsent.errors import InputError, Problem
 from mmsent.files.bounded import (
     MAX_IMAGE_BYTES,
@@ -28,15 +29,9 @@ from mmsent.inputs.text import decode_text
 T = TypeVar("T")
 Part = Literal["text", "image"]
 
-LABELS = ("negative", "neutral", "positive")
-NO_LABEL = ("", "null")  # how the task writes a label that is to be predicted
-
 _LIMITS: dict[Part, int] = {"text": MAX_TEXT_BYTES, "image": MAX_IMAGE_BYTES}
 _FLOAT = re.compile(r"([+-]?\d+)\.0*")
 _UNSAFE = re.compile(r"[/\\:]")  # a guid is part of a file's name, never a path
-# A spreadsheet that opens the predictions would compute such a guid. Ids like -12 and -dQw4w9WgXcQ
-# are let through: without an operator or a call there is nothing in them to compute.
-_FORMULA = re.compile(r"[=\uff1d]|[-+@\uff0d\uff0b\uff20](?![\w.-]*$)")  # full-width ones, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +39,14 @@ class File:
     """A text or an image in a file of the dataset folder ``folder``.
 
     ``place`` is its path: in the data folder, made from the guid (see `open_file`, ``inside``) or,
-    where the list names it, relative to the folder (see `path_inside`).
+    where the list names it, in the folder and relative to it (see `path_inside`). With ``suffixes``
+    its name may end in any of them, in small or capital letters, instead of in the first.
     """
 
     place: str
     folder: Path
     named: bool = False
+    suffixes: tuple[str, ...] = ()
 
     def read(self, what: str, *, limit: int) -> bytes:
         """All of it; ``what`` names it in messages. Raises InputError with the reason."""
@@ -57,7 +54,10 @@ class File:
         return read_file(path, what, limit=limit, inside=inside)
 
     def check(self, what: str) -> None:
-        """Raise InputError where it is not there; it is not read."""
+        """Raise InputError where it is not there, or stands there twice; it is not read."""
+        if len(found := self._found()) > 1:
+            names = ", ".join(map(os.path.basename, found))
+            raise InputError(f"{what} is there more than once ({names}); leave one of them")
         try:  # one lstat answers for almost all files
             plain = not self.named and stat.S_ISREG(os.lstat(self.place).st_mode)
         except (OSError, ValueError):
@@ -66,9 +66,29 @@ class File:
             path, inside = self._where(what)
             open_file(path, what, inside=inside).close()
 
+    def exists(self) -> bool:
+        """Whether anything is there."""
+        place = os.path.join(self.folder, self.place) if self.named else self.place
+        return os.path.lexists(place) or bool(self._found())
+
+    def _found(self) -> list[str]:
+        """The different files that have its name, whatever their suffix."""
+        found: dict[tuple[int, int], str] = {}  # where file names have no case, 1.JPG is 1.jpg
+        if self.suffixes:
+            stem = self.place.removesuffix(self.suffixes[0])
+            for end in (end for suffix in self.suffixes for end in (suffix, suffix.upper())):
+                try:
+                    status = os.lstat(stem + end)
+                except (OSError, ValueError):
+                    continue
+                found.setdefault((status.st_dev, status.st_ino), stem + end)
+        return [*found.values()]
+
     def _where(self, what: str) -> tuple[str, Path | None]:
         if self.named:
             return path_inside(self.folder, self.place, what), None
+        if self.suffixes and not os.path.lexists(self.place):
+            return next(iter(self._found()), self.place), self.folder
         return self.place, self.folder
 
 
@@ -82,6 +102,7 @@ class Pair:
 
     ``label`` is None where the list leaves it open, ``text`` or ``image`` where the row has none.
     ``list`` is the list's name and ``line`` the row's place in it, for messages: see Problem.
+    ``split`` is the part of the dataset that the row belongs to, None where nothing says so.
     """
 
     guid: str
@@ -90,6 +111,7 @@ class Pair:
     line: int
     text: Source | None
     image: Source | None
+    split: str | None = None
 
     def read(self, part: Part) -> bytes:
         """The bytes of the text or image, of bounded size. Raises InputError with the reason."""
@@ -121,8 +143,12 @@ class Pair:
         except InputError as error:
             return self.problem(part, error)
 
-    def check(self) -> Sequence[Problem]:
-        """What is wrong: a text that can't be decoded, an image that is not there."""
+    def lacks(self, part: Part) -> bool:
+        """Whether the row has no such part; a file that is named but not there is another case."""
+        return (self.text if part == "text" else self.image) is None
+
+    def check(self, parts: Collection[Part] = ("text", "image")) -> Sequence[Problem]:
+        """What is wrong with ``parts``: a text that can't be decoded, an image that isn't there."""
 
         def check_image() -> None:
             if isinstance(self.image, File):
@@ -130,7 +156,8 @@ class Pair:
             else:
                 self.read("image")
 
-        found = (self.attempt("text", self.read_text), self.attempt("image", check_image))
+        checks: dict[Part, Callable[[], object]] = {"text": self.read_text, "image": check_image}
+        found = (self.attempt(part, checks[part]) for part in checks if part in parts)
         return [item for item in found if isinstance(item, Problem)]
 
     @property
@@ -140,31 +167,36 @@ class Pair:
 
     def without_content(self) -> Pair:
         """The pair without the bytes it holds: it still names its problems."""
-        parts = (None if isinstance(part, bytes) else part for part in (self.text, self.image))
-        return Pair(self.guid, self.label, self.list, self.line, *parts)
+        text, image = (
+            None if isinstance(part, bytes) else part for part in (self.text, self.image)
+        )
+        return replace(self, text=text, image=image)
 
 
 def make_pair(
     list_name: str,
     line: int,
     guid: str,
-    tag: str,
+    label: str,
     *,
     labelled: bool,
     text: Source | None = None,
     image: Source | None = None,
+    split: str | None = None,
 ) -> Pair | Problem:
-    """The pair of a row that says ``guid`` and ``tag``, or what is wrong with the row.
+    """The pair of a row that says ``guid`` and ``label``, or what is wrong with the row.
 
-    With ``labelled``, ``tag`` must be one of LABELS; otherwise it may be anything.
+    With ``labelled`` there must be a label that can be one; otherwise it may be anything.
     """
-    fault = _guid_fault(guid) or (_label_fault(tag) if labelled else None)
+    made_of_guid = any(isinstance(part, File) and not part.named for part in (text, image))
+    fault = _guid_fault(guid, in_path=made_of_guid) or (label_fault(label) if labelled else None)
     if fault:
         return Problem(list_name, line, guid, list_name, fault)
-    return Pair(guid, None if tag in NO_LABEL else tag, list_name, line, text, image)
+    known = None if label in NO_LABEL else label
+    return Pair(guid, known, list_name, line, text, image, split)
 
 
-def _guid_fault(guid: str) -> str | None:
+def _guid_fault(guid: str, *, in_path: bool) -> str | None:
     if not guid:
         return "the guid is missing"
     if match := _FLOAT.fullmatch(guid):
@@ -172,16 +204,8 @@ def _guid_fault(guid: str) -> str | None:
             f"the guid is a number with a decimal point: some program read the guids as "
             f"floating-point numbers; write {match[1]}"
         )
-    if _UNSAFE.search(guid) or guid in (".", "..") or not guid.isprintable():
+    if (in_path and (_UNSAFE.search(guid) or guid in (".", ".."))) or not guid.isprintable():
         return "a guid can't hold slashes, colons or control characters"
-    if _FORMULA.match(guid):
+    if FORMULA.match(guid):
         return "a spreadsheet would take the guid for a formula"
-    return None
-
-
-def _label_fault(tag: str) -> str | None:
-    if tag in NO_LABEL:
-        return f"the label is missing; it must be one of {', '.join(LABELS)}"
-    if tag not in LABELS:
-        return f"unknown label {tag!r}; it must be one of {', '.join(LABELS)}"
     return None

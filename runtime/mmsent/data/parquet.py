@@ -1,20 +1,20 @@
-"""Reading pairs from one Parquet file instead of a folder. Needs the extra mmsent[parquet].
+"""Lists in Parquet, with their texts and perhaps their images. Needs the extra mmsent[parquet].
 
-Columns: guid (text or whole numbers), text, image, and perhaps tag; others are not read. An image
-is bytes, a path within the dataset folder, or what Hugging Face's datasets write for an Image
-column: a struct of both, of which ``bytes`` counts where it isn't null.
+An image is bytes, a path, or what Hugging Face's datasets write for an Image column: a struct of
+both, of which ``bytes`` counts where it isn't null.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsent.data.pair import File, Pair, Source, make_pair
-from mmsent.errors import InputError, MmsentError, Problem
+from mmsent.data.columns import Cells, Columns, Role
+from mmsent.errors import InputError, MmsentError
 from mmsent.files.bounded import MAX_IMAGE_BYTES, open_file
 
 if TYPE_CHECKING:
@@ -40,101 +40,126 @@ def import_pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-@dataclass(frozen=True)
-class ParquetDataset:
-    """A Parquet file; paths of images in it are relative to ``folder``."""
-
-    path: Path
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.path.name
-
-    def rows(
-        self, *, labelled: bool = False, contents: bool = True, start: int = 0
-    ) -> Iterator[Pair | Problem]:
-        """The rows, as `mmsent.data.dataset.Dataset` has them; a row's ``line`` counts from 1.
-
-        Row group after row group is read, and of each a batch of about BATCH_BYTES at a time.
-        Raises InputError where the file is no Parquet file, is damaged, or lacks a column or its
-        type.
-        """
-        pa, pq = import_pyarrow()
-        path = self.path
-        try:
-            with open_file(path, str(path)) as handle:
-                # Without pre_buffer and with a buffer, pages are read as they are needed.
-                file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=1 << 20)
-                columns = _columns(path, file.schema_arrow, labelled=labelled, contents=contents)
-                count, size = file.metadata.num_rows, os.fstat(handle.fileno()).st_size
-                if count > size:
-                    raise InputError(f"{path} can't hold {count} rows in its {size} bytes")
-                line = 0
-                for number in range(file.num_row_groups):
-                    group = file.metadata.row_group(number)
-                    if line + group.num_rows <= start:
-                        line += group.num_rows
-                        continue
-                    rows = _batch_rows(path, group)
-                    for batch in file.iter_batches(rows, [number], columns, use_threads=False):
-                        for row in self._pairs(batch, line, labelled=labelled):
-                            line += 1
-                            if line > start:
-                                yield row
-        except InputError:
-            raise
-        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path} is no whole Parquet file ({reason})") from None
-
-    def _pairs(
-        self, batch: pa.RecordBatch, line: int, *, labelled: bool
-    ) -> Iterator[Pair | Problem]:
-        """The rows of a batch whose first is ``line`` + 1."""
-        names = batch.schema.names
-        guids = _guids(batch.column("guid"))
-        tags = cells(batch.column("tag")) if "tag" in names else [None] * len(guids)
-        sources: list[tuple[Source | None, Source | None]] = [(None, None)] * len(guids)
-        if "text" in names:
-            sources = read_sources(batch.column("text"), batch.column("image"), self.folder)
-        for guid, cell, (text, image) in zip(guids, tags, sources):
-            line += 1
-            tag = "" if cell is None else cell.decode(errors="replace").strip()
-            yield make_pair(self.name, line, guid, tag, labelled=labelled, text=text, image=image)
+def read_names(path: Path) -> list[str]:
+    """The names of the columns. Raises InputError where the file is no Parquet file."""
+    with _open(path) as file:
+        names: list[str] = file.schema_arrow.names
+        return names
 
 
-def _columns(path: Path, schema: pa.Schema, *, labelled: bool, contents: bool) -> list[str]:
-    """The columns to read. Raises InputError where one is missing, double or of a wrong type."""
-    wanted = ["guid", "text", "image"] if contents else ["guid"]
-    missing = {*wanted, "guid", "text", "image", *(["tag"] if labelled else [])} - set(schema.names)
-    if missing:
-        raise InputError(
-            f"{path} must have the columns guid, text and image{' and tag' * labelled}; "
-            f"it lacks {' and '.join(sorted(missing))}"
-        )
-    columns = [*wanted, *(["tag"] if "tag" in schema.names else [])]
-    for name in columns:
-        if schema.names.count(name) > 1:
-            raise InputError(f"{path} has two columns {name}")
-        if not _fits(name, schema.field(name).type):
-            raise InputError(f"{path}: the column {name} can't be {schema.field(name).type}")
-    return columns
+def read_cells(
+    path: Path, columns: Columns, *, labelled: bool, start: int = 0
+) -> Generator[tuple[int, Cells | str], None, None]:
+    """The rows from ``start`` on, with their numbers from 1; one is bad where its label can't be.
+
+    Row group after row group is read, and of each a batch of about BATCH_BYTES at a time. Without
+    ``labelled`` labels of a type that can't be one are left out.
+    Raises InputError where the file is no Parquet file, is damaged, or a column has a wrong type.
+    """
+    with _open(path) as file:
+        schema = file.schema_arrow
+        columns = _fitting(path, schema, columns, labelled=labelled)
+        names = class_names(schema, columns.get("label", ""))
+        line = 0
+        for number in range(file.num_row_groups):
+            group = file.metadata.row_group(number)
+            if line + group.num_rows <= start:
+                line += group.num_rows
+                continue
+            wanted = [*dict.fromkeys(columns.values())]
+            for batch in file.iter_batches(
+                _batch_rows(path, group), [number], wanted, use_threads=False
+            ):
+                for cells in _cells(batch, columns, names):
+                    line += 1
+                    if line > start:
+                        yield line, cells
 
 
-def _fits(name: str, kind: pa.DataType) -> bool:
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """A pyarrow.parquet.ParquetFile. Raises InputError for whatever goes wrong while it is open."""
+    pa, pq = import_pyarrow()
+    try:
+        with open_file(path, str(path)) as handle:
+            # Without pre_buffer and with a buffer, pages are read as they are needed.
+            file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=1 << 20)
+            count, size = file.metadata.num_rows, os.fstat(handle.fileno()).st_size
+            if count > size:
+                raise InputError(f"{path} can't hold {count} rows in its {size} bytes")
+            yield file
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no whole Parquet file ({reason})") from None
+
+
+def _cells(
+    batch: pa.RecordBatch, columns: Columns, class_names: Sequence[str]
+) -> Iterator[Cells | str]:
+    """The rows of a batch; ``class_names`` are those of the labels, where these are numbers."""
+    nothing = [None] * batch.num_rows
+
+    def values(role: Role) -> Sequence[str | None]:
+        return _strings(batch.column(columns[role])) if role in columns else nothing
+
+    labels = values("label")
+    if class_names:
+        labels = [_class_name(label, class_names) for label in labels]
+    texts: Sequence[bytes | None] = nothing
+    images: Sequence[bytes | str | None] = nothing
+    if "text" in columns:
+        texts = bytes_of(batch.column(columns["text"]))
+    if "image" in columns:
+        images = images_of(batch.column(columns["image"]))
+    return map(Cells, values("guid"), texts, images, labels, values("split"))
+
+
+def class_names(schema: pa.Schema, column: str) -> Sequence[str]:
+    """What the numbers of a ClassLabel column of Hugging Face's datasets stand for."""
+    try:
+        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        names = features[column]["names"]
+        return names if all(isinstance(name, str) for name in names) else ()
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ()
+
+
+def _class_name(label: str | None, names: Sequence[str]) -> str | None:
+    """The name of a class by its number; -1 is how datasets write that there is none."""
+    if label is None or label == "-1":
+        return None
+    return names[int(label)] if label.isdecimal() and int(label) < len(names) else label
+
+
+def _fitting(path: Path, schema: pa.Schema, columns: Columns, *, labelled: bool) -> Columns:
+    """The columns to read. Raises InputError where one is of a wrong type."""
+    kept: dict[Role, str] = {}
+    for role, name in columns.items():
+        kind = schema.field(name).type
+        if _fits(role, kind):
+            kept[role] = name
+        elif role != "label" or labelled:
+            several = ": mmsent supports one label a pair" if role == "label" else ""
+            raise InputError(f"{path}: the column {name} can't be {kind}{several}")
+    return kept
+
+
+def _fits(role: Role, kind: pa.DataType) -> bool:
     pa, _ = import_pyarrow()
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     text = _is_text(kind)
-    if name == "guid":  # a float is reported row by row, as in a list
-        return text or pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    if name == "image" and pa.types.is_struct(kind):
+    if role == "image" and pa.types.is_struct(kind):
         fields = {field.name: field.type for field in kind}
         parts = [fields[part] for part in ("bytes", "path") if part in fields]
         return bool(parts) and all(_is_text(part) for part in parts)
-    return text
+    if role in ("text", "image"):
+        return text
+    # A guid that is a float is reported row by row, as in a list.
+    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return text or numbers or (role == "label" and pa.types.is_boolean(kind))
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -160,33 +185,34 @@ def _batch_rows(path: Path, group: Any) -> int:
     return max(1, min(BATCH_ROWS, rows))
 
 
-def _guids(column: pa.Array) -> list[str]:
+def _strings(column: pa.Array) -> list[str | None]:
+    """Texts, numbers or booleans as text, without white space around them."""
     pa, _ = import_pyarrow()
     column = _plain(column)
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        return ["" if value is None else str(value) for value in column.to_pylist()]
-    return [(value or b"").decode(errors="replace").strip() for value in cells(column)]
+    if _is_text(column.type):
+        return [
+            None if cell is None else cell.decode(errors="replace").strip()
+            for cell in bytes_of(column)
+        ]
+    values = column.to_pylist()
+    if pa.types.is_boolean(column.type):
+        return [None if value is None else str(value).lower() for value in values]
+    return [None if value is None else str(value) for value in values]
 
 
-def read_sources(
-    text: pa.Array, image: pa.Array, folder: Path
-) -> list[tuple[Source | None, Source | None]]:
-    """Each text and image of two columns; paths of images are relative to ``folder``."""
+def images_of(column: pa.Array) -> list[bytes | str | None]:
+    """Images as bytes, or as paths where the column holds those."""
     pa, _ = import_pyarrow()
-    image = _plain(image)
-    if pa.types.is_struct(image.type):
-        images, paths = (cells(part) for part in _fields(image))
-    elif pa.types.is_null(image.type) or "binary" in str(image.type):
-        images, paths = cells(image), [None] * len(image)
+    column = _plain(column)
+    if pa.types.is_struct(column.type):
+        images, paths = (bytes_of(part) for part in _fields(column))
+    elif pa.types.is_null(column.type) or "binary" in str(column.type):
+        images, paths = bytes_of(column), [None] * len(column)
     else:
-        images, paths = [None] * len(image), cells(image)
-
-    def file(path: bytes) -> File:
-        return File(path.decode(errors="surrogateescape"), folder, named=True)
-
+        images, paths = [None] * len(column), bytes_of(column)
     return [
-        (words, file(path) if data is None and path is not None else data)
-        for words, data, path in zip(cells(text), images, paths)
+        path.decode(errors="surrogateescape") if data is None and path else data
+        for data, path in zip(images, paths)
     ]
 
 
@@ -197,7 +223,7 @@ def _fields(image: pa.StructArray) -> list[pa.Array]:
     return [parts.get(name, pa.nulls(len(image))) for name in ("bytes", "path")]
 
 
-def cells(column: pa.Array) -> list[bytes | None]:
+def bytes_of(column: pa.Array) -> list[bytes | None]:
     """Text or bytes as bytes: texts need not be what they are said to be, valid UTF-8.
 
     Of what is too long for an image there is just enough for that to be seen.

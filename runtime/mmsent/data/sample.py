@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mmsent.data.folder import TEST_LIST, TRAIN_LIST, image_file, text_file
-from mmsent.data.pair import LABELS
+from mmsent.data.labels import SENTIMENTS
 from mmsent.errors import InputError
 
 WORDS = {
@@ -47,7 +47,7 @@ def write_sample_data(folder: Path, *, pairs: int = 400, seed: int = 0) -> tuple
     guids = [
         str(guid) for guid in rng.sample(range(1, 10 * (pairs + unlabelled)), pairs + unlabelled)
     ]
-    labels = [label for label in LABELS for _ in range(3)]  # enough of each to split by label
+    labels = [label for label in SENTIMENTS for _ in range(3)]  # enough of each to split by label
     labels += rng.choices(list(SHARES), list(SHARES.values()), k=max(0, pairs - len(labels)))
     labels = labels[:pairs]
     rng.shuffle(labels)
@@ -67,7 +67,7 @@ def _write_list(path: Path, rows: list[str]) -> None:
 
 
 def _shown(rng: random.Random, label: str) -> str:
-    return label if rng.random() < TRUTHFUL else rng.choice(LABELS)
+    return label if rng.random() < TRUTHFUL else rng.choice(SENTIMENTS)
 
 
 def _text(rng: random.Random, label: str) -> bytes:

@@ -27,6 +27,11 @@ FORMATS = (
     *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),
 )
 
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jfif",
+)  # fmt: skip
+"""How the names of image files end; the content counts, not the name."""
+
 MISSING = 127
 """The value of every pixel of an image that is missing: grey."""
 

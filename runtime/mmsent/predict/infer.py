@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mmsent import __version__
 from mmsent.bundle.info import Device
-from mmsent.data.dataset import Dataset, open_dataset
+from mmsent.data.dataset import AS_IT_IS, Dataset, Reading, open_dataset
 from mmsent.data.pair import Pair
 from mmsent.errors import InputError, MmsentError, Problem, refuse
 from mmsent.files.interrupt import stop_on_signals
@@ -31,7 +31,7 @@ def infer(
     model_path: Path,
     output: Path,
     *,
-    folder: Path | None = None,
+    reading: Reading = AS_IT_IS,
     probabilities: bool = False,
     skip: bool = False,
     resume: bool = False,
@@ -41,14 +41,15 @@ def infer(
 ) -> Counts:
     """Predict every row of a list into ``output``.
 
-    The list is CSV or a Parquet file. ``folder`` is the dataset folder (default: the list's).
+    The list is any dataset (see `open_dataset`). Of one with splits, that of ``reading`` is
+    predicted: by default "test" or, where no row is of that, all.
     ``output`` is CSV (guid,tag, with ``probabilities`` also a column per label), JSON lines where
     its name ends in .jsonl, or Parquet where it ends in .parquet.
     Raises InputError that names every bad row and file; then ``output`` is left as it was. With
     ``skip`` they go to OUTPUT.errors.csv instead, each row into one of the two.
     With ``resume`` an interrupted inference continues; Interrupted says that it can.
     """
-    dataset = open_dataset(list_path, folder=folder)
+    dataset = _choose(open_dataset(list_path, reading), reading.split)
     workers = workers or available_cores()
     batch_size = batch_size or BATCH_SIZE
     check_output_file(output, list_path, model_path)
@@ -60,31 +61,42 @@ def infer(
         key = {
             "mmsent": __version__,
             "list": str(list_path.resolve()),
-            "folder": str(dataset.folder.resolve()),
+            "folder": str((reading.folder or list_path.parent).resolve()),
+            "columns": dict(reading.columns),
+            "images": reading.images and str(reading.images.resolve()),
+            "split": reading.split,
             "model": model.identity,
-            "options": [probabilities, skip, device],
+            "options": [probabilities, skip, device, reading.allow_missing],
         }
         out = Output(output, labels=model.labels if probabilities else (), skip=skip)
         problems: list[Problem] = []
         try:
             with (
                 stop_on_signals(again) as stoppable,
-                out.open(key, dataset.rows(contents=False), resume=resume),
+                closing(dataset.rows(contents=False)) as listed,
+                out.open(key, listed, resume=resume),
+                closing(dataset.rows(start=out.written)) as rows,
+                closing(
+                    predict_stream(
+                        model,
+                        rows,
+                        workers=workers,
+                        batch_size=batch_size,
+                        skip=skip,
+                        start=out.written,
+                        journal=out.journal,
+                    )
+                ) as outcomes,
                 Progress("predicting", count - out.written, "pairs") as progress,
             ):
-                rows = predict_stream(
-                    model, dataset.rows(start=out.written), workers=workers, batch_size=batch_size,
-                    skip=skip, start=out.written, journal=out.journal,
-                )  # fmt: skip
-                with closing(rows):
-                    for row, outcome in stoppable(rows):
-                        if isinstance(row, Pair) and isinstance(outcome, Prediction):
-                            out.write(row, outcome)
-                        elif isinstance(outcome, Problem) and skip:
-                            out.write_problem(outcome)
-                        elif isinstance(outcome, Problem):
-                            problems.append(outcome)
-                        progress.update()
+                for row, outcome in stoppable(outcomes):
+                    if isinstance(row, Pair) and isinstance(outcome, Prediction):
+                        out.write(row, outcome)
+                    elif isinstance(outcome, Problem) and skip:
+                        out.write_problem(outcome)
+                    elif isinstance(outcome, Problem):
+                        problems.append(outcome)
+                    progress.update()
                 refuse(problems, f"{output} was not written")
         except OSError as error:
             reason = f"{error.filename or output}: {error.strerror or error}"
@@ -100,13 +112,24 @@ def check_output_file(output: Path, *inputs: Path) -> None:
         raise InputError(f"{output} is an input, too; name another --output")
 
 
+def _choose(dataset: Dataset, split: str | None) -> Dataset:
+    """The part of the dataset to predict. Raises InputError where nothing is in it."""
+    if split == "all" or (split is None and not dataset.has("test")):
+        return dataset
+    wanted = split or "test"
+    if split is not None and not dataset.has(split):
+        raise InputError(f"{dataset.path} has no rows of the split {split}")
+    return dataset.select((wanted,))
+
+
 def _check(dataset: Dataset, *, files: bool) -> int:
     """The number of rows; InputError where the list or, with ``files``, anything else is bad."""
     problems: list[Problem] = []
     count = 0
-    for row in dataset.rows(contents=files):
-        count += 1
-        if files:
-            problems += [row] if isinstance(row, Problem) else row.check()
+    with closing(dataset.rows(contents=files)) as rows:
+        for row in rows:
+            count += 1
+            if files:
+                problems += [row] if isinstance(row, Problem) else row.check()
     refuse(problems, "nothing was predicted")
     return count

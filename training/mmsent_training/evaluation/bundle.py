@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from mmsent.data.dataset import LABELS, open_dataset, read_labelled
+from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.errors import InputError, Problem, refuse
 from mmsent.files.machine import available_cores
 from mmsent.files.progress import Progress
@@ -22,15 +22,12 @@ def evaluate_bundle(model_path: Path, data: Path, part: Part) -> Scores:
 
     Raises InputError for bad data, and where the bundle's labels are not the dataset's.
     """
-    dataset = open_dataset(data)
-    pairs = read_labelled(dataset)
     model = SentimentModel(model_path, threads=1)
-    if set(model.labels) != set(LABELS):
-        raise InputError(f"{model_path} predicts {model.labels}; {dataset.name} has {LABELS}")
-    labels = index_labels(pairs, LABELS)
+    pairs = read_labelled(open_dataset(data).select(TRAINING), model.labels)
+    labels = index_labels(pairs, model.labels)
     if part != "all":
         fraction, seed = _division(model, model_path)
-        train, validation = split(labels, LABELS, fraction=fraction, seed=seed)
+        train, validation = split(labels, model.labels, fraction=fraction, seed=seed)
         chosen = train if part == "train" else validation
         pairs, labels = [pairs[index] for index in chosen], labels[chosen]
     problems: list[Problem] = []
@@ -38,12 +35,12 @@ def evaluate_bundle(model_path: Path, data: Path, part: Part) -> Scores:
     with Progress("evaluating", len(pairs), "pairs") as progress:
         for _, outcome in predict_stream(model, pairs, workers=available_cores()):
             if isinstance(outcome, Prediction):
-                rows.append([outcome.probabilities[label] for label in LABELS])
+                rows.append([outcome.probabilities[label] for label in model.labels])
             elif outcome is not None:
                 problems.append(outcome)
             progress.update()
         refuse(problems, "nothing was evaluated")
-    return score(labels, np.array(rows, np.float32), LABELS)
+    return score(labels, np.array(rows, np.float32), model.labels)
 
 
 def _division(model: SentimentModel, path: Path) -> tuple[float, int]:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from mmsent.data.dataset import LABELS
+from mmsent.data.labels import SENTIMENTS
 from mmsent.files.progress import Progress
 from mmsent.inputs.text import pad_ids, tokenize
 from mmsent_training.batches import batch_seed, divide_epoch
@@ -41,7 +41,9 @@ def read_texts() -> tuple[list[str], Tensor]:
     """The texts, and which share of its raters gave each label to each: float32 [texts, labels]."""
     _, *lines = FILE.read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines]
-    counts = torch.tensor([[int(count) for count in row[: len(LABELS)]] for row in rows]).float()
+    counts = torch.tensor(
+        [[int(count) for count in row[: len(SENTIMENTS)]] for row in rows]
+    ).float()
     return [row[-1] for row in rows], counts / counts.sum(1, keepdim=True)
 
 
@@ -81,7 +83,7 @@ def _train(model: nn.Module, tokenizer: Tokenizer, precision: Precision) -> None
     lengths = torch.tensor([len(item) for item in ids])
     device = next(model.parameters()).device
     torch.manual_seed(SETTINGS.seed)
-    output = nn.Linear(model.head.text_width, len(LABELS)).to(device)
+    output = nn.Linear(model.head.text_width, len(SENTIMENTS)).to(device)
     layers = model.head.layers
     trained = nn.ModuleDict({"layers": layers, "output": output})
     optimizer = make_optimizer(trained, SETTINGS, pretrained=("layers.",))

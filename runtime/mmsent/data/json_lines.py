@@ -1,0 +1,98 @@
+"""Lists of JSON objects, one a line: .jsonl and .ndjson."""
+
+import json
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mmsent.data.columns import Cells, Columns, Role
+from mmsent.errors import InputError
+from mmsent.files.bounded import open_file
+
+MAX_LINE = 1 << 22
+"""Lists with a longer line (in characters) are refused."""
+FIRST = 100
+"""How many objects are looked at to see which columns there are; one may lack what is null."""
+
+
+def read_names(path: Path) -> list[str]:
+    """The keys of the first objects. Raises InputError where the list can't be read."""
+    names: dict[str, None] = {}
+    with _open(path) as lines:
+        for _, content, _ in islice(lines, FIRST):
+            names |= dict.fromkeys(content)
+    return [*names]
+
+
+def read_cells(
+    path: Path, columns: Columns, *, labelled: bool, start: int = 0
+) -> Generator[tuple[int, Cells | str], None, None]:
+    """The rows from ``start`` on with their lines, a bad one as what is wrong with it.
+
+    Blank lines are passed over. Reads one line at a time, and none longer than MAX_LINE. Without
+    ``labelled`` a label that can't be one is none. Raises InputError where the list can't be read.
+    """
+    with _open(path) as lines:
+        for line, content, fault in islice(lines, start, None):
+            cells: dict[str, Any] = {}
+            for role, name in columns.items():
+                value = content.get(name)
+                if isinstance(value, list | dict):
+                    fault = nested(role, name) if labelled or role != "label" else fault
+                elif value is not None:
+                    cells[role] = plain(value)
+            try:
+                if "text" in cells:
+                    cells["text"] = cells["text"].encode()
+            except UnicodeEncodeError:
+                fault = "the text holds half of a surrogate pair"
+            yield line, fault or Cells(**cells)
+
+
+def nested(role: Role, name: str) -> str:
+    """What to say of a list or an object where one value belongs."""
+    if role == "label":
+        return f"{name!r} holds several labels; mmsent supports one label a pair"
+    return f"{name!r} holds a list or an object where the {role} belongs"
+
+
+def plain(value: str | bool | int | float) -> str:
+    """A value as text: booleans as JSON has them, whole numbers without a decimal point."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Iterator[tuple[int, dict[str, Any], str]]]:
+    """Each line's number and its object or, after an empty one, what is wrong with it."""
+
+    def lines() -> Iterator[tuple[int, dict[str, Any], str]]:
+        number = 0
+        while line := file.readline(MAX_LINE):
+            number += 1
+            if len(line) == MAX_LINE and not line.endswith("\n"):
+                raise InputError(f"{path} line {number} is longer than {MAX_LINE} characters")
+            if not line.strip():
+                continue
+            try:
+                content = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield number, {}, f"the line is not JSON ({error})"
+            else:
+                sound = isinstance(content, dict)
+                yield number, content if sound else {}, "" if sound else "no JSON object"
+
+    try:
+        with TextIOWrapper(open_file(path, str(path)), "utf-8-sig") as file:
+            yield lines()
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        place = f"byte {error.start}"
+        raise InputError(f"{path} is not UTF-8 ({place}); save it as UTF-8") from None

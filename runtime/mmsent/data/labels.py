@@ -1,0 +1,98 @@
+"""Labels: what the training list says, any words or numbers, taken as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+SENTIMENTS = ("negative", "neutral", "positive")
+"""The labels of the task, and those that mmsent's own knowledge of words is about."""
+NO_LABEL = ("", "null")
+"""How a list says that a label is to be predicted."""
+VALIDATION_FRACTION = 0.1
+"""The share of the pairs that a training sets aside for validation, unless there are others."""
+MAX_LABEL = 64
+"""A longer label, in characters, is refused."""
+
+# A spreadsheet that opens the predictions would compute such a guid or label. Ids like -12 and
+# -dQw4w9WgXcQ are let through: without an operator or a call there is nothing in them to compute.
+FORMULA = re.compile(r"[=\uff1d]|[-+@\uff0d\uff0b\uff20](?![\w.-]*$)")  # full-width ones, too
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+_INTEGRAL = re.compile(r"([+-]?\d+)\.0+")
+
+
+def plain_label(cell: str) -> str:
+    """A label as a list writes it: without white space around it, and 1.0 as 1."""
+    label = cell.strip()
+    match = _INTEGRAL.fullmatch(label)
+    return match[1] if match else label
+
+
+def label_fault(label: str) -> str | None:
+    """Why ``label`` can't be one, if it can't: labels go into tables that people open."""
+    if label in NO_LABEL:
+        return "the label is missing"
+    if len(label) > MAX_LABEL:
+        return f"the label is longer than {MAX_LABEL} characters ({label[:20]!r}…)"
+    if not label.isprintable():
+        return f"a label can't hold control characters ({label!r})"
+    if FORMULA.match(label):
+        return f"a spreadsheet would take the label {label!r} for a formula"
+    return None
+
+
+def order_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Different labels in their order: numbers by value, else as text sorts.
+
+    That puts the sentiments as the task has them: negative, neutral, positive.
+    """
+    found = set(labels)
+    if all(_NUMBER.fullmatch(label) for label in found):
+        return tuple(sorted(found, key=lambda label: (float(label), label)))
+    return tuple(sorted(found))
+
+
+def unknown_label(label: str, labels: Sequence[str]) -> str:
+    """What to say of a label that is none of ``labels``."""
+    same = [known for known in labels if _folded(known) == _folded(label)]
+    hint = f"; did you mean {same[0]!r}?" if same else f"; it must be one of {', '.join(labels)}"
+    return f"unknown label {label!r}{hint}"
+
+
+def _folded(label: str) -> str:
+    return "".join(label.split()).casefold()
+
+
+def label_faults(
+    counts: Mapping[str, int], labels: Sequence[str], *, fraction: float = 0.0
+) -> list[str]:
+    """What of the ``labels`` rules out a training, with how many pairs each has.
+
+    ``fraction``: the share of the pairs that is set aside for validation, 0 where the validation
+    pairs come from elsewhere. A label needs a pair on each side, and each side a pair a label.
+    """
+    least = 2 if fraction else 1
+    faults = [
+        f"the label {label!r} has {_pairs(counts.get(label, 0))}; a training needs at least {least}"
+        for label in labels
+        if counts.get(label, 0) < least
+    ]
+    if len(labels) < 2:
+        only = f"the only one is {labels[0]!r}" if labels else "there is none"
+        faults.append(f"a training needs at least two labels; {only}")
+    total = sum(counts.get(label, 0) for label in labels)
+    if fraction and not faults and int(-(-total * fraction // 1)) < len(labels):
+        faults.append(
+            f"{_pairs(total)} are too few for {len(labels)} labels: {fraction:.0%} of them are set "
+            "aside for validation, and each label needs one there"
+        )
+    return faults
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count} pairs"
+
+
+def find_labels(found: Collection[str], given: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The labels of a training: those ``given``, in that order, or those found."""
+    return tuple(given) if given else order_labels(found)
