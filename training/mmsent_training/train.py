@@ -14,9 +14,9 @@ import torch
 from msgspec import convert
 from torch import nn
 
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
-from mmsent.data.labels import find_labels
+from mmsent.data.dataset import open_dataset
 from mmsent.data.pair import Part
+from mmsent.data.training import read_training_data, training_parts
 from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.lock import locked
@@ -127,10 +127,9 @@ def prepare(data: Path, settings: Settings, weights: Weights | None, parts: Part
             f"train with --gradient-accumulation-steps {world_size()} --batch-size "
             f"{max(1, settings.batch_size * steps // world_size())}"
         )
-    dataset, recipe = open_dataset(data).select(TRAINING), find_model(settings.model).recipe
-    pairs = read_labelled(dataset)
-    labels = find_labels({str(pair.label) for pair in pairs})
-    examples = read_examples(pairs, labels)
+    dataset, recipe = open_dataset(data), find_model(settings.model).recipe
+    found = read_training_data(dataset, fraction=settings.validation_fraction)
+    examples, labels = read_examples(found.train, found.labels), found.labels
     fraction, seed = settings.validation_fraction, settings.split_seed
     train, validation = parts or split(examples.labels, labels, fraction=fraction, seed=seed)
     task = Task(settings, weights, examples, train, validation)
@@ -151,7 +150,7 @@ def prepare(data: Path, settings: Settings, weights: Weights | None, parts: Part
     description = {"name": settings.model} | arguments
     return Job(
         data.resolve(),
-        dataset.name,
+        training_parts(dataset, None)[0].name,
         fingerprint,
         task,
         inputs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 SENTIMENTS = ("negative", "neutral", "positive")
 """The labels of the task, and those that mmsent's own knowledge of words is about."""
@@ -91,8 +91,3 @@ def label_faults(
 
 def _pairs(count: int) -> str:
     return "1 pair" if count == 1 else f"{count} pairs"
-
-
-def find_labels(found: Collection[str], given: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The labels of a training: those ``given``, in that order, or those found."""
-    return tuple(given) if given else order_labels(found)

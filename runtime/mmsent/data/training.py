@@ -1,0 +1,97 @@
+"""What a training takes from its data, and what it refuses: `mmsent check-data` says the same."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from mmsent.data.dataset import TRAINING, Dataset, mark_duplicates
+from mmsent.data.labels import label_faults, order_labels, unknown_label
+from mmsent.data.pair import Pair, Part
+from mmsent.errors import InputError, Problem, refuse
+
+BOTH: tuple[Part, ...] = ("text", "image")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Labelled pairs, and the labels in their order.
+
+    ``validation`` is None where the training is to set some of ``train`` aside.
+    """
+
+    labels: tuple[str, ...]
+    train: Sequence[Pair]
+    validation: Sequence[Pair] | None
+
+
+def training_parts(data: Dataset, validation: Dataset | None) -> tuple[Dataset, Dataset | None]:
+    """The pairs to train on and to validate on: of ``data`` alone, its split validation, if any.
+
+    Raises InputError where there is nothing to train on.
+    """
+    train = data.select(TRAINING)
+    if not train.lists:
+        raise InputError(f"{data.path} has no training list; it is {data.layout}")
+    if validation is None and data.has("validation"):
+        return train, data.select(("validation",))
+    return train, validation
+
+
+def read_training_data(
+    data: Dataset,
+    validation: Dataset | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    parts: Collection[Part] = BOTH,
+    fraction: float,
+) -> TrainingData:
+    """The pairs of a training, of which the texts decode and the images are there.
+
+    ``labels``: their set and order, by default those that the training pairs have. ``parts``: what
+    of a pair the model sees. ``fraction``: of the pairs, set aside where there are no others.
+    Raises InputError that names every bad row and file, and labels with too few pairs.
+    """
+    problems: list[Problem] = []
+    train_part, validation_part = training_parts(data, validation)
+    train = _read(train_part, parts, problems)
+    other = None if validation_part is None else _read(validation_part, parts, problems)
+    known = tuple(labels) if labels else order_labels(str(pair.label) for pair in train)
+    problems += label_problems(train, other, known, fraction=fraction, source=train_part.name)
+    refuse(problems, "`mmsent check-data` reports on the whole dataset")
+    return TrainingData(known, train, other)
+
+
+def label_problems(
+    train: Sequence[Pair],
+    validation: Sequence[Pair] | None,
+    labels: Sequence[str],
+    *,
+    fraction: float,
+    source: str,
+) -> list[Problem]:
+    """What of the pairs' labels rules out a training with ``labels``.
+
+    Those that are none of ``labels``, and labels with too few pairs: see `label_faults`.
+    ``source`` names the training list.
+    """
+    pairs = [*train, *(validation or ())]
+    foreign = [
+        Problem(pair.list, pair.line, pair.guid, pair.list, unknown_label(str(pair.label), labels))
+        for pair in pairs
+        if pair.label not in labels
+    ]
+    counts = Counter(str(pair.label) for pair in train)
+    aside = fraction if validation is None else 0.0
+    faults = label_faults(counts, labels, fraction=aside)
+    return foreign + [Problem(source, 0, "", source, fault) for fault in faults]
+
+
+def _read(dataset: Dataset, parts: Collection[Part], problems: list[Problem]) -> list[Pair]:
+    """The pairs of a labelled dataset; what is wrong with the other rows goes to ``problems``."""
+    pairs: list[Pair] = []
+    for row in mark_duplicates(dataset.rows(labelled=True)):
+        found = [row] if isinstance(row, Problem) else row.check(parts)
+        problems += found
+        if isinstance(row, Pair) and not found:
+            pairs.append(row)
+    return pairs
