@@ -2,9 +2,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
 
 from mmsent.errors import InputError
-from mmsent.inputs.text import decode_text, pad_ids
+from mmsent.inputs.text import (
+    MAX_TOKENIZED_BYTES,
+    decode_text,
+    pad_ids,
+    read_tokenizer,
+    tokenize,
+)
 
 
 @given(st.text())
@@ -36,3 +45,27 @@ def test_padding_keeps_every_sequence(sequences):
     for ids, row, mask in zip(sequences, input_ids, attention_mask):
         assert row[mask == 1].tolist() == ids
         assert not row[mask == 0].any()
+
+
+@pytest.fixture(scope="module")
+def letters():
+    """A tokenizer to which every character is a token, and "ж" and "🙂" are known."""
+    tokenizer = Tokenizer(WordLevel({"?": 0, "a": 1, "ж": 2, "🙂": 3}, unk_token="?"))
+    tokenizer.pre_tokenizer = Split("", "isolated")
+    return read_tokenizer(tokenizer.to_str(), max_length=1 << 30)
+
+
+@pytest.mark.parametrize("character", ["a", "ж", "🙂"])
+@pytest.mark.parametrize("before", ["", "a", "aaa"])
+def test_what_is_over_the_bound_is_not_tokenized(letters, character, before):
+    """Of a character that the bound cuts through nothing is left."""
+    size = len(character.encode())
+    fitting = (MAX_TOKENIZED_BYTES - len(before)) // size
+    (ids,) = tokenize(letters, [before + character * (fitting + 1000)])
+    assert ids == [1] * len(before) + [letters.token_to_id(character)] * fitting
+    assert tokenize(letters, [before + character * fitting]) == [ids]
+
+
+@given(st.text())
+def test_the_bound_leaves_shorter_texts_alone(letters, text):
+    assert tokenize(letters, [text]) == [letters.encode(text).ids]

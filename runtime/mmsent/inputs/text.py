@@ -13,6 +13,13 @@ ENCODINGS = ("utf-8", "gb18030")
 
 PAD_ID = 0  # every model masks padding, so any id will do
 
+MAX_TOKENIZED_BYTES = 1 << 16
+"""Of longer texts, in UTF-8, the rest is not tokenized: it would be cut off after that anyway.
+
+A tokenizer works through all of a text before it cuts it to the model's maximum length, which is
+1024 tokens at most. This is 64 bytes for each of them, and real text has four or five.
+"""
+
 
 def decode_text(data: bytes) -> tuple[str, str]:
     """Decode a text file: UTF-8, else GB18030. Returns the text and the encoding's name.
@@ -49,13 +56,26 @@ def read_tokenizer(text: str, *, max_length: int) -> Tokenizer:
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, unpadded; the tokenizer itself adds special tokens and truncates.
 
+    It sees the first MAX_TOKENIZED_BYTES of a text.
     Raises InputError where the tokenizer fails, as it may on a pattern of its own.
     """
     try:
-        return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+        encodings = tokenizer.encode_batch_fast([_shorten(text) for text in texts])
+        return [encoding.ids for encoding in encodings]
     except BaseException as error:
         _reraise_other(error)
         raise InputError(f"the bundle's or run's tokenizer fails on a text ({error})") from None
+
+
+def _shorten(text: str) -> str:
+    """The characters of ``text`` that fit whole into MAX_TOKENIZED_BYTES."""
+    if len(text) * 4 <= MAX_TOKENIZED_BYTES:  # no character takes more
+        return text
+    text = text[:MAX_TOKENIZED_BYTES]
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data) <= MAX_TOKENIZED_BYTES:
+        return text
+    return data[:MAX_TOKENIZED_BYTES].decode("utf-8", "ignore")
 
 
 def _reraise_other(error: BaseException) -> None:
