@@ -21,7 +21,12 @@ class Interrupted(MmsentError):
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
+        self.signal = signal
         self.exit_code = 128 + signal
+
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[str, int]]:
+        """For pickle: a process of a pool hands its exceptions to the one that waits for it."""
+        return type(self), (str(self), self.signal)
 
 
 @dataclass(frozen=True, slots=True)
