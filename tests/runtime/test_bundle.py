@@ -1,5 +1,6 @@
 """Opening files that are no bundle, or not one that this version reads."""
 
+import io
 import json
 
 import onnx
@@ -69,3 +70,28 @@ def test_what_this_version_does_not_know(bundle, tmp_path, name, value):
     info = json.loads(SentimentModel(bundle).info.to_json()) | {name: value}
     other = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps(info)})
     assert "is none of" in refused(other)
+
+
+def test_the_same_checks_for_bytes_and_files(bundle, tmp_path):
+    """What is refused by its path is refused in memory, with the same message but for the name."""
+    graph = onnx.load(bundle)
+    graph.graph.node.add(op_type="Loop")
+    contents = [b"", b"no model", bundle.read_bytes()[:100_000], graph.SerializeToString()]
+    for content in contents:
+        path = tmp_path / "refused.onnx"
+        path.write_bytes(content)
+        wanted = refused(path).replace(str(path), "the bundle")
+        for source in (content, bytearray(content), io.BytesIO(content)):
+            with pytest.raises(InputError) as error:
+                SentimentModel(source)
+            assert str(error.value) == wanted
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_onnx_runtimes_own_format_is_not_read(bundle, tmp_path, in_memory):
+    """It would see that in these first bytes, or in the name: nobody checked such a file."""
+    content = b"\x12\x06abORTM" + bundle.read_bytes()  # the producer's name, to ONNX
+    path = tmp_path / "model.ort"
+    path.write_bytes(content)
+    model = SentimentModel(content if in_memory else path)
+    assert model.labels == SentimentModel(bundle).labels

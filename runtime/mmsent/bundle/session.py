@@ -1,8 +1,18 @@
-"""Opening a bundle: its session, its metadata, and whether they fit each other."""
+"""Opening a bundle: its session, its metadata, and whether they fit each other.
 
+**Fork.** ONNX Runtime's threads don't come along into a child that os.fork makes: there, what uses
+a session of the parent may wait for them for ever, and so does what deletes it. So `Bundle.process`
+says which process opened a bundle (a child opens it again), and the sessions of the parent are
+never deleted in a child. A child that ends by sys.exit instead of os._exit, as multiprocessing's
+do, still hangs at its end, where it only imported onnxruntime 1.32; "spawn" has none of this.
+"""
+
+import ctypes
 import logging
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from weakref import WeakSet
 
 import onnxruntime as ort
 from tokenizers import Tokenizer
@@ -26,29 +36,36 @@ class Bundle:
     tokenizer: Tokenizer
     session: ort.InferenceSession
     seal: str
+    process: int = field(default_factory=os.getpid)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU."""
+        return bool(self.session.get_providers()[0] == CUDA)
 
 
-def open_bundle(path: Path, *, threads: int, device: Device = "cpu") -> Bundle:
-    """Open a bundle; its session computes on ``threads`` threads, or on a GPU.
+def open_bundle(source: Path | bytes, *, threads: int, device: Device = "cpu") -> Bundle:
+    """Open a bundle, a file or its bytes; it computes on ``threads`` threads, or on a GPU.
 
     ``device``: "cpu", "cuda", or "auto" for CUDA where it works, and where the bundle is not in
     int8, which only CPUs compute in.
-    Raises InputError where ``path`` is no bundle that this version reads, or CUDA is asked for and
-    does not work.
+    Raises InputError where ``source`` is no bundle that this version reads, or CUDA is asked for
+    and does not work.
     """
-    if not path.exists():
-        raise InputError(f"{path} does not exist; `mmsent-export onnx` writes a bundle")
-    check_structure(path)
-    session = _open_session(path, threads, _provider(device))
+    name = "the bundle" if isinstance(source, bytes) else str(source)
+    if isinstance(source, Path) and not source.exists():
+        raise InputError(f"{name} does not exist; `mmsent-export onnx` writes a bundle")
+    check_structure(source, name)
+    session = _open_session(source, name, threads, _provider(device))
     if device != "cpu" and session.get_providers()[0] != CUDA and CUDA in available_providers():
         reason = "ONNX Runtime can't load its CUDA provider; `mmsent doctor` says why"
         if device == "cuda":
             raise InputError(f"--device cuda: {reason}")
         logger.warning("computing on the CPU: %s", reason)
-    bundle = _read_metadata(path, session)
-    if device == "auto" and bundle.info.precision == "int8" and session.get_providers()[0] == CUDA:
+    bundle = _read_metadata(name, session)
+    if device == "auto" and bundle.info.precision == "int8" and bundle.on_gpu:
         logger.info("computing on the CPU: the bundle is in int8, for CPUs")
-        return replace(bundle, session=_open_session(path, threads, CPU))
+        return replace(bundle, session=_open_session(source, name, threads, CPU))
     return bundle
 
 
@@ -74,22 +91,44 @@ def _provider(device: Device) -> str:
     return CPU
 
 
-def _open_session(path: Path, threads: int, provider: str) -> ort.InferenceSession:
+def _open_session(
+    source: Path | bytes, name: str, threads: int, provider: str
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors: they are raised, too
     # Threads that wait by spinning would take the cores that decode images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Not its own format, which it would see in a name or in the first bytes: the check of the
+    # structure knows ONNX alone.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    model = source if isinstance(source, bytes) else str(source)
     try:
-        return ort.InferenceSession(
-            str(path), options, providers=list(dict.fromkeys((provider, CPU)))
+        session = ort.InferenceSession(
+            model, options, providers=list(dict.fromkeys((provider, CPU)))
         )
     except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
-        raise InputError(f"{path} can't be opened as an ONNX model ({error})") from None
+        raise InputError(f"{name} can't be opened as an ONNX model ({error})") from None
+    _sessions.add(session)
+    return session
 
 
-def _read_metadata(path: Path, session: ort.InferenceSession) -> Bundle:
+_sessions: WeakSet[ort.InferenceSession] = WeakSet()
+
+
+def _keep_sessions() -> None:
+    """In a forked child: give the parent's sessions a reference that nothing takes away."""
+    for session in list(_sessions):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+    _sessions.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_sessions)
+
+
+def _read_metadata(name: str, session: ort.InferenceSession) -> Bundle:
     try:
         metadata = session.get_modelmeta().custom_metadata_map
         if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
@@ -100,13 +139,13 @@ def _read_metadata(path: Path, session: ort.InferenceSession) -> Bundle:
         info = BundleInfo.from_json(metadata[INFO_KEY])
         _check_signature(session, info)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: its names or metadata are not UTF-8 ({error})") from None
+        raise InputError(f"{name}: its names or metadata are not UTF-8 ({error})") from None
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{name}: {error}") from None
     try:
         tokenizer = read_tokenizer(metadata[TOKENIZER_KEY], max_length=info.max_length)
     except ValueError as error:
-        raise InputError(f"{path}: the metadata {TOKENIZER_KEY} is malformed ({error})") from None
+        raise InputError(f"{name}: the metadata {TOKENIZER_KEY} is malformed ({error})") from None
     return Bundle(info, tokenizer, session, metadata.get(SEAL_KEY, ""))
 
 

@@ -40,29 +40,41 @@ _PARTS = {
 }
 
 
-def check_structure(path: Path) -> None:
-    """Raise InputError where the file at ``path`` is no ONNX model, or one not to be opened.
+def check_structure(source: Path | bytes, name: str) -> None:
+    """Raise InputError where ``source``, a file or its bytes, is no ONNX model or not to be opened.
 
     That is one which keeps tensors in other files, has loops, functions or metadata of more than
-    MAX_METADATA bytes.
+    MAX_METADATA bytes. Messages call it ``name``.
     """
-    with open_file(path, str(path)) as file:
+    if isinstance(source, bytes):
+        _check_size(len(source), name)
+        _walk(source, len(source), name)
+        return
+    with open_file(source, name) as file:
         size = os.fstat(file.fileno()).st_size
-        if size > MAX_BYTES:
-            raise InputError(f"{path} is larger than 2 GiB: no ONNX model is")
-        if size == 0:
-            raise InputError(f"{path} is empty; it can't be opened as an ONNX model")
+        _check_size(size, name)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            try:
-                _Walk(content).model(size)
-            except ValueError as error:
-                raise InputError(f"{path} can't be opened as an ONNX model ({error})") from None
+            _walk(content, size, name)
+
+
+def _check_size(size: int, name: str) -> None:
+    if size > MAX_BYTES:
+        raise InputError(f"{name} is larger than 2 GiB: no ONNX model is")
+    if size == 0:
+        raise InputError(f"{name} is empty; it can't be opened as an ONNX model")
+
+
+def _walk(content: mmap.mmap | bytes, size: int, name: str) -> None:
+    try:
+        _Walk(content).model(size)
+    except ValueError as error:
+        raise InputError(f"{name} can't be opened as an ONNX model ({error})") from None
 
 
 class _Walk:
     """A walk over a file's fields; ValueError where it is malformed or something is refused."""
 
-    def __init__(self, content: mmap.mmap) -> None:
+    def __init__(self, content: mmap.mmap | bytes) -> None:
         self.content = content
         self.fields = 0
 
