@@ -1,9 +1,15 @@
 """Prediction from a bundle, through SentimentModel."""
 
+import io
+import pathlib
+import re
+import tempfile
+from collections import UserDict, deque
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,10 +30,10 @@ def model(path: Path, threads: int) -> SentimentModel:
 
 @pytest.fixture(scope="module")
 def pairs(sample):
-    """The texts and images of the sample's unlabelled list, and an empty and a long text."""
+    """The texts and images' paths of the sample's unlabelled list, and an empty and a long text."""
     rows = list(open_dataset(sample / TEST_LIST).rows())
     texts = [pair.read_text() for pair in rows]
-    images = [image_file(sample, pair.guid) for pair in rows]
+    images = [Path(image_file(sample, pair.guid)) for pair in rows]
     return [*texts, "", "sad rain " * 300], [*images, images[0], images[1]]
 
 
@@ -44,11 +50,252 @@ def test_a_prediction_names_the_most_probable_label(alone):
         assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
 
 
-def test_every_kind_of_image_gives_the_same_prediction(bundle, pairs, alone):
-    path = pairs[1][0]
-    with Image.open(path) as opened:
-        for image in (Path(path), Path(path).read_bytes(), opened):
-            assert model(bundle, 1).predict(text=pairs[0][0], image=image) == alone[0]
+def test_logits_are_what_the_softmax_is_taken_of(alone):
+    for prediction in alone:
+        assert tuple(prediction.logits) == SENTIMENTS
+        powers = np.exp(np.array(list(prediction.logits.values()), np.float64))
+        assert values(prediction) == pytest.approx(list(powers / powers.sum()), abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """A JPEG file of noise."""
+    path = tmp_path_factory.mktemp("photo") / "photo.jpg"
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def close(source: object) -> None:
+    """Close a file."""
+    if isinstance(source, io.IOBase | tempfile.SpooledTemporaryFile | Image.Image):
+        source.close()
+
+
+def spooled(path: Path) -> tempfile.SpooledTemporaryFile:
+    file = tempfile.SpooledTemporaryFile()  # noqa: SIM115
+    file.write(path.read_bytes())
+    return file  # at its end, as one that was shown before
+
+
+def rgb(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+IMAGES = {
+    "str": str,
+    "Path": Path,
+    "PurePath": pathlib.PurePath,
+    "bytes": Path.read_bytes,
+    "bytearray": lambda path: bytearray(path.read_bytes()),
+    "memoryview": lambda path: memoryview(path.read_bytes()),
+    "file": lambda path: open(path, "rb"),  # noqa: SIM115
+    "unbuffered file": lambda path: open(path, "rb", buffering=0),  # noqa: SIM115
+    "BytesIO": lambda path: io.BytesIO(path.read_bytes()),
+    "spooled": spooled,
+    "Pillow": Image.open,
+    "array": lambda path: np.asarray(rgb(path)),
+    "upload": lambda path: {"name": path.name, "content": memoryview(path.read_bytes())},
+    "upload's bytes": lambda path: UserDict(content=path.read_bytes()),
+}
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_every_kind_of_image_gives_the_same_prediction(bundle, photo, kind):
+    """As its path does: alone, twice, and twenty times in a list on two threads."""
+    wanted = model(bundle, 1).predict("a day", photo)
+    image = IMAGES[kind](photo)
+    for _ in range(2):
+        assert model(bundle, 1).predict("a day", image) == wanted
+    several = model(bundle, 2).predict(["a day"] * 20, [image] * 20)
+    assert all(values(one) == pytest.approx(values(wanted), abs=TOLERANCE) for one in several)
+    close(image)
+
+
+def test_a_notebooks_upload_of_one_file_is_one_image(bundle, pairs, alone):
+    """FileUpload.value is a tuple, of one file too."""
+    uploads = tuple({"name": path.name, "content": path.read_bytes()} for path in pairs[1])
+    assert model(bundle, 1).predict(pairs[0][0], uploads[:1]) == alone[0]
+    assert len(model(bundle, 1).predict(pairs[0], uploads)) == len(alone)
+
+
+COLUMNS = {
+    "list": list,
+    "tuple": tuple,
+    "deque": deque,
+    "Series": lambda items: pd.Series(items, index=range(7, 7 + len(items))),
+    "Index": pd.Index,
+    "array": lambda items: np.array(items, object),
+    "array of str": lambda items: np.array([str(item) for item in items]),
+}
+
+
+@pytest.mark.parametrize("texts", COLUMNS)
+@pytest.mark.parametrize("images", COLUMNS)
+def test_every_kind_of_list_gives_the_same_predictions(bundle, pairs, alone, texts, images):
+    got = model(bundle, 1).predict(COLUMNS[texts](pairs[0]), COLUMNS[images](pairs[1]))
+    assert [one.label for one in got] == [one.label for one in alone]
+    for one, other in zip(got, alone, strict=True):
+        assert values(one) == pytest.approx(values(other), abs=TOLERANCE)
+
+
+def test_an_array_of_images(bundle, pairs):
+    images = np.stack([np.asarray(rgb(path).resize((30, 20))) for path in pairs[1]])
+    assert images.shape[1:] == (20, 30, 3)
+    got = model(bundle, 1).predict(pairs[0], images)
+    assert got == model(bundle, 1).predict(pairs[0], list(images))
+    with pytest.raises(InputError, match="same length"):
+        model(bundle, 1).predict(pairs[0][0], images[:1])
+
+
+def test_no_pairs_have_no_predictions(bundle):
+    assert model(bundle, 1).predict([], ()) == []
+
+
+MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT]
+
+
+@pytest.mark.parametrize("missing", MISSING, ids=repr)
+def test_what_is_missing(bundle, pairs, missing):
+    """The light model can do without an image, and not without a text."""
+    text, image = pairs[0][0], pairs[1][0]
+    wanted = model(bundle, 1).predict(text)
+    assert model(bundle, 1).predict(text, missing) == wanted
+    assert model(bundle, 1).predict([text], [missing]) == [wanted]
+    assert model(bundle, 1).predict([text], missing) == [wanted]
+    column = pd.Series([str(image), missing])
+    assert model(bundle, 1).predict([text, text], column)[1].label == wanted.label
+    for texts, images in [
+        (missing, image), ([text, missing], [image] * 2), (missing, [image, image]),
+        (pd.Series([text, missing]), [image] * 2),
+    ]:  # fmt: skip
+        with pytest.raises(InputError, match="lacks its text"):
+            model(bundle, 1).predict(texts, images)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (5, "int where a text belongs"),
+        (2.5, "float where a text belongs"),
+        (b"fine", "bytes where a text belongs"),
+        (["fine"], "list where a text belongs"),
+        (np.zeros((3, 3)), "ndarray where a text belongs"),
+        ("half \ud83d", r"the text holds '\ud83d', which is no character"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_text_is_named(bundle, pairs, text, reason):
+    image = pairs[1][0]
+    with pytest.raises(InputError) as error:
+        model(bundle, 1).predict(["fine", text, "too", text], [image] * 4)
+    assert f"row 1: {reason}" in str(error.value)
+    assert f"row 3: {reason}" in str(error.value)
+    assert "row 2" not in str(error.value)
+    if not isinstance(text, list):
+        with pytest.raises(InputError, match=re.escape(reason)):
+            model(bundle, 1).predict(text, image)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (5, "int where an image belongs"),
+        ({"name": "a.jpg"}, "dict where an image belongs"),
+        ({"content": "text"}, "str where an image belongs"),
+        (io.StringIO("text"), "the image can't be read from a text file"),
+        (io.BytesIO(b"no image"), "the image can't be decoded"),
+        (np.zeros((3, 3, 3)), "an image array must be uint8"),
+        ("nul\0", "its name holds a NUL byte"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_image_is_named(bundle, pairs, image, reason):
+    sound = pairs[1][0]
+    with pytest.raises(InputError) as error:
+        model(bundle, 2).predict(["a", "b", "c"], [sound, image, image])
+    assert {line[:8] for line in str(error.value).splitlines()[1:]} == {"  row 1:", "  row 2:"}
+    assert str(error.value).count(reason) == 2
+    with pytest.raises(InputError) as error:
+        model(bundle, 1).predict("a", image)
+    assert reason in str(error.value)
+
+
+def test_a_file_that_is_closed_or_too_large_is_no_image(bundle, tmp_path):
+    closed = io.BytesIO(b"")
+    closed.close()
+    endless = open("/dev/zero", "rb") if Path("/dev/zero").exists() else None  # noqa: SIM115
+    with pytest.raises(InputError, match="closed file"):
+        model(bundle, 1).predict("a", closed)
+    if endless:
+        with endless, pytest.raises(InputError, match="larger than 65536 KiB"):
+            model(bundle, 1).predict("a", endless)
+
+
+def test_a_table_is_no_list(bundle, pairs):
+    """Its elements are its columns' names."""
+    table = pd.DataFrame({"text": pairs[0][:2], "image": pairs[1][:2]})
+    with pytest.raises(InputError, match="DataFrame is no list; give one of its columns"):
+        model(bundle, 1).predict(table, pairs[1][:2])
+
+
+def test_a_table_of_predictions(bundle, pairs):
+    """The two lines that the documentation shows."""
+    posts = pd.DataFrame({"text": pairs[0], "image": pairs[1]}, index=range(5, 5 + len(pairs[0])))
+    several = model(bundle, 1).predict(posts["text"], posts["image"])
+    table = pd.DataFrame([{"label": p.label, **p.probabilities} for p in several], posts.index)
+    assert list(table.columns) == ["label", *SENTIMENTS]
+    assert (table[list(SENTIMENTS)].idxmax(axis=1) == table["label"]).all()
+    assert list(table.index) == list(posts.index)
+
+
+def test_a_very_long_text_is_cut(bundle, pairs, alone):
+    image = pairs[1][-1]
+    assert model(bundle, 1).predict("sad rain " * 1_000_000, image) == alone[-1]
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 10**6])
+def test_threads_are_checked(bundle, threads):
+    with pytest.raises(InputError, match=r"threads must be a whole number from 1 .* not "):
+        SentimentModel(bundle, threads=threads)
+
+
+def test_a_number_of_numpy_is_a_number_of_threads(bundle):
+    assert SentimentModel(bundle, threads=np.int64(2)).threads == 2
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:0", "CPU", None, ["cpu"]])
+def test_the_device_is_checked(bundle, device):
+    with pytest.raises(InputError, match="device must be auto, cpu or cuda, not "):
+        SentimentModel(bundle, device=device)
+
+
+BUNDLES = {
+    "str": str,
+    "Path": Path,
+    "PurePath": pathlib.PurePath,
+    "bytes": Path.read_bytes,
+    "bytearray": lambda path: bytearray(path.read_bytes()),
+    "memoryview": lambda path: memoryview(path.read_bytes()),
+    "file": lambda path: open(path, "rb"),  # noqa: SIM115
+    "BytesIO": lambda path: io.BytesIO(path.read_bytes()),
+}
+
+
+@pytest.mark.parametrize("kind", BUNDLES)
+def test_every_kind_of_bundle_gives_the_same_prediction(bundle, pairs, alone, kind):
+    source = BUNDLES[kind](bundle)
+    opened = SentimentModel(source, threads=1)
+    close(source)
+    assert opened.predict(pairs[0][0], pairs[1][0]) == alone[0]
+    assert opened.identity == model(bundle, 1).identity
+
+
+@pytest.mark.parametrize("source", [5, None, io.StringIO("x"), {"content": b""}], ids=repr)
+def test_what_is_no_bundle(source):
+    with pytest.raises(InputError, match="bundle"):
+        SentimentModel(source)
 
 
 @settings(

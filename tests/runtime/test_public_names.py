@@ -26,7 +26,7 @@ def test_the_package_gives_these_names_and_no_others():
         (mmsent.SentimentModel.predict, "self text image"),
         (mmsent.SentimentModel.tokenize, "self texts"),
         (mmsent.SentimentModel.run, "self ids pixels"),
-        (mmsent.Prediction, "label probabilities"),
+        (mmsent.Prediction, "label probabilities logits"),
         (
             infer,
             "list_path model_path output reading probabilities skip resume workers batch_size "

@@ -24,10 +24,15 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The most probable label and the probability of each; they add up to 1."""
+    """The most probable label and the probability of each; they add up to 1.
+
+    ``logits`` are what the softmax makes the probabilities of: calibrated, since the temperature
+    that the training found is in the bundle's graph. No output file holds them.
+    """
 
     label: str
     probabilities: dict[str, float]
+    logits: dict[str, float]
 
 
 Outcome = Prediction | Problem
@@ -108,8 +113,8 @@ def predict_batch(
         broken.set()
     if sound and not (broken and broken.is_set()):
         ids = [batch.ids[place] for place in sound]
-        _, probabilities = model.run(ids, np.stack(list(sound.values())))
-        for place, prediction in zip(sound, _predictions(model.labels, probabilities)):
+        logits, probabilities = model.run(ids, np.stack(list(sound.values())))
+        for place, prediction in zip(sound, _predictions(model.labels, logits, probabilities)):
             outcomes[place] = prediction
     return outcomes
 
@@ -119,9 +124,12 @@ def load_pixels(pair: Pair, settings: ImageSettings) -> Pixels | Problem:
     return pair.attempt("image", lambda: pair.load_image(settings))
 
 
-def _predictions(labels: Sequence[str], probabilities: Floats) -> Iterator[Prediction]:
-    """Name the columns of ``probabilities``, float32 [batch, labels]."""
+def _predictions(
+    labels: Sequence[str], logits: Floats, probabilities: Floats
+) -> Iterator[Prediction]:
+    """Name the columns of ``logits`` and ``probabilities``, float32 [batch, labels]."""
     if not np.isfinite(probabilities).all():
         raise MmsentError("the bundle gives no numbers, but NaN; `mmsent doctor` checks it")
-    for row in probabilities:
-        yield Prediction(labels[int(row.argmax())], dict(zip(labels, row.tolist())))
+    for scores, row in zip(logits, probabilities):
+        named = (dict(zip(labels, values.tolist())) for values in (row, scores))
+        yield Prediction(labels[int(row.argmax())], *named)

@@ -1,20 +1,35 @@
 """A bundle as a Python object: text and image in, label and probabilities out."""
 
+import operator
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
-from threading import Event
-from typing import cast, overload
+from threading import Event, Lock
+from typing import IO, Any, get_args, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from mmsent.bundle.info import OUTPUTS, Device
-from mmsent.bundle.session import open_bundle
-from mmsent.data.pair import Pair
+from mmsent.bundle.session import Bundle, open_bundle
+from mmsent.bundle.structure import MAX_BYTES
+from mmsent.data.pair import File, Pair
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.files.machine import available_cores
-from mmsent.inputs.image import MISSING, ImageSource, load_image
+from mmsent.inputs.image import MISSING, load_image
+from mmsent.inputs.sources import (
+    AnyImage,
+    Column,
+    Texts,
+    Upload,
+    check_text,
+    has_state,
+    image_source,
+    pair_up,
+    read_binary,
+)
 from mmsent.inputs.text import pad_ids, tokenize
 from mmsent.predict.batches import (
     Batch,
@@ -28,89 +43,139 @@ from mmsent.predict.batches import (
 
 __all__ = ["Prediction", "SentimentModel"]
 
-_UNEQUAL = "text and image must both be single or be lists of the same length"
+MAX_THREADS = 1024
 
 
 class SentimentModel:
     """Predicts from a bundle. Safe to share between threads.
 
     ``identity`` distinguishes bundles: the SHA-256 that it carries, "" if it has none.
+
+    It can be copied and pickled, and so handed to other processes: there it opens its bundle
+    again, by its path where it has one. So it does in a child that os.fork makes, when it is first
+    used; see `mmsent.bundle.session` for what of ONNX Runtime does not survive a fork.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str] = "model.onnx",
+        path: str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] = "model.onnx",
         *,
         threads: int | None = None,
         device: Device = "auto",
     ) -> None:
         """Open the bundle at ``path``; compute on ``threads`` threads (default: all cores).
 
+        Instead of a path it may be a bundle's bytes, or a binary file, which is read as a whole.
         ``device``: "cpu", "cuda", or "auto" for CUDA where ONNX Runtime has it and it works.
         Raises InputError where the file is missing or no bundle, or CUDA does not work.
         """
-        self.threads = threads or available_cores()
-        self._bundle = open_bundle(Path(path), threads=self.threads, device=device)
+        if device not in get_args(Device):
+            raise InputError(f"device must be auto, cpu or cuda, not {device!r}")
+        self.threads = available_cores() if threads is None else _threads(threads)
+        self._device = device
+        source = _bundle_source(path)
+        self._bundle = open_bundle(source, threads=self.threads, device=device)
+        # The folder may be another one when it is opened again.
+        self._source = source if isinstance(source, bytes) else source.absolute()
         self.info = self._bundle.info
         self.labels = self.info.labels
         self.identity = self._bundle.seal
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: all but the open session."""
+        return {name: value for name, value in vars(self).items() if name != "_bundle"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the bundle again. Raises InputError where it is gone, or is another one."""
+        vars(self).update(state)
+        self._bundle = self._open_again()
+
+    def _open_again(self) -> Bundle:
+        bundle = open_bundle(self._source, threads=self.threads, device=self._device)
+        if bundle.seal != self.identity:
+            path = os.fsdecode(self._source)
+            raise InputError(f"{path} is another bundle now than when it was opened")
+        return bundle
+
+    def _opened(self) -> Bundle:
+        """The bundle, opened by this process."""
+        if self._bundle.process != os.getpid():
+            if self._bundle.on_gpu:
+                raise MmsentError(
+                    "CUDA does not work in a process that was forked after the bundle was opened; "
+                    'start processes by "spawn", or open the bundle with device="cpu"'
+                )
+            self._bundle = self._open_again()
+        return self._bundle
+
     @overload
-    def predict(self, text: str | None = None, image: ImageSource | None = None) -> Prediction: ...
+    def predict(self, text: str | None = None, image: AnyImage | None = None) -> Prediction: ...
     @overload
-    def predict(
-        self, text: list[str] | list[str | None], image: Sequence[ImageSource | None]
-    ) -> list[Prediction]: ...
+    def predict(self, text: str, image: tuple[Upload]) -> Prediction: ...
+    @overload
     def predict(
         self,
-        text: str | list[str] | list[str | None] | None = None,
-        image: ImageSource | Sequence[ImageSource | None] | None = None,
-    ) -> Prediction | list[Prediction]:
+        text: Texts,
+        image: Sequence[AnyImage | None] | Column | npt.NDArray[Any] | None = None,
+    ) -> list[Prediction]: ...
+    @overload
+    def predict(
+        self, text: None = None, *, image: list[Any] | tuple[Any, ...] | Column
+    ) -> list[Prediction]: ...
+    def predict(self, text: Any = None, image: Any = None) -> Prediction | list[Prediction]:
         """Predict one pair, or as many pairs as the two lists hold, in their order.
 
-        ``image`` is a path, a file's bytes, a Pillow image or an array (uint8, [height, width, 3]).
-        None stands for a text or an image that a pair lacks: see BundleInfo.optional.
-        Raises InputError that names every image which can't be decoded, and where a pair lacks what
-        this model needs.
+        ``image`` is a path, a file's bytes, a binary file, a Pillow image, an array (uint8,
+        [height, width, 3]) or what ipywidgets' FileUpload gives. A list may also be a tuple, a
+        pandas Series or an array, of images uint8 [n, height, width, 3].
+        None, NaN and pandas.NA stand for a text or an image that a pair lacks: see
+        BundleInfo.optional. Of a very long text the rest is not looked at: see
+        `mmsent.inputs.text.MAX_TOKENIZED_BYTES`.
+        Raises InputError that names every text that is none and every image that can't be decoded,
+        by row from 0, and where a pair lacks what this model needs.
+
+        A table ``posts`` makes a pandas.DataFrame of predictions:
+
+        >>> several = model.predict(posts["text"], posts["image"])
+        >>> pd.DataFrame([{"label": p.label, **p.probabilities} for p in several], posts.index)
         """
-        if text is None or isinstance(text, str):
-            if isinstance(image, list | tuple):
-                raise InputError(_UNEQUAL)
-            return self.predict([text], [cast(ImageSource | None, image)])[0]
-        if not isinstance(image, list | tuple) or len(image) != len(text):
-            raise InputError(_UNEQUAL)
-        for name, items in (("text", text), ("image", image)):
+        texts, images, several = pair_up(text, image)
+        _check_texts(texts, several)
+        for name, items in (("text", texts), ("image", images)):
             if name not in self.info.optional and any(item is None for item in items):
                 raise InputError(
                     f"a pair lacks its {name}, and this {self.info.model} model was not trained "
                     "for that: give every pair both"
                 )
-        if any(one is None and other is None for one, other in zip(text, image)):
+        if any(one is None and other is None for one, other in zip(texts, images)):
             raise InputError("a pair lacks both text and image: there is nothing to predict from")
         broken = Event()
+        locks = {id(image): Lock() for image in images if has_state(image)}
 
         def load(index: int) -> Pixels | Problem:
-            source = image[index]
-            if source is None:
+            image = images[index]
+            if image is None:
                 return np.full((self.info.image.size, self.info.image.size, 3), MISSING, np.uint8)
-            name = os.fspath(source) if isinstance(source, str | os.PathLike) else f"image {index}"
-            pair = Pair("", None, name, 0, None, None)
-            return pair.attempt("image", lambda: load_image(source, self.info.image))
+            with locks.get(id(image)) or nullcontext():
+                return _row(index, image, several).attempt(
+                    "image", lambda: load_image(image_source(image), self.info.image)
+                )
 
         def predict(batch: Batch) -> Sequence[Outcome | None]:
             load_all = pool.map if len(batch.indices) > 1 else map
             return predict_batch(self, batch, load_all(load, batch.indices), broken=broken)
 
         with ThreadPoolExecutor(self.threads) as pool:
-            outcomes = list(predict_window(self, [item or "" for item in text], predict))
+            outcomes = list(predict_window(self, [item or "" for item in texts], predict))
         if broken.is_set():
             lines = (f"  {outcome}" for outcome in outcomes if isinstance(outcome, Problem))
             raise InputError("images that can't be used:\n" + "\n".join(lines))
-        return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
+        predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
+        return predictions if several else predictions[0]
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, cut to the model's maximum length."""
-        return tokenize(self._bundle.tokenizer, texts)
+        return tokenize(self._opened().tokenizer, texts)
 
     def run(self, ids: Sequence[Sequence[int]], pixels: Pixels) -> tuple[Floats, Floats]:
         """Run the session on one batch of tokenized texts and pixels, uint8 [batch, size, size, 3].
@@ -121,12 +186,58 @@ class SentimentModel:
         input_ids, attention_mask = pad_ids(ids)
         feed = {"input_ids": input_ids, "attention_mask": attention_mask, "pixels": pixels}
         try:
-            logits, probabilities = self._bundle.session.run(OUTPUTS, feed)
+            logits, probabilities = self._opened().session.run(OUTPUTS, feed)
         except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
             raise MmsentError(f"the bundle's graph fails ({error}); export the run again") from None
-        if probabilities.shape != (len(ids), len(self.labels)):
-            raise MmsentError(
-                f"the bundle's graph gives probabilities of shape {probabilities.shape} for "
-                f"{len(ids)} pairs and {len(self.labels)} labels; export the run again"
-            )
+        for name, values in zip(OUTPUTS, (logits, probabilities)):
+            if values.shape != (len(ids), len(self.labels)):
+                raise MmsentError(
+                    f"the bundle's graph gives {name} of shape {values.shape} for {len(ids)} pairs "
+                    f"and {len(self.labels)} labels; export the run again"
+                )
         return logits, probabilities
+
+
+def _threads(value: Any) -> int:
+    try:
+        threads = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        threads = 0
+    if not 1 <= threads <= MAX_THREADS:
+        raise InputError(
+            f"threads must be a whole number from 1 to {MAX_THREADS}, or None for all cores, "
+            f"not {value!r}"
+        )
+    return threads
+
+
+def _bundle_source(path: Any) -> Path | bytes:
+    if isinstance(path, str | os.PathLike):
+        return Path(path)
+    if isinstance(path, bytes | bytearray | memoryview):
+        return bytes(path)
+    if hasattr(path, "read"):
+        return read_binary(path, "the bundle", limit=MAX_BYTES)
+    raise InputError(
+        f"a bundle is given by its path, its bytes or a binary file, not by {type(path).__name__}"
+    )
+
+
+def _check_texts(texts: Sequence[Any], several: bool) -> None:
+    """Raises InputError that names every row whose text is no text; None is a missing one."""
+    faults = []
+    for index, text in enumerate(texts):
+        try:
+            if text is not None:
+                check_text(text)
+        except InputError as error:
+            faults.append(f"  row {index}: {error}" if several else f"  {error}")
+    if faults:
+        raise InputError("texts that can't be used:\n" + "\n".join(faults))
+
+
+def _row(index: int, image: Any, several: bool) -> Pair:
+    """What names an image in messages: its row, and its path if it has one."""
+    path = os.fsdecode(image) if isinstance(image, str | os.PathLike) else ""
+    name = f"row {index}" if several else path or "image"
+    return Pair("", None, name, 0, None, File(path, Path()) if path else None)
