@@ -92,16 +92,30 @@ def test_a_forked_child_neither_hangs_nor_crashes(bundle, model, wanted, use):
     """It uses what it inherited, opens another in its place, deletes it, or forks again."""
 
     def child() -> bool:
-        nonlocal model
-        if use == "reopen":
-            model = SentimentModel(bundle, threads=4, device="cpu")
-        elif use == "delete":
-            model = None
-            return True
-        elif use == "nested":
+        if use == "nested":
             predict(model)
             return in_child(lambda: predict(model) == wanted)
-        return predict(model) == wanted
+        if use == "predict":
+            return predict(model) == wanted
+        vars(model).clear()  # nothing holds its session now
+        return use == "delete" or predict(SentimentModel(bundle, threads=4)) == wanted
+
+    assert in_child(child)
+    assert predict(model) == wanted
+
+
+@forks
+def test_a_forked_child_does_not_compute_with_what_it_inherited(bundle, tmp_path, wanted):
+    """Where the bundle is gone it can't open it again, and says so."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(bundle.read_bytes())
+    model = SentimentModel(path, threads=1)
+    path.unlink()
+
+    def child() -> bool:
+        with pytest.raises(InputError, match="does not exist"):
+            predict(model)
+        return True
 
     assert in_child(child)
     assert predict(model) == wanted
