@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from importlib.metadata import version
 
 import numpy as np
 import onnx
@@ -71,6 +72,7 @@ def test_the_bundle_describes_itself(bundle, trained):
     assert info.metrics == record["metrics"]
     assert info.provenance["settings"] == record["settings"]
     assert info.provenance["dataset"]["fingerprint"] == record["dataset"]["fingerprint"]
+    assert info.provenance["environment"]["libraries"]["pillow"] == version("pillow")
     assert str(trained.parent) not in str(info)  # a bundle tells nobody where it was made
     assert info.verification["pairs"] == 8
     assert info.verification["changed_labels"] == 0

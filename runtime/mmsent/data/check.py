@@ -1,7 +1,6 @@
 """Checking a whole dataset: everything that is wrong with it, and what is in it."""
 
 import hashlib
-import io
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,15 +11,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from mmsent.data.dataset import AS_IT_IS, Dataset, Reading, mark_duplicates, open_dataset
 from mmsent.data.labels import VALIDATION_FRACTION, label_faults, order_labels
 from mmsent.data.pair import Pair, Part
 from mmsent.errors import InputError, Problem
 from mmsent.files.machine import available_cores
 from mmsent.files.progress import Progress
-from mmsent.inputs.image import FORMATS, ImageSettings, load_image
+from mmsent.inputs.decoding import open_image
+from mmsent.inputs.image import ImageSettings, load_image
 from mmsent.inputs.text import decode_text
 
 WINDOW = 256  # pairs that are inspected together
@@ -130,7 +128,7 @@ def _inspect(row: Pair | Problem) -> _Inspected | Problem:
     def inspect_image() -> _Image:
         data = row.read("image")
         load_image(data, ImageSettings())
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with open_image(data) as image:
             kind = f"{image.format} {image.mode}"
             return _Image(hashlib.sha256(data).digest(), kind, image.width, image.height)
 

@@ -48,8 +48,8 @@ def open_file(path: str | os.PathLike[str], what: str, *, inside: Path | None = 
         raise
     except FileNotFoundError:
         raise InputError(f"{what} does not exist") from None
-    except ValueError:  # a NUL byte in the path
-        raise InputError(f"{what} can't be read (its name holds a NUL byte)") from None
+    except ValueError as error:
+        raise InputError(f"{what} can't be read ({_no_name(error)})") from None
     except OSError as error:
         raise InputError(f"{what} can't be read ({error.strerror})") from None
 
@@ -91,18 +91,29 @@ def path_inside(folder: Path, name: str, what: str) -> str:
     """The real path of ``name``, a path relative to a dataset folder that strangers wrote.
 
     Raises InputError where it is absolute, or leads out of the folder (or of what its ``data``
-    is a link to), be it by ``..`` or by a symbolic link on the way.
+    is a link to), be it by ``..`` or by a symbolic link on the way; or where it can be no name.
     """
     try:
         real = os.path.realpath(os.path.join(folder, name))
-        inside = _is_inside(folder, real)
-    except (ValueError, OSError):  # a NUL byte, another drive
-        inside = False
-    if os.path.isabs(name) or not inside:
+    except ValueError as error:
+        raise InputError(f"{what} can't be read ({_no_name(error)})") from None
+    except OSError as error:
+        raise InputError(f"{what} can't be read ({error.strerror})") from None
+    if os.path.isabs(name) or not _is_inside(folder, real):
         raise InputError(f"the path of {what} leads out of the dataset folder")
     return real
 
 
+def _no_name(error: ValueError) -> str:
+    """Why the system takes no such name: what Python raises before it asks the system."""
+    if isinstance(error, UnicodeEncodeError):
+        return f"its name holds {error.object[error.start]!r}, which {error.encoding} can't encode"
+    return "its name holds a NUL byte"
+
+
 def _is_inside(folder: Path, real: str) -> bool:
     roots = (os.path.realpath(folder), os.path.realpath(folder / "data"))
-    return any(os.path.commonpath([real, root]) == root for root in roots)
+    try:
+        return any(os.path.commonpath([real, root]) == root for root in roots)
+    except ValueError:  # on another drive
+        return False

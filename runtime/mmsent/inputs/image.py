@@ -1,31 +1,20 @@
 """Images: from a file to the pixels that a model sees. Training and inference both come here."""
 
-import io
 import os
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from mmsent.errors import InputError
 from mmsent.files.bounded import MAX_IMAGE_BYTES, read_file
+from mmsent.inputs.decoding import MAX_PIXELS, decode_upright, open_image
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 
-MAX_PIXELS = 1 << 26
-"""Images of more pixels than this (8192 x 8192) are refused before they are decoded."""
-
 MAX_SIZE = 1024
 """The largest edge of the square that a model may ask for."""
-
-# What cameras and the web write. Of Pillow's other formats one runs a program (EPS: Ghostscript),
-# some decode in Python (a second per megabyte), and some have a size that only decoding shows.
-FORMATS = (
-    *("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),
-    *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),
-)
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jfif",
@@ -65,42 +54,31 @@ def load_image(source: ImageSource, settings: ImageSettings) -> npt.NDArray[np.u
     [height, width, 3 or 4]). Raises InputError with the reason where it can't be decoded whole.
     """
     try:
-        resized = _resize(_to_rgb(_open(source)), settings)
+        pixels = _square(_to_rgb(_open(source)), settings)
     except InputError:
         raise
-    except UnidentifiedImageError:
-        raise InputError(
-            f"the image can't be decoded (it is none of {', '.join(FORMATS)})"
-        ) from None
     except Exception as error:  # decoders raise whatever a broken file drives them to
         reason = str(error) or type(error).__name__
         raise InputError(f"the image can't be decoded ({reason})") from error
-    return np.asarray(resized)
+    return np.asarray(pixels)
 
 
 def _open(source: ImageSource) -> Image.Image:
     """Open ``source``, decode it and turn it upright."""
-    if isinstance(source, np.ndarray):
+    if isinstance(source, Image.Image):
+        image = source
+    elif isinstance(source, np.ndarray):
         if source.dtype != np.uint8:
             raise InputError(f"an image array must be uint8, not {source.dtype}")
         image = Image.fromarray(source)
-    elif isinstance(source, Image.Image):
-        image = source
     else:
         if not isinstance(source, bytes):
             source = read_file(source, "the image", limit=MAX_IMAGE_BYTES)
-        image = Image.open(io.BytesIO(source), formats=FORMATS)
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise InputError(f"the image is too large ({width} x {height}, over {MAX_PIXELS} pixels)")
-    if image is source:
-        image = image.copy()  # what follows would change the caller's image
-    image.load()
-    ImageOps.exif_transpose(image, in_place=True)
-    return image
+        image = open_image(source)
+    return decode_upright(image)
 
 
-def _resize(image: Image.Image, settings: ImageSettings) -> Image.Image:
+def _square(image: Image.Image, settings: ImageSettings) -> Image.Image:
     """Scale and cut ``image`` to a square.
 
     "crop" rounds as transformers' CLIPImageProcessor does, down both times, so that its pixels and
@@ -108,13 +86,33 @@ def _resize(image: Image.Image, settings: ImageSettings) -> Image.Image:
     """
     size, method = settings.size, _FILTERS[settings.filter]
     if settings.resize == "stretch":
-        return image.resize((size, size), method)
+        return _resize(image, (size, size), method)
     shorter = min(image.size)
     width, height = (size if edge == shorter else int(size * edge / shorter) for edge in image.size)
     if width * height > MAX_PIXELS:
         raise InputError(f"the image is too narrow ({image.size[0]} x {image.size[1]}) to be cut")
     left, top = (width - size) // 2, (height - size) // 2
-    return image.resize((width, height), method).crop((left, top, left + size, top + size))
+    return _resize(image, (width, height), method).crop((left, top, left + size, top + size))
+
+
+def _resize(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+    """``image.resize`` as Pillow 13 does it, on every Pillow.
+
+    It rounds to bytes after each of its two passes, one a direction, so that their order changes
+    pixels. Pillow 13 shrinks the height first where it shrinks by more than twice what the width
+    does (`ImagingResampleInner` in its Resample.c); older ones always begin with the width. Asked
+    for one direction at a time, they all do the same.
+    """
+    width, height = size
+    lost = image.height - height
+    if lost > 0 and lost > 2 * (image.width - width):
+        between = (image.width, height)
+    else:
+        between = (width, image.height)
+    for step in (between, size):
+        if step != image.size:
+            image = image.resize(step, method)
+    return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
