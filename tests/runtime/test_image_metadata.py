@@ -4,9 +4,11 @@ Against Pillow's own transposition, on the files whose EXIF it reads.
 """
 
 import io
+import json
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,3 +242,12 @@ def test_a_broken_header_names_its_format(data: bytes, cause: str) -> None:
 def test_a_name_that_no_file_can_have(name: str, cause: str) -> None:
     with pytest.raises(InputError, match=re.escape(cause)):
         load_image(name, SIZE)
+
+
+def test_a_row_whose_path_no_file_can_have_is_named(run_command, tmp_path: Path) -> None:
+    row = {"guid": "7", "text": "a fun day", "image": "a\0.jpg", "label": "positive"}
+    (tmp_path / "list.jsonl").write_text(json.dumps(row) + "\n")
+    result = run_command("mmsent", "check-data", "--data", "list.jsonl", "--json", cwd=tmp_path)
+    assert result.code == 2
+    (error,) = (error for error in json.loads(result.out)["errors"] if error["guid"] == "7")
+    assert error["message"] == "the image can't be read (its name holds a NUL byte)"
