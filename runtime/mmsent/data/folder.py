@@ -40,4 +40,4 @@ def image_suffixes(folder: Path) -> tuple[str, ...]:
 
 
 def _order(suffix: str) -> tuple[int, str]:
-    return IMAGE_SUFFIXES.index(suffix.lower()), suffix
+    return IMAGE_SUFFIXES.index(suffix.lower()), suffix.swapcase()  # small letters first
