@@ -134,7 +134,7 @@ def _listing(folder: Path) -> tuple[list[str], list[str]]:
             for entry in entries:
                 if entry.name.startswith((".", "__")):
                     continue
-                if entry.is_dir():
+                if os.path.isdir(entry):  # entry.is_dir fails at a link to itself
                     folders.append(entry.name)
                 elif entry.name.lower().endswith(IMAGE_SUFFIXES):
                     names.append(entry.name)
