@@ -298,6 +298,15 @@ def test_a_folder_of_nothing_known_says_what_was_looked_for(tmp_path):
         open_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("images", [["train/1.png", "test/2.png"], ["images/1.png", "masks/1.png"]])
+def test_images_that_a_list_beside_them_names_are_no_imagefolder(tmp_path, images):
+    touch(tmp_path, *images)
+    write_list(tmp_path / "train.csv", {"image": images[:1], "label": ["x"]})
+    with pytest.raises(InputError, match=r"name one of its lists: train\.csv"):
+        open_dataset(tmp_path)
+    assert [row.label for row in read(tmp_path / "train.csv")] == ["x"]
+
+
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
 
 

@@ -92,22 +92,30 @@ def find_lists(
         if splits and not one.has_splits:
             one = replace(one, columns={**one.columns, "split": "file_name"})
         return [one]
+    lists = find_list_files(folder)
     found: list[List | Images] = []
     for name in splits:
         split, metadata = find_split(name), below[name]
+        first = next(_images(folder / name), "")
         if metadata:
             found.append(open_metadata(f"{name}/{metadata}", split))
-        elif next(_images(folder / name), None):
+        elif first and ("/" in first or not lists):  # else they are what a list names
             found.append(Images(folder / name, f"{name}/", split))
-    labels = [name for name in folders if _listing(folder / name)[0]]
-    if not splits and len(labels) > 1 and not find_list_files(folder):
-        found.append(Images(folder, f"{folder.name}/", None))
+    if not splits and not lists and sum(_is_label(folder / name) for name in folders) > 1:
+        found.append(Images(folder, f"{folder.resolve().name}/", None))
     return found
+
+
+def _is_label(folder: Path) -> bool:
+    try:
+        return bool(_listing(folder)[0])
+    except InputError:  # somebody else's
+        return False
 
 
 def _metadata(folder: Path) -> str | None:
     """The name of the folder's list of metadata, if it has one."""
-    names = [name for name in os.listdir(folder) if name.lower() in METADATA]
+    names = [entry.name for entry in _entries(folder) if entry.name.lower() in METADATA]
     if len(names) > 1:
         raise InputError(f"{folder} holds {' and '.join(sorted(names))}; leave one of them")
     return names[0] if names else None
@@ -129,15 +137,20 @@ def _listing(folder: Path) -> tuple[list[str], list[str]]:
     What starts with a dot or two underscores systems put there, such as __MACOSX.
     """
     names, folders = [], []
+    for entry in _entries(folder):
+        if entry.name.startswith((".", "__")):
+            continue
+        # entry.is_dir fails at a link to itself
+        if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
+            folders.append(entry.name)
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+            names.append(entry.name)
+    return sorted(names), sorted(folders)
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith((".", "__")):
-                    continue
-                if os.path.isdir(entry):  # entry.is_dir fails at a link to itself
-                    folders.append(entry.name)
-                elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                    names.append(entry.name)
+            yield from entries
     except OSError as error:
         raise InputError(f"{folder} can't be read ({error.strerror})") from None
-    return sorted(names), sorted(folders)

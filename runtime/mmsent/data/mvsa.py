@@ -2,9 +2,9 @@
 
 labelResultAll.txt has a header, then an ID a line and, after tabs, "TEXT'S,IMAGE'S" label of each
 annotator: one in MVSA-Single, three in MVSA-Multiple. How they become one label a pair is the rule
-of Xu and Mao, MultiSentiNet (CIKM 2017), section 4.1, that most work on MVSA follows: in Multiple
-the majority labels the text, and the image, first; where they agree that is the label, where one is
-neutral it is the other, and pairs of a positive and a negative, or without a majority, are dropped.
+of Xu and Mao, MultiSentiNet (CIKM 2017), that most work on MVSA follows: in Multiple the majority
+labels the text, and the image, first; where they agree that is the label, where one is neutral it
+is the other, and pairs of a positive and a negative, or without a majority, are dropped.
 
 Niu et al., Sentiment Analysis on Multi-View Social Data (MMM 2016), describes the data.
 """
@@ -23,7 +23,7 @@ from mmsent.files.bounded import read_file
 
 LIST = "labelResultAll.txt"
 MAX_BYTES = 1 << 24
-"""A larger list is refused; that of MVSA-Multiple has 1.3 MB."""
+"""A larger list is refused."""
 
 AGREED = "text and image agree"
 NEUTRAL = "one of them is neutral"
