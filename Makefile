@@ -1,7 +1,7 @@
 # make demo   sample data -> training -> ONNX bundle -> predictions   (DATA=DIR: on that dataset)
 # make test   the fast tests          make test-slow   the others      make check   ruff, imports, mypy
 #             (which lines they leave out: .venv/bin/coverage report --show-missing)
-# make fuzz   an hour of coverage-guided fuzzing (FUZZ_SECONDS for each of the five targets)
+# make fuzz   an hour of coverage-guided fuzzing (FUZZ_SECONDS for each of the six targets)
 # make bench  inference, beside PyTorch         make lock        resolve all locks anew
 # make test-containers, make test-containers-cuda                build the images and run them
 #
@@ -39,10 +39,10 @@ test-slow: $(VENV)/installed
 	$(BIN)/pytest -m slow
 
 fuzz: $(VENV)/installed
-	@for target in list text image bundle parquet; do \
+	@for target in list json_lines text image bundle parquet; do \
 	  mkdir -p .fuzz/$$target; \
 	  $(BIN)/python tests/fuzz/run.py $$target .fuzz/$$target tests/fuzz/corpus/$$target \
-	    -max_total_time=$(or $(FUZZ_SECONDS),720) -print_final_stats=1 -verbosity=0 \
+	    -max_total_time=$(or $(FUZZ_SECONDS),600) -print_final_stats=1 -verbosity=0 \
 	    -artifact_prefix=.fuzz/$$target- || failed="$$failed $$target"; \
 	done; test -z "$$failed" || { echo "failed:$$failed; the inputs are .fuzz/*-crash-*"; exit 1; }
 

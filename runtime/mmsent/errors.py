@@ -34,8 +34,8 @@ class Problem:
     """What is wrong with one row of a list, or with a file that it names.
 
     ``file`` is the offending file, ``line`` its row in the list (1 is the header; 0: the list as a
-    whole; of a Parquet file 1 is the first row), ``guid`` the row's guid as written ("" where there
-    is none).
+    whole; of a Parquet file, and of a folder's images, 1 is the first), ``guid`` the row's guid as
+    written ("" where there is none). The name of a ``list`` that is a folder ends in a slash.
     """
 
     list: str
@@ -45,7 +45,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        unit = "row" if self.list.lower().endswith(".parquet") else "line"
+        is_folder, is_parquet = (self.list.lower().endswith(end) for end in ("/", ".parquet"))
+        unit = "image" if is_folder else "row" if is_parquet else "line"
         row = f"{self.list} {unit} {self.line}" if self.line else self.list
         guid = f" (guid {self.guid!r})" if self.guid else ""
         file = "" if self.file == self.list else f"{self.file}: "

@@ -29,12 +29,12 @@ _READING = (
         "--columns",
         metavar="ROLE=NAME,...",
         help="Which column of the list is the guid, text, image, label or split, where their names "
-        "don't say: text=tweet,label=emotion.",
+        "don't say, as in text=tweet,label=emotion.",
     ),
     click.option(
         "--images",
         type=FOLDER,
-        help="What paths of images are relative to.  [default: the list's folder]",
+        help="The folder of the images that the list names.  [default: the list's folder]",
     ),
     click.option(
         "--allow-missing",

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from mmsent.bundle.session import open_bundle
 from mmsent.data.dataset import mark_duplicates, open_dataset
 from mmsent.data.labels import label_fault
-from mmsent.data.pair import Pair
+from mmsent.data.pair import File, Pair
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.inputs.image import ImageSettings, load_image
 from mmsent.inputs.text import decode_text, pad_ids, tokenize
@@ -23,9 +23,9 @@ WORDS = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "##a": 2, "day": 3}, unk
 WORDS.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
 
 
-def read(data: bytes) -> None:
+def read(data: bytes, name: str = "list.csv") -> None:
     """A list: every row is one that is safe to use, and every other one is named."""
-    path = FOLDER / "list.csv"
+    path = FOLDER / name
     path.write_bytes(data)
     for labelled in (False, True):
         try:
@@ -38,8 +38,16 @@ def read(data: bytes) -> None:
                 str(row).encode()
                 continue
             assert row.guid == row.guid.strip() != ""
-            assert not set(row.guid) & set("/\\:\0\n\r\t\x1b")
-            assert row.guid not in (".", "..")
+            assert not set(row.guid) & set("\0\n\r\t\x1b")
+            if isinstance(row.text, File):  # its name is made of the guid
+                assert not set(row.guid) & set("/\\:")
+                assert row.guid not in (".", "..")
+            elif not row.lacks("text"):
+                row.read_text().encode()
+            (row.label or "").encode()
+            for part in ("text", "image"):
+                with suppress(InputError):
+                    row.read(part)
             assert row.guid[0] != "="
             assert not labelled or label_fault(str(row.label)) is None
 
@@ -104,4 +112,12 @@ def parquet(data: bytes) -> None:
         str(error).encode()
 
 
-TARGETS = {"list": read, "text": text, "image": image, "bundle": bundle, "parquet": parquet}
+def json_lines(data: bytes) -> None:
+    """A list in JSON lines: as the others."""
+    read(data, "list.jsonl")
+
+
+TARGETS = {
+    "list": read, "json_lines": json_lines, "text": text, "image": image, "bundle": bundle,
+    "parquet": parquet,
+}  # fmt: skip

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,25 @@ def altered(draw, wholes):
 @given(table.map(lambda rows: written([["guid", "tag"], *rows])) | altered(OF["list"]))
 def test_lists(data):
     targets.read(data)
+
+
+value = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | cell,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(cell, inner, max_size=3),
+    max_leaves=4,
+)
+role = st.sampled_from(["id", "guid", "text", "image", "label", "split"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.dictionaries(role, value, max_size=6), max_size=6).map(
+        lambda rows: "\n".join(map(json.dumps, rows)).encode()
+    )
+    | altered(OF["json_lines"])
+)
+def test_json_lines(data):
+    targets.json_lines(data)
 
 
 @settings(max_examples=150, deadline=None)

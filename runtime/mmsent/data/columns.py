@@ -1,6 +1,8 @@
 """Which column of a list is what: by the names that people use, or as the user says."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Literal, NamedTuple, cast, get_args
 
 from mmsent.errors import InputError
@@ -34,6 +36,13 @@ SPLITS = {
 """What a column or folder calls the parts of a dataset, and what they are called here."""
 
 
+def plain(value: str | bool | int | float) -> str | None:
+    """A value as text: booleans as JSON writes them, None for what is not a number."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value != value else str(value)
+
+
 class Cells(NamedTuple):
     """What a row says of itself; None where it has no such column or nothing in it.
 
@@ -64,50 +73,72 @@ def parse_columns(text: str) -> Columns:
 def find_columns(names: Sequence[str], given: Columns, source: str) -> Columns:
     """The columns of a list, among ``names``; ``given`` are those that the user names.
 
-    ``source`` is the list, for messages. Raises InputError where a name is missing or stands
-    twice, or several columns could be the one that is meant.
+    ``source`` is the list, for messages. Where several could be the label there is none: only
+    `require_label` minds. Raises InputError where a name is missing or stands twice, or several
+    columns could be the one that is meant.
     """
     found = dict(given)
-    for name in given.values():
+    for role, name in given.items():
         if name not in names:
-            raise InputError(f"{source} has no column {name!r}; it has {listed(names)}")
-    free = [name for name in names if name not in given.values()]
-    for role in get_args(Role):
-        if role in given:
-            continue
-        known = NAMES[role]
-        matching = [*dict.fromkeys(name for name in free if name.strip().lower() in known)]
-        first = [name for name in matching if name.strip().lower() == known[0]]
-        if len(first or matching) > 1:
+            near = get_close_matches(name.lower(), [other.lower() for other in names], 1)
+            likely = [other for other in names if [other.lower()] == near] or _free(names, given)
             raise InputError(
-                f"{source}: the columns {listed(matching)} could each be the {role}; say which it "
-                f"is: --columns {role}={matching[0]}"
+                f"{source} has no column {name!r}; it has {listed(names)}{_hint(role, likely)}"
             )
-        if matching:
-            found[role] = (first or matching)[0]
+    for role in get_args(Role):
+        candidates = [] if role in given else _candidates(role, names, given)
+        if len(candidates) == 1:
+            found[role] = candidates[0]
+        elif candidates and role != "label":
+            raise _ambiguous(role, candidates, source)
     for name in found.values():
         if names.count(name) > 1:
             raise InputError(f"{source} has two columns {name!r}; rename one")
     return found
 
 
-def require(columns: Columns, roles: Iterable[Role], source: str) -> None:
-    """Raise InputError where ``columns``, those of the list ``source``, lacks one of ``roles``."""
-    missing = [role for role in roles if role not in columns]
-    if missing:
-        names = ",".join(f"{role}=NAME" for role in missing)
+def require_label(names: Sequence[str], columns: Columns, source: str) -> None:
+    """Raise InputError where ``columns``, found among ``names`` in ``source``, lack the label."""
+    if "label" not in columns:
+        if candidates := _candidates("label", names, columns):
+            raise _ambiguous("label", candidates, source)
         raise InputError(
-            f"{source} lacks a column for the {' and the '.join(missing)}; if it has one, say "
-            f"which it is: --columns {names}"
+            f"{source} lacks a column for the label; it has "
+            f"{listed(names)}{_hint('label', _free(names, columns))}"
         )
 
 
 def find_split(cell: str) -> str | None:
-    """The part of a dataset that a cell or a folder names; None where it names none."""
-    return SPLITS.get(cell.strip().lower())
+    """The part of a dataset that a cell, a folder or the folder of a path names, if any."""
+    return SPLITS.get(re.split(r"[/\\]", cell.strip().lower(), maxsplit=1)[0])
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names of columns, for a message."""
-    shown = ", ".join(names[:20])
-    return f"{shown}, …" if len(names) > 20 else shown or "none"
+    """Names of columns, for a message: strangers wrote them."""
+    shown = [name if name.isprintable() else repr(name) for name in names[:20]]
+    shown = [name if len(name) <= 40 else f"{name[:40]}…" for name in shown]
+    return ", ".join(shown + ["…"] * (len(names) > 20)) or "none"
+
+
+def _free(names: Sequence[str], taken: Columns) -> list[str]:
+    return [name for name in names if name not in taken.values()]
+
+
+def _candidates(role: Role, names: Sequence[str], taken: Columns) -> list[str]:
+    """The names that could be a role's: the first of NAMES alone, else any of them."""
+    free = _free(names, taken)
+    matching = [*dict.fromkeys(name for name in free if name.strip().lower() in NAMES[role])]
+    first = [name for name in matching if name.strip().lower() == NAMES[role][0]]
+    return first or matching
+
+
+def _ambiguous(role: Role, candidates: Sequence[str], source: str) -> InputError:
+    return InputError(
+        f"{source}: the columns {listed(candidates)} could each be the {role}; say which it is: "
+        f"--columns {role}={listed(candidates[:1])}"
+    )
+
+
+def _hint(role: Role, likely: Sequence[str]) -> str:
+    name = listed(likely[:1])
+    return f". If the {role} is {name!r}, write --columns {role}={name}" if likely else ""

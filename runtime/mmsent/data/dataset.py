@@ -6,13 +6,15 @@ A dataset is one list or several; a layout is a module that finds them.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from mmsent.data.columns import Columns
+from mmsent.data import imagefolder, mvsa
+from mmsent.data.columns import Columns, listed
 from mmsent.data.folder import TEST_LIST, TRAIN_LIST
 from mmsent.data.labels import unknown_label
-from mmsent.data.lists import Rows, open_list
+from mmsent.data.lists import Rows, find_list_files, open_list
 from mmsent.data.pair import Pair, Part
 from mmsent.errors import InputError, Problem, refuse
 
@@ -133,24 +135,29 @@ def open_dataset(path: Path, reading: Reading = AS_IT_IS) -> Dataset:
 
     Raises InputError where it is neither.
     """
+    columns, images, allow_missing = reading.columns, reading.images, reading.allow_missing
+    in_files = partial(open_list, columns=columns, allow_missing=allow_missing)
     if not path.is_dir():
-        one = open_list(
-            path,
-            folder=reading.folder,
-            images=reading.images,
-            columns=reading.columns,
-            allow_missing=reading.allow_missing,
-        )
+        one = in_files(path, folder=reading.folder, images=images)
         return Dataset(path, one.layout, [one])
-    found = [
-        open_list(path / name, split=split, allow_missing=reading.allow_missing)
-        for name, split in ((TRAIN_LIST, "train"), (TEST_LIST, "test"))
-        if (path / name).is_file()
-    ]
-    if found:
+    splits = {TRAIN_LIST: "train", TEST_LIST: "test"}
+    if found := [
+        in_files(path / name, split=splits[name]) for name in splits if (path / name).is_file()
+    ]:
         return Dataset(path, "the task's folder", found)
+    if (path / mvsa.LIST).is_file():
+        mvsa.log_cases(path / mvsa.LIST)
+        return Dataset(path, "MVSA's folder", [in_files(path / mvsa.LIST)])
+    if lists := imagefolder.find_lists(
+        path, columns=columns, images=images, allow_missing=allow_missing
+    ):
+        return Dataset(path, "a Hugging Face imagefolder", lists)
+    files = find_list_files(path)
+    instead = f"one of its lists: {listed(files)}" if files else "another folder, or a list"
     raise InputError(
-        f"{path} holds neither {TRAIN_LIST} nor {TEST_LIST}; name a list, or a folder that has one"
+        f"{path} holds neither {TRAIN_LIST} nor {TEST_LIST} (the task), {mvsa.LIST} (MVSA), "
+        "metadata.csv, .jsonl or .parquet, nor images in folders train, validation, test or in one "
+        f"for each label (imagefolder); name {instead}"
     )
 
 

@@ -30,7 +30,8 @@ def read_cells(
     """The rows from ``start`` on with their lines, a bad one as what is wrong with it.
 
     Reads one row at a time, however long the list is, and no line longer than MAX_LINE. Fields are
-    stripped; a byte-order mark, CRLF and blank lines are accepted. ``labelled`` changes nothing.
+    stripped, and an empty one is None; a byte-order mark, CRLF and blank lines are accepted.
+    ``labelled`` changes nothing.
     Raises InputError where the list can't be read.
     """
     with _open(path) as (names, reader):
@@ -48,10 +49,10 @@ def read_cells(
                 yield reader.line_num, f"{len(fields)} fields where the header has {len(names)}"
                 continue
             guid, text, image, label, split = (
-                None if place is None else fields[place].strip() for place in places
+                None if place is None else fields[place].strip() or None for place in places
             )
             encoded = None if text is None else text.encode()
-            yield reader.line_num, Cells(guid, encoded, image or None, label, split)
+            yield reader.line_num, Cells(guid, encoded, image, label, split)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmsent.data.columns import Cells, Columns, Role
+from mmsent.data.columns import Cells, Columns, Role, plain
+from mmsent.data.labels import SEVERAL_LABELS
 from mmsent.errors import InputError
 from mmsent.files.bounded import open_file
 
@@ -40,32 +41,24 @@ def read_cells(
             cells: dict[str, Any] = {}
             for role, name in columns.items():
                 value = content.get(name)
-                if isinstance(value, list | dict):
-                    fault = nested(role, name) if labelled or role != "label" else fault
-                elif value is not None:
-                    cells[role] = plain(value)
+                if not isinstance(value, list | dict):
+                    cells[role] = None if value is None else plain(value)
+                elif role != "label" or labelled:
+                    fault = _nested(role, name)
             try:
-                if "text" in cells:
-                    cells["text"] = cells["text"].encode()
+                encoded = {role: cell.encode() for role, cell in cells.items() if cell is not None}
             except UnicodeEncodeError:
-                fault = "the text holds half of a surrogate pair"
+                fault = "it holds half of a surrogate pair"
+            else:
+                cells["text"] = encoded.get("text")
             yield line, fault or Cells(**cells)
 
 
-def nested(role: Role, name: str) -> str:
+def _nested(role: Role, name: str) -> str:
     """What to say of a list or an object where one value belongs."""
     if role == "label":
-        return f"{name!r} holds several labels; mmsent supports one label a pair"
+        return f"{name!r} {SEVERAL_LABELS}"
     return f"{name!r} holds a list or an object where the {role} belongs"
-
-
-def plain(value: str | bool | int | float) -> str:
-    """A value as text: booleans as JSON has them, whole numbers without a decimal point."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ VALIDATION_FRACTION = 0.1
 """The share of the pairs that a training sets aside for validation, unless there are others."""
 MAX_LABEL = 64
 """A longer label, in characters, is refused."""
+SEVERAL_LABELS = "holds several labels; mmsent supports one label a pair"
 
 # A spreadsheet that opens the predictions would compute such a guid or label. Ids like -12 and
 # -dQw4w9WgXcQ are let through: without an operator or a call there is nothing in them to compute.
@@ -32,6 +33,8 @@ def label_fault(label: str) -> str | None:
     """Why ``label`` can't be one, if it can't: labels go into tables that people open."""
     if label in NO_LABEL:
         return "the label is missing"
+    if label.startswith("[") and label.endswith("]"):  # as pandas writes a list
+        return f"{label[:20]!r} {SEVERAL_LABELS}"
     if len(label) > MAX_LABEL:
         return f"the label is longer than {MAX_LABEL} characters ({label[:20]!r}…)"
     if not label.isprintable():

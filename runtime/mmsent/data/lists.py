@@ -1,39 +1,49 @@
 """One list of a dataset: its rows as pairs, however it is written and wherever their parts are."""
 
-from collections.abc import Collection, Generator
+import os
+from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
-from mmsent.data import delimited, json_lines, parquet
-from mmsent.data.columns import Cells, Columns, find_columns, find_split, listed, require
-from mmsent.data.folder import image_file, text_file
+from mmsent.data import delimited, json_lines, mvsa, parquet
+from mmsent.data.columns import (
+    Cells,
+    Columns,
+    find_columns,
+    find_split,
+    listed,
+    require_label,
+)
+from mmsent.data.folder import image_file, image_suffixes, text_file
 from mmsent.data.labels import plain_label
 from mmsent.data.pair import File, Pair, Source, make_pair
 from mmsent.errors import InputError, Problem
-from mmsent.inputs.image import IMAGE_SUFFIXES
 
 Rows = Generator[Pair | Problem, None, None]
 
 _READERS = {".jsonl": json_lines, ".ndjson": json_lines, ".parquet": parquet}
-_KINDS = {json_lines: "JSON lines", parquet: "Parquet", delimited: "CSV"}
+_KINDS = {json_lines: "JSON lines", parquet: "Parquet", delimited: "CSV", mvsa: "MVSA's own form"}
 
 
 @dataclass(frozen=True)
 class List:
     """A list, and what it lists.
 
-    ``name``: for messages. ``columns``: which of its columns is what; where neither is the text or
-    the image, those are the files data/GUID.* of ``folder``, as the task has it. ``images``: what
-    paths of images are relative to. ``split``: the part of the dataset that all its rows belong
-    to, where no column says. ``allow_missing``: a row whose file is not there lacks that part.
+    ``name``: for messages. ``names``: of its columns; ``columns``: which of them is what. Where
+    none is the text or the image, those are the files data/GUID.* of ``folder``, as the task has
+    it. ``images``: what paths of images are relative to. ``split``: the part of the dataset that
+    all its rows belong to, where no column says. ``allow_missing``: a row whose file is not there
+    lacks that part.
     """
 
     path: Path
     name: str
     folder: Path
     images: Path
+    names: Sequence[str]
     columns: Columns
     split: str | None = None
     allow_missing: bool = False
@@ -68,7 +78,7 @@ class List:
         A row without a guid is called by its number, from 1.
         """
         if labelled:
-            require(self.columns, ["label"], str(self.path))
+            require_label(self.names, self.columns, str(self.path))
         columns = dict(self.columns)
         if not contents:
             columns = {role: columns[role] for role in columns if role not in ("text", "image")}
@@ -95,7 +105,7 @@ class List:
         if isinstance(cells, str):
             return Problem(self.name, line, "", self.name, cells)
         split = self.split
-        guid = str(number) if "guid" not in self.columns else cells.guid or ""
+        guid = (cells.guid or "").strip() if "guid" in self.columns else str(number)
         if cells.split:
             split = find_split(cells.split)
             if split is None:
@@ -110,21 +120,25 @@ class List:
         )  # fmt: skip
 
     def _sources(self, guid: str, cells: Cells) -> tuple[Source | None, Source | None]:
-        if not self.in_files:
-            image: Source | None
-            if isinstance(cells.image, str):
-                image = File(cells.image, self.images, named=True)
-                return cells.text, None if self._lacks(image) else image
-            return cells.text, cells.image
-        text = File(text_file(self.folder, guid), self.folder)
-        picture = File(image_file(self.folder, guid), self.folder, suffixes=IMAGE_SUFFIXES)
-        return (
-            None if self._lacks(text) else text,
-            None if self._lacks(picture) else picture,
-        )
+        text: Source | None = cells.text
+        image: Source | None = None
+        if self.in_files:
+            text = File(text_file(self.folder, guid), self.folder)
+            place, *others = (image_file(self.folder, guid, end) for end in self._suffixes)
+            image = File(place, self.folder, others=tuple(others))
+        elif isinstance(cells.image, str):
+            image = File(cells.image, self.images, named=True)
+        else:
+            image = cells.image
+        return self._unless_missing(text), self._unless_missing(image)
 
-    def _lacks(self, file: File) -> bool:
-        return self.allow_missing and not file.exists()
+    @cached_property
+    def _suffixes(self) -> tuple[str, ...]:
+        return image_suffixes(self.folder)
+
+    def _unless_missing(self, source: Source | None) -> Source | None:
+        missing = self.allow_missing and isinstance(source, File) and not source.exists()
+        return None if missing else source
 
 
 def open_list(
@@ -143,15 +157,28 @@ def open_list(
     the columns of a list with texts or images nor that of a list of guids.
     """
     names = _reader(path).read_names(path)
-    found = find_columns(names, columns or {}, str(path))
+    given = dict(columns or {})
+    if split == "test" and given.get("label") not in names:
+        given.pop("label", None)  # what is to be predicted need not have what the others have
+    found = find_columns(names, given, str(path))
     if not found.keys() & {"guid", "text", "image"}:
         raise InputError(
             f"{path}: the first line must name the columns guid,tag, or text, image and label; it "
             f"has {listed(names)}: say which is what with --columns text=NAME,image=NAME,label=NAME"
         )
     folder = folder or path.parent
-    return List(path, name or path.name, folder, images or folder, found, split, allow_missing)
+    return List(
+        path, name or path.name, folder, images or folder, names, found, split, allow_missing
+    )
+
+
+def find_list_files(folder: Path) -> list[str]:
+    """The names of what look like lists in a folder."""
+    suffixes = (".csv", ".tsv", *_READERS)
+    return sorted(name for name in os.listdir(folder) if name.lower().endswith(suffixes))
 
 
 def _reader(path: Path) -> ModuleType:
+    if path.name == mvsa.LIST:
+        return mvsa
     return _READERS.get(path.suffix.lower(), delimited)

@@ -1,12 +1,14 @@
 """Writing Parquet: pairs, and predictions. Needs the extra mmsent[parquet]."""
 
 import json
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmsent.data.dataset import Dataset, mark_duplicates
+from mmsent.data.pair import File, Pair
 from mmsent.data.parquet import import_pyarrow
 from mmsent.errors import Problem, refuse
 from mmsent.files.atomic import atomic_path
@@ -26,7 +28,7 @@ FEATURES = {
 def pack(dataset: Dataset, output: Path) -> int:
     """Write pairs with their texts and images into one Parquet file; return their number.
 
-    Texts become UTF-8, images keep their bytes; labels left open and splits unsaid become null.
+    Texts become UTF-8, images keep their bytes and files' names; what a row lacks becomes null.
     ``datasets.load_dataset("parquet", data_files=...)`` finds an Image column.
     Raises InputError that names every bad row and file; then ``output`` is left as it was.
     """
@@ -51,23 +53,16 @@ def pack(dataset: Dataset, output: Path) -> int:
             if isinstance(row, Problem):
                 problems.append(row)
                 continue
-            text = row.attempt("text", row.read_text)
-            encoded = row.attempt("image", partial(row.read, "image"))
-            problems += [item for item in (text, encoded) if isinstance(item, Problem)]
-            if problems or isinstance(text, Problem) or isinstance(encoded, Problem):
+            text = None if row.lacks("text") else row.attempt("text", row.read_text)
+            image = None if row.lacks("image") else row.attempt("image", partial(row.read, "image"))
+            problems += [part for part in (text, image) if isinstance(part, Problem)]
+            if problems or isinstance(text, Problem) or isinstance(image, Problem):
                 rows.clear()  # nothing will be written: the others are only checked
                 continue
-            content = {"bytes": encoded, "path": f"{row.guid}.jpg"}
-            rows.append(
-                {
-                    "guid": row.guid,
-                    "text": text,
-                    "image": content,
-                    "tag": row.label,
-                    "split": row.split,
-                }
-            )
-            size, count = size + len(encoded) + len(text), count + 1
+            content = None if image is None else {"bytes": image, "path": _file_name(row)}
+            values = (row.guid, text, content, row.label, row.split)
+            rows.append(dict(zip(FEATURES, values)))
+            size, count = size + len(text or "") + len(image or b""), count + 1
             if size > PACKED_BYTES:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows, size = [], 0
@@ -75,6 +70,13 @@ def pack(dataset: Dataset, output: Path) -> int:
         if rows:
             writer.write_table(pa.Table.from_pylist(rows, schema))
     return count
+
+
+def _file_name(pair: Pair) -> str | None:
+    """What the image's file is called, where the image is in one."""
+    if not isinstance(pair.image, File):
+        return None
+    return os.fsencode(pair.image.name).decode(errors="replace")
 
 
 def write_predictions(lines: Path, output: Path, labels: Sequence[str]) -> None:

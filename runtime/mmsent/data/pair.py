@@ -39,14 +39,14 @@ class File:
     """A text or an image in a file of the dataset folder ``folder``.
 
     ``place`` is its path: in the data folder, made from the guid (see `open_file`, ``inside``) or,
-    where the list names it, in the folder and relative to it (see `path_inside`). With ``suffixes``
-    its name may end in any of them, in small or capital letters, instead of in the first.
+    where the list names it, in the folder and relative to it (see `path_inside`). ``others``: where
+    it may be instead; only one of all these places may hold something.
     """
 
     place: str
     folder: Path
     named: bool = False
-    suffixes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     def read(self, what: str, *, limit: int) -> bytes:
         """All of it; ``what`` names it in messages. Raises InputError with the reason."""
@@ -54,42 +54,45 @@ class File:
         return read_file(path, what, limit=limit, inside=inside)
 
     def check(self, what: str) -> None:
-        """Raise InputError where it is not there, or stands there twice; it is not read."""
-        if len(found := self._found()) > 1:
-            names = ", ".join(map(os.path.basename, found))
-            raise InputError(f"{what} is there more than once ({names}); leave one of them")
+        """Raise InputError where it is not there, or is there twice; it is not read."""
+        path, inside = self._where(what)
         try:  # one lstat answers for almost all files
-            plain = not self.named and stat.S_ISREG(os.lstat(self.place).st_mode)
+            plain = inside is not None and stat.S_ISREG(os.lstat(path).st_mode)
         except (OSError, ValueError):
             plain = False
         if not plain:  # missing, a link, or worse
-            path, inside = self._where(what)
             open_file(path, what, inside=inside).close()
 
     def exists(self) -> bool:
         """Whether anything is there."""
-        place = os.path.join(self.folder, self.place) if self.named else self.place
-        return os.path.lexists(place) or bool(self._found())
+        if self.named:
+            return os.path.lexists(os.path.join(self.folder, self.place))
+        return any(map(os.path.lexists, (self.place, *self.others)))
 
-    def _found(self) -> list[str]:
-        """The different files that have its name, whatever their suffix."""
-        found: dict[tuple[int, int], str] = {}  # where file names have no case, 1.JPG is 1.jpg
-        if self.suffixes:
-            stem = self.place.removesuffix(self.suffixes[0])
-            for end in (end for suffix in self.suffixes for end in (suffix, suffix.upper())):
-                try:
-                    status = os.lstat(stem + end)
-                except (OSError, ValueError):
-                    continue
-                found.setdefault((status.st_dev, status.st_ino), stem + end)
-        return [*found.values()]
+    @property
+    def name(self) -> str:
+        """The file's own name, without its folder."""
+        place = self.place
+        if self.others and not os.path.lexists(place):
+            place = next(filter(os.path.lexists, self.others), place)
+        return os.path.basename(place.replace("\\", "/"))
 
     def _where(self, what: str) -> tuple[str, Path | None]:
         if self.named:
             return path_inside(self.folder, self.place, what), None
-        if self.suffixes and not os.path.lexists(self.place):
-            return next(iter(self._found()), self.place), self.folder
-        return self.place, self.folder
+        if not self.others:
+            return self.place, self.folder
+        found: dict[tuple[int, int], str] = {}  # where file names have no case, 1.JPG is 1.jpg
+        for place in (self.place, *self.others):
+            try:
+                status = os.lstat(place)
+            except (OSError, ValueError):
+                continue
+            found.setdefault((status.st_dev, status.st_ino), place)
+        if len(found) > 1:
+            names = ", ".join(map(os.path.basename, found.values()))
+            raise InputError(f"{what} is there more than once ({names}); leave one of them")
+        return next(iter(found.values()), self.place), self.folder
 
 
 Source = File | bytes

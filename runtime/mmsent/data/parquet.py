@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsent.data.columns import Cells, Columns, Role
+from mmsent.data.columns import Cells, Columns, Role, plain
+from mmsent.data.labels import SEVERAL_LABELS
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.bounded import MAX_IMAGE_BYTES, open_file
 
@@ -135,14 +136,16 @@ def _class_name(label: str | None, names: Sequence[str]) -> str | None:
 
 def _fitting(path: Path, schema: pa.Schema, columns: Columns, *, labelled: bool) -> Columns:
     """The columns to read. Raises InputError where one is of a wrong type."""
+    pa, _ = import_pyarrow()
     kept: dict[Role, str] = {}
     for role, name in columns.items():
         kind = schema.field(name).type
         if _fits(role, kind):
             kept[role] = name
         elif role != "label" or labelled:
-            several = ": mmsent supports one label a pair" if role == "label" else ""
-            raise InputError(f"{path}: the column {name} can't be {kind}{several}")
+            if role == "label" and pa.types.is_nested(kind):
+                raise InputError(f"{path}: the column {name} {SEVERAL_LABELS}")
+            raise InputError(f"{path}: the column {name} can't be {kind}")
     return kept
 
 
@@ -186,18 +189,12 @@ def _batch_rows(path: Path, group: Any) -> int:
 
 
 def _strings(column: pa.Array) -> list[str | None]:
-    """Texts, numbers or booleans as text, without white space around them."""
-    pa, _ = import_pyarrow()
+    """Texts, numbers or booleans as text."""
     column = _plain(column)
     if _is_text(column.type):
-        return [
-            None if cell is None else cell.decode(errors="replace").strip()
-            for cell in bytes_of(column)
-        ]
-    values = column.to_pylist()
-    if pa.types.is_boolean(column.type):
-        return [None if value is None else str(value).lower() for value in values]
-    return [None if value is None else str(value) for value in values]
+        cells = bytes_of(column)
+        return [None if cell is None else cell.decode(errors="replace") for cell in cells]
+    return [None if value is None else plain(value) for value in column.to_pylist()]
 
 
 def images_of(column: pa.Array) -> list[bytes | str | None]:

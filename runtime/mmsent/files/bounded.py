@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -88,10 +89,10 @@ def within(content: bytes, what: str, *, limit: int) -> bytes:
 
 
 def path_inside(folder: Path, name: str, what: str) -> str:
-    """The real path of ``name``, a path relative to a dataset folder that strangers wrote.
+    """The real path of ``name``, a path that strangers wrote: relative to ``folder``, or in it.
 
-    Raises InputError where it is absolute, or leads out of the folder (or of what its ``data``
-    is a link to), be it by ``..`` or by a symbolic link on the way; or where it can be no name.
+    Raises InputError where it leads out of the folder (or of what its ``data`` is a link to), be it
+    as an absolute path, by ``..`` or by a symbolic link on the way; or where it can be no name.
     """
     try:
         real = os.path.realpath(os.path.join(folder, name))
@@ -99,7 +100,7 @@ def path_inside(folder: Path, name: str, what: str) -> str:
         raise InputError(f"{what} can't be read ({_no_name(error)})") from None
     except OSError as error:
         raise InputError(f"{what} can't be read ({error.strerror})") from None
-    if os.path.isabs(name) or not _is_inside(folder, real):
+    if not _is_inside(folder, real):
         raise InputError(f"the path of {what} leads out of the dataset folder")
     return real
 
@@ -112,8 +113,14 @@ def _no_name(error: ValueError) -> str:
 
 
 def _is_inside(folder: Path, real: str) -> bool:
-    roots = (os.path.realpath(folder), os.path.realpath(folder / "data"))
     try:
-        return any(os.path.commonpath([real, root]) == root for root in roots)
+        return any(
+            os.path.commonpath([real, root]) == root for root in _roots(os.path.abspath(folder))
+        )
     except ValueError:  # on another drive
         return False
+
+
+@lru_cache(maxsize=64)  # not for each of a million images
+def _roots(folder: str) -> tuple[str, str]:
+    return os.path.realpath(folder), os.path.realpath(os.path.join(folder, "data"))

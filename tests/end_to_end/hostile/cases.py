@@ -9,12 +9,12 @@ from ...command import Command, Result
 from ...small_bundle import small_model
 
 
-def infer(run_command: Command, dataset: Path) -> Result:
-    """Predict the dataset's list: all of it is written, or nothing."""
+def infer(run_command: Command, dataset: Path, source: str = "list.csv") -> Result:
+    """Predict a list or folder in the dataset: all of it is written, or nothing."""
     output = dataset.parent / "out.csv"
     before = everything(dataset.parent)
     result = run_command(
-        "mmsent-infer", dataset / "list.csv", "--model", dataset / "model.onnx",
+        "mmsent-infer", dataset / source, "--model", dataset / "model.onnx",
         "--output", output, cwd=dataset.parent,
     )  # fmt: skip
     assert "Traceback" not in result.err
@@ -33,17 +33,17 @@ def everything(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 
 
-def refused(run_command: Command, dataset: Path, message: str) -> None:
+def refused(run_command: Command, dataset: Path, message: str, source: str = "list.csv") -> None:
     """The dataset is refused with this message."""
-    result = infer(run_command, dataset)
+    result = infer(run_command, dataset, source)
     assert result.code != 0
     assert message in result.err
     assert result.err.startswith("Error: ")
 
 
-def accepted(run_command: Command, dataset: Path) -> None:
+def accepted(run_command: Command, dataset: Path, source: str = "list.csv") -> None:
     """The dataset is predicted."""
-    result = infer(run_command, dataset)
+    result = infer(run_command, dataset, source)
     assert result.code == 0, result.err
 
 
