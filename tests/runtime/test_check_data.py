@@ -51,7 +51,6 @@ def test_all_that_is_wrong_is_reported_at_once(run_command, dataset):
         (fifth.guid, f"the guid is on line {fifth.line} already"),
         ("8.0", "the guid is a number with a decimal point: some program read the guids as "
                 "floating-point numbers"),
-        ("", "the label 'joyful' has 1 pair"),
         ("8", "the text does not exist"),
         ("8", "the image does not exist"),
         ("9", "the label is missing"),
