@@ -75,7 +75,7 @@ def refuse(problems: Sequence[Problem], consequence: str) -> None:
 
 
 def summarize(problems: Sequence[Problem]) -> list[str]:
-    """What the problems are, in at most MAX_LINES lines: one each or, where there are more, by kind.
+    """What the problems are, in at most MAX_LINES lines: one each or, if there are more, by kind.
 
     Of one kind are those of a list whose messages differ in quoted values and numbers alone.
     """

@@ -167,7 +167,8 @@ def run_train(run_command, folder, options):
         result = run_command(
             "mmsent", "train", "--model", "light", "--output", "../run", *options, cwd=folder
         )
-    return result.code, result.err
+    # A training takes relative paths and shows whole ones.
+    return result.code, result.err.replace(f"{folder}/", "").replace(str(folder), ".")
 
 
 def run_check(run_command, folder, options):

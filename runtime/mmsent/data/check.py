@@ -115,6 +115,7 @@ def check_dataset(
         uses.append(("prediction", data.select(rest)))
     check = Check(str(path), data.layout)
     survey = _Survey(check, parts, reader)
+    unread: set[Use] = set()
     with (
         ThreadPoolExecutor(available_cores()) as pool,
         Progress("checking", None, "pairs") as progress,
@@ -129,7 +130,8 @@ def check_dataset(
                         progress.update(len(window))
                 except InputError as error:
                     check.errors.append(Problem(each.name, 0, "", each.name, str(error)))
-    if train_part is not None:
+                    unread.add(use)
+    if train_part is not None and unread <= {"prediction"}:
         _judge_labels(check, survey.usable, labels, validation_part is None, fraction, train_part)
     survey.describe()
     return check
