@@ -8,7 +8,7 @@ from dataclasses import dataclass
 MAX_LINES = 20
 """How many lines a message spends on problems; where there are more, they are grouped."""
 SHOWN_VALUES = 5
-"""How many of the values that a group's messages differ in are shown."""
+"""How many of the values that a message is about are shown; the others are counted."""
 
 
 class MmsentError(Exception):
@@ -83,7 +83,7 @@ def summarize(problems: Sequence[Problem]) -> list[str]:
         return [str(problem) for problem in problems]
     kinds: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
-        kind = _VALUE.sub("", _head(problem.message))
+        kind = _VALUE.sub("\0", _head(problem.message))
         kinds.setdefault((problem.list, kind), []).append(problem)
     groups = list(kinds.values())
     if len(groups) <= MAX_LINES:

@@ -60,14 +60,16 @@ class Prospects:
 class Check:
     """What a check found. ``errors`` stop training or inference, ``warnings`` do not.
 
-    ``layout``: what the data is taken for. ``lists``: their rows. ``labels``: pairs to train on by
-    label, ``validation_labels`` those of other pairs to validate on. ``prospects``: None where the
-    data is there to be predicted, or nothing can be said. ``lacking``: pairs without a text or an
-    image. ``scripts``: letters of each. ``tokens``: how many a model makes of the texts.
+    ``layout``: what the data is taken for, ``validation_layout`` a dataset to validate on.
+    ``lists``: their rows. ``labels``: pairs to train on by label, ``validation_labels`` those of
+    other pairs to validate on. ``prospects``: None where the data is there to be predicted, or
+    nothing can be said. ``lacking``: pairs without a text or an image. ``scripts``: letters of
+    each. ``tokens``: how many a model makes of the texts, and how many stand for nothing it knows.
     """
 
     folder: str
     layout: str
+    validation_layout: str = ""
     lists: dict[str, int] = field(default_factory=dict)
     errors: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -104,23 +106,15 @@ def check_dataset(
     """
     data = open_dataset(path, reading)
     other = None if validation is None else open_dataset(validation, reading)
-    uses: list[tuple[Use, Dataset]] = [("prediction", data)]
-    train_part, validation_part = None, None
-    if labels or other or _has_labels(data.select(TRAINING)):
-        train_part, validation_part = training_parts(data, other)
-        uses = [("training", train_part)]
-        if validation_part is not None:
-            uses.append(("validation", validation_part))
-        rest = ("test",) if other is None else ("validation", "test")
-        uses.append(("prediction", data.select(rest)))
-    check = Check(str(path), data.layout)
+    uses = _uses(data, other, labels)
+    check = Check(str(path), data.layout, other.layout if other else "")
     survey = _Survey(check, parts, reader)
     unread: set[Use] = set()
     with (
         ThreadPoolExecutor(available_cores()) as pool,
         Progress("checking", None, "pairs") as progress,
     ):
-        for use, dataset in uses:
+        for use, dataset in uses.items():
             for each in dataset.lists:
                 one = replace(dataset, lists=[each])
                 try:
@@ -131,10 +125,28 @@ def check_dataset(
                 except InputError as error:
                     check.errors.append(Problem(each.name, 0, "", each.name, str(error)))
                     unread.add(use)
-    if train_part is not None and unread <= {"prediction"}:
-        _judge_labels(check, survey.usable, labels, validation_part is None, fraction, train_part)
+    if "training" in uses and unread <= {"prediction"}:
+        others = survey.usable["validation"] if "validation" in uses else None
+        source = uses["training"].name
+        _judge_labels(check, survey.usable["training"], others, labels, fraction, source)
     survey.describe()
     return check
+
+
+def _uses(
+    data: Dataset, validation: Dataset | None, labels: Sequence[str] | None
+) -> dict[Use, Dataset]:
+    """What the parts of a dataset are there for.
+
+    Raises InputError where it is to be trained on and has nothing for that.
+    """
+    if not labels and not validation and not _has_labels(data.select(TRAINING)):
+        return {"prediction": data}
+    train_part, validation_part = training_parts(data, validation)
+    uses: dict[Use, Dataset] = {"training": train_part}
+    if validation_part is not None:
+        uses["validation"] = validation_part
+    return uses | {"prediction": data.select(("test",))}
 
 
 def _has_labels(dataset: Dataset) -> bool:
@@ -235,16 +247,18 @@ class _Survey:
 
 def _judge_labels(
     check: Check,
-    usable: dict[Use, list[Pair]],
+    train: Sequence[Pair],
+    others: Sequence[Pair] | None,
     labels: Sequence[str] | None,
-    drawn: bool,
     fraction: float,
-    train_part: Dataset,
+    source: str,
 ) -> None:
-    """Say which labels there are, which of them rule out a training, and what one can show."""
-    train, others = usable["training"], None if drawn else usable["validation"]
+    """Say which labels there are, which of them rule out a training, and what one can show.
+
+    ``others``: the pairs to validate on, None where they are to be drawn.
+    """
     known = tuple(labels) if labels else order_labels(str(pair.label) for pair in train)
-    check.errors += label_problems(train, others, known, fraction=fraction, source=train_part.name)
+    check.errors += label_problems(train, others, known, fraction=fraction, source=source)
     check.labels = _count(train, known)
     check.validation_labels = {} if others is None else _count(others, known)
     validation = math.ceil(len(train) * fraction) if others is None else len(others)
@@ -254,9 +268,9 @@ def _judge_labels(
     # Of the pairs to validate on; those that are drawn have the labels' shares.
     counts = check.validation_labels or check.labels
     check.prospects = Prospects(
-        train=len(train) - (validation if drawn else 0),
+        train=len(train) - (validation if others is None else 0),
         validation=validation,
-        drawn=drawn,
+        drawn=others is None,
         most_frequent=frequent,
         baseline=counts.get(frequent, 0) / sum(counts.values()),
         margin=accuracy_margin(validation),

@@ -35,12 +35,14 @@ def describe(check: Check, *, every: bool = False) -> str:
 def _facts(check: Check) -> Iterator[tuple[str, list[str]]]:
     """What the dataset holds: titles, and one value or several for each."""
     yield "taken for", [check.layout]
+    if check.validation_layout:
+        yield "  for validation", [check.validation_layout]
     yield "rows", [_list(check.lists)]
     yield "used for", _uses(check)
     if check.labels:
         yield "labels", _labels(check.labels)
     if check.validation_labels:
-        yield "  of validation", _labels(check.validation_labels)
+        yield "  for validation", _labels(check.validation_labels)
     if prospects := check.prospects:
         label = _shorten(prospects.most_frequent)
         yield "baseline", [f"accuracy {prospects.baseline:.3f} by always predicting {label}"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from mmsent.data.pair import Pair, Part
-from mmsent.errors import Problem
+from mmsent.errors import SHOWN_VALUES, Problem
 
 Use = Literal["training", "validation", "prediction"]
 """What pairs are there for: to train or validate on, or to be predicted."""
@@ -88,8 +88,10 @@ def _contradictions(entries: Sequence[Entry], part: Part) -> list[Problem]:
     warnings = []
     for group in _groups(labelled, _KINDS[f"{part} alone"]):
         first, *others = (labelled[place].pair for place in group)
-        if any(other.label != first.label for other in others):
-            same = ", ".join(f"{other.guid} ({other.label})" for other in others)
+        if different := [other for other in others if other.label != first.label]:
+            same = ", ".join(f"{other.guid} ({other.label})" for other in different[:SHOWN_VALUES])
+            more = f" and {len(different) - SHOWN_VALUES} more"
+            same += more if len(different) > SHOWN_VALUES else ""
             message = f"the same {part} has other labels; {first.label} here, {same}"
             warnings.append(first.problem(part, message))
     return warnings

@@ -24,8 +24,9 @@ def count_scripts(characters: Mapping[str, int]) -> dict[str, int]:
 
 
 def main_script(text: str) -> str:
-    """The script of most of the letters of ``text``; "none" where it has none."""
-    return next(iter(count_scripts(Counter(text))), "none")
+    """The script of most letters of ``text``; "symbols" if it has only those, else "none"."""
+    counts = count_scripts(Counter(text))
+    return next((script for script in counts if script != SYMBOLS), SYMBOLS if counts else "none")
 
 
 @lru_cache(1 << 16)
