@@ -218,3 +218,13 @@ def test_a_training_list_and_one_to_predict_are_both_checked(run_command, folder
     code, report, _ = run_check(run_command, folder, [])
     assert code == 2
     assert {(e["list"], e["line"]) for e in report["errors"]} == {("test_without_label.txt", 3)}
+
+
+def test_a_training_warns_of_texts_that_its_tokenizer_does_not_know(run_command, folder):
+    """Of the light model it is made of the training texts; here each has signs of its own."""
+    for number in range(len(LABELS)):
+        signs = "".join(chr(0x4E00 + 10 * number + place) for place in range(10))
+        (folder / "data" / f"{number}.txt").write_text(signs, encoding="utf-8")
+    _, message = run_train(run_command, folder, [])
+    assert BEGAN in message
+    assert "2 of 20 texts: most of it is unknown to the model's tokenizer (Han 2)" in message

@@ -105,7 +105,7 @@ def test_people_read_the_same(run_command, dataset):
     result = run_command("mmsent", "check-data", "--data", dataset, cwd=dataset.parent)
     assert result.code == 2
     assert "error: train.txt line 2 (guid" in result.out
-    assert "1 errors, 0 warnings" in result.out
+    assert "1 error, 0 warnings" in result.out
 
 
 def test_a_folder_that_is_no_dataset(run_command, tmp_path):

@@ -58,7 +58,7 @@ def _facts(check: Check) -> Iterator[tuple[str, list[str]]]:
     for title, counts in (
         ("text encodings", check.encodings),
         ("image formats", check.image_formats),
-        ("words a text", check.words),
+        ("words per text", check.words),
         ("image widths", check.widths),
         ("image heights", check.heights),
     ):
@@ -78,8 +78,8 @@ def _uses(check: Check) -> list[str]:
         return ["prediction: nothing here has a label to learn from"]
     if not (prospects := check.prospects):
         return ["training, when the errors are fixed"]
-    whence = "drawn from the same rows" if prospects.drawn else "as the data says"
-    return [f"training on {prospects.train} pairs; validation on {prospects.validation}, {whence}"]
+    whence = "that are set aside" if prospects.drawn else "others"
+    return [f"training on {prospects.train} pairs; validation on {prospects.validation} {whence}"]
 
 
 def _labels(counts: Mapping[str, int]) -> list[str]:
@@ -106,7 +106,9 @@ def _shorten(label: str) -> str:
 def _verdict(check: Check) -> str:
     if not check.errors and not check.warnings:
         return f"nothing is wrong with {check.folder}"
-    return f"{len(check.errors)} errors, {len(check.warnings)} warnings in {check.folder}"
+    counts = ((len(check.errors), "error"), (len(check.warnings), "warning"))
+    found = ", ".join(f"{count} {kind}" + "s" * (count != 1) for count, kind in counts)
+    return f"{found} in {check.folder}"
 
 
 def _list(counts: Mapping[str, float]) -> str:

@@ -66,22 +66,23 @@ def warn_of_unknown(
 
 def unknown_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """The tokens of a tokenizer that stand for nothing it knows: see Coverage."""
-    vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
     if isinstance(tokenizer.decoder, ByteLevel):  # each byte has a token: nothing is unknown
         suffix = getattr(tokenizer.model, "end_of_word_suffix", None) or ""
+        vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
         return frozenset(
             number for token, number in vocabulary.items() if _is_piece(token.removesuffix(suffix))
         )
-    unknown = {getattr(tokenizer.model, "unk_token", None)}
+    tokens = [getattr(tokenizer.model, "unk_token", None)]
     if getattr(tokenizer.model, "byte_fallback", False):
-        unknown = {f"<0x{byte:02X}>" for byte in range(0x80, 0x100)}  # below is ASCII
-    return frozenset(vocabulary[token] for token in unknown if token in vocabulary)
+        tokens = [f"<0x{byte:02X}>" for byte in range(0x80, 0x100)]  # below is ASCII
+    numbers = (tokenizer.token_to_id(token) for token in tokens if token)
+    return frozenset(number for number in numbers if number is not None)
 
 
 def _is_piece(token: str) -> bool:
     """Whether a token of byte-level BPE holds a character in part."""
-    if not all(character in _BYTES for character in token):
-        return False  # a special token
+    if token.isascii() or not all(character in _BYTES for character in token):
+        return False  # the latter is a special token
     try:
         bytes(_BYTES[character] for character in token).decode()
     except UnicodeDecodeError:
