@@ -41,8 +41,8 @@ class Problem:
     """What is wrong with one row of a list, or with a file that it names.
 
     ``file`` is the offending file, ``line`` its row in the list (1 is the header; 0: the list as a
-    whole; of a Parquet file 1 is the first row), ``guid`` the row's guid as written ("" where there
-    is none).
+    whole; of a Parquet file, and of a folder's images, 1 is the first), ``guid`` the row's guid as
+    written ("" where there is none). The name of a ``list`` that is a folder ends in a slash.
     """
 
     list: str
@@ -54,7 +54,8 @@ class Problem:
     @property
     def row(self) -> str:
         """Where it is, for people: the list, the line, and the guid."""
-        unit = "row" if self.list.lower().endswith(".parquet") else "line"
+        is_folder, is_parquet = (self.list.lower().endswith(end) for end in ("/", ".parquet"))
+        unit = "image" if is_folder else "row" if is_parquet else "line"
         place = f"{self.list} {unit} {self.line}" if self.line else self.list
         return place + (f" (guid {self.guid!r})" if self.guid else "")
 
