@@ -18,7 +18,7 @@ import click
 from mmsent import __version__
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.console import console
-from mmsent.options import DATA, DATASET, FILE, FOLDER, reading_options
+from mmsent.options import DATA, DATASET, FILE, FOLDER, LABELS, VALIDATION, reading_options
 
 if TYPE_CHECKING:
     from mmsent.data.dataset import Reading
@@ -140,17 +140,56 @@ def infer(
 
 @cli.command("check-data")
 @DATA
+@VALIDATION
+@LABELS
+@click.option(
+    "--modality",
+    type=click.Choice(["both", "text", "image"]),
+    default="both",
+    show_default=True,
+    help="What a model is to see of a pair; the rest is not looked at.",
+)
 @reading_options
+@click.option(
+    "--model", type=FILE, help="A bundle: how much of the texts it knows, and what it requires."
+)
+@click.option("--all", "show_all", is_flag=True, help="Print every problem, not by their kinds.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def check_data(data: Path, reading: Reading, as_json: bool) -> None:
+def check_data(
+    data: Path,
+    validation: Path | None,
+    labels: tuple[str, ...] | None,
+    modality: str,
+    reading: Reading,
+    model: Path | None,
+    show_all: bool,
+    as_json: bool,
+) -> None:
     """Say what is wrong with a dataset, and what is in it; change nothing.
 
-    Exits with 2 where training or inference would refuse the data.
+    Exits with 2 where `mmsent train` with the same options would refuse the data or, if it has no
+    labels, where inference would.
     """
-    from mmsent.data.check import check_dataset, describe
+    from mmsent.data.check import Reader, check_dataset
+    from mmsent.data.check_report import describe
+    from mmsent.data.training import BOTH
 
-    check = check_dataset(data, reading)
-    click.echo(json.dumps(asdict(check), ensure_ascii=False) if as_json else describe(check))
+    reader = None
+    if model is not None:
+        from mmsent.bundle.session import open_bundle
+
+        bundle = open_bundle(model, threads=1)
+        reader = Reader(bundle.tokenizer, bundle.info.optional)
+    check = check_dataset(
+        data,
+        reading,
+        validation=validation,
+        labels=labels,
+        parts=[part for part in BOTH if modality in (part, "both")],
+        reader=reader,
+    )
+    as_text = json.dumps(asdict(check), ensure_ascii=False) if as_json else None
+    click.echo(as_text or describe(check, every=show_all))
     if check.errors:
         raise click.exceptions.Exit(2)
 

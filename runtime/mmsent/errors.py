@@ -1,7 +1,14 @@
 """The errors that mmsent reports as one message, without a traceback."""
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+MAX_LINES = 20
+"""How many lines a message spends on problems; where there are more, they are grouped."""
+SHOWN_VALUES = 5
+"""How many of the values that a message is about are shown; the others are counted."""
 
 
 class MmsentError(Exception):
@@ -44,18 +51,87 @@ class Problem:
     file: str
     message: str
 
-    def __str__(self) -> str:
+    @property
+    def row(self) -> str:
+        """Where it is, for people: the list, the line, and the guid."""
         is_folder, is_parquet = (self.list.lower().endswith(end) for end in ("/", ".parquet"))
         unit = "image" if is_folder else "row" if is_parquet else "line"
-        row = f"{self.list} {unit} {self.line}" if self.line else self.list
-        guid = f" (guid {self.guid!r})" if self.guid else ""
+        place = f"{self.list} {unit} {self.line}" if self.line else self.list
+        return place + (f" (guid {self.guid!r})" if self.guid else "")
+
+    def __str__(self) -> str:
         file = "" if self.file == self.list else f"{self.file}: "
-        return f"{row}{guid}: {file}{self.message}"
+        return f"{self.row}: {file}{self.message}"
 
 
 def refuse(problems: Sequence[Problem], consequence: str) -> None:
-    """Raise one InputError that names every problem; do nothing where there is none."""
+    """Raise one InputError that says what all problems are; do nothing where there is none."""
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise InputError(f"{count} in the data; {consequence}:\n{lines}")
+        lines = summarize(problems)
+        if len(lines) < len(problems):
+            lines.append("`mmsent check-data --all` lists every one")
+        shown = "\n".join(f"  {line}" for line in lines)
+        raise InputError(f"{count} in the data; {consequence}:\n{shown}")
+
+
+def summarize(problems: Sequence[Problem]) -> list[str]:
+    """What the problems are, in at most MAX_LINES lines: one each or, if there are more, by kind.
+
+    Of one kind are those of a list whose messages differ in quoted values and numbers alone.
+    """
+    if len(problems) <= MAX_LINES:
+        return [str(problem) for problem in problems]
+    kinds: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        kind = _VALUE.sub("\0", _head(problem.message))
+        kinds.setdefault((problem.list, kind), []).append(problem)
+    groups = list(kinds.values())
+    if len(groups) <= MAX_LINES:
+        return [_group(group) for group in groups]
+    shown, rest = groups[: MAX_LINES - 1], groups[MAX_LINES - 1 :]
+    more = f"{sum(map(len, rest))} more, of {len(rest)} other kinds"
+    return [*map(_group, shown), more]
+
+
+# A value in quotes, as repr writes it, or a number. The apostrophe of "can't" begins no value.
+_VALUE = re.compile(r"""(?<!\w)'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b\d+\b""")
+_HEAD = re.compile(rf"(?:{_VALUE.pattern}|[^;])*")
+
+
+def _head(message: str) -> str:
+    """What is wrong, without the advice after it."""
+    match = _HEAD.match(message)
+    return match[0] if match else message
+
+
+def _group(problems: Sequence[Problem]) -> str:
+    """One line for problems of one kind: how many, in which values they differ, and the first."""
+    first = problems[0]
+    if len(problems) == 1:
+        return str(first)
+    heads = [_head(problem.message) for problem in problems]
+    advice = {problem.message[len(head) :] for problem, head in zip(problems, heads)}
+    tail = advice.pop() if len(advice) == 1 else ""
+    file = "" if first.file == first.list else f", {first.file}"
+    unit = "rows" if first.line else "problems"
+    return f"{len(problems)} {unit}: {_merge(heads)}{tail}; first: {first.row}{file}"
+
+
+def _merge(heads: Sequence[str]) -> str:
+    """Messages of one kind as one: the values that they differ in, the most frequent first."""
+    values = [list(_VALUE.finditer(head)) for head in heads]
+    columns = zip(*([match[0] for match in matches] for matches in values))
+    different = [place for place, column in enumerate(columns) if len(set(column)) > 1]
+    if not different:
+        return heads[0]
+    spans = [(matches[different[0]].start(), matches[different[-1]].end()) for matches in values]
+    counts = Counter(head[start:end] for head, (start, end) in zip(heads, spans))
+    shown = [
+        f"{value} ({count})" if count > 1 else value
+        for value, count in counts.most_common(SHOWN_VALUES)
+    ]
+    if others := len(counts) - len(shown):
+        shown[-1] += f" and {others} others"
+    begin, end = spans[0]
+    return heads[0][:begin] + ", ".join(shown) + heads[0][end:]

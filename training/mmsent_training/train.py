@@ -20,6 +20,7 @@ from mmsent.data.training import read_training_data, training_parts
 from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.lock import locked
+from mmsent.inputs.coverage import warn_of_unknown
 from mmsent.inputs.text import tokenize
 from mmsent_training.devices import environment, libraries, reproducible, thread_count
 from mmsent_training.distributed import broadcast, check_same, rank, world_size
@@ -143,6 +144,7 @@ def prepare(data: Path, settings: Settings, weights: Weights | None, parts: Part
         tokenizer=inputs.tokenizer.to_str(),
     )
     ids = tokenize(inputs.tokenizer, examples.texts)
+    warn_of_unknown(inputs.tokenizer, examples.texts, ids)
     arguments, model = recipe.create(task, inputs, ids)
     model.to(settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     prepared = recipe.prepare(model, task, inputs, ids)

@@ -1,192 +1,292 @@
-"""Checking a whole dataset: everything that is wrong with it, and what is in it."""
+"""Checking a whole dataset: what a training or an inference would refuse, and what is in it."""
 
 import hashlib
+import math
 import statistics
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mmsent.data.dataset import AS_IT_IS, Dataset, Reading, mark_duplicates, open_dataset
-from mmsent.data.labels import VALIDATION_FRACTION, label_faults, order_labels
+from tokenizers import Tokenizer
+
+from mmsent.data.contents import Contents, Inspected, inspect, spread
+from mmsent.data.dataset import AS_IT_IS, TRAINING, Dataset, Reading, mark_duplicates, open_dataset
+from mmsent.data.labels import VALIDATION_FRACTION, order_labels
 from mmsent.data.pair import Pair, Part
+from mmsent.data.repeats import Entry, Repeats, Use, find_repeats
+from mmsent.data.training import BOTH, label_problems, training_parts
 from mmsent.errors import InputError, Problem
 from mmsent.files.machine import available_cores
 from mmsent.files.progress import Progress
-from mmsent.inputs.decoding import open_image
-from mmsent.inputs.image import ImageSettings, load_image
-from mmsent.inputs.text import decode_text
+from mmsent.inputs.coverage import Coverage
+from mmsent.inputs.scripts import count_scripts, main_script
+from mmsent.inputs.text import tokenize
 
-WINDOW = 256  # pairs that are inspected together
+WINDOW = 256
+"""Rows that are inspected together: they may hold their images in memory."""
+
+
+class Reader(NamedTuple):
+    """What of a bundle decides what it can read: its tokenizer, and which parts a pair may lack."""
+
+    tokenizer: Tokenizer
+    optional: Collection[Part]
+
+
+@dataclass(frozen=True)
+class Prospects:
+    """What a training on the data can show.
+
+    ``train`` and ``validation``: pairs; ``drawn``: whether the latter are to be set aside.
+    ``baseline``: the accuracy of predicting the most frequent label, ``most_frequent``, always.
+    ``margin``: half of the 95 % interval of an accuracy on the validation pairs, at most.
+    """
+
+    train: int
+    validation: int
+    drawn: bool
+    most_frequent: str
+    baseline: float
+    margin: float
 
 
 @dataclass
 class Check:
-    """What a check found. ``errors`` stop training and inference, ``warnings`` do not."""
+    """What a check found. ``errors`` stop training or inference, ``warnings`` do not.
+
+    ``layout``: what the data is taken for, ``validation_layout`` a dataset to validate on.
+    ``lists``: their rows. ``labels``: pairs to train on by label, ``validation_labels`` those of
+    other pairs to validate on. ``prospects``: None where the data is there to be predicted, or
+    nothing can be said. ``lacking``: pairs without a text or an image. ``scripts``: letters of
+    each. ``tokens``: how many a model makes of the texts, and how many stand for nothing it knows.
+    """
 
     folder: str
+    layout: str
+    validation_layout: str = ""
     lists: dict[str, int] = field(default_factory=dict)
     errors: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
+    validation_labels: dict[str, int] = field(default_factory=dict)
+    prospects: Prospects | None = None
+    lacking: dict[str, int] = field(default_factory=dict)
+    repeats: dict[str, Repeats] = field(default_factory=dict)
     encodings: dict[str, int] = field(default_factory=dict)
     image_formats: dict[str, int] = field(default_factory=dict)
     words: dict[str, float] = field(default_factory=dict)
     widths: dict[str, float] = field(default_factory=dict)
     heights: dict[str, float] = field(default_factory=dict)
-
-
-class _Image(NamedTuple):
-    digest: bytes
-    format: str
-    width: int
-    height: int
-
-
-class _Inspected(NamedTuple):
-    """A pair and what it holds: its text and encoding, and its image; or what is wrong."""
-
-    pair: Pair
-    text: tuple[str, str] | Problem
-    image: _Image | Problem
+    scripts: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
 
 
 def check_dataset(
-    path: Path, reading: Reading = AS_IT_IS, *, fraction: float = VALIDATION_FRACTION
+    path: Path,
+    reading: Reading = AS_IT_IS,
+    *,
+    validation: Path | None = None,
+    labels: Sequence[str] | None = None,
+    parts: Collection[Part] = BOTH,
+    reader: Reader | None = None,
+    fraction: float = VALIDATION_FRACTION,
 ) -> Check:
-    """Check every list of a dataset, and every text and image they name.
+    """Check every list of a dataset, and those ``parts`` of the pairs that they name.
 
+    Where it has labels, or ``validation`` or ``labels`` are given, it is there to train on: what
+    `read_training_data` or the decoding of its images would refuse is an error. Other rows are
+    there to be predicted, by the bundle of ``reader`` if that is given.
     Raises InputError where there is no dataset.
     """
-    dataset = open_dataset(path, reading)
-    check = Check(str(path))
-    inspected: list[_Inspected] = []
-    labelled: list[_Inspected] = []
+    data = open_dataset(path, reading)
+    other = None if validation is None else open_dataset(validation, reading)
+    uses = _uses(data, other, labels)
+    check = Check(str(path), data.layout, other.layout if other else "")
+    survey = _Survey(check, parts, reader)
+    unread: set[Use] = set()
     with (
         ThreadPoolExecutor(available_cores()) as pool,
         Progress("checking", None, "pairs") as progress,
     ):
-        for each in dataset.lists:
-            one = replace(dataset, lists=[each])
-            found: list[_Inspected] = []
-            must_be_labelled = _must_be_labelled(one)
-            rows = mark_duplicates(one.rows(labelled=must_be_labelled))
-            try:
-                # Rows may hold their images in memory: not all of them at once.
-                while some := list(islice(rows, WINDOW)):
-                    for item in pool.map(_inspect, some):
-                        if isinstance(item, Problem):
-                            check.errors.append(item)
-                        else:
-                            found.append(item)
-                    progress.update(len(some))
-            except InputError as error:
-                check.errors.append(Problem(each.name, 0, "", each.name, str(error)))
-                continue
-            check.lists[each.name] = len(found)
-            inspected += found
-            labelled += found if must_be_labelled else []
-    texts = [item.text for item in inspected if not isinstance(item.text, Problem)]
-    images = [item.image for item in inspected if not isinstance(item.image, Problem)]
-    check.errors += [
-        part for item in inspected for part in (item.text, item.image) if isinstance(part, Problem)
-    ]
-    check.warnings += [
-        item.pair.problem("text", "the text is empty")
-        for item in inspected
-        if not isinstance(item.text, Problem) and not item.text[0]
-    ]
-    check.warnings += _conflicts("image", labelled) + _conflicts("text", labelled)
-    check.labels = _count(item.pair.label for item in labelled)
-    if labelled:
-        faults = label_faults(check.labels, order_labels(check.labels), fraction=fraction)
-        check.errors += [Problem(dataset.name, 0, "", dataset.name, fault) for fault in faults]
-    check.encodings = _count(encoding for _, encoding in texts)
-    check.image_formats = _count(image.format for image in images)
-    check.words = _spread([len(text.split()) for text, _ in texts])
-    check.widths = _spread([image.width for image in images])
-    check.heights = _spread([image.height for image in images])
+        for use, dataset in uses.items():
+            for each in dataset.lists:
+                one = replace(dataset, lists=[each])
+                try:
+                    for window in _windows(one, use):
+                        survey.add(use, list(pool.map(partial(_inspect, parts, use), window)))
+                        check.lists[each.name] = check.lists.get(each.name, 0) + len(window)
+                        progress.update(len(window))
+                except InputError as error:
+                    check.errors.append(Problem(each.name, 0, "", each.name, str(error)))
+                    unread.add(use)
+    if "training" in uses and unread <= {"prediction"}:
+        others = survey.usable["validation"] if "validation" in uses else None
+        source = uses["training"].name
+        _judge_labels(check, survey.usable["training"], others, labels, fraction, source)
+    survey.describe()
     return check
 
 
-def _must_be_labelled(dataset: Dataset) -> bool:
-    """Whether every row needs a label: all rows of a training list, else as soon as one has one."""
-    if dataset.lists[0].split is not None:
-        return dataset.lists[0].split != "test"
+def _uses(
+    data: Dataset, validation: Dataset | None, labels: Sequence[str] | None
+) -> dict[Use, Dataset]:
+    """What the parts of a dataset are there for.
+
+    Raises InputError where it is to be trained on and has nothing for that.
+    """
+    if not labels and not validation and not _has_labels(data.select(TRAINING)):
+        return {"prediction": data}
+    train_part, validation_part = training_parts(data, validation)
+    uses: dict[Use, Dataset] = {"training": train_part}
+    if validation_part is not None:
+        uses["validation"] = validation_part
+    return uses | {"prediction": data.select(("test",))}
+
+
+def _has_labels(dataset: Dataset) -> bool:
+    """Whether there are rows to train on: in a training list, or because one has a label."""
+    if any(each.split == "train" for each in dataset.lists):
+        return True
     with closing(dataset.rows(contents=False)) as rows:
         return any(isinstance(row, Pair) and row.label is not None for row in rows)
 
 
-def _inspect(row: Pair | Problem) -> _Inspected | Problem:
+def _windows(dataset: Dataset, use: Use) -> Iterator[list[Pair | Problem]]:
+    """The rows of a dataset, some at a time: they may hold their images in memory."""
+    labelled = use != "prediction"
+    with closing(dataset.rows(labelled=labelled)) as rows:
+        # A guid that stands twice is predicted twice, but can't be trained on twice.
+        found = iter(mark_duplicates(rows) if labelled else rows)
+        while window := list(islice(found, WINDOW)):
+            yield window
+
+
+def _inspect(parts: Collection[Part], use: Use, row: Pair | Problem) -> Inspected | Problem:
     if isinstance(row, Problem):
         return row
-
-    def inspect_image() -> _Image:
-        data = row.read("image")
-        load_image(data, ImageSettings())
-        with open_image(data) as image:
-            kind = f"{image.format} {image.mode}"
-            return _Image(hashlib.sha256(data).digest(), kind, image.width, image.height)
-
-    text = row.attempt("text", lambda: decode_text(row.read("text")))
-    return _Inspected(row.without_content(), text, row.attempt("image", inspect_image))
+    lacking = [part for part in parts if row.lacks(part)]
+    # A training says itself what it thinks of that; an inference may have a model that can do
+    # without.
+    wanted = [part for part in parts if use != "prediction" or part not in lacking]
+    return inspect(row, wanted)._replace(lacking=lacking)
 
 
-def _conflicts(part: Part, labelled: Sequence[_Inspected]) -> list[Problem]:
-    """Pairs whose image, or whose text, is elsewhere with another label."""
-    groups: dict[str | bytes, list[Pair]] = defaultdict(list)
-    for item in labelled:
-        content = item.text if part == "text" else item.image
-        if not isinstance(content, Problem):
-            key = content.digest if isinstance(content, _Image) else content[0]
-            if key:
-                groups[key].append(item.pair)
-    warnings = []
-    for first, *others in groups.values():
-        if any(other.label != first.label for other in others):
-            same = ", ".join(f"{other.guid} ({other.label})" for other in others)
-            message = f"the same {part} has other labels: {first.label} here, {same}"
-            warnings.append(first.problem(part, message))
-    return warnings
+class _Survey:
+    """Collects what the rows hold, and what is wrong with them."""
+
+    def __init__(self, check: Check, parts: Collection[Part], reader: Reader | None) -> None:
+        self.check, self.parts, self.reader = check, parts, reader
+        self.contents, self.entries = Contents(), list[Entry]()
+        self.lacking: Counter[str] = Counter()
+        self.usable: dict[Use, list[Pair]] = {"training": [], "validation": [], "prediction": []}
+        self.coverage = Coverage(reader.tokenizer) if reader else None
+
+    def add(self, use: Use, rows: Sequence[Inspected | Problem]) -> None:
+        """Take in some rows."""
+        self.check.errors += [row for row in rows if isinstance(row, Problem)]
+        found = [row for row in rows if isinstance(row, Inspected)]
+        for item in found:
+            self.check.errors += item.problems
+            if use == "prediction":
+                self._judge_lacking(item.pair, item.lacking)
+            if item.usable:
+                self.usable[use].append(item.pair)
+            if item.text == "":
+                self.check.warnings.append(item.pair.problem("text", "the text is empty"))
+            text = hashlib.sha256(item.text.encode()).digest() if item.text else None
+            image = item.image and item.image.digest
+            self.entries.append(Entry(item.pair, use, text, image))
+            self.contents.add(item)
+            self.lacking.update(item.lacking)
+        if self.coverage and self.reader:
+            read = [item for item in found if item.text is not None]
+            ids = tokenize(self.reader.tokenizer, [str(item.text) for item in read])
+            for item, mostly_unknown in zip(read, self.coverage.add(ids)):
+                if mostly_unknown:
+                    script = main_script(str(item.text))
+                    message = f"most of the text is unknown to the tokenizer: {script!r}"
+                    self.check.warnings.append(item.pair.problem("text", message))
+
+    def _judge_lacking(self, pair: Pair, lacking: Sequence[Part]) -> None:
+        for part in lacking:
+            if len(lacking) == len(self.parts):
+                problem = pair.problem(part, f"the {part} is missing: nothing is left to predict")
+                self.check.errors.append(problem)
+            elif self.reader and part not in self.reader.optional:
+                problem = pair.problem(part, f"the {part} is missing, and the model needs it")
+                self.check.errors.append(problem)
+            elif not self.reader:
+                message = f"the {part} is missing; it takes a model that can do without"
+                self.check.warnings.append(pair.problem(part, message))
+
+    def describe(self) -> None:
+        """Write what was counted into the check."""
+        check, contents = self.check, self.contents
+        check.lacking = dict(self.lacking)
+        check.repeats, warnings = find_repeats(self.entries)
+        check.warnings += warnings
+        check.encodings = dict(contents.encodings.most_common())
+        check.image_formats = dict(contents.formats.most_common())
+        check.words = spread(contents.words)
+        check.widths, check.heights = spread(contents.widths), spread(contents.heights)
+        check.scripts = count_scripts(contents.characters)
+        if self.coverage:
+            check.tokens = {
+                "all": self.coverage.tokens,
+                "unknown": self.coverage.unknown_tokens,
+                "texts": self.coverage.texts,
+                "mostly_unknown_texts": self.coverage.unknown_texts,
+            }
 
 
-def _count(values: Any) -> dict[str, int]:
-    return dict(Counter(value for value in values if value is not None).most_common())
+def _judge_labels(
+    check: Check,
+    train: Sequence[Pair],
+    others: Sequence[Pair] | None,
+    labels: Sequence[str] | None,
+    fraction: float,
+    source: str,
+) -> None:
+    """Say which labels there are, which of them rule out a training, and what one can show.
 
-
-def _spread(values: Sequence[int]) -> dict[str, float]:
-    if not values:
-        return {}
-    return {"smallest": min(values), "median": statistics.median(values), "largest": max(values)}
-
-
-def describe(check: Check) -> str:
-    """The check for a terminal: problems first, then what the folder holds."""
-    lines = []
-    for kind, problems in (("error", check.errors), ("warning", check.warnings)):
-        lines += [f"{kind}: {problem}" for problem in problems]
-    if lines:
-        lines.append("")
-
-    def table(title: str, counts: dict[str, Any]) -> None:
-        if counts:
-            values = ", ".join(f"{name} {value:g}" for name, value in counts.items())
-            lines.append(f"{title:<15}{values}")
-
-    table("rows", check.lists)
-    table("labels", check.labels)
-    table("text encodings", check.encodings)
-    table("image formats", check.image_formats)
-    table("words a text", check.words)
-    table("image widths", check.widths)
-    table("image heights", check.heights)
-    lines.append(
-        f"{len(check.errors)} errors, {len(check.warnings)} warnings in {check.folder}"
-        if check.errors or check.warnings
-        else f"nothing is wrong with {check.folder}"
+    ``others``: the pairs to validate on, None where they are to be drawn.
+    """
+    known = tuple(labels) if labels else order_labels(str(pair.label) for pair in train)
+    check.errors += label_problems(train, others, known, fraction=fraction, source=source)
+    check.labels = _count(train, known)
+    check.validation_labels = {} if others is None else _count(others, known)
+    validation = math.ceil(len(train) * fraction) if others is None else len(others)
+    if not train or not validation:
+        return
+    frequent = max(check.labels, key=lambda label: check.labels[label])
+    # Of the pairs to validate on; those that are drawn have the labels' shares.
+    counts = check.validation_labels or check.labels
+    check.prospects = Prospects(
+        train=len(train) - (validation if others is None else 0),
+        validation=validation,
+        drawn=others is None,
+        most_frequent=frequent,
+        baseline=counts.get(frequent, 0) / sum(counts.values()),
+        margin=accuracy_margin(validation),
     )
-    return "\n".join(lines)
+
+
+def _count(pairs: Sequence[Pair], known: Sequence[str]) -> dict[str, int]:
+    """How many pairs each label has: those that are ``known`` first, in their order."""
+    counts = Counter(str(pair.label) for pair in pairs)
+    return {label: counts[label] for label in dict.fromkeys((*known, *sorted(counts)))}
+
+
+def accuracy_margin(pairs: int) -> float:
+    """Half of the 95 % interval of an accuracy of 0.5 on so many pairs; of others it is narrower.
+
+    The interval is Wilson's, J. Am. Stat. Assoc. 22 (1927) 209, which holds for few pairs, too.
+    """
+    z = statistics.NormalDist().inv_cdf(0.975)
+    return z / (2 * math.sqrt(pairs + z * z))

@@ -71,8 +71,8 @@ def label_problems(
 ) -> list[Problem]:
     """What of the pairs' labels rules out a training with ``labels``.
 
-    Those that are none of ``labels``, and labels with too few pairs: see `label_faults`.
-    ``source`` names the training list.
+    Those that are none of ``labels``, and labels with too few pairs: see `label_faults`; and no
+    pairs to validate on. ``source`` names the training list.
     """
     pairs = [*train, *(validation or ())]
     foreign = [
@@ -83,6 +83,8 @@ def label_problems(
     counts = Counter(str(pair.label) for pair in train)
     aside = fraction if validation is None else 0.0
     faults = label_faults(counts, labels, fraction=aside)
+    if validation is not None and not validation:
+        faults.append("there are no pairs to validate on")
     return foreign + [Problem(source, 0, "", source, fault) for fault in faults]
 
 

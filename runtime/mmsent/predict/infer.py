@@ -70,6 +70,7 @@ def infer(
         }
         out = Output(output, labels=model.labels if probabilities else (), skip=skip)
         problems: list[Problem] = []
+        coverage = model.coverage()
         try:
             with (
                 stop_on_signals(again) as stoppable,
@@ -85,6 +86,7 @@ def infer(
                         skip=skip,
                         start=out.written,
                         journal=out.journal,
+                        coverage=coverage,
                     )
                 ) as outcomes,
                 Progress("predicting", count - out.written, "pairs") as progress,
@@ -98,6 +100,7 @@ def infer(
                         problems.append(outcome)
                     progress.update()
                 refuse(problems, f"{output} was not written")
+                coverage.warn()
         except OSError as error:
             reason = f"{error.filename or output}: {error.strerror or error}"
             raise MmsentError(f"{reason}; when that is fixed, {again}") from None

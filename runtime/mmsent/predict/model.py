@@ -18,6 +18,7 @@ from mmsent.bundle.structure import MAX_BYTES
 from mmsent.data.pair import File, Pair
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.files.machine import available_cores
+from mmsent.inputs.coverage import Coverage
 from mmsent.inputs.image import MISSING, load_image
 from mmsent.inputs.sources import (
     AnyImage,
@@ -172,6 +173,10 @@ class SentimentModel:
             raise InputError("images that can't be used:\n" + "\n".join(lines))
         predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
         return predictions if several else predictions[0]
+
+    def coverage(self) -> Coverage:
+        """A count, at zero, of how many tokens stand for nothing that the model knows."""
+        return Coverage(self._opened().tokenizer)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, cut to the model's maximum length."""

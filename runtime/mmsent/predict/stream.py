@@ -15,6 +15,7 @@ from typing import cast
 
 from mmsent.data.pair import Pair
 from mmsent.errors import Problem
+from mmsent.inputs.coverage import Coverage
 from mmsent.predict.batches import (
     BATCH_SIZE,
     Batch,
@@ -38,13 +39,14 @@ def predict_stream(
     skip: bool = False,
     start: int = 0,
     journal: Journal | None = None,
+    coverage: Coverage | None = None,
 ) -> Generator[tuple[Pair | Problem, Outcome | None], None, None]:
     """Yield every row in order with its prediction, or with what is wrong with it or its files.
 
     After the first problem, unless ``skip``, the other rows are only checked, and some of them
     yield None. ``model`` should compute on one thread, since ``workers`` batches run side by side.
     Finished batches go into ``journal``, and those it knows are not computed; ``start`` rows of the
-    list come before ``rows``.
+    list come before ``rows``. ``coverage`` counts the tokens.
     """
     broken = None if skip else Event()
 
@@ -52,6 +54,8 @@ def predict_stream(
         first: int, items: Sequence[Pair | Problem], batch: Batch
     ) -> Sequence[Outcome | None]:
         pairs = [(first + index, cast(Pair, items[index])) for index in batch.indices]
+        if coverage:
+            coverage.add(batch.ids)
         if journal and (known := journal.find(pairs)):
             return known
         pixels = (load_pixels(pair, model.info.image) for _, pair in pairs)

@@ -1,0 +1,230 @@
+"""`mmsent check-data` refuses exactly what `mmsent train` refuses with the same options."""
+
+import json
+import re
+import shutil
+from unittest import mock
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmsent.errors import MmsentError
+from mmsent_training.cli import train
+
+LABELS = ["dog", "cat"] * 10
+BEGAN = "the training began"
+ROW = re.compile(r"^  (\S+ (?:line|row) \d+)")
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Twenty pairs of two labels, in the task's folder. Not to be changed."""
+    folder = tmp_path_factory.mktemp("pairs")
+    (folder / "data").mkdir()
+    random = np.random.default_rng(0)
+    for number, label in enumerate(LABELS):
+        (folder / "data" / f"{number}.txt").write_text(f"a {label} called {number}")
+        pixels = random.integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "data" / f"{number}.jpg")
+    write_list(folder / "train.txt", enumerate(LABELS))
+    return folder
+
+
+@pytest.fixture
+def folder(pairs, tmp_path):
+    return shutil.copytree(pairs, tmp_path / "dataset")
+
+
+def write_list(path, rows, columns="guid,tag"):
+    lines = (",".join(map(str, row)) for row in rows)
+    path.write_text("\n".join([columns, *lines]) + "\n")
+
+
+def add(folder, *rows):
+    """Append rows to the training list; a new guid gets text and image of an old one."""
+    with open(folder / "train.txt", "a") as file:
+        for guid, label in rows:
+            file.write(f"{guid},{label}\n")
+            for old in (folder / "data" / "0.txt", folder / "data" / "0.jpg"):
+                if not (new := old.with_stem(str(guid))).exists():
+                    shutil.copy(old, new)
+
+
+def validation_list(folder, *labels):
+    write_list(folder / "dev.csv", ((number, label) for number, label in enumerate(labels)))
+
+
+def own_list(columns):
+    """A list with columns of those names for guid, text, image and label."""
+
+    def spoil(folder):
+        rows = [(i, f"text {i}", f"data/{i}.jpg", label) for i, label in enumerate(LABELS)]
+        write_list(folder / "list.csv", rows, columns)
+
+    return spoil
+
+
+def without_training_list(folder):
+    write_list(folder / "test_without_label.txt", [(0, "null"), (1, "null")])
+    (folder / "train.txt").unlink()
+
+
+def with_split_column(validation):
+    """Of list.csv, with a column for the split; its last four rows have those labels."""
+
+    def spoil(folder):
+        rows = [(i, label, "train") for i, label in enumerate(LABELS)][:16]
+        rows += [(16 + i, label, "dev") for i, label in enumerate(validation)]
+        rows += [(2, "null", "test"), (3, "", "test")]
+        write_list(folder / "list.csv", rows, "guid,tag,split")
+
+    return spoil
+
+
+GOOD = {
+    "as it is": (lambda folder: None, []),
+    "a third label": (lambda folder: add(folder, (20, "cow"), (21, "cow"), *(
+        (n, "dog") for n in range(22, 32))), []),
+    "an empty text": (lambda folder: (folder / "data" / "3.txt").write_text(" "), []),
+    "the labels, in another order": (lambda folder: None, ["--labels", "dog,cat"]),
+    "its own validation list": (
+        lambda folder: validation_list(folder, "dog", "cat"), ["--validation", "dev.csv"]),
+    "validation pairs of one label": (
+        lambda folder: validation_list(folder, "dog"), ["--validation", "dev.csv"]),
+    "a list with a split column": (with_split_column(["dog", "cat"]), ["--data", "list.csv"]),
+    "a list with named columns": (
+        own_list("guid,tweet,photo,animal"),
+        ["--data", "list.csv", "--columns", "text=tweet,label=animal"]),
+}  # fmt: skip
+
+BAD = {
+    "a label of one pair": (lambda folder: add(folder, (20, "cow")), []),
+    "a label in capitals, once": (lambda folder: add(folder, (20, "Dog")), []),
+    "one label only": (
+        lambda folder: write_list(folder / "train.txt", ((i, "dog") for i in range(20))), []),
+    "no pairs": (lambda folder: write_list(folder / "train.txt", []), []),
+    "too few pairs for its labels": (
+        lambda folder: write_list(folder / "train.txt", enumerate(LABELS[:10])), []),
+    "no label": (lambda folder: add(folder, (20, "null"), (21, "")), []),
+    "a formula for a label": (lambda folder: add(folder, (20, "=1+1"), (21, "=1+1")), []),
+    "a long label": (lambda folder: add(folder, (20, "x" * 65), (21, "x" * 65)), []),
+    "the same guid twice": (lambda folder: add(folder, (3, "cat"), (3, "cat"), (4, "dog")), []),
+    "a guid that is a fraction": (lambda folder: add(folder, ("3.0", "cat")), []),
+    "a text that is not there": (lambda folder: (folder / "data" / "3.txt").unlink(), []),
+    "a text in Latin-1": (
+        lambda folder: (folder / "data" / "3.txt").write_bytes(b"caf\xe9"), []),
+    "an image that is not there": (lambda folder: (folder / "data" / "3.jpg").unlink(), []),
+    "two images of a pair": (
+        lambda folder: shutil.copy(folder / "data" / "3.jpg", folder / "data" / "3.png"), []),
+    "an image that is broken": (
+        lambda folder: (folder / "data" / "3.jpg").write_bytes(b"\xff\xd8\xff\xe0"), []),
+    "an image that is a page": (
+        lambda folder: (folder / "data" / "3.jpg").write_text("<html>not found</html>"), []),
+    "several of one kind": (
+        lambda folder: [(folder / "data" / f"{i}.jpg").unlink() for i in range(5)], []),
+    "a label that --labels lacks": (lambda folder: None, ["--labels", "dog,cow"]),
+    "a label of --labels that no pair has": (lambda folder: None, ["--labels", "dog,cat,cow"]),
+    "no training list": (without_training_list, ["--labels", "dog,cat"]),
+    "a list without a column for the label": (
+        own_list("guid,text,image,animal"), ["--data", "list.csv", "--labels", "dog,cat"]),
+    "a column that is not there": (
+        own_list("guid,text,image,label"), ["--data", "list.csv", "--columns", "label=animal"]),
+    "an image outside the dataset": (
+        lambda folder: write_list(
+            folder / "list.csv",
+            [(i, f"text {i}", f"../{i}.jpg", label) for i, label in enumerate(LABELS)][:10],
+            "guid,text,image,label"),
+        ["--data", "list.csv"]),
+    "a foreign label in the validation list": (
+        lambda folder: validation_list(folder, "dog", "cow"), ["--validation", "dev.csv"]),
+    "an empty validation list": (validation_list, ["--validation", "dev.csv"]),
+    "a validation list without labels": (
+        lambda folder: validation_list(folder, "dog", "null"), ["--validation", "dev.csv"]),
+    "a foreign label in the validation split": (
+        with_split_column(["dog", "cow"]), ["--data", "list.csv"]),
+    "an unknown split": (
+        lambda folder: write_list(
+            folder / "list.csv",
+            [(i, label, "train" if i else "trian") for i, label in enumerate(LABELS)],
+            "guid,tag,split"),
+        ["--data", "list.csv"]),
+}  # fmt: skip
+
+
+def cases(named):
+    """Those cases, without any with an option that this `train` does not have."""
+    known = {option for parameter in train.params for option in parameter.opts}
+    for name, (spoil, options) in named.items():
+        missing = {option for option in options if option.startswith("--")} - known
+        marks = pytest.mark.skipif(bool(missing), reason=f"train has no {missing}")
+        yield pytest.param(spoil, options, id=name, marks=marks)
+
+
+def run_train(run_command, folder, options):
+    """The exit code and message of a training that stops where its first epoch would begin."""
+    with mock.patch("mmsent_training.train.fit", side_effect=MmsentError(BEGAN)):
+        result = run_command(
+            "mmsent", "train", "--model", "light", "--output", "../run", *options, cwd=folder
+        )
+    # A training takes relative paths and shows whole ones.
+    return result.code, result.err.replace(f"{folder}/", "").replace(str(folder), ".")
+
+
+def run_check(run_command, folder, options):
+    result = run_command("mmsent", "check-data", "--json", *options, cwd=folder)
+    return result.code, json.loads(result.out) if result.out else {"errors": []}, result.err
+
+
+@pytest.mark.parametrize(("spoil", "options"), [*cases(GOOD)])
+def test_what_can_be_trained_on_passes(run_command, folder, spoil, options):
+    spoil(folder)
+    code, message = run_train(run_command, folder, options)
+    assert code == 1, message
+    assert BEGAN in message
+    code, report, _ = run_check(run_command, folder, options)
+    assert report["errors"] == []
+    assert code == 0
+
+
+@pytest.mark.parametrize(("spoil", "options"), [*cases(BAD)])
+def test_what_train_refuses_is_refused_for_the_same_rows(run_command, folder, spoil, options):
+    spoil(folder)
+    code, message = run_train(run_command, folder, options)
+    assert code == 2, message
+    assert not (folder.parent / "run").exists()
+    checked, report, checked_message = run_check(run_command, folder, options)
+    assert checked == 2
+    refused = {match[1] for line in message.splitlines() if (match := ROW.match(line))}
+    errors = report["errors"]
+    assert {f"{error['list']} line {error['line']}" for error in errors if error["line"]} == refused
+    for error in errors:
+        assert error["message"] in message
+    assert errors or message.splitlines()[-1] == checked_message.splitlines()[-1]
+
+
+def test_a_list_to_predict_passes(run_command, folder):
+    """It has no labels, and `train` refuses it; a guid that stands twice is predicted twice."""
+    write_list(folder / "list.csv", [(0, ""), (1, "null"), (1, "")])
+    options = ["--data", "list.csv"]
+    code, report, _ = run_check(run_command, folder, options)
+    assert (code, report["errors"], report["labels"]) == (0, [], {})
+
+
+def test_a_training_list_and_one_to_predict_are_both_checked(run_command, folder):
+    """Training does not look at the second, but inference will."""
+    write_list(folder / "test_without_label.txt", [(0, "null"), (99, "null")])
+    assert run_train(run_command, folder, [])[0] == 1
+    code, report, _ = run_check(run_command, folder, [])
+    assert code == 2
+    assert {(e["list"], e["line"]) for e in report["errors"]} == {("test_without_label.txt", 3)}
+
+
+def test_a_training_warns_of_texts_that_its_tokenizer_does_not_know(run_command, folder):
+    """Of the light model it is made of the training texts; here each has signs of its own."""
+    for number in range(len(LABELS)):
+        signs = "".join(chr(0x4E00 + 10 * number + place) for place in range(10))
+        (folder / "data" / f"{number}.txt").write_text(signs, encoding="utf-8")
+    _, message = run_train(run_command, folder, [])
+    assert BEGAN in message
+    assert "2 of 20 texts: most of it is unknown to the model's tokenizer (Han 2)" in message
