@@ -217,7 +217,8 @@ def test_a_run_keeps_its_settings(run_command, unfinished):
 def test_the_dataset_may_move_but_not_change(run_command, sample, whole, unfinished, tmp_path):
     moved = shutil.copytree(sample, tmp_path / "moved")
     start = json.loads((unfinished / START).read_text())
-    (unfinished / START).write_text(json.dumps(start | {"data": str(tmp_path / "gone")}))
+    start["data"]["path"] = str(tmp_path / "gone")
+    (unfinished / START).write_text(json.dumps(start))
     gone = resume(run_command, unfinished)
     assert gone.code == 2
     assert f"{tmp_path / 'gone'}" in gone.err
@@ -262,6 +263,24 @@ def test_settings_of_another_kind_are_refused(run_command, unfinished, settings)
     result = resume(run_command, unfinished)
     assert result.code == 2
     assert f"$.settings.{next(iter(settings))}`" in result.err
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [({"path": 3}, "path"), ({"path": None}, "path"), ({"validation": []}, "validation"),
+     ({"labels": "ab"}, "labels"), ({"labels": [1]}, "labels[0]"), ({"reading": 3}, "reading"),
+     ({"reading": {"columns": {"evil": "x"}}}, "reading.columns"),
+     ({"reading": {"columns": {"text": 3}}}, "reading.columns[...]"),
+     ({"reading": {"images": 3}}, "reading.images"),
+     ({"reading": {"allow_missing": "no"}}, "reading.allow_missing")],
+)  # fmt: skip
+def test_data_of_another_kind_are_refused(run_command, unfinished, change, where):
+    start = json.loads((unfinished / START).read_text())
+    start["data"] |= change
+    (unfinished / START).write_text(json.dumps(start))
+    result = resume(run_command, unfinished)
+    assert result.code == 2
+    assert f"$.data.{where}`" in result.err
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "foreign"])
