@@ -87,8 +87,11 @@ def evaluate_bundle(
     no such pairs.
     """
     model = SentimentModel(model_path, threads=1)
-    pairs = _read_pairs(open_dataset(data, reading), model.labels)
-    split, examples = _choose(pairs, model, split, f"{data}")
+    dataset = open_dataset(data, reading)
+    if split not in (None, "all"):
+        dataset = dataset.select(("test",) if split == "test" else (*TRAINING, "validation"))
+    pairs = _read_pairs(dataset, model.labels)
+    split, examples = _choose(pairs, model, split, str(data))
     probabilities = _predict(model, examples.pairs)
     overlap = None
     if model.info.digests:
@@ -118,9 +121,10 @@ def _read_pairs(dataset: Dataset, labels: tuple[str, ...]) -> list[Pair]:
             problems.append(foreign_label(row, labels))
     refuse(problems, "nothing was evaluated")
     if not pairs:
+        split = " in its split test" if dataset.splits == ("test",) else ""
         raise InputError(
-            f"no row of {dataset.path} has a label, so there is nothing to compare with; if a "
-            "column says it, name it: --columns label=NAME"
+            f"no row of {dataset.path}{split} has a label, so there is nothing to compare with; if "
+            "a column says it, name it: --columns label=NAME"
         )
     if unlabelled:
         logger.info(f"{unlabelled} rows of {dataset.path} have no label and are left out")
@@ -142,12 +146,9 @@ def _choose(
                 f"{source} does not hold the pairs that the model {did}; --split all scores every "
                 "pair of it"
             )
-    chosen = [pair for pair in pairs if split != "test" or pair.split == "test"]
-    if not chosen:
-        raise InputError(f"{source} has no labelled pairs in a split test; use --split all")
     kind = "test" if split == "test" else "labelled"
-    logger.info(f"scoring the {len(chosen)} {kind} pairs of {source}")
-    return split or "all", read_examples(chosen, model.labels)
+    logger.info(f"scoring the {len(pairs)} {kind} pairs of {source}")
+    return split or "all", read_examples(pairs, model.labels)
 
 
 def _find(pairs: Sequence[Pair], model: SentimentModel, side: Side) -> Examples | None:
