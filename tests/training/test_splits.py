@@ -233,12 +233,16 @@ def test_labels_that_can_not_be(run_command, posts, tmp_path, name, labels, mess
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [(None, "dev.jsonl"), ({"img": "img/none.png"}, "does not exist"),
+    [(None, "there are no pairs to validate on"), ({"img": "img/none.png"}, "does not exist"),
      ({"label": 2}, "unknown label '2'")],
 )  # fmt: skip
 def test_validation_pairs_that_can_not_be(run_command, posts, tmp_path, changes, message):
-    rows = [] if changes is None else [post | changes for post in read_lines(posts / "dev.jsonl")]
-    other = write_lines(tmp_path / "dev.jsonl", rows)
+    if changes is None:
+        other = tmp_path / "dev.csv"
+        other.write_text("id,img,text,label\n")
+    else:
+        rows = [post | changes for post in read_lines(posts / "dev.jsonl")]
+        other = write_lines(tmp_path / "dev.jsonl", rows)
     arguments = ("--data", posts / "train.jsonl", "--validation", other)
     result = run_command(
         "mmsent", "train", *TINY, *arguments, *COLUMNS, "--images", posts, cwd=tmp_path

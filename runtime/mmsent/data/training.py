@@ -114,10 +114,6 @@ def read_training_data(
     other = None if validation_part is None else _read(validation_part, parts, problems)
     known = tuple(labels) if labels else order_labels(str(pair.label) for pair in train)
     problems += label_problems(train, other, known, fraction=fraction, source=train_part.name)
-    if validation_part is not None and not other and not problems:
-        problems.append(
-            Problem(validation_part.name, 0, "", validation_part.name, "it has no pairs")
-        )
     refuse(problems, "`mmsent check-data` reports on the whole dataset")
     return TrainingData(known, train, other)
 
@@ -132,8 +128,8 @@ def label_problems(
 ) -> list[Problem]:
     """What of the pairs' labels rules out a training with ``labels``.
 
-    Those that are none of ``labels``, and labels with too few pairs: see `label_faults`.
-    ``source`` names the training list.
+    Those that are none of ``labels``, and labels with too few pairs: see `label_faults`; and no
+    pairs to validate on. ``source`` names the training list.
     """
     pairs = [*train, *(validation or ())]
     foreign = [
@@ -144,6 +140,8 @@ def label_problems(
     counts = Counter(str(pair.label) for pair in train)
     aside = fraction if validation is None else 0.0
     faults = label_faults(counts, labels, fraction=aside)
+    if validation is not None and not validation:
+        faults.append("there are no pairs to validate on")
     return foreign + [Problem(source, 0, "", source, fault) for fault in faults]
 
 
