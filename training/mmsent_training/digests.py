@@ -20,7 +20,7 @@ ROOM = (MAX_DIGESTS - 1000) // 4 * 3
 """Bytes that all digests may take: base64 writes three as four characters."""
 
 Seen = Literal["pair", "image", "text"]
-"""What a pair shares with one that was trained on: both, its image alone, or its text alone."""
+"""What a pair shares with one that was trained on: all it has, its image alone, its text alone."""
 Side = Literal["training", "validation"]
 Bytes = Annotated[bytes, Meta(max_length=ROOM)]
 
@@ -46,11 +46,11 @@ class Digests:
         """What each of ``examples`` shares with the pairs of ``side``; None: nothing."""
         nothing, data = bytes(self.length), self.training if side == "training" else self.validation
         parts = [data[at : at + self.length] for at in range(0, len(data), self.length)]
-        known = set(zip(parts[::2], parts[1::2]))
+        known = set(zip(parts[::2], parts[1::2])) - {(nothing, nothing)}
         texts, images = set(parts[::2]) - {nothing}, set(parts[1::2]) - {nothing}
 
         def seen(text: bytes, image: bytes) -> Seen | None:
-            if text != nothing != image and (text, image) in known:
+            if (text, image) in known:
                 return "pair"
             return "image" if image in images else "text" if text in texts else None
 
