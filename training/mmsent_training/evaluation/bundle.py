@@ -90,8 +90,8 @@ def evaluate_bundle(
     dataset = open_dataset(data, reading)
     if split not in (None, "all"):
         dataset = dataset.select(("test",) if split == "test" else (*TRAINING, "validation"))
-    pairs = _read_pairs(dataset, model.labels)
-    split, examples = _choose(pairs, model, split, str(data))
+    pairs, training = _read_pairs(dataset, model.labels), _read_training(model)
+    split, examples = _choose(pairs, model.labels, training, split, str(data))
     probabilities = _predict(model, examples.pairs)
     overlap = None
     if model.info.digests:
@@ -132,13 +132,17 @@ def _read_pairs(dataset: Dataset, labels: tuple[str, ...]) -> list[Pair]:
 
 
 def _choose(
-    pairs: Sequence[Pair], model: SentimentModel, split: Split | None, source: str
+    pairs: Sequence[Pair],
+    labels: tuple[str, ...],
+    training: _Training | None,
+    split: Split | None,
+    source: str,
 ) -> tuple[Split, Examples]:
     """The pairs of ``split``, or the default; ``source`` names the dataset."""
     if split in (None, "validation", "train"):
         side: Side = "train" if split == "train" else "validation"
         did = "was trained on" if side == "train" else "was validated on"
-        if found := _find(pairs, model, side):
+        if training and (found := _find(pairs, labels, training, side)):
             logger.info(f"scoring the {len(found.pairs)} pairs that the model {did}")
             return side, found
         if split is not None:
@@ -148,26 +152,29 @@ def _choose(
             )
     kind = "test" if split == "test" else "labelled"
     logger.info(f"scoring the {len(pairs)} {kind} pairs of {source}")
-    return split or "all", read_examples(pairs, model.labels)
+    return split or "all", read_examples(pairs, labels)
 
 
-def _find(pairs: Sequence[Pair], model: SentimentModel, side: Side) -> Examples | None:
-    """Those of ``pairs`` that the bundle was trained or validated on.
-
-    None where they are not there, or the bundle does not say which they are.
-    """
+def _read_training(model: SentimentModel) -> _Training | None:
+    """What the bundle says of its training; None where it does not."""
     try:
-        training = msgspec.convert(model.info.provenance, _Training)
+        return msgspec.convert(model.info.provenance, _Training)
     except (ValueError, RecursionError):
         return None
+
+
+def _find(
+    pairs: Sequence[Pair], labels: tuple[str, ...], training: _Training, side: Side
+) -> Examples | None:
+    """Those of ``pairs`` that the bundle was trained or validated on; None: they are not there."""
     facts = training.dataset
     count, fingerprint = facts.validation_pairs, facts.validation_fingerprint
     if side == "train":
         count, fingerprint = facts.train_pairs, facts.train_fingerprint
-    for train, validation in _divisions(pairs, model.labels, training.settings):
+    for train, validation in _divisions(pairs, labels, training.settings):
         chosen = train if side == "train" else validation
         if len(chosen) == count:
-            examples = read_examples(chosen, model.labels)
+            examples = read_examples(chosen, labels)
             if examples.fingerprint() == fingerprint:
                 return examples
     return None
