@@ -65,9 +65,9 @@ def _write_confusion(path: Path, scores: Scores) -> None:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         ticks = range(0, number, -(-number // 120))  # of thousands, as many as can be read
         shown, font = [names[tick] for tick in ticks], 10 if cell > 0.25 else 6
-        across, down = (90, 0) if turned else (0, 90)
-        axes.set_xticks(ticks, shown, rotation=across, fontsize=font)
-        axes.set_yticks(ticks, shown, rotation=down, va="center", fontsize=font)
+        axes.set_xticks(ticks, shown, rotation=90 if turned else 0, fontsize=font)
+        upright = turned or longest < 0.3
+        axes.set_yticks(ticks, shown, rotation=0 if upright else 90, va="center", fontsize=font)
         axes.set(xlabel="predicted", ylabel="true")
         for row, column in np.argwhere(counts) if cell < 0.6 else np.ndindex(counts.shape):
             count, share = counts[row, column], shares[row, column]
