@@ -219,11 +219,19 @@ def pack_command(source: Path, output: Path, reading: Reading) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--pairs", default=400, show_default=True, type=click.IntRange(min=20))
 @click.option("--seed", default=0, show_default=True)
-def sample_data(folder: Path, pairs: int, seed: int) -> None:
+@click.option(
+    "--labels",
+    default="negative,neutral,positive",
+    show_default=True,
+    help="Its labels; of others than these, the words are made up.",
+)
+def sample_data(folder: Path, pairs: int, seed: int, labels: str) -> None:
     """Write a small synthetic dataset into DIR, in the task's layout."""
     from mmsent.data.sample import write_sample_data
 
-    labelled, unlabelled = write_sample_data(folder, pairs=pairs, seed=seed)
+    labelled, unlabelled = write_sample_data(
+        folder, pairs=pairs, seed=seed, labels=labels.split(",")
+    )
     click.echo(
         f"wrote {labelled} labelled and {unlabelled} unlabelled pairs to {folder}; "
         "they are synthetic: random words and shapes",

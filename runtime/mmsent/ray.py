@@ -13,6 +13,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from mmsent.bundle.info import Device
+from mmsent.data.labels import label_columns
 from mmsent.data.pair import File, Pair, Source
 from mmsent.data.parquet import bytes_of, images_of
 from mmsent.errors import InputError, MmsentError, Problem
@@ -50,15 +51,15 @@ def predict(
 ) -> Any:
     """A Ray Dataset with ``dataset``'s columns and rows and, of each row, its prediction.
 
-    ``dataset`` has the columns text and image, as `mmsent.data.parquet` describes them; paths of
-    images are relative to ``folder``. The new columns are ``prefix`` + "tag" (string) and, for each
-    label, ``prefix`` + label (float32, its probability). With ``on_error="skip"`` a bad row's are
-    null, and ``prefix`` + "error" (string) says why; with "fail" the first bad row raises
-    InputError, which Ray wraps. Each actor opens ``model``, a path that every machine knows, once,
-    and computes on one core or, with ``device="cuda"``, one GPU. ``concurrency`` is the number of
-    actors, or the smallest and the largest (default: from 1 to as many as there are CPUs or GPUs).
-    Further options go to ``Dataset.map_batches``. An actor that dies is started again, and its
-    blocks are redone.
+    ``dataset`` has the columns text and image, as `mmsent.data.parquet` describes them; paths
+    of images are relative to ``folder``. The new columns are ``prefix`` + "tag" (string) and,
+    for each label, ``prefix`` + label (float32, its probability; a label "tag" or "error" gets
+    a _ at its end). With ``on_error="skip"`` a bad row's are null, and ``prefix`` + "error"
+    (string) says why; with "fail" the first bad row raises InputError, which Ray wraps. Each
+    actor opens ``model``, a path that every machine knows, once, and computes on one core or,
+    with ``device="cuda"``, one GPU. ``concurrency`` is the number of actors, or the smallest
+    and the largest (default: from 1 to as many as there are CPUs or GPUs). Further options go
+    to ``Dataset.map_batches``. An actor that dies is started again, and its blocks are redone.
     Raises MmsentError where Ray is not installed.
     """
     try:
@@ -98,7 +99,8 @@ class _Predictor:
     def __call__(self, table: pa.Table) -> pa.Table:
         import pyarrow as pa
 
-        names = [f"{self.prefix}{name}" for name in ("tag", *self.model.labels)]
+        probabilities = label_columns(self.model.labels, ("tag", "error")).values()
+        names = [f"{self.prefix}{name}" for name in ("tag", *probabilities)]
         names += [f"{self.prefix}error"] * (self.on_error == "skip")
         if missing := {"text", "image"} - set(table.column_names):
             raise InputError(f"the dataset lacks the column {' and '.join(sorted(missing))}")

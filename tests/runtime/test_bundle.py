@@ -65,6 +65,22 @@ def test_another_format(bundle, tmp_path, number, advice):
     assert f"format is {number} and this mmsent reads 2; {advice}" in refused(other)
 
 
+@pytest.mark.parametrize(
+    "labels", [["0", "1", "-1"], ["非仇恨", "仇恨", "C++"], ["guid", "tag", "x" * 64]], ids=str
+)
+def test_labels_are_whatever_a_list_may_have(bundle, tmp_path, labels):
+    info = json.loads(SentimentModel(bundle).info.to_json()) | {"labels": labels}
+    other = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps(info)})
+    assert SentimentModel(other).labels == tuple(labels)
+
+
+@pytest.mark.parametrize("label", ["null", " ", "=1+1", " =1+1", "+cmd()", "a\u202eb", "x" * 65])
+def test_labels_are_nothing_that_no_list_may_have(bundle, tmp_path, label):
+    info = json.loads(SentimentModel(bundle).info.to_json()) | {"labels": [label, "b", "c"]}
+    other = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps(info)})
+    assert "label" in refused(other)
+
+
 @pytest.mark.parametrize(("name", "value"), [("precision", "fp8"), ("optional", ["sound"])])
 def test_what_this_version_does_not_know(bundle, tmp_path, name, value):
     info = json.loads(SentimentModel(bundle).info.to_json()) | {name: value}

@@ -12,9 +12,11 @@ from mmsent_training.settings import Settings
 from mmsent_training.weights.checkpoint import ClipCheckpoint
 
 
-def make_task(model: str, weights: Weights | None, **settings: Any) -> Task:
+def make_task(
+    model: str, weights: Weights | None, label_names: tuple[str, ...] = SENTIMENTS, **settings: Any
+) -> Task:
     """A task with ``weights``; it has no examples, but their labels."""
-    examples = Examples([], [], np.empty(0, np.int64), SENTIMENTS, [], [])
+    examples = Examples([], [], np.empty(0, np.int64), label_names, [], [])
     return Task(Settings(model=model, **settings), weights, examples, [], [])
 
 

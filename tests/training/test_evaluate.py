@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 from scipy.stats import bootstrap
-from sklearn.metrics import accuracy_score, classification_report, f1_score, log_loss
+from sklearn.metrics import (
+    accuracy_score,
+    classification_report,
+    f1_score,
+    log_loss,
+    roc_auc_score,
+)
 
 from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TRAIN_LIST
@@ -120,6 +126,54 @@ def test_the_intervals_are_scipys_bootstrap():
             method="percentile", rng=np.random.default_rng(0),
         ).confidence_interval  # fmt: skip
         assert getattr(found, name) == pytest.approx([wanted.low, wanted.high], abs=0.02)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+def test_weighted_f1_and_auroc_are_scikit_learns(classes):
+    """Of two classes, AUROC is that of the second one's probability."""
+    generator = np.random.default_rng(classes)
+    labels = np.concatenate([np.arange(classes), generator.integers(0, classes, 300)])
+    logits = 2 * np.eye(classes)[labels] + generator.normal(size=(len(labels), classes))
+    probabilities = softmax(logits, axis=1).astype(np.float32)
+    scores = score(labels, probabilities, [str(number) for number in range(classes)])
+    wanted = f1_score(labels, probabilities.argmax(1), average="weighted", zero_division=0)
+    assert scores.weighted_f1 == pytest.approx(wanted)
+    ranked = probabilities[:, 1] if classes == 2 else softmax(logits, axis=1)
+    area = roc_auc_score(labels, ranked, multi_class="ovr", average="macro")
+    assert scores.auroc == pytest.approx(area, abs=1e-6)
+    assert f"AUROC {area:.3f}" in describe(scores)
+
+
+def test_auroc_is_the_share_of_pairs_in_the_right_order():
+    """Mann and Whitney's statistic, by hand: 3 of 4, one of them a draw that counts half."""
+    labels, second = np.array([0, 1, 0, 1]), np.array([0.4, 0.4, 0.1, 0.3], np.float32)
+    scores = score(labels, np.stack([1 - second, second], 1), ("no", "yes"))
+    assert scores.auroc == pytest.approx((0.5 + 1 + 0 + 1) / 4)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_there_is_no_auroc_where_a_class_has_no_pair(classes):
+    labels = np.zeros(5, int)
+    probabilities = np.full((5, classes), 1 / classes, np.float32)
+    scores = score(labels, probabilities, ("a", "b", "c")[:classes])
+    assert scores.auroc is None
+    assert "AUROC undefined" in describe(scores)
+
+
+def test_the_majority_baseline_stands_beside_the_accuracy(trained):
+    labels, _ = predictions(trained)
+    share = np.bincount(labels).max() / len(labels)
+    name = SENTIMENTS[np.bincount(labels).argmax()]
+    report = (trained / "report.md").read_text()
+    assert f"majority baseline, always {name!r}: accuracy {share:.3f}" in report
+
+
+def test_a_table_is_straight_in_any_script():
+    """East Asian characters take two columns."""
+    probabilities = np.eye(3, dtype=np.float32)[[0, 1, 2]]
+    names = ("非仇恨" * 5, "a" * 29, "e\u0301")
+    _, *rows = describe(score(np.array([0, 1, 2]), probabilities, names)).splitlines()[:4]
+    assert [row.index("1.000") for row in rows] == [36 - 15, 36, 36 + 1]
 
 
 @pytest.mark.parametrize("right", [0, 1, 5])

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torchvision.transforms import v2
 
+from mmsent.errors import MmsentError
 from mmsent.files.interrupt import Stoppable
 from mmsent.files.progress import Progress
 from mmsent_training.batches import augment_each, batch_seed, divide_epoch, drop_modalities
@@ -182,14 +183,19 @@ class Trainer:
     def run_epoch(
         self, epoch: int, stoppable: Stoppable, callback: Callback
     ) -> tuple[float, float]:
-        """Train on every pair once; the mean loss of a pair, and the seconds that it took."""
+        """Train on every pair once; the mean loss of a pair, and the seconds that it took.
+
+        Raises MmsentError where the loss is not finite.
+        """
         self.module.train()
         losses: list[Tensor] = []
         steps = divide_epoch(self.lengths, self.settings, epoch)
         with Progress(f"epoch {epoch}", len(self.labels), "pairs", summary=False) as progress:
             for number, batches in enumerate(stoppable(steps), 1):
-                losses += self._accumulate(epoch, number, batches)
-                self._step(len(batches))
+                lost = self._accumulate(epoch, number, batches)
+                total = self._step(len(batches), lost)
+                self._check(total, f"epoch {epoch}, step {number} of {len(steps)}")
+                losses += lost
                 progress.update(sum(map(len, batches)))
                 callback(Event("step", epoch, number))
         parts = torch.stack(losses).tolist() if losses else []
@@ -227,9 +233,14 @@ class Trainer:
             return drop_modalities(tokens, mask, image, self.missing, share)
         return [*others, image]
 
-    def _step(self, batches: int) -> None:
-        """An optimiser step with the gradients of all processes' ``batches``."""
-        all_reduce_sum([p.grad for p in self.module.parameters() if p.grad is not None])
+    def _step(self, batches: int, losses: Sequence[Tensor]) -> Tensor:
+        """An optimiser step with the gradients of all processes' ``batches``.
+
+        ``losses``: of this process's. Returns the sum of all processes', float [].
+        """
+        total = sum(losses, torch.zeros((), device=self.device))
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        all_reduce_sum([*gradients, total])
         self.statistics.step(batches)
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm)
@@ -241,12 +252,24 @@ class Trainer:
             if self.averaged:
                 self.averaged.update_parameters(self.module)
         self.optimizer.zero_grad()
+        return total
+
+    def _check(self, loss: Tensor, where: str) -> None:
+        """Raises MmsentError unless ``loss`` is finite: nothing could be learnt any more."""
+        if torch.isfinite(loss):
+            return
+        lower = self.settings.learning_rate / 10
+        raise MmsentError(
+            f"the loss is {float(loss):.0f} in {where}: the training diverged; train again with a "
+            f"lower --learning-rate, such as {lower:g} (it was {self.settings.learning_rate:g})"
+        )
 
     @torch.no_grad()
-    def validate(self, stoppable: Stoppable) -> tuple[npt.NDArray[np.float32], float]:
+    def validate(self, epoch: int, stoppable: Stoppable) -> tuple[npt.NDArray[np.float32], float]:
         """Logits of the validation pairs, float32 [pairs, labels], and their loss; in fp32.
 
         Processes that train together divide the pairs, and all have all logits.
+        Raises MmsentError where the loss is not finite.
         """
         self.current.eval()
         batches = torch.split(torch.arange(len(self.true_labels)), EVALUATION_BATCH)
@@ -258,6 +281,7 @@ class Trainer:
         by_row = ChainMap(*all_gather(mine))
         logits = torch.cat([by_row[row] for row in sorted(by_row)])
         loss = self.criterion(logits.to(self.device), self.true_labels)
+        self._check(loss, f"the validation of epoch {epoch}")
         return logits.numpy(), float(loss)
 
 
@@ -281,7 +305,7 @@ def fit(
             logger.info("stopped early: no better macro F1 for %d epochs", settings.patience)
             break
         train_loss, seconds = trainer.run_epoch(epoch, stoppable, callback)
-        logits, validation_loss = trainer.validate(stoppable)
+        logits, validation_loss = trainer.validate(epoch, stoppable)
         predicted = logits.argmax(axis=1)
         row = Epoch(
             epoch=epoch,

@@ -18,7 +18,8 @@ class Criterion(nn.Module):
 
     def __init__(self, labels: Tensor, classes: int, settings: Settings) -> None:
         super().__init__()
-        counts = torch.bincount(labels, minlength=classes).float()
+        # A class without a pair counts as one with a single pair: it can't weigh infinitely much.
+        counts = torch.bincount(labels, minlength=classes).clamp(min=1).float()
         weights = (1 / counts) / (1 / counts).mean()
         self.register_buffer("weights", weights if settings.class_weights else None)
         shift = settings.logit_adjustment * (counts / counts.sum()).log()

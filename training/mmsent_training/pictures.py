@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmsent.errors import Problem
 from mmsent.files.atomic import atomic_path
 from mmsent.inputs.image import ImageSettings
-from mmsent_training.evaluation.metrics import Scores
+from mmsent_training.evaluation.metrics import Scores, columns
+from mmsent_training.fonts import drawn_labels
 from mmsent_training.loop import Epoch
 from mmsent_training.runs.report import Mistake
 
@@ -40,23 +43,40 @@ def write_curves(path: Path, history: Sequence[Epoch], kept_epoch: int) -> None:
 
 def write_scores(folder: Path, scores: Scores) -> None:
     """Draw confusion.png and reliability.png into a folder."""
-    for name, draw in (("confusion", _draw_confusion), ("reliability", _draw_reliability)):
-        figure = Figure(figsize=(4.6, 4.2), layout="constrained")
-        draw(figure.subplots(), scores)
-        save(figure, folder / f"{name}.png")
+    _write_confusion(folder / "confusion.png", scores)
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    _draw_reliability(figure.subplots(), scores)
+    save(figure, folder / "reliability.png")
 
 
-def _draw_confusion(axes: Axes, scores: Scores) -> None:
-    """The confusion matrix: pairs, and the share of each true label."""
-    counts, names = np.array(scores.confusion), [*scores.classes]
+def _write_confusion(path: Path, scores: Scores) -> None:
+    """Draw the confusion matrix: pairs, and the share of each true label, where there is room."""
+    counts = np.array(scores.confusion)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names, rotation=90, va="center")
-    axes.set(xlabel="predicted", ylabel="true")
-    for (row, column), share in np.ndenumerate(shares):
-        label, colour = f"{counts[row, column]}\n{share:.0%}", "white" if share > 0.5 else "black"
-        axes.text(column, row, label, ha="center", va="center", color=colour)
+    number = len(counts)
+    cell = min(1.0, max(0.28, 6 / number), 14 / number)  # inches
+    with drawn_labels([*scores.classes], width=24) as names:
+        longest = max(map(columns, names)) * 0.09  # inches, at most
+        turned = longest > cell
+        margin = 1.2 + longest * turned
+        side = number * cell + margin
+        figure = Figure(figsize=(side + 0.4, side), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        ticks = range(0, number, -(-number // 120))  # of thousands, as many as can be read
+        shown, font = [names[tick] for tick in ticks], 10 if cell > 0.25 else 6
+        axes.set_xticks(ticks, shown, rotation=90 if turned else 0, fontsize=font)
+        upright = turned or longest < 0.3
+        axes.set_yticks(ticks, shown, rotation=0 if upright else 90, va="center", fontsize=font)
+        axes.set(xlabel="predicted", ylabel="true")
+        for row, column in np.argwhere(counts) if cell < 0.6 else np.ndindex(counts.shape):
+            count, share = counts[row, column], shares[row, column]
+            label = f"{count}\n{share:.0%}" if cell >= 0.6 else str(count)
+            colour = "white" if share > 0.5 else "black"
+            size = 10 if cell >= 0.6 else 7
+            if cell > 0.25:
+                axes.text(column, row, label, ha="center", va="center", fontsize=size, color=colour)
+        save(figure, path)
 
 
 def _draw_reliability(axes: Axes, scores: Scores) -> None:
@@ -78,12 +98,21 @@ def write_mistakes(path: Path, mistakes: Sequence[Mistake], settings: ImageSetti
     """Draw the images of mistakes as the model sees them, under what was wrong."""
     rows = -(-len(mistakes) // 4)
     figure = Figure(figsize=(11, 3.2 * rows), layout="constrained")
-    for number, mistake in enumerate(mistakes, start=1):
-        axes = figure.add_subplot(rows, 4, number)
-        axes.imshow(mistake.pair.load_image(settings))
-        axes.set_title(f"{mistake.tag}, not {mistake.predicted}", fontsize=9)
-        axes.set_axis_off()
-    save(figure, path)
+    labels = sorted({label for row in mistakes for label in (row.tag, row.predicted)})
+    with drawn_labels(labels, width=26) as names:
+        short = dict(zip(labels, names))
+        for number, mistake in enumerate(mistakes, start=1):
+            axes = figure.add_subplot(rows, 4, number)
+            tag, predicted = short[mistake.tag], short[mistake.predicted]
+            between = ", " if columns(tag + predicted) < 26 else ",\n"
+            axes.set_title(f"{tag}{between}not {predicted}", fontsize=9)
+            axes.set_axis_off()
+            image = mistake.pair.attempt("image", partial(mistake.pair.load_image, settings))
+            if isinstance(image, Problem):
+                axes.text(0.5, 0.5, "no image", ha="center", va="center", color="0.5")
+            else:
+                axes.imshow(image)
+        save(figure, path)
 
 
 def save(figure: Figure, path: Path) -> None:

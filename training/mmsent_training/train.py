@@ -15,6 +15,7 @@ from msgspec import convert
 from torch import nn
 
 from mmsent.data.dataset import AS_IT_IS, Reading
+from mmsent.data.labels import label_columns
 from mmsent.data.pair import Part
 from mmsent.data.training import TrainingSource, read_training_data, training_parts
 from mmsent.errors import InputError
@@ -287,12 +288,13 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     if start.settings.digests:
         runs.write_digests(folder, make_digests(examples, task.train, task.validation))
     _write_table(folder / "history.csv", pd.DataFrame(map(asdict, result.history)))
-    predictions = {
+    predictions: dict[str, Sequence[Any]] = {
         "guid": [examples.pairs[index].guid for index in task.validation],
         "tag": [names[label] for label in true_labels],
         "predicted": [names[label] for label in probabilities.argmax(axis=1)],
-        **dict(zip(names, probabilities.T)),
     }
+    columns = label_columns(names, predictions)
+    predictions |= dict(zip(columns.values(), probabilities.T))
     _write_table(folder / runs.PREDICTIONS, pd.DataFrame(predictions))
     write_curves(folder / "curves.png", result.history, kept.epoch)
     write_scores(folder, record.metrics)

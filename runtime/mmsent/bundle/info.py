@@ -11,10 +11,10 @@ metadata  mmsent.bundle               JSON, see BundleInfo
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from mmsent.data.labels import label_fault
 from mmsent.data.pair import Part
 from mmsent.errors import InputError
 from mmsent.inputs.image import ImageSettings
@@ -29,7 +29,6 @@ MAX_DIGESTS = 1_000_000
 """The most characters of ``BundleInfo.digests``."""
 MAX_TOKENS = 1024
 """The most tokens of a text that a model may ask for."""
-_LABEL = re.compile(r"\w[\w -]{0,63}")
 INPUTS = ("input_ids", "attention_mask", "pixels")
 OUTPUTS = ("logits", "probabilities")
 
@@ -102,11 +101,14 @@ def _one_of(kind: Any, value: Any) -> Any:
 
 
 def _labels(values: Any) -> tuple[str, ...]:
-    """Labels go into tables that people open: each is a word. Raises ValueError for others."""
-    if not isinstance(values, list) or len(set(values)) != len(values) or len(values) < 2:
-        raise ValueError("the labels must be a list of several different words")
-    if not all(isinstance(value, str) and _LABEL.fullmatch(value) for value in values):
-        raise ValueError("a label must be a word of letters, digits, spaces, _ and -")
+    """Labels go into tables that people open. Raises ValueError for what no list may have."""
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("the labels must be a list of texts")
+    if len(set(values)) != len(values) or len(values) < 2:
+        raise ValueError("the labels must be several, all different")
+    for value in values:
+        if fault := label_fault(value.strip()):
+            raise ValueError(fault)
     return tuple(values)
 
 

@@ -31,6 +31,11 @@ def plain_label(cell: str) -> str:
     return match[1] if match else label
 
 
+def are_sentiments(labels: Iterable[str]) -> bool:
+    """Whether ``labels`` are the three sentiments, in any order."""
+    return set(labels) == set(SENTIMENTS)
+
+
 def label_fault(label: str) -> str | None:
     """Why ``label`` can't be one, if it can't: labels go into tables that people open."""
     if label in NO_LABEL:
@@ -66,6 +71,22 @@ def order_labels(labels: Iterable[str]) -> tuple[str, ...]:
     if all(_NUMBER.fullmatch(label) for label in found):
         return tuple(sorted(found, key=lambda label: (float(label), label)))
     return tuple(sorted(found))
+
+
+def label_columns(labels: Sequence[str], others: Iterable[str]) -> dict[str, str]:
+    """The name of each label's column in a table that also has the columns ``others``.
+
+    It is the label; one that has the name of another column gets a _ at its end.
+    """
+    taken = {*others}
+    names: dict[str, str] = {}
+    for label in labels:
+        name = label
+        while name in taken or (name != label and name in labels):
+            name += "_"
+        taken.add(name)
+        names[label] = name
+    return names
 
 
 def unknown_label(label: str, labels: Sequence[str]) -> str:

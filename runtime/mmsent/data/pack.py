@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,15 +79,19 @@ def _file_name(pair: Pair) -> str | None:
     return os.fsencode(pair.image.name).decode(errors="replace")
 
 
-def write_predictions(lines: Path, output: Path, labels: Sequence[str]) -> None:
-    """Turn predictions in JSON lines into a Parquet file: guid, tag, a float32 for each label."""
+def write_predictions(lines: Path, output: Path, columns: Mapping[str, str]) -> None:
+    """Turn predictions in JSON lines into a Parquet file: guid, tag, a float32 for each label.
+
+    ``columns``: the name of the column of each label, if any.
+    """
     pa, pq = import_pyarrow()
     strings = [("guid", pa.string()), ("tag", pa.string())]
-    schema = pa.schema([*strings, *((label, pa.float32()) for label in labels)])
+    schema = pa.schema([*strings, *((name, pa.float32()) for name in columns.values())])
 
     def write(rows: list[dict[str, Any]]) -> None:
         for row in rows:
-            row.update(row.pop("probabilities", {}))
+            probabilities = row.pop("probabilities", {})
+            row.update({columns[label]: value for label, value in probabilities.items()})
         writer.write_table(pa.Table.from_pylist(rows, schema))
 
     with (

@@ -18,12 +18,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from mmsent.data.labels import label_columns
 from mmsent.data.pair import Pair
 from mmsent.errors import InputError, Interrupted, MmsentError, Problem
 from mmsent.files.atomic import atomic_path
 from mmsent.files.bounded import create_file
 from mmsent.predict.batches import Prediction
 from mmsent.predict.journal import Journal
+
+FIXED_COLUMNS = ("guid", "tag")
+"""The columns that every output has, before those of the labels' probabilities."""
 
 
 class Output:
@@ -37,6 +41,7 @@ class Output:
     def __init__(self, path: Path, *, labels: Sequence[str], skip: bool) -> None:
         self.path, self.labels, self.skip = path, labels, skip
         self.errors_path = path.with_name(f"{path.name}.errors.csv")
+        self.columns = label_columns(labels, FIXED_COLUMNS)
         self.part = path.with_name(f".{path.name}.part")
         self.errors_part = path.with_name(f".{self.errors_path.name}.part")
         self.key_path = path.with_name(f".{path.name}.part.json")
@@ -83,7 +88,7 @@ class Output:
         if self.parquet:
             from mmsent.data.pack import write_predictions
 
-            write_predictions(self.part, self.path, self.labels)
+            write_predictions(self.part, self.path, self.columns)
         else:
             os.replace(self.part, self.path)
         if self.failed:
@@ -132,7 +137,10 @@ class Output:
 
     def _recover(self, items: Iterable[Pair | Problem]) -> None:
         """Find how far both parts came, and cut them there; new parts get their header."""
-        headers = (b"" if self.json else _csv_line("guid", "tag", *self.labels)), _ERRORS_HEADER
+        headers = (
+            (b"" if self.json else _csv_line(*FIXED_COLUMNS, *self.columns.values())),
+            _ERRORS_HEADER,
+        )
         files = (self.file, self.errors)
         if any(file.read(len(header)) != header for file, header in zip(files, headers)):
             for file, header in zip(files, headers):

@@ -55,7 +55,10 @@ def ablate(
     """
     folder = new_folder(f"{settings.model}-ablation", output)
     runs = {name: train(replace(settings, modality=name), folder / name) for name in MODALITIES}
-    tables = {name: pd.read_csv(run / PREDICTIONS, dtype=str) for name, run in runs.items()}
+    tables = {  # a label may be "None" or "NA"
+        name: pd.read_csv(run / PREDICTIONS, dtype=str, keep_default_na=False)
+        for name, run in runs.items()
+    }
     right = {name: (rows["tag"] == rows["predicted"]).to_numpy() for name, rows in tables.items()}
     ablation = Ablation(
         settings.model,

@@ -1,10 +1,16 @@
-"""How good predictions are, and how sure that is: accuracy, macro F1, calibration."""
+"""How good predictions are, and how sure that is: accuracy, F1, AUROC, calibration."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
+from sklearn.metrics import (
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from mmsent_training.evaluation.calibration import Bin, Floats, calibration_error, reliability
 from mmsent_training.examples import Labels
@@ -37,23 +43,47 @@ class ClassScores:
 class Scores:
     """How good predictions are. ``confusion``: pairs, by true and by predicted label.
 
+    ``weighted_f1``: the classes' mean F1, each counted by its pairs. ``auroc``: see `auroc`.
     ``calibration_error`` and ``reliability`` say how far the probabilities can be trusted.
     """
 
     pairs: int
     accuracy: float
     macro_f1: float
+    weighted_f1: float
+    auroc: float | None
     classes: dict[str, ClassScores]
     confusion: list[list[int]]
     intervals: Intervals
     calibration_error: float
     reliability: list[Bin]
 
+    @property
+    def majority(self) -> tuple[str, float]:
+        """The most frequent true label, and the accuracy of answering it always."""
+        label, most = max(self.classes.items(), key=lambda item: item[1].support)
+        return label, most.support / self.pairs
+
 
 def macro_f1(labels: Labels, predicted: Labels, classes: int) -> float:
     """The mean F1 of all ``classes``, one without a pair or a prediction counting 0."""
     numbers = range(classes)
     return float(f1_score(labels, predicted, labels=numbers, average="macro", zero_division=0))
+
+
+def auroc(labels: Labels, probabilities: Floats) -> float | None:
+    """The area under the ROC curve: how often a pair of a class is ranked above one that is not.
+
+    Of two classes, by the second's probability; of more, the mean over each against the rest.
+    ``labels``: int64 [pairs]; ``probabilities``: float32 [pairs, labels]. None where a class has
+    no pair, since its curve is undefined.
+    """
+    classes = probabilities.shape[1]
+    if len(np.unique(labels)) < classes:
+        return None
+    ranked = [1] if classes == 2 else range(classes)
+    areas = [roc_auc_score(labels == number, probabilities[:, number]) for number in ranked]
+    return float(np.mean(areas))
 
 
 def bootstrap_intervals(labels: Labels, predicted: Labels, classes: int) -> Intervals:
@@ -64,17 +94,20 @@ def bootstrap_intervals(labels: Labels, predicted: Labels, classes: int) -> Inte
     to the Bootstrap, 1993, chapter 13.
     """
     generator = np.random.default_rng(0)
-    count, cells = len(labels), labels * classes + predicted  # of the confusion matrix
-    shares = np.bincount(cells, minlength=classes**2) / count
-    # How often each cell is drawn is all that a score depends on.
-    confusion = generator.multinomial(count, shares, SAMPLES).reshape(-1, classes, classes)
-    right = np.diagonal(confusion, axis1=1, axis2=2)
-    both = confusion.sum(1) + confusion.sum(2)
-    f1 = np.divide(2 * right, both, out=np.zeros(both.shape), where=both > 0)
+    # How often each cell of the confusion matrix is drawn is all that a score depends on. Those
+    # without a pair never are: of many labels, next to all.
+    cells, counts = np.unique(labels * classes + predicted, return_counts=True)
+    true, guessed = np.divmod(cells, classes)
+    on_diagonal = true == guessed
+    accuracies, means = np.empty(SAMPLES), np.empty(SAMPLES)
+    for sample in range(SAMPLES):
+        drawn = generator.multinomial(len(labels), counts / len(labels))
+        right = np.bincount(true[on_diagonal], drawn[on_diagonal], classes)
+        both = np.bincount(true, drawn, classes) + np.bincount(guessed, drawn, classes)
+        f1 = np.divide(2 * right, both, out=np.zeros(classes), where=both > 0)
+        accuracies[sample], means[sample] = right.sum() / len(labels), f1.mean()
     tails = (100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2)
-    accuracy, macro_f1 = (
-        np.percentile(values, tails).tolist() for values in (right.sum(1) / count, f1.mean(1))
-    )
+    accuracy, macro_f1 = (np.percentile(values, tails).tolist() for values in (accuracies, means))
     return Intervals(tuple(accuracy), tuple(macro_f1))
 
 
@@ -84,12 +117,15 @@ def score(labels: Labels, probabilities: Floats, label_names: Sequence[str]) -> 
     ``labels`` are indices into ``label_names``. A class without a prediction has precision 0.
     """
     predicted, numbers = probabilities.argmax(axis=1), range(len(label_names))
-    columns = precision_recall_fscore_support(labels, predicted, labels=numbers, zero_division=0)
-    rows = zip(label_names, zip(*(column.tolist() for column in columns)))
+    table = precision_recall_fscore_support(labels, predicted, labels=numbers, zero_division=0)
+    rows = zip(label_names, zip(*(column.tolist() for column in table)))
+    weighted = f1_score(labels, predicted, labels=numbers, average="weighted", zero_division=0)
     return Scores(
         pairs=len(labels),
         accuracy=float(np.mean(labels == predicted)),
         macro_f1=macro_f1(labels, predicted, len(label_names)),
+        weighted_f1=float(weighted),
+        auroc=auroc(labels, probabilities),
         classes={name: ClassScores(p, r, f, int(support)) for name, (p, r, f, support) in rows},
         confusion=confusion_matrix(labels, predicted, labels=numbers).tolist(),
         intervals=bootstrap_intervals(labels, predicted, len(label_names)),
@@ -100,17 +136,29 @@ def score(labels: Labels, probabilities: Floats, label_names: Sequence[str]) -> 
 
 def describe(scores: Scores) -> str:
     """The scores as a table of text."""
-    width = max(10, *map(len, scores.classes))
+    width = max(10, *map(columns, scores.classes))
     lines = [f"{'':>{width}}  precision  recall      f1  support"]
     for name, row in scores.classes.items():
         lines.append(
-            f"{name:>{width}}  {row.precision:9.3f}  {row.recall:6.3f}  {row.f1:6.3f}"
-            f"  {row.support:7d}"
+            f"{' ' * (width - columns(name))}{name}  {row.precision:9.3f}  {row.recall:6.3f}"
+            f"  {row.f1:6.3f}  {row.support:7d}"
         )
     accuracy, f1 = scores.intervals.accuracy, scores.intervals.macro_f1
+    label, share = scores.majority
+    area = "undefined: a label has no pair" if scores.auroc is None else f"{scores.auroc:.3f}"
     return "\n".join(lines) + (
         f"\n\naccuracy {scores.accuracy:.3f}, macro F1 {scores.macro_f1:.3f}, {scores.pairs} pairs"
+        f"\nmajority baseline, always {label!r}: accuracy {share:.3f}"
+        f"\nweighted F1 {scores.weighted_f1:.3f}, AUROC {area}"
         f"\n95 % intervals: accuracy {accuracy[0]:.3f} to {accuracy[1]:.3f}, "
         f"macro F1 {f1[0]:.3f} to {f1[1]:.3f}"
         f"\nexpected calibration error {scores.calibration_error:.3f}"
+    )
+
+
+def columns(text: str) -> int:
+    """The width of ``text`` on a terminal: an East Asian character takes two columns."""
+    return sum(
+        2 if unicodedata.east_asian_width(char) in "WF" else not unicodedata.combining(char)
+        for char in text
     )

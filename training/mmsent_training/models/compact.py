@@ -5,6 +5,7 @@ computed once; the upper half of the text encoder is trained with the head.
 """
 
 import copy
+import logging
 import re
 from collections import ChainMap
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from mmsent.data.labels import are_sentiments
 from mmsent.errors import InputError
 from mmsent.files.progress import Progress
 from mmsent.inputs.image import ImageSettings
@@ -46,6 +48,8 @@ MINILM: dict[str, Any] = {
 FROZEN_LAYERS = 3
 """Of the text encoder's six."""
 
+logger = logging.getLogger(__name__)
+
 
 def find_weights(sources: Mapping[str, str]) -> CompactCheckpoint:
     """Both encoders', from the installed packages."""
@@ -62,7 +66,6 @@ def default_settings(device: Device, preset: Preset) -> Settings:
         preset=preset,
         device=device,
         precision=training_precision(device) if gpu else embedding_precision(device),
-        options={"pretraining_texts": True},
         epochs=3,
         batch_size=16,
         gradient_accumulation_steps=2,
@@ -108,14 +111,31 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
         values = torch.load(weights.image, map_location="cpu", weights_only=True).values()
         names = model.image.state_dict().keys()
         model.image.load_state_dict(dict(zip(names, values)))
-    return {"labels": labels, "modality": modality}, model
+    texts = uses_pretraining_texts(task)
+    return {"labels": labels, "modality": modality, "pretraining_texts": texts}, model
+
+
+def uses_pretraining_texts(task: Task) -> bool:
+    """Whether the text encoder is trained on the texts that people have rated first.
+
+    Unless an option says so, where the labels are what those are rated by: the sentiments.
+    """
+    if task.settings.modality == "image":
+        return False
+    asked = task.settings.options.get("pretraining_texts")
+    return are_sentiments(task.examples.label_names) if asked is None else bool(asked)
 
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     """Its head, on what the frozen encoders make of each pair."""
     settings, sha256 = task.settings, _weights(task).sha256
-    if settings.options["pretraining_texts"] and settings.modality != "image":
+    if uses_pretraining_texts(task):
         pretrain(model, inputs.tokenizer, weights=sha256, precision=settings.precision)
+    elif settings.modality != "image" and "pretraining_texts" not in settings.options:
+        logger.info(
+            "no pretraining: its texts are rated as negative, neutral or positive, and labels are "
+            "others; --pretraining-texts uses them all the same"
+        )
     views = embed_images(model, task, inputs, ids)
     states = embed_texts(model, ids)
     train, validation = list(task.train), list(task.validation)
@@ -321,4 +341,6 @@ class CompactModel(nn.Module):
         return self.head(states, attention_mask, self.embed_image(pixels) if image else pixels)
 
 
-build = CompactModel
+def build(labels: int = 3, modality: str = "both", pretraining_texts: bool = False) -> nn.Module:
+    """A CompactModel. ``pretraining_texts``, how its weights were found, changes nothing in it."""
+    return CompactModel(labels, modality)

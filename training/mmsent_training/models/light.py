@@ -1,5 +1,6 @@
 """A small model trained from nothing: a bidirectional GRU, a bag of n-grams, a lexicon, a CNN."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from tokenizers.trainers import BpeTrainer, WordLevelTrainer
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from mmsent.data.labels import are_sentiments
 from mmsent.data.pair import Part
 from mmsent.inputs.image import MISSING, ImageSettings
 from mmsent_training.devices import training_precision
@@ -31,6 +33,7 @@ SUBWORDS = 1_000
 NGRAM = 3
 """The longest n-grams of the bag, in tokens."""
 BAG_WIDTH = 16
+"""Of the bag's rows, unless there are more labels: naive Bayes needs a column for each."""
 MIN_TEXTS = 2
 """In how many training texts an n-gram has to stand to be in the bag."""
 NAIVE_BAYES = 0.3
@@ -54,6 +57,9 @@ NETWORKS: dict[Preset, dict[str, Any]] = {
 # Of ImageNet's training images, on the scale 0 to 1 (torchvision's models document them).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+logger = logging.getLogger(__name__)
 
 
 def find_weights(sources: Mapping[str, str]) -> None:
@@ -105,6 +111,12 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
         "modality": task.settings.modality,
         **NETWORKS[task.settings.preset],
     }
+    if description.get("lexicon") and not are_sentiments(task.examples.label_names):
+        description["lexicon"] = False
+        if task.settings.modality != "image":
+            logger.info(
+                "no lexicon: it rates words as negative or positive, and the labels are others"
+            )
     model = LightModel(**description)
     labels = task.examples.labels[list(task.train)].tolist()
     model.learn_ngrams((ids[index] for index in task.train), labels)
@@ -184,6 +196,7 @@ class LightModel(nn.Module):
         super().__init__()
         self.modality, self.vocabulary = modality, vocabulary
         self.ngrams = ngrams if modality != "image" else 0
+        bag_width = max(BAG_WIDTH, labels)
         features = 0
         if modality != "image":
             self.embedding = nn.Embedding(vocabulary, width, padding_idx=0)
@@ -191,10 +204,10 @@ class LightModel(nn.Module):
             self.text_projection = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width, 256))
             features += 256
         if self.ngrams:
-            self.bag = nn.Embedding(ngrams, BAG_WIDTH)
+            self.bag = nn.Embedding(ngrams, bag_width)
             nn.init.zeros_(self.bag.weight)
             self.register_buffer("known", torch.full((ngrams,), -1, dtype=torch.int32))
-            self.bag_head = nn.Sequential(nn.Dropout(dropout), nn.Linear(BAG_WIDTH, labels))
+            self.bag_head = nn.Sequential(nn.Dropout(dropout), nn.Linear(bag_width, labels))
             with torch.no_grad():  # of unit variance, rare tokens drown the others
                 self.embedding.weight.mul_(0.3)
         self.lexicon = None
@@ -274,7 +287,7 @@ class LightModel(nn.Module):
         nn.init.zeros_(self.bag_head[-1].bias)
 
     def embed_ngrams(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The sum of the rows of all known runs of tokens, scaled: [batch, BAG_WIDTH].
+        """The sum of the rows of all known runs of tokens, scaled: [batch, bag width].
 
         A run's row is its number modulo ``ngrams``; the quotient tells it from others of that row.
         """

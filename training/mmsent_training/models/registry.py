@@ -30,7 +30,8 @@ class Option:
     """An option of the command line that a model has for itself.
 
     A "flag" is --NAME/--no-NAME and goes into Settings.options; the default settings hold its
-    default. A "source" is --NAME VALUE, a name on a hub or a folder, and goes to find_weights.
+    default, or leave the choice to the recipe. A "source" is --NAME VALUE, a name on a hub or a
+    folder, and goes to find_weights.
     """
 
     name: str
@@ -56,7 +57,12 @@ CLIP = Option(
     f"The CLIP checkpoint: a name on the hub, or a folder.  [default: {REPOSITORY}]",
 )
 FREEZE = Option("freeze", "flag", "Train CLIP's head alone, or all.  [default: freeze on CPUs]")
-TEXTS = Option("pretraining_texts", "flag", "Train compact's text encoder on rated texts first.")
+TEXTS = Option(
+    "pretraining_texts",
+    "flag",
+    "Train compact's text encoder on rated texts first.  "
+    "[default: where the labels are negative, neutral and positive]",
+)
 
 MODELS: dict[str, Model] = {
     "clip": Model("mmsent_training.models.clip", (CLIP, FREEZE)),

@@ -101,7 +101,7 @@ Every epoch: [history.csv](history.csv). Every validation pair with its probabil
 
 
 def _mistakes(mistakes: Sequence[Mistake]) -> str:
-    """A table of mistakes; a text is cut, and can't end its cell, its line or become markup."""
+    """A table of mistakes; what strangers wrote can't end its cell, its line or become markup."""
     if not mistakes:
         return "None: every validation pair was right."
     lines = [
@@ -113,8 +113,11 @@ def _mistakes(mistakes: Sequence[Mistake]) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for row in mistakes:
-        text = re.sub(r"([\\`*_{}\[\]<>()#!|~$&])", r"\\\1", " ".join(row.text[:200].split()))
-        lines.append(
-            f"| {row.pair.guid} | {text} | {row.tag} | {row.predicted} | {row.probability:.2f} |"
-        )
+        cells = map(_plain, (row.pair.guid, row.text[:200], row.tag, row.predicted))
+        lines.append(f"| {' | '.join(cells)} | {row.probability:.2f} |")
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """``text`` on one line, in Markdown that shows it as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>()#!|~$&])", r"\\\1", " ".join(text.split()))
