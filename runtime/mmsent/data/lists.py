@@ -114,7 +114,8 @@ class List:
             image: Source | None
             if isinstance(cells.image, str):
                 image = File(cells.image, self.images, named=True)
-                return cells.text, None if self._lacks(image) else image
+                lacks = not cells.image or self._lacks(image)
+                return cells.text, None if lacks else image
             return cells.text, cells.image
         text = File(text_file(self.folder, guid), self.folder)
         picture = File(image_file(self.folder, guid), self.folder, suffixes=IMAGE_SUFFIXES)

@@ -26,7 +26,8 @@ FEATURES = {
 def pack(dataset: Dataset, output: Path) -> int:
     """Write pairs with their texts and images into one Parquet file; return their number.
 
-    Texts become UTF-8, images keep their bytes; labels left open and splits unsaid become null.
+    Texts become UTF-8, images keep their bytes; labels left open, splits unsaid and parts that a
+    pair lacks become null.
     ``datasets.load_dataset("parquet", data_files=...)`` finds an Image column.
     Raises InputError that names every bad row and file; then ``output`` is left as it was.
     """
@@ -51,13 +52,17 @@ def pack(dataset: Dataset, output: Path) -> int:
             if isinstance(row, Problem):
                 problems.append(row)
                 continue
-            text = row.attempt("text", row.read_text)
-            encoded = row.attempt("image", partial(row.read, "image"))
+            text = None if row.lacks("text") else row.attempt("text", row.read_text)
+            encoded = (
+                None if row.lacks("image") else row.attempt("image", partial(row.read, "image"))
+            )
+            if text is None and encoded is None:
+                text = row.problem("text", "the pair lacks both text and image")
             problems += [item for item in (text, encoded) if isinstance(item, Problem)]
             if problems or isinstance(text, Problem) or isinstance(encoded, Problem):
                 rows.clear()  # nothing will be written: the others are only checked
                 continue
-            content = {"bytes": encoded, "path": f"{row.guid}.jpg"}
+            content = None if encoded is None else {"bytes": encoded, "path": f"{row.guid}.jpg"}
             rows.append(
                 {
                     "guid": row.guid,
@@ -67,7 +72,7 @@ def pack(dataset: Dataset, output: Path) -> int:
                     "split": row.split,
                 }
             )
-            size, count = size + len(encoded) + len(text), count + 1
+            size, count = size + len(encoded or b"") + len(text or ""), count + 1
             if size > PACKED_BYTES:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows, size = [], 0
