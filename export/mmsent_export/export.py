@@ -136,7 +136,8 @@ def _read_dataset(run: Run, data: Path | None) -> tuple[list[Pair], Samples]:
     """
     record = run.record
     path = data or Path(record.dataset.path)
-    pairs = read_labelled(open_dataset(path).select(TRAINING), record.labels)
+    dataset = open_dataset(path).select(TRAINING)
+    pairs = read_labelled(dataset, record.labels, parts=record.settings.parts)
     train, validation = split(
         index_labels(pairs, record.labels),
         record.labels,

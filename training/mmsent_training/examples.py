@@ -24,7 +24,7 @@ class Examples:
     """Labelled pairs; their images are still encoded, wherever they lie.
 
     ``labels``: int64 [pairs], indices into ``label_names``. ``digests``: SHA-256 over a pair's
-    text and image file.
+    text and image file. What a pair lacks is empty; a model of one modality is given no other.
     """
 
     pairs: Sequence[Pair]
@@ -54,7 +54,7 @@ def read_examples(pairs: Sequence[Pair], label_names: tuple[str, ...]) -> Exampl
     """
 
     def digest(pair: Pair, text: str) -> bytes | Problem:
-        image = pair.attempt("image", lambda: pair.read("image"))
+        image = pair.attempt("image", lambda: b"" if pair.lacks("image") else pair.read("image"))
         if isinstance(image, Problem):
             return image
         return hashlib.sha256(len(text).to_bytes(8, "big") + text.encode() + image).digest()
@@ -70,7 +70,7 @@ def read_examples(pairs: Sequence[Pair], label_names: tuple[str, ...]) -> Exampl
 def decode_images(
     pairs: Sequence[Pair], settings: ImageSettings, *, progress: Progress
 ) -> npt.NDArray[np.uint8]:
-    """Decode the images of ``pairs``: uint8 [pairs, size, size, 3].
+    """Decode the images of ``pairs``: uint8 [pairs, size, size, 3], grey where a pair has none.
 
     Raises InputError that names every image which can't be decoded.
     """
@@ -81,7 +81,8 @@ def decode_images(
         if isinstance(image, Problem):
             return image
         pixels[row] = image
-        progress.update()
+        if not pair.lacks("image"):
+            progress.update()
         return None
 
     with ThreadPoolExecutor(available_cores()) as pool:

@@ -33,7 +33,7 @@ from mmsent_training.pictures import write_curves, write_mistakes, write_scores
 from mmsent_training.runs import resume as unfinished
 from mmsent_training.runs import run as runs
 from mmsent_training.runs.record import DatasetRecord, Record, WeightsRecord, write_record
-from mmsent_training.runs.report import find_mistakes, write_report
+from mmsent_training.runs.report import find_mistakes, with_image, write_report
 from mmsent_training.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -128,9 +128,10 @@ def prepare(data: Path, settings: Settings, weights: Weights | None, parts: Part
             f"{max(1, settings.batch_size * steps // world_size())}"
         )
     dataset, recipe = open_dataset(data), find_model(settings.model).recipe
-    found = read_training_data(dataset, fraction=settings.validation_fraction)
+    fraction = settings.validation_fraction
+    found = read_training_data(dataset, parts=settings.parts, fraction=fraction)
     examples, labels = read_examples(found.train, found.labels), found.labels
-    fraction, seed = settings.validation_fraction, settings.split_seed
+    seed = settings.split_seed
     train, validation = parts or split(examples.labels, labels, fraction=fraction, seed=seed)
     task = Task(settings, weights, examples, train, validation)
     inputs = recipe.read_inputs(task)
@@ -235,8 +236,8 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     write_curves(folder / "curves.png", result.history, kept.epoch)
     write_scores(folder, record.metrics)
     mistakes = find_mistakes(examples, task.validation, probabilities)
-    if mistakes:
-        write_mistakes(folder / "mistakes.png", mistakes, job.inputs.image)
+    if images := with_image(mistakes):
+        write_mistakes(folder / "mistakes.png", images, job.inputs.image)
     write_report(folder / "report.md", record, mistakes)
     write_record(folder, record)
     if start.latest:
@@ -247,7 +248,7 @@ def _optional(job: Job) -> tuple[Part, ...]:
     """What a pair may lack: see BundleInfo."""
     settings = job.task.settings
     if settings.modality != "both":
-        return ()
+        return ("image",) if settings.modality == "text" else ("text",)
     return ("text", "image") if settings.modality_dropout > 0 else job.prepared.optional
 
 

@@ -1,11 +1,14 @@
 """How good a bundle is on a labelled dataset."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
+from mmsent.data.pair import PARTS
+from mmsent.data.pair import Part as Modality
 from mmsent.errors import InputError, Problem, refuse
 from mmsent.files.machine import available_cores
 from mmsent.files.progress import Progress
@@ -23,7 +26,12 @@ def evaluate_bundle(model_path: Path, data: Path, part: Part) -> Scores:
     Raises InputError for bad data, and where the bundle's labels are not the dataset's.
     """
     model = SentimentModel(model_path, threads=1)
-    pairs = read_labelled(open_dataset(data).select(TRAINING), model.labels)
+    pairs = read_labelled(
+        open_dataset(data).select(TRAINING),
+        model.labels,
+        parts=_parts(model),
+        optional=model.info.optional,
+    )
     labels = index_labels(pairs, model.labels)
     if part != "all":
         fraction, seed = _division(model, model_path)
@@ -41,6 +49,13 @@ def evaluate_bundle(model_path: Path, data: Path, part: Part) -> Scores:
             progress.update()
         refuse(problems, "nothing was evaluated")
     return score(labels, np.array(rows, np.float32), model.labels)
+
+
+def _parts(model: SentimentModel) -> Sequence[Modality]:
+    """What the model sees of a pair, as the bundle says of its training; both, if it does not."""
+    settings = model.info.provenance.get("settings")
+    modality = settings.get("modality") if isinstance(settings, dict) else None
+    return [part for part in PARTS if modality == part] or PARTS
 
 
 def _division(model: SentimentModel, path: Path) -> tuple[float, int]:
