@@ -118,7 +118,8 @@ class Pair:
         """The bytes of the text or image, of bounded size. Raises InputError with the reason."""
         source = self.text if part == "text" else self.image
         if source is None:
-            raise InputError(f"the {part} is missing")
+            other = "image" if part == "text" else "text"
+            raise InputError(f"the {part} is missing; `mmsent train --modality {other}` needs none")
         if isinstance(source, File):
             return source.read(f"the {part}", limit=_LIMITS[part])
         return within(source, f"the {part}", limit=_LIMITS[part])
