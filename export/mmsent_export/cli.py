@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmsent.cli import run
-from mmsent.options import DATASET, FILE
+from mmsent.options import DATASET, FILE, FOLDER
 
 if TYPE_CHECKING:
     from mmsent.bundle.info import Precision
@@ -27,6 +27,8 @@ def export() -> None:
 )
 @click.option("--output", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
 @click.option("--data", type=DATASET, help="The run's dataset.  [default: where it was trained]")
+@click.option("--validation", type=DATASET, help="Its pairs to validate on, if kept elsewhere.")
+@click.option("--images", type=FOLDER, help="Its images, if they are to be looked for elsewhere.")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
@@ -42,7 +44,13 @@ def export() -> None:
     help="Labels that fp16 and int8 may change, and points of accuracy lost.  [default: 1]",
 )
 def onnx(
-    run_folder: Path, output: Path, data: Path | None, precision: Precision, loss: float | None
+    run_folder: Path,
+    output: Path,
+    data: Path | None,
+    validation: Path | None,
+    images: Path | None,
+    precision: Precision,
+    loss: float | None,
 ) -> None:
     """Export RUN (default: runs/latest) to one ONNX bundle.
 
@@ -60,7 +68,15 @@ def onnx(
     for name in ("torch.onnx", "transformers.modeling_utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     loss = ACCEPTED_LOSS if loss is None else loss
-    result = export_run(run_folder, output, data=data, precision=precision, accepted_loss=loss)
+    result = export_run(
+        run_folder,
+        output,
+        data=data,
+        validation=validation,
+        images=images,
+        precision=precision,
+        accepted_loss=loss,
+    )
     size = output.stat().st_size / 1e6
     click.echo(
         f"{result}\nwrote {output} ({size:.1f} MB); next: mmsent-infer LIST --model {output}",

@@ -15,8 +15,8 @@ from torch import nn
 from mmsent.bundle.info import INFO_KEY, TOKENIZER_KEY, BundleInfo, Precision
 from mmsent.bundle.seal import SEAL_KEY, UNSEALED, seal
 from mmsent.bundle.session import open_bundle
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.pair import Pair
+from mmsent.data.training import TrainingSource, read_training_data
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.progress import Progress
@@ -27,7 +27,7 @@ from mmsent_export.quantize import calibrate, to_int8
 from mmsent_export.session import Feed, make_feed
 from mmsent_export.simplify import simplify
 from mmsent_export.verify import ACCEPTED_LOSS, Samples, Verification, reference_logits, verify
-from mmsent_training.examples import decode_images, index_labels, read_examples, split
+from mmsent_training.examples import decode_images, divide, read_examples
 from mmsent_training.runs.run import Run, read_run
 
 CALIBRATION_PAIRS = 128
@@ -42,14 +42,17 @@ def export_run(
     output: Path,
     *,
     data: Path | None = None,
+    validation: Path | None = None,
+    images: Path | None = None,
     precision: Precision = "fp32",
     accepted_loss: float = ACCEPTED_LOSS,
 ) -> Verification:
     """Export a run to the bundle ``output`` of a ``precision``, verified against PyTorch fp32.
 
-    It is verified on the run's validation pairs if the dataset (``data``, default: the one that
-    the run was trained on) is still there and the same, else on random inputs.
-    Raises InputError where the run, or a ``data`` asked for, can't be used, or int8 has no training
+    It is verified on the run's validation pairs if the dataset is still there and the same, else on
+    random inputs. ``data``, ``validation`` and ``images`` say where it is now, by default where the
+    training had it.
+    Raises InputError where the run, or a dataset asked for, can't be used, or int8 has no training
     pairs to be calibrated on; and MmsentError where the bundle would not answer as PyTorch does,
     to ``accepted_loss`` percent in fp16 and int8. Then ``output`` is left as it was.
     """
@@ -57,10 +60,11 @@ def export_run(
     model, record, tokenizer = run.load_model(), run.record, run.tokenizer
     max_length = tokenizer.truncation["max_length"]
     train: Sequence[Pair] | InputError  # or why there are none
+    moved = (data, validation, images)
     try:
-        train, samples = _read_dataset(run, data)
+        train, samples = _read_dataset(run, record.source.move(*moved))
     except InputError as error:
-        if data is not None:
+        if any(moved):
             raise
         train = error
         samples = Samples.random(tokenizer.get_vocab_size(), max_length, record.image.size)
@@ -77,6 +81,7 @@ def export_run(
         provenance=_provenance(run),
         metrics=asdict(record.metrics),
         verification=asdict(verification),
+        digests=run.digests,
     )
     metadata = {INFO_KEY: info.to_json(), TOKENIZER_KEY: tokenizer.to_str(), SEAL_KEY: UNSEALED}
     onnx.helper.set_model_props(graph, metadata)
@@ -121,7 +126,8 @@ def convert(
 def _provenance(run: Run) -> dict[str, Any]:
     """What a bundle says of its training, without the paths of this machine."""
     facts = asdict(run.record)
-    del facts["dataset"]["path"]
+    for name in ("path", "validation", "reading"):
+        del facts["dataset"][name]
     if facts["weights"] and facts["weights"]["revision"] is None:
         facts["weights"]["name"] = None  # a local folder
     said = ("created", "settings", "environment", "calibration", "dataset", "weights")
@@ -129,23 +135,19 @@ def _provenance(run: Run) -> dict[str, Any]:
     return {name: facts[name] for name in said} | {"exporter": versions}
 
 
-def _read_dataset(run: Run, data: Path | None) -> tuple[list[Pair], Samples]:
+def _read_dataset(run: Run, source: TrainingSource) -> tuple[list[Pair], Samples]:
     """The training pairs of a run, and its validation pairs by length, for little padding.
 
     Raises InputError where the dataset is not the run's, or can't be read.
     """
-    record = run.record
-    path = data or Path(record.dataset.path)
-    dataset = open_dataset(path).select(TRAINING)
-    pairs = read_labelled(dataset, record.labels, parts=record.settings.parts)
-    train, validation = split(
-        index_labels(pairs, record.labels),
-        record.labels,
-        fraction=record.settings.validation_fraction,
-        seed=record.settings.split_seed,
+    record, fraction = run.record, run.record.settings.validation_fraction
+    data = read_training_data(
+        *source.open(), labels=source.labels, parts=record.settings.parts, fraction=fraction
     )
+    pairs, train, validation = divide(data, fraction=fraction, seed=record.settings.split_seed)
     examples = read_examples([pairs[index] for index in validation], record.labels)
     if examples.fingerprint() != record.dataset.validation_fingerprint:
+        path = source.validation or source.path
         raise InputError(f"{path} is not the dataset that {run.folder} was trained on")
     ids = tokenize(run.tokenizer, examples.texts)
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))

@@ -24,6 +24,29 @@ DATA = click.option(
     type=DATASET,
     help="The dataset: a folder or a list, see docs/data.md.  [default: here]",
 )
+
+
+def _labels(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    from mmsent.data.labels import parse_labels
+
+    return None if value is None else parse_labels(value)
+
+
+VALIDATION = click.option(
+    "--validation",
+    type=DATASET,
+    help="A dataset with the pairs to validate on.  [default: the split validation of --data or, "
+    "where it has none, a tenth of its pairs]",
+)
+LABELS = click.option(
+    "--labels",
+    metavar="A,B,...",
+    callback=_labels,
+    help="The labels and their order; any other label is an error.  [default: those of the "
+    "training pairs, sorted]",
+)
 _READING = (
     click.option(
         "--columns",

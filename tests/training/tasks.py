@@ -14,7 +14,7 @@ from mmsent_training.weights.checkpoint import ClipCheckpoint
 
 def make_task(model: str, weights: Weights | None, **settings: Any) -> Task:
     """A task with ``weights``; it has no examples, but their labels."""
-    examples = Examples([], [], np.empty(0, np.int64), SENTIMENTS, [])
+    examples = Examples([], [], np.empty(0, np.int64), SENTIMENTS, [], [])
     return Task(Settings(model=model, **settings), weights, examples, [], [])
 
 

@@ -19,7 +19,7 @@ from mmsent_training.models import registry
 from mmsent_training.models.registry import choose, default_settings
 from mmsent_training.runs.resume import read_start
 from mmsent_training.runs.run import read_run
-from mmsent_training.train import train
+from mmsent_training.train import resume, train
 
 from . import toy_model
 
@@ -89,7 +89,7 @@ def test_it_resumes_to_the_same_weights(sample, weights, run, tmp_path):
         train_toy(sample, tmp_path / "run", weights, kill)
     start = read_start(tmp_path / "run")
     choice = choose("toy", start.sources)
-    resumed = train(sample, start.settings, choice, resume=tmp_path / "run")
+    resumed = resume(tmp_path / "run", start, choice)
     for name in ("checkpoint.safetensors", "validation_predictions.csv", "tokenizer.json"):
         assert (resumed / name).read_bytes() == (run / name).read_bytes()
 
@@ -123,7 +123,7 @@ def test_its_bundle_does_without_text_or_image(bundle):
 
 
 def test_it_is_evaluated_and_ablated(sample, bundle, weights, tmp_path):
-    assert evaluate_bundle(bundle, sample, "validation").pairs == 8
+    assert evaluate_bundle(bundle, sample, "validation").scores.pairs == 8
     settings = default_settings("toy", "cpu", epochs=1)
     _, ablation = ablate(
         settings,

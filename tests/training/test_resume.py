@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 import mmsent_training.train as training
-from mmsent.data.dataset import TRAINING, open_dataset
+from mmsent.data.dataset import TRAINING, Reading, open_dataset
 from mmsent.data.folder import text_file
 from mmsent.errors import Interrupted, MmsentError
 from mmsent_training.loop import Event
@@ -27,6 +27,7 @@ from mmsent_training.models.registry import choose, default_settings
 from mmsent_training.runs.resume import START, STATE, read_state, write_state
 
 from .clip_checkpoint import write_checkpoint
+from .posts import COLUMNS, read_lines, write_lines, write_posts
 from .test_compact import few_texts
 
 EPOCHS = 3
@@ -156,6 +157,66 @@ def test_compact_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypa
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
+@pytest.fixture(scope="module")
+def posts(tmp_path_factory):
+    """Posts with a split of their own, and images in a folder that the list does not name."""
+    folder = tmp_path_factory.mktemp("posts")
+    write_posts(folder / "posts")
+    for path in (folder / "posts").glob("*.jsonl"):
+        path.rename(folder / path.name)
+    return folder
+
+
+def posts_of(folder):
+    """Options of the command."""
+    return (
+        "--data", folder / "train.jsonl", "--validation", folder / "dev.jsonl",
+        "--images", folder / "posts",
+    )  # fmt: skip
+
+
+def test_it_reads_its_data_as_it_was_started(run_command, posts, tmp_path, monkeypatch):
+    """In another folder than it was started in, and after the data moved."""
+    arguments = (*posts_of(posts), *COLUMNS, "--labels", "1,0")
+    whole = run_command(
+        "mmsent", "train", "--model", "light", "--epochs", EPOCHS, *arguments,
+        "--output", tmp_path / "whole", cwd=tmp_path,
+    )  # fmt: skip
+    assert whole.code == 0, whole.err
+    choice = choose("light", {})
+    settings = default_settings("light", "cpu", epochs=EPOCHS)
+    reading = Reading(columns={"guid": "id", "image": "img"}, images=Path("posts"))
+    monkeypatch.chdir(posts)
+
+    def callback(event):
+        if event == Event("step", 2, 1):
+            raise Killed
+
+    with pytest.raises(Killed):
+        training.train(
+            Path("train.jsonl"), settings, choice, tmp_path / "run",
+            validation=Path("dev.jsonl"), labels=["1", "0"], reading=reading, callback=callback,
+        )  # fmt: skip
+    monkeypatch.undo()
+    moved = shutil.copytree(tmp_path / "run", tmp_path / "moved")
+    assert resume(run_command, tmp_path / "run").code == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    posts = shutil.copytree(posts, tmp_path / "posts")
+    one, other = posts / "train.jsonl", posts / "dev.jsonl"
+    train, validation = read_lines(one), read_lines(other)
+    write_lines(one, train[:-1])
+    write_lines(other, [train[-1], *validation])
+    changed = resume(run_command, moved, *posts_of(posts))
+    assert changed.code == 2
+    assert "the pairs to validate on are not those that they were" in changed.err
+    write_lines(one, train)
+    write_lines(other, validation)
+    result = resume(run_command, moved, *posts_of(posts))
+    assert result.code == 0, result.err
+    for got, wanted in zip(outcome(moved)[::2], outcome(tmp_path / "whole")[::2]):
+        assert got == wanted
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_step_and_says_how_to_go_on(
     run_command, sample, whole, tmp_path, number
@@ -209,15 +270,16 @@ def test_what_is_no_run_is_not_gone_on_with(run_command, tmp_path):
 
 
 def test_a_run_keeps_its_settings(run_command, unfinished):
-    result = resume(run_command, unfinished, "--batch-size", 3, "--seed", 42)
+    result = resume(run_command, unfinished, "--batch-size", 3, "--seed", 42, "--labels", "a,b")
     assert result.code == 2
-    assert "leave out --batch-size, --seed" in result.err
+    assert "leave out --batch-size, --labels, --seed" in result.err
 
 
 def test_the_dataset_may_move_but_not_change(run_command, sample, whole, unfinished, tmp_path):
     moved = shutil.copytree(sample, tmp_path / "moved")
     start = json.loads((unfinished / START).read_text())
-    (unfinished / START).write_text(json.dumps(start | {"data": str(tmp_path / "gone")}))
+    start["data"]["path"] = str(tmp_path / "gone")
+    (unfinished / START).write_text(json.dumps(start))
     gone = resume(run_command, unfinished)
     assert gone.code == 2
     assert f"{tmp_path / 'gone'}" in gone.err
@@ -262,6 +324,24 @@ def test_settings_of_another_kind_are_refused(run_command, unfinished, settings)
     result = resume(run_command, unfinished)
     assert result.code == 2
     assert f"$.settings.{next(iter(settings))}`" in result.err
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [({"path": 3}, "path"), ({"path": None}, "path"), ({"validation": []}, "validation"),
+     ({"labels": "ab"}, "labels"), ({"labels": [1]}, "labels[0]"), ({"reading": 3}, "reading"),
+     ({"reading": {"columns": {"evil": "x"}}}, "reading.columns"),
+     ({"reading": {"columns": {"text": 3}}}, "reading.columns[...]"),
+     ({"reading": {"images": 3}}, "reading.images"),
+     ({"reading": {"allow_missing": "no"}}, "reading.allow_missing")],
+)  # fmt: skip
+def test_data_of_another_kind_are_refused(run_command, unfinished, change, where):
+    start = json.loads((unfinished / START).read_text())
+    start["data"] |= change
+    (unfinished / START).write_text(json.dumps(start))
+    result = resume(run_command, unfinished)
+    assert result.code == 2
+    assert f"$.data.{where}`" in result.err
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "foreign"])

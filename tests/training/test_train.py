@@ -32,7 +32,7 @@ LABELS_OF_PAIRS = torch.tensor([0, 1, 2]).repeat_interleave(torch.tensor([30, 10
 FILES = {
     "run.json", "checkpoint.safetensors", "tokenizer.json", "history.csv",
     "validation_predictions.csv", "report.md", "curves.png", "confusion.png", "reliability.png",
-    "mistakes.png",
+    "mistakes.png", "digests.json",
 }  # fmt: skip
 
 

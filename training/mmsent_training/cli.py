@@ -15,12 +15,13 @@ from click.core import ParameterSource
 
 from mmsent.clip_pin import REPOSITORY
 from mmsent.errors import InputError, MmsentError
-from mmsent.options import DATA, FILE
+from mmsent.options import DATA, FILE, LABELS, VALIDATION, reading_options
 from mmsent_training.models import registry
 from mmsent_training.settings import Settings
 
 if TYPE_CHECKING:
-    from mmsent_training.evaluation.bundle import Part
+    from mmsent.data.dataset import Reading
+    from mmsent_training.evaluation.bundle import Split
 
 Command = Callable[..., None]
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -43,7 +44,8 @@ RESUME = click.option(
     metavar="RUN",
     type=NEW_FOLDER,
     help="Go on with a run that was interrupted, after its last finished epoch. It keeps its own "
-    "settings; only --data and where its weights lie may be given, where those have moved.",
+    "settings; only --data, --validation, --images and where its weights lie may be given, where "
+    "those have moved.",
 )
 HOW = (
     choice(
@@ -68,6 +70,12 @@ HOW = (
         help="Of new parameters.  [default: the model's]",
     ),
     click.option("--seed", default=42, show_default=True, type=click.IntRange(0, 2**32 - 1)),
+    click.option(
+        "--digests/--no-digests",
+        default=None,
+        help="Keep short digests of all pairs in run and bundle, by which `mmsent evaluate` tells "
+        "what the model has seen, and anybody who has a text or an image.  [default: keep them]",
+    ),
 )
 
 
@@ -128,71 +136,89 @@ def prepare_process() -> None:
 
 @click.command()
 @DATA
+@VALIDATION
+@LABELS
+@reading_options
 @training_options
 @MODALITY
 @OUTPUT
 @RESUME
 @click.pass_context
 def train(
-    context: click.Context, /, data: Path, output: Path | None, resume: Path | None, **options: Any
+    context: click.Context,
+    /,
+    data: Path,
+    validation: Path | None,
+    labels: tuple[str, ...] | None,
+    reading: Reading,
+    output: Path | None,
+    resume: Path | None,
+    **options: Any,
 ) -> None:
-    """Train a model on train.txt and write a run.
+    """Train a model on labelled pairs and write a run.
 
-    A tenth of the pairs, the same for every seed, is set aside for validation. The run holds the
-    trained weights with all that `mmsent export` needs, and a report.
+    The pairs to validate on are those of --validation, or of the dataset's own split of that name;
+    else a tenth of the pairs, the same for every seed, is set aside. The run holds the trained
+    weights with all that `mmsent export` needs, and a report.
     """
     prepare_process()
     from mmsent_training import distributed
+    from mmsent_training.train import train as train_model
 
     with distributed.only_main_speaks():
         if resume is None:
-            _train(data, *settings_of(**options), output=output)
+            settings, chosen = settings_of(**options)
+            where: dict[str, Any] = {"validation": validation, "labels": labels, "reading": reading}
+            _run(settings, lambda: train_model(data, settings, chosen, output, **where))
         else:
-            _resume(context, data, resume, options)
+            moved = data if _given(context, "data") else None, validation, reading.images
+            _resume(context, resume, moved, options)
         distributed.leave()
 
 
-def _resume(context: click.Context, data: Path, resume: Path, options: dict[str, Any]) -> None:
+def _given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _resume(
+    context: click.Context,
+    folder: Path,
+    moved: tuple[Path | None, Path | None, Path | None],
+    options: dict[str, Any],
+) -> None:
+    """Go on with a run; ``moved``: where data, validation and images are now, if they were."""
     from mmsent_training.devices import pick_device
     from mmsent_training.runs.resume import read_start
     from mmsent_training.runs.run import is_finished
+    from mmsent_training.train import resume
 
-    given = {
-        name
-        for name in context.params
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    }
-    movable = {"resume", "data"} | {o.name for o in registry.model_options() if o.kind == "source"}
-    if other := sorted(given - movable):
+    movable = {"resume", "data", "validation", "images"}
+    movable |= {option.name for option in registry.model_options() if option.kind == "source"}
+    if other := sorted({name for name in context.params if _given(context, name)} - movable):
         names = ", ".join(f"--{name.replace('_', '-')}" for name in other)
         raise InputError(f"--resume: a run keeps the settings it has; leave out {names}")
-    if is_finished(resume):
-        click.echo(f"{resume} is finished; next: mmsent-export onnx {resume}", err=True)
+    if is_finished(folder):
+        click.echo(f"{folder} is finished; next: mmsent-export onnx {folder}", err=True)
         return
-    start = read_start(resume)
+    start = read_start(folder)
     name = start.settings.model
     pick_device(start.settings.device)
     sources = start.sources | registry.find_sources(name, options)
     weights = registry.find_model(name).recipe.find_weights(sources)
     found = registry.Choice(name, weights, sources, start.chosen)
-    _train(data if "data" in given else Path(start.data), start.settings, found, resume=resume)
+    data = start.data.move(*moved)
+    _run(start.settings, lambda: resume(folder, start, found, data=data))
 
 
-def _train(
-    data: Path,
-    settings: Settings,
-    chosen: registry.Choice,
-    output: Path | None = None,
-    resume: Path | None = None,
-) -> None:
+def _run(settings: Settings, train: Callable[[], Path]) -> None:
+    """Let ``train`` train with ``settings``, and say how good the run is."""
     from mmsent_training import distributed
     from mmsent_training.evaluation.metrics import describe
     from mmsent_training.runs.record import read_record
-    from mmsent_training.train import train as train_model
 
     distributed.connect(settings.device)
     with enough_memory(settings):
-        folder = train_model(data, settings, chosen, output, resume=resume)
+        folder = train()
     if distributed.rank() == 0:
         click.echo(describe(read_record(folder).metrics))
         click.echo(f"wrote {folder}; next: mmsent-export onnx {folder}", err=True)
@@ -200,9 +226,19 @@ def _train(
 
 @click.command()
 @DATA
+@VALIDATION
+@LABELS
+@reading_options
 @training_options
 @OUTPUT
-def ablate(data: Path, output: Path | None, **options: Any) -> None:
+def ablate(
+    data: Path,
+    validation: Path | None,
+    labels: tuple[str, ...] | None,
+    reading: Reading,
+    output: Path | None,
+    **options: Any,
+) -> None:
     """Train a model on both modalities, on text alone and on images alone, and compare.
 
     The three trainings share settings, seed and pairs. The folder holds their runs, ablation.md
@@ -214,9 +250,10 @@ def ablate(data: Path, output: Path | None, **options: Any) -> None:
     from mmsent_training.train import train as train_model
 
     settings, chosen = settings_of(**options)
+    where: dict[str, Any] = {"validation": validation, "labels": labels, "reading": reading}
     with enough_memory(settings):
         folder, ablation = compare(
-            settings, output, lambda changed, run: train_model(data, changed, chosen, run)
+            settings, output, lambda changed, run: train_model(data, changed, chosen, run, **where)
         )
     click.echo(table(ablation))
     click.echo(f"wrote {folder}", err=True)
@@ -225,24 +262,43 @@ def ablate(data: Path, output: Path | None, **options: Any) -> None:
 @click.command()
 @click.option("--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
 @DATA
-@choice(
+@reading_options
+@click.option(
     "--split",
-    ["validation", "train", "all"],
-    "Which pairs of train.txt, as the bundle's training divided them.",
+    type=click.Choice(["validation", "train", "test", "all"]),
+    help="Which pairs: those that the bundle's training validated or trained on, recognised by "
+    "their contents; those that the dataset calls its test split; or all that have a label.  "
+    "[default: those of validation where the dataset has them, else all]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--pictures", type=NEW_FOLDER, help="A folder for confusion.png and reliability.png.")
-def evaluate(model: Path, data: Path, split: Part, as_json: bool, pictures: Path | None) -> None:
-    """Say how good a bundle is on labelled pairs, and how far its probabilities can be trusted."""
+def evaluate(
+    model: Path,
+    data: Path,
+    reading: Reading,
+    split: Split | None,
+    as_json: bool,
+    pictures: Path | None,
+) -> None:
+    """Say how good a bundle is on labelled pairs, and how far its probabilities can be trusted.
+
+    Where some of the pairs were trained on, it says how many, and how good it is without them.
+    """
     from mmsent_training.evaluation.bundle import evaluate_bundle
     from mmsent_training.evaluation.metrics import describe
     from mmsent_training.pictures import write_scores
 
-    scores = evaluate_bundle(model, data, split)
+    result = evaluate_bundle(model, data, split, reading=reading)
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
-        write_scores(pictures, scores)
-    click.echo(json.dumps(asdict(scores)) if as_json else describe(scores))
+        write_scores(pictures, result.scores)
+    if as_json:
+        others = {"split": result.split, "overlap": result.overlap and asdict(result.overlap)}
+        click.echo(json.dumps(asdict(result.scores) | others))
+    else:
+        click.echo(describe(result.scores))
+        if result.overlap:
+            click.echo(f"\n{result.overlap}")
 
 
 @click.command("download-clip")

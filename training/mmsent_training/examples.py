@@ -11,6 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from mmsent.data.labels import label_faults
 from mmsent.data.pair import Pair
+from mmsent.data.training import TrainingData
 from mmsent.errors import InputError, Problem, refuse
 from mmsent.files.machine import available_cores
 from mmsent.files.progress import Progress
@@ -24,7 +25,8 @@ class Examples:
     """Labelled pairs; their images are still encoded, wherever they lie.
 
     ``labels``: int64 [pairs], indices into ``label_names``. ``digests``: SHA-256 over a pair's
-    text and image file. What a pair lacks is empty; a model of one modality is given no other.
+    text and image file; ``image_digests``: over the image file alone, b"" where there is none.
+    What a pair lacks is empty, and a model of one modality is given pairs that lack the other.
     """
 
     pairs: Sequence[Pair]
@@ -32,6 +34,7 @@ class Examples:
     labels: Labels
     label_names: tuple[str, ...]
     digests: Sequence[bytes]
+    image_digests: Sequence[bytes]
 
     def fingerprint(self, indices: Iterable[int] | None = None) -> str:
         """SHA-256 over guids, labels and contents of some pairs (default: all), hexadecimal."""
@@ -53,18 +56,20 @@ def read_examples(pairs: Sequence[Pair], label_names: tuple[str, ...]) -> Exampl
     Raises InputError that names every text or image that can't be read.
     """
 
-    def digest(pair: Pair, text: str) -> bytes | Problem:
+    def digest(pair: Pair, text: str) -> tuple[bytes, bytes] | Problem:
         image = pair.attempt("image", lambda: b"" if pair.lacks("image") else pair.read("image"))
         if isinstance(image, Problem):
             return image
-        return hashlib.sha256(len(text).to_bytes(8, "big") + text.encode() + image).digest()
+        both = hashlib.sha256(len(text).to_bytes(8, "big") + text.encode() + image).digest()
+        return both, image and hashlib.sha256(image).digest()
 
     texts = [pair.read_text() for pair in pairs]
     with ThreadPoolExecutor(available_cores()) as pool:
         found = list(pool.map(digest, pairs, texts))
     refuse([item for item in found if isinstance(item, Problem)], "nothing was trained")
-    digests = [item for item in found if isinstance(item, bytes)]
-    return Examples(pairs, texts, index_labels(pairs, label_names), label_names, digests)
+    digests = [item for item in found if not isinstance(item, Problem)]
+    both, images = [one for one, _ in digests], [other for _, other in digests]
+    return Examples(pairs, texts, index_labels(pairs, label_names), label_names, both, images)
 
 
 def decode_images(
@@ -89,6 +94,20 @@ def decode_images(
         problems = list(pool.map(decode, range(len(pairs)), pairs))
     refuse([problem for problem in problems if problem], "nothing was trained")
     return pixels
+
+
+def divide(
+    data: TrainingData, *, fraction: float, seed: int
+) -> tuple[list[Pair], list[int], list[int]]:
+    """All pairs of a training, and which of them are to train and which to validate on.
+
+    Raises InputError as `split` does, which divides them where the data don't.
+    """
+    if data.validation is None:
+        labels = index_labels(data.train, data.labels)
+        return [*data.train], *split(labels, data.labels, fraction=fraction, seed=seed)
+    pairs, border = [*data.train, *data.validation], len(data.train)
+    return pairs, [*range(border)], [*range(border, len(pairs))]
 
 
 def split(

@@ -41,7 +41,8 @@ class Settings:
     ``modality_dropout``: the share of the training pairs that lose their text, and the share that
     lose their image, drawn anew in every epoch; the model can then do without either.
     ``precision``: fp32, or bf16 or fp16 for mixed precision. ``max_length``: of a text, in tokens.
-    ``validation_fraction`` and ``split_seed`` choose the validation pairs, whatever ``seed`` is.
+    ``validation_fraction`` and ``split_seed`` choose the validation pairs, whatever ``seed`` is,
+    where the data don't. ``digests``: keep short digests of all pairs in run and bundle.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Settings:
     validation_fraction: Share = VALIDATION_FRACTION
     split_seed: Seed = 42
     seed: Seed = 42
+    digests: bool = True
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,20 @@ import torch
 from msgspec import convert
 from torch import nn
 
-from mmsent.data.dataset import open_dataset
+from mmsent.data.dataset import AS_IT_IS, Reading
 from mmsent.data.pair import Part
-from mmsent.data.training import read_training_data, training_parts
+from mmsent.data.training import TrainingSource, read_training_data, training_parts
 from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
+from mmsent.files.interrupt import Stoppable
 from mmsent.files.lock import locked
 from mmsent.inputs.text import tokenize
 from mmsent_training.devices import environment, libraries, reproducible, thread_count
+from mmsent_training.digests import make_digests
 from mmsent_training.distributed import broadcast, check_same, rank, world_size
 from mmsent_training.evaluation.calibration import calibrate, softmax
 from mmsent_training.evaluation.metrics import score
-from mmsent_training.examples import read_examples, split
+from mmsent_training.examples import divide, read_examples
 from mmsent_training.loop import Callback, Event, Result, Trainer, fit
 from mmsent_training.models.recipe import Inputs, Prepared, Task, Weights
 from mmsent_training.models.registry import Choice, find_model
@@ -46,12 +48,14 @@ Parts = tuple[Sequence[int], Sequence[int]]
 class Job:
     """A training that is ready to begin.
 
-    ``list_name``: the list that the examples stand in; ``fingerprint``: of all of them.
+    ``list_name``: the list that the examples to train on stand in; ``fingerprint``: of all
+    examples, and ``validation_fingerprint`` of those to validate on.
     """
 
-    data: Path
+    data: TrainingSource
     list_name: str
     fingerprint: str
+    validation_fingerprint: str
     task: Task
     inputs: Inputs
     description: dict[str, Any]
@@ -66,16 +70,21 @@ def train(
     choice: Choice,
     output: Path | None = None,
     *,
-    resume: Path | None = None,
+    validation: Path | None = None,
+    labels: Sequence[str] | None = None,
+    reading: Reading = AS_IT_IS,
     parts: Parts | None = None,
     callback: Callback = lambda event: None,
 ) -> Path:
     """Train on a labelled dataset and write a run; returns its folder.
 
     ``choice`` holds the pretrained weights of the settings' model. The same settings, seed and
-    dataset give the same run on the same machine, also where it was interrupted: ``resume`` is an
-    unfinished run to go on with.
-    ``parts``: instead of `split`'s, for cross-validation. ``callback`` is called with each
+    dataset give the same run on the same machine, also where it was interrupted: see `resume`.
+    ``validation``: a dataset with the pairs to validate on. Without it they are the split
+    validation of ``data`` or, where it has none, a stratified share that is drawn.
+    ``labels``: their set and order, by default those that the training pairs have. ``reading``:
+    how the datasets are read, where their layout does not say.
+    ``parts``: instead of `divide`'s, for cross-validation. ``callback`` is called with each
     `loop.Event` in this process; what it raises ends the training as a crash would.
     Afterwards PyTorch's threads, random numbers and settings are as they were.
     Raises InputError for bad data, before anything is written, and Interrupted after a signal.
@@ -83,42 +92,102 @@ def train(
     began, main = time.perf_counter(), rank() == 0
     if output is not None and main:
         runs.check_run_folder(output)  # before the work, not after it
-    threads = unfinished.read_start(resume).threads if resume else thread_count()
+    source = TrainingSource(data, validation, tuple(labels) if labels else None, reading)
+    threads = thread_count()
     with reproducible(settings.seed, threads, settings.device):
-        job = prepare(data, settings, choice.weights, parts)
-        folder = broadcast((resume or runs.new_folder(settings.model, output)) if main else Path())
-        busy = f"{folder} is being trained already, by another process"
-        lock = locked(folder / ".lock", busy) if main else nullcontext()
-        with lock, unfinished.resumable(folder) as stoppable:
-            start = unfinished.Start(
-                settings=settings,
-                chosen=choice.reason,
-                data=str(job.data),
-                fingerprint=job.fingerprint,
-                sources=choice.sources,
-                weights=choice.weights.sha256 if choice.weights else None,
-                libraries=libraries(),
-                threads=threads,
-                latest=output is None,
-            )
-            start, result = _begin(folder, start, job, resuming=resume is not None)
-            _announce(folder, job, len(result.history))
-            fit(
-                job.trainer,
-                result,
-                stoppable=stoppable,
-                save=lambda state: unfinished.write_state(folder, state) if main else None,
-                callback=callback,
-            )
-            callback(Event("trained", len(result.history)))
+        job = prepare(source.resolve(), settings, choice.weights, parts)
+        start = _describe_start(job, choice, threads, latest=output is None)
+        folder = broadcast(runs.new_folder(settings.model, output) if main else Path())
+        with _held(folder) as stoppable:
             if main:
-                finish(folder, job, start, result, began)
-                callback(Event("written", len(result.history)))
-                unfinished.remove_state(folder)
+                runs.write_tokenizer(folder, job.inputs.tokenizer)
+                unfinished.write_start(folder, start)
+            _carry_out(folder, job, start, Result(), began, stoppable, callback)
     return folder
 
 
-def prepare(data: Path, settings: Settings, weights: Weights | None, parts: Parts | None) -> Job:
+def resume(
+    folder: Path,
+    start: unfinished.Start,
+    choice: Choice,
+    *,
+    data: TrainingSource | None = None,
+    callback: Callback = lambda event: None,
+) -> Path:
+    """Go on with the unfinished run ``folder`` after its last whole epoch; returns ``folder``.
+
+    ``start``: how it was started, by `read_start`; ``choice``: the model with the same weights.
+    ``data``: where the pairs are now, by default where they were.
+    Raises InputError where the run would not end as it would have without the interruption.
+    """
+    began, main, settings = time.perf_counter(), rank() == 0, start.settings
+    with reproducible(settings.seed, start.threads, settings.device):
+        job = prepare((data or start.data).resolve(), settings, choice.weights, None)
+        with _held(folder) as stoppable:
+            if main:
+                now = _describe_start(job, choice, start.threads, latest=start.latest)
+                unfinished.check_start(folder, start, now)
+            result = Result()
+            if state := broadcast(unfinished.read_state(folder) if main else None):
+                result.load_state_dict(state.pop("result"))
+                job.trainer.load_state_dict(state)
+            _carry_out(folder, job, start, result, began, stoppable, callback)
+    return folder
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[Stoppable]:
+    """No other process trains the run in ``folder`` meanwhile, and signals end it in order."""
+    busy = f"{folder} is being trained already, by another process"
+    lock = locked(folder / ".lock", busy) if rank() == 0 else nullcontext()
+    with lock, unfinished.resumable(folder) as stoppable:
+        yield stoppable
+
+
+def _describe_start(job: Job, choice: Choice, threads: int, *, latest: bool) -> unfinished.Start:
+    return unfinished.Start(
+        settings=job.task.settings,
+        chosen=choice.reason,
+        data=job.data,
+        fingerprint=job.fingerprint,
+        validation_fingerprint=job.validation_fingerprint,
+        sources=choice.sources,
+        weights=choice.weights.sha256 if choice.weights else None,
+        libraries=libraries(),
+        threads=threads,
+        latest=latest,
+    )
+
+
+def _carry_out(
+    folder: Path,
+    job: Job,
+    start: unfinished.Start,
+    result: Result,
+    began: float,
+    stoppable: Stoppable,
+    callback: Callback,
+) -> None:
+    """Train what is left to be trained, and write the run."""
+    main = rank() == 0
+    _announce(folder, job, len(result.history))
+    fit(
+        job.trainer,
+        result,
+        stoppable=stoppable,
+        save=lambda state: unfinished.write_state(folder, state) if main else None,
+        callback=callback,
+    )
+    callback(Event("trained", len(result.history)))
+    if main:
+        finish(folder, job, start, result, began)
+        callback(Event("written", len(result.history)))
+        unfinished.remove_state(folder)
+
+
+def prepare(
+    data: TrainingSource, settings: Settings, weights: Weights | None, parts: Parts | None
+) -> Job:
     """Read the pairs, divide them, create the model, and let its recipe say what is trained."""
     steps = settings.gradient_accumulation_steps
     if steps < world_size():
@@ -127,12 +196,14 @@ def prepare(data: Path, settings: Settings, weights: Weights | None, parts: Part
             f"train with --gradient-accumulation-steps {world_size()} --batch-size "
             f"{max(1, settings.batch_size * steps // world_size())}"
         )
-    dataset, recipe = open_dataset(data), find_model(settings.model).recipe
-    fraction = settings.validation_fraction
-    found = read_training_data(dataset, parts=settings.parts, fraction=fraction)
-    examples, labels = read_examples(found.train, found.labels), found.labels
-    seed = settings.split_seed
-    train, validation = parts or split(examples.labels, labels, fraction=fraction, seed=seed)
+    (dataset, other), recipe = data.open(), find_model(settings.model).recipe
+    fraction, seed = settings.validation_fraction, settings.split_seed
+    found = read_training_data(
+        dataset, other, labels=data.labels, parts=settings.parts, fraction=fraction
+    )
+    pairs, *drawn = divide(found, fraction=fraction, seed=seed)
+    train, validation = parts or drawn
+    examples = read_examples(pairs, found.labels)
     task = Task(settings, weights, examples, train, validation)
     inputs = recipe.read_inputs(task)
     fingerprint = examples.fingerprint()
@@ -150,9 +221,10 @@ def prepare(data: Path, settings: Settings, weights: Weights | None, parts: Part
     trainer = Trainer(prepared, task, torch.tensor([len(ids[index]) for index in train]))
     description = {"name": settings.model} | arguments
     return Job(
-        data.resolve(),
-        training_parts(dataset, None)[0].name,
+        data,
+        training_parts(dataset, other)[0].name,
         fingerprint,
+        examples.fingerprint(validation),
         task,
         inputs,
         description,
@@ -160,22 +232,6 @@ def prepare(data: Path, settings: Settings, weights: Weights | None, parts: Part
         prepared,
         trainer,
     )
-
-
-def _begin(
-    folder: Path, start: unfinished.Start, job: Job, *, resuming: bool
-) -> tuple[unfinished.Start, Result]:
-    """Make ``folder`` an unfinished run, or go on from what it has; how it was started."""
-    main, result = rank() == 0, Result()
-    if resuming:
-        start = broadcast(unfinished.check_start(folder, start) if main else start)
-        if state := broadcast(unfinished.read_state(folder) if main else None):
-            result.load_state_dict(state.pop("result"))
-            job.trainer.load_state_dict(state)
-    elif main:
-        runs.write_tokenizer(folder, job.inputs.tokenizer)
-        unfinished.write_start(folder, start)
-    return start, result
 
 
 def _announce(folder: Path, job: Job, done: int) -> None:
@@ -211,12 +267,15 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
         chosen=start.chosen,
         settings=start.settings,
         dataset=DatasetRecord(
-            path=str(job.data),
+            path=job.data.path,
             list=job.list_name,
-            fingerprint=start.fingerprint,
-            validation_fingerprint=examples.fingerprint(task.validation),
+            fingerprint=job.fingerprint,
+            validation_fingerprint=job.validation_fingerprint,
             train_pairs=len(task.train),
             validation_pairs=len(task.validation),
+            train_fingerprint=examples.fingerprint(task.train),
+            validation=job.data.validation,
+            reading=job.data.reading,
         ),
         metrics=score(true_labels, probabilities, names),
         calibration=calibration,
@@ -225,6 +284,8 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
         seconds=round(time.perf_counter() - began, 1),
         environment=environment(task.settings.device),
     )
+    if start.settings.digests:
+        runs.write_digests(folder, make_digests(examples, task.train, task.validation))
     _write_table(folder / "history.csv", pd.DataFrame(map(asdict, result.history)))
     predictions = {
         "guid": [examples.pairs[index].guid for index in task.validation],

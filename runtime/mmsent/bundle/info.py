@@ -25,6 +25,8 @@ Device = Literal["auto", "cpu", "cuda"]
 FORMAT = 2
 INFO_KEY = "mmsent.bundle"
 TOKENIZER_KEY = "mmsent.tokenizer"
+MAX_DIGESTS = 1_000_000
+"""The most characters of ``BundleInfo.digests``."""
 MAX_TOKENS = 1024
 """The most tokens of a text that a model may ask for."""
 _LABEL = re.compile(r"\w[\w -]{0,63}")
@@ -40,7 +42,8 @@ class BundleInfo:
     are cut to. ``optional``: which of "text" and "image" a pair may lack, since the model was
     trained with pairs that lacked them; an empty text and a grey image stand for them.
     ``provenance`` names the run, its settings and its dataset; ``metrics`` what it reached on its
-    validation pairs; ``verification`` how the exporter compared it with PyTorch.
+    validation pairs; ``verification`` how the exporter compared it with PyTorch. ``digests``, for
+    `mmsent evaluate`, are those of the pairs that the model was trained on; "" where it has none.
     """
 
     model: str
@@ -52,6 +55,7 @@ class BundleInfo:
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     verification: dict[str, Any] = field(default_factory=dict)
+    digests: str = field(default="", repr=False)
 
     def to_json(self) -> str:
         """The text of the metadata ``mmsent.bundle``."""
@@ -76,6 +80,7 @@ class BundleInfo:
                 provenance=content["provenance"],
                 metrics=content["metrics"],
                 verification=content["verification"],
+                digests=_digests(content.get("digests", "")),
             )
         except InputError:
             raise
@@ -103,6 +108,12 @@ def _labels(values: Any) -> tuple[str, ...]:
     if not all(isinstance(value, str) and _LABEL.fullmatch(value) for value in values):
         raise ValueError("a label must be a word of letters, digits, spaces, _ and -")
     return tuple(values)
+
+
+def _digests(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_DIGESTS:
+        raise ValueError(f"the digests must be at most {MAX_DIGESTS} characters")
+    return value
 
 
 def _max_length(value: Any) -> int:

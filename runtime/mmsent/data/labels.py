@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from mmsent.errors import InputError
+
 SENTIMENTS = ("negative", "neutral", "positive")
 """The labels of the task, and those that mmsent's own knowledge of words is about."""
 NO_LABEL = ("", "null")
@@ -39,6 +41,17 @@ def label_fault(label: str) -> str | None:
     if FORMULA.match(label):
         return f"a spreadsheet would take the label {label!r} for a formula"
     return None
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """The labels that ``text``, as "no,maybe,yes", says, in that order. Raises InputError."""
+    labels = tuple(plain_label(item) for item in text.split(","))
+    for label in labels:
+        if fault := label_fault(label):
+            raise InputError(f"--labels {text}: {fault}")
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise InputError(f"--labels {text}: name two labels or more, all different")
+    return labels
 
 
 def order_labels(labels: Iterable[str]) -> tuple[str, ...]:

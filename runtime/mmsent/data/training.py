@@ -2,14 +2,63 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from mmsent.data.dataset import TRAINING, Dataset, mark_duplicates
+from mmsent.data.dataset import (
+    AS_IT_IS,
+    TRAINING,
+    Dataset,
+    Reading,
+    mark_duplicates,
+    open_dataset,
+)
 from mmsent.data.labels import label_faults, order_labels, unknown_label
 from mmsent.data.pair import Pair, Part
 from mmsent.errors import InputError, Problem, refuse
 
 BOTH: tuple[Part, ...] = ("text", "image")
+
+
+@dataclass(frozen=True)
+class TrainingSource:
+    """Where the pairs of a training are, and how they are read.
+
+    ``validation``: the dataset with the pairs to validate on, where it is another one. ``labels``:
+    their set and order, by default those that the training pairs have. ``reading`` is of both.
+    """
+
+    path: Path
+    validation: Path | None = None
+    labels: tuple[str, ...] | None = None
+    reading: Reading = AS_IT_IS
+
+    def open(self) -> tuple[Dataset, Dataset | None]:
+        """The datasets to train on and to validate on, as `read_training_data` takes them.
+
+        Raises InputError where there is none.
+        """
+        other = None if self.validation is None else open_dataset(self.validation, self.reading)
+        return open_dataset(self.path, self.reading), other
+
+    def resolve(self) -> "TrainingSource":
+        """The same with absolute paths, which hold in any folder."""
+        return self.move(
+            self.path.resolve(),
+            self.validation and self.validation.resolve(),
+            self.reading.images and self.reading.images.resolve(),
+        )
+
+    def move(
+        self, path: Path | None, validation: Path | None, images: Path | None
+    ) -> "TrainingSource":
+        """The same pairs where they have moved to; None: they have not."""
+        return replace(
+            self,
+            path=path or self.path,
+            validation=validation or self.validation,
+            reading=replace(self.reading, images=images or self.reading.images),
+        )
 
 
 @dataclass(frozen=True)
@@ -25,16 +74,24 @@ class TrainingData:
 
 
 def training_parts(data: Dataset, validation: Dataset | None) -> tuple[Dataset, Dataset | None]:
-    """The pairs to train on and to validate on: of ``data`` alone, its split validation, if any.
+    """The pairs to train on and to validate on: None where the training is to set some aside.
 
-    Raises InputError where there is nothing to train on.
+    The split validation is what to validate on, of ``validation`` or else of ``data``; where
+    ``validation`` has none, it is all that could be trained on.
+    Raises InputError where there is nothing to train or to validate on.
     """
     train = data.select(TRAINING)
     if not train.lists:
         raise InputError(f"{data.path} has no training list; it is {data.layout}")
-    if validation is None and data.has("validation"):
-        return train, data.select(("validation",))
-    return train, validation
+    source = validation or data
+    if source.has("validation"):
+        return train, source.select(("validation",))
+    if validation is None:
+        return train, None
+    other = validation.select(TRAINING)
+    if not other.lists:
+        raise InputError(f"{validation.path} has nothing to validate on; it is {validation.layout}")
+    return train, other
 
 
 def read_training_data(
@@ -72,8 +129,8 @@ def label_problems(
 ) -> list[Problem]:
     """What of the pairs' labels rules out a training with ``labels``.
 
-    Those that are none of ``labels``, and labels with too few pairs: see `label_faults`.
-    ``source`` names the training list.
+    Those that are none of ``labels``, and labels with too few pairs: see `label_faults`; and no
+    pairs to validate on. ``source`` names the training list.
     """
     pairs = [*train, *(validation or ())]
     foreign = [
@@ -84,6 +141,8 @@ def label_problems(
     counts = Counter(str(pair.label) for pair in train)
     aside = fraction if validation is None else 0.0
     faults = label_faults(counts, labels, fraction=aside)
+    if validation is not None and not validation:
+        faults.append("there are no pairs to validate on")
     return foreign + [Problem(source, 0, "", source, fault) for fault in faults]
 
 

@@ -42,8 +42,9 @@ def info(**changes):
         info(image={"size": SIZE, "resize": "evil"}), info(image={"size": SIZE, "filter": "evil"}),
         info(image={"size": SIZE, "filter": []}), info(image={"size": SIZE, "resize": {}}),
         info(image={"size": SIZE, "extra": 1}), info(image={"size": 16}), info(image=[8]),
+        info(digests=3), info(digests=None), info(digests=["a"]), info(digests="A" * 1_000_001),
     ],
-    ids=range(53),
+    ids=range(57),
 )  # fmt: skip
 def test_a_bundles_description(run_command, dataset, value):
     spoil_bundle(dataset, lambda model: metadata(model, INFO_KEY, value))

@@ -40,7 +40,9 @@ def replace(path, content):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["run.json", "tokenizer.json", "checkpoint.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["run.json", "tokenizer.json", "checkpoint.safetensors", "digests.json"]
+)
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b"\x80\x04\x95(cos\nsystem\n.",

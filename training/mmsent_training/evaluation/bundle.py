@@ -1,43 +1,216 @@
 """How good a bundle is on a labelled dataset."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
-from mmsent.data.pair import PARTS
-from mmsent.data.pair import Part as Modality
+from mmsent.data.dataset import (
+    AS_IT_IS,
+    TRAINING,
+    Dataset,
+    Reading,
+    foreign_label,
+    mark_duplicates,
+    open_dataset,
+)
+from mmsent.data.pair import PARTS, Pair, Part
 from mmsent.errors import InputError, Problem, refuse
 from mmsent.files.machine import available_cores
 from mmsent.files.progress import Progress
 from mmsent.predict.model import Prediction, SentimentModel
 from mmsent.predict.stream import predict_stream
+from mmsent_training.digests import Digests
+from mmsent_training.evaluation.calibration import Floats
 from mmsent_training.evaluation.metrics import Scores, score
-from mmsent_training.examples import index_labels, split
+from mmsent_training.evaluation.overlap import Overlap, find_overlap
+from mmsent_training.examples import Examples, index_labels, read_examples, split
 
-Part = Literal["validation", "train", "all"]
+Split = Literal["validation", "train", "test", "all"]
+Side = Literal["train", "validation"]
+
+logger = logging.getLogger(__name__)
 
 
-def evaluate_bundle(model_path: Path, data: Path, part: Part) -> Scores:
-    """Score a bundle on a part of a labelled dataset, split as its training did.
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a bundle, and the pairs that they are of: see `evaluate_bundle`.
 
-    Raises InputError for bad data, and where the bundle's labels are not the dataset's.
+    ``overlap`` is None where the bundle keeps no digests of the pairs it was trained on.
+    """
+
+    split: Split
+    scores: Scores
+    overlap: Overlap | None
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """The pairs of a bundle's training: see DatasetRecord."""
+
+    validation_fingerprint: str
+    validation_pairs: int
+    train_pairs: int
+    train_fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class _Settings:
+    validation_fraction: Annotated[float, Meta(ge=0, le=1)]
+    split_seed: Annotated[int, Meta(ge=0, lt=2**32)]
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What a bundle says of its training, as far as it is needed to find the pairs again."""
+
+    settings: _Settings
+    dataset: _Dataset
+
+
+def evaluate_bundle(
+    model_path: Path, data: Path, split: Split | None = None, *, reading: Reading = AS_IT_IS
+) -> Evaluation:
+    """Score a bundle on pairs of a labelled dataset.
+
+    ``split``: "validation" and "train" are those of the bundle's training, recognised by their
+    contents, however it came by them; "test" those that the dataset calls so, "all" every one that
+    has a label. By default those of validation where the dataset has them, else all. The log says
+    which they are.
+    Raises InputError for bad data, where a label is none of the bundle's, and where the dataset has
+    no such pairs.
     """
     model = SentimentModel(model_path, threads=1)
-    pairs = read_labelled(
-        open_dataset(data).select(TRAINING),
-        model.labels,
-        parts=_parts(model),
-        optional=model.info.optional,
-    )
-    labels = index_labels(pairs, model.labels)
-    if part != "all":
-        fraction, seed = _division(model, model_path)
-        train, validation = split(labels, model.labels, fraction=fraction, seed=seed)
-        chosen = train if part == "train" else validation
-        pairs, labels = [pairs[index] for index in chosen], labels[chosen]
+    dataset = open_dataset(data, reading)
+    if split not in (None, "all"):
+        dataset = dataset.select(("test",) if split == "test" else (*TRAINING, "validation"))
+    pairs, training = _read_pairs(dataset, model), _read_training(model)
+    split, examples = _choose(pairs, model.labels, training, split, str(data))
+    probabilities = _predict(model, examples.pairs)
+    overlap = None
+    if model.info.digests:
+        try:
+            digests = Digests.from_json(model.info.digests)
+        except ValueError as error:
+            raise InputError(f"{model_path}: its digests are malformed ({error})") from None
+        overlap = find_overlap(examples, probabilities, digests)
+    else:
+        logger.info("the bundle has no digests of its training pairs: some may be among these")
+    return Evaluation(split, score(examples.labels, probabilities, model.labels), overlap)
+
+
+def _read_pairs(dataset: Dataset, model: SentimentModel) -> list[Pair]:
+    """The pairs that have a label, each without the part that the model does not see.
+
+    Raises InputError that names every bad row, and where there is none.
+    """
+    parts = _parts(model)
+    problems: list[Problem] = []
+    pairs: list[Pair] = []
+    unlabelled = 0
+    for row in mark_duplicates(dataset.rows()):
+        if isinstance(row, Problem):
+            problems.append(row)
+        elif row.label is None:
+            unlabelled += 1
+        elif row.label in model.labels:
+            pairs.append(row.only(parts))
+        else:
+            problems.append(foreign_label(row, model.labels))
+    refuse(problems, "nothing was evaluated")
+    if not pairs:
+        split = " in its split test" if dataset.splits == ("test",) else ""
+        raise InputError(
+            f"no row of {dataset.path}{split} has a label, so there is nothing to compare with; if "
+            "a column says it, name it: --columns label=NAME"
+        )
+    if unlabelled:
+        logger.info(f"{unlabelled} rows of {dataset.path} have no label and are left out")
+    return pairs
+
+
+def _choose(
+    pairs: Sequence[Pair],
+    labels: tuple[str, ...],
+    training: _Training | None,
+    split: Split | None,
+    source: str,
+) -> tuple[Split, Examples]:
+    """The pairs of ``split``, or the default; ``source`` names the dataset."""
+    if split in (None, "validation", "train"):
+        side: Side = "train" if split == "train" else "validation"
+        did = "was trained on" if side == "train" else "was validated on"
+        if training and (found := _find(pairs, labels, training, side)):
+            logger.info(f"scoring the {len(found.pairs)} pairs that the model {did}")
+            return side, found
+        if split is not None:
+            raise InputError(
+                f"{source} does not hold the pairs that the model {did}; --split all scores every "
+                "pair of it"
+            )
+    kind = "test" if split == "test" else "labelled"
+    logger.info(f"scoring the {len(pairs)} {kind} pairs of {source}")
+    return split or "all", read_examples(pairs, labels)
+
+
+def _parts(model: SentimentModel) -> Sequence[Part]:
+    """What the model sees of a pair, as the bundle says of its training; both, if it does not."""
+    settings = model.info.provenance.get("settings")
+    modality = settings.get("modality") if isinstance(settings, dict) else None
+    return [part for part in PARTS if modality == part] or PARTS
+
+
+def _read_training(model: SentimentModel) -> _Training | None:
+    """What the bundle says of its training; None where it does not."""
+    try:
+        return msgspec.convert(model.info.provenance, _Training)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _find(
+    pairs: Sequence[Pair], labels: tuple[str, ...], training: _Training, side: Side
+) -> Examples | None:
+    """Those of ``pairs`` that the bundle was trained or validated on; None: they are not there."""
+    facts = training.dataset
+    count, fingerprint = facts.validation_pairs, facts.validation_fingerprint
+    if side == "train":
+        count, fingerprint = facts.train_pairs, facts.train_fingerprint
+    for train, validation in _divisions(pairs, labels, training.settings):
+        chosen = train if side == "train" else validation
+        if len(chosen) == count:
+            examples = read_examples(chosen, labels)
+            if examples.fingerprint() == fingerprint:
+                return examples
+    return None
+
+
+def _divisions(
+    pairs: Sequence[Pair], labels: Sequence[str], settings: _Settings
+) -> Iterator[tuple[Sequence[Pair], Sequence[Pair]]]:
+    """How a training may have divided ``pairs``: those to train on and to validate on."""
+    train = [pair for pair in pairs if pair.split in TRAINING]
+    yield train, [pair for pair in pairs if pair.split == "validation"]
+    with suppress(ValueError):  # there are too few for that
+        drawn = split(
+            index_labels(train, labels),
+            labels,
+            fraction=settings.validation_fraction,
+            seed=settings.split_seed,
+        )
+        one, other = ([train[index] for index in rows] for rows in drawn)
+        yield one, other
+    yield train, train  # the training had another dataset for the other side
+
+
+def _predict(model: SentimentModel, pairs: Sequence[Pair]) -> Floats:
+    """The probabilities of ``pairs``: float32 [pairs, labels]."""
     problems: list[Problem] = []
     rows: list[list[float]] = []
     with Progress("evaluating", len(pairs), "pairs") as progress:
@@ -48,21 +221,4 @@ def evaluate_bundle(model_path: Path, data: Path, part: Part) -> Scores:
                 problems.append(outcome)
             progress.update()
         refuse(problems, "nothing was evaluated")
-    return score(labels, np.array(rows, np.float32), model.labels)
-
-
-def _parts(model: SentimentModel) -> Sequence[Modality]:
-    """What the model sees of a pair, as the bundle says of its training; both, if it does not."""
-    settings = model.info.provenance.get("settings")
-    modality = settings.get("modality") if isinstance(settings, dict) else None
-    return [part for part in PARTS if modality == part] or PARTS
-
-
-def _division(model: SentimentModel, path: Path) -> tuple[float, int]:
-    """How the bundle's training divided its pairs: fraction and seed, as `split` takes them."""
-    try:
-        settings = model.info.provenance["settings"]
-        return float(settings["validation_fraction"]), int(settings["split_seed"])
-    except (LookupError, TypeError, ValueError):
-        lacking = "does not say how its training divided the pairs; use --split all"
-        raise InputError(f"{path} {lacking}") from None
+    return np.array(rows, np.float32)

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from mmsent.data.dataset import AS_IT_IS, Reading
 from mmsent.data.pair import Part
+from mmsent.data.training import TrainingSource
 from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.bounded import read_file
@@ -25,14 +27,20 @@ MAX_RECORD = 1 << 24
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """What a run was trained on. The fingerprints are SHA-256: see Examples.fingerprint."""
+    """What a run was trained on. The fingerprints are SHA-256: see Examples.fingerprint.
 
-    path: str
+    ``fingerprint`` is of all pairs. ``path``, ``validation`` and ``reading``: see TrainingSource.
+    """
+
+    path: Path
     list: str
     fingerprint: str
     validation_fingerprint: str
     train_pairs: int
     validation_pairs: int
+    train_fingerprint: str = ""
+    validation: Path | None = None
+    reading: Reading = AS_IT_IS
 
 
 @dataclass(frozen=True)
@@ -69,12 +77,18 @@ class Record:
     seconds: float
     environment: Environment
 
+    @property
+    def source(self) -> TrainingSource:
+        """Where the run's pairs were, and how they are read."""
+        data = self.dataset
+        return TrainingSource(data.path, data.validation, self.labels, data.reading)
+
 
 def write_record(folder: Path, record: Record) -> None:
     """Write run.json: last of all files, since it says that the run is whole."""
     content = {"format": FORMAT} | asdict(record)
     with atomic_path(folder / RECORD) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(content, indent=2, default=plain) + "\n", encoding="utf-8")
 
 
 def read_record(folder: Path) -> Record:
@@ -87,7 +101,7 @@ def read_record(folder: Path) -> Record:
                 f"{folder} can't be used: its format is {content['format']}, and this mmsent reads "
                 f"{FORMAT}; train again, or use the mmsent that wrote it"
             )
-        record = msgspec.convert(content, Record)
+        record = msgspec.convert(content, Record, dec_hook=typed)
         if not 0 < record.calibration.temperature < float("inf"):
             raise ValueError(f"its temperature: {record.calibration.temperature}")
     except InputError:
@@ -95,3 +109,15 @@ def read_record(folder: Path) -> Record:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{folder} is damaged ({error}); train again") from None
     return record
+
+
+def plain(value: object) -> str:
+    """A path as JSON has it. Raises TypeError for what JSON has no name for either."""
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} is no JSON")
+
+
+def typed(kind: type, value: Any) -> Any:
+    """The opposite of `plain`, for msgspec. Raises TypeError where ``value`` is no path."""
+    return kind(value)

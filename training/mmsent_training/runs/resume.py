@@ -19,10 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mmsent.data.training import TrainingSource
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.interrupt import Stoppable, stop_on_signals
 from mmsent_training.distributed import all_reduce_max, world_size
+from mmsent_training.runs.record import plain, typed
 from mmsent_training.settings import Settings
 
 START = "unfinished.json"
@@ -34,16 +36,18 @@ _STRUCTURE = "mmsent.state"
 class Start:
     """How a run was started, and what must still be so where it goes on.
 
-    ``data`` is the dataset and ``fingerprint`` what Examples.fingerprint made of it. ``sources``
-    say where the pretrained weights came from, and ``weights`` is their SHA-256, if it has any.
-    ``threads``: PyTorch's, on which the last bit of a sum depends. ``latest``: whether runs/latest
-    is to be this run when it is finished.
+    ``data``: where the pairs are; ``fingerprint`` and ``validation_fingerprint``: what
+    Examples.fingerprint makes of all of them, and of those to validate on. ``sources`` say where
+    the pretrained weights came from, and ``weights`` is their SHA-256, if it has any. ``threads``:
+    PyTorch's, on which the last bit of a sum depends. ``latest``: whether runs/latest is to be
+    this run when it is finished.
     """
 
     settings: Settings
     chosen: str
-    data: str
+    data: TrainingSource
     fingerprint: str
+    validation_fingerprint: str
     sources: dict[str, str]
     weights: str | None
     libraries: dict[str, str | None]
@@ -54,14 +58,15 @@ class Start:
 def write_start(folder: Path, start: Start) -> None:
     """Make ``folder`` an unfinished run."""
     with atomic_path(folder / START) as part:
-        part.write_text(json.dumps(asdict(start), indent=2) + "\n", encoding="utf-8")
+        content = json.dumps(asdict(start), indent=2, default=plain)
+        part.write_text(content + "\n", encoding="utf-8")
 
 
 def read_start(folder: Path) -> Start:
     """How a run was started. Raises InputError where ``folder`` is no unfinished run."""
     path = folder / START
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Start)
+        return msgspec.json.decode(path.read_bytes(), type=Start, dec_hook=typed)
     except FileNotFoundError:
         raise InputError(
             f"{folder} is no unfinished run (it has no {START}); `mmsent train` starts one"
@@ -71,16 +76,20 @@ def read_start(folder: Path) -> Start:
         raise InputError(f"{path} {why}") from None
 
 
-def check_start(folder: Path, now: Start) -> Start:
-    """How the run in ``folder`` was started, where under ``now`` it comes to the same end.
+def check_start(folder: Path, start: Start, now: Start) -> None:
+    """Check that the run in ``folder``, begun as ``start``, comes to the same end under ``now``.
 
     Files that a killed process left half-written are removed.
-    Raises InputError that names everything that is not as it was.
+    Raises InputError that names everything that is not as it was, and where another process has
+    finished the run since ``start`` was read.
     """
-    start = read_start(folder)
+    if not is_unfinished(folder):
+        raise InputError(f"{folder} was finished by another process")
     differing = []
     if start.fingerprint != now.fingerprint:
-        differing.append(f"the dataset in {now.data} is not what it was")
+        differing.append(f"the dataset in {now.data.path} is not what it was")
+    elif start.validation_fingerprint != now.validation_fingerprint:
+        differing.append("the pairs to validate on are not those that they were")
     if start.weights != now.weights:
         differing.append("the pretrained weights are not those that it started from")
     before = asdict(start.settings) | start.libraries
@@ -97,7 +106,6 @@ def check_start(folder: Path, now: Start) -> Start:
         )
     for part in folder.glob(".*.part"):  # half-written by a process that was killed
         part.unlink()
-    return start
 
 
 def is_unfinished(folder: Path) -> bool:

@@ -12,12 +12,13 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch import nn
 
-from mmsent.bundle.info import MAX_TOKENS
+from mmsent.bundle.info import MAX_DIGESTS, MAX_TOKENS
 from mmsent.bundle.structure import MAX_METADATA
 from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.bounded import read_file
 from mmsent.inputs.text import read_tokenizer
+from mmsent_training.digests import Digests
 from mmsent_training.evaluation.calibration import Calibrated
 from mmsent_training.models.registry import build_model, find_model
 from mmsent_training.runs.record import RECORD, Record, read_record
@@ -26,17 +27,19 @@ from mmsent_training.runs.resume import is_unfinished
 CHECKPOINT = "checkpoint.safetensors"
 TOKENIZER = "tokenizer.json"
 PREDICTIONS = "validation_predictions.csv"
+DIGESTS = "digests.json"
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. ``record`` is all of run.json."""
+    """A finished run. ``record`` is all of run.json; ``digests``: see BundleInfo."""
 
     folder: Path
     record: Record
     tokenizer: Tokenizer
+    digests: str
 
     def load_model(self) -> nn.Module:
         """The trained model with its temperature, on the CPU, ready for inference.
@@ -66,11 +69,15 @@ def read_run(folder: Path) -> Run:
         find_model(record.model["name"])
         content = read_file(folder / TOKENIZER, TOKENIZER, limit=MAX_METADATA)
         tokenizer = read_tokenizer(content.decode(), max_length=MAX_TOKENS)
+        digests = ""
+        if (folder / DIGESTS).exists():
+            digests = read_file(folder / DIGESTS, DIGESTS, limit=MAX_DIGESTS).decode()
+            Digests.from_json(digests)
     except InputError as error:
         raise InputError(f"{folder} can't be used: {error}") from None
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{folder} is damaged ({error!r}); train again") from None
-    return Run(folder, record, tokenizer)
+    return Run(folder, record, tokenizer, digests)
 
 
 def write_checkpoint(folder: Path, model: nn.Module) -> None:
@@ -82,6 +89,11 @@ def write_checkpoint(folder: Path, model: nn.Module) -> None:
 def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     with atomic_path(folder / TOKENIZER) as part:
         part.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+
+
+def write_digests(folder: Path, digests: Digests) -> None:
+    with atomic_path(folder / DIGESTS) as part:
+        part.write_text(digests.to_json(), encoding="utf-8")
 
 
 def check_run_folder(output: Path) -> None:

@@ -1,0 +1,92 @@
+"""Short digests of the pairs that a model was trained and validated on.
+
+A run and its bundle keep them, so that an evaluation can tell which pairs the model has seen.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mmsent.bundle.info import MAX_DIGESTS
+from mmsent_training.examples import Examples
+
+MIN_LENGTH, MAX_LENGTH = 6, 8
+"""Bytes of a digest: as many as there is room for."""
+ROOM = (MAX_DIGESTS - 1000) // 4 * 3
+"""Bytes that all digests may take: base64 writes three as four characters."""
+
+Seen = Literal["pair", "image", "text"]
+"""What a pair shares with one that was trained on: all it has, its image alone, its text alone."""
+Side = Literal["training", "validation"]
+Bytes = Annotated[bytes, Meta(max_length=ROOM)]
+
+
+@dataclass(frozen=True)
+class Digests:
+    """The digests of a training's pairs.
+
+    ``training`` and ``validation``: of each pair in turn, the first ``length`` bytes of the
+    SHA-256 of its text and of its image file, or zeros where it has none. A large dataset keeps
+    only one pair in ``every``.
+
+    A text or an image is taken for one of n others with a probability of n / 256**length: below
+    3e-15 for up to 46,000 pairs (8 bytes), and never above 3e-10 (6 bytes, 62,000 pairs).
+    """
+
+    length: Annotated[int, Meta(ge=MIN_LENGTH, le=MAX_LENGTH)]
+    every: Annotated[int, Meta(ge=1)]
+    training: Bytes = field(repr=False)
+    validation: Bytes = field(repr=False)
+
+    def compare(self, examples: Examples, side: Side) -> list[Seen | None]:
+        """What each of ``examples`` shares with the pairs of ``side``; None: nothing."""
+        nothing, data = bytes(self.length), self.training if side == "training" else self.validation
+        parts = [data[at : at + self.length] for at in range(0, len(data), self.length)]
+        known = set(zip(parts[::2], parts[1::2])) - {(nothing, nothing)}
+        texts, images = set(parts[::2]) - {nothing}, set(parts[1::2]) - {nothing}
+
+        def seen(text: bytes, image: bytes) -> Seen | None:
+            if (text, image) in known:
+                return "pair"
+            return "image" if image in images else "text" if text in texts else None
+
+        rows = range(len(examples.pairs))
+        return [seen(text, image) for text, image in _digests(examples, rows, self.length)]
+
+    def to_json(self) -> str:
+        """At most MAX_DIGESTS characters."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> "Digests":
+        """What `to_json` wrote. Raises ValueError where it is malformed."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except RecursionError as error:
+            raise ValueError(str(error)) from None
+
+
+def make_digests(examples: Examples, train: Sequence[int], validation: Sequence[int]) -> Digests:
+    """The digests of the ``examples`` to train and to validate on."""
+    count = len(train) + len(validation)
+    every = -(
+        -count // (ROOM // (2 * MIN_LENGTH) - 2)
+    )  # each side may have one more than its share
+    length = min(MAX_LENGTH, ROOM // (2 * (count // every + 2)))
+    kept = (
+        b"".join(b"".join(both) for both in _digests(examples, rows[::every], length))
+        for rows in (train, validation)
+    )
+    return Digests(length, every, *kept)
+
+
+def _digests(examples: Examples, rows: Iterable[int], length: int) -> Iterator[tuple[bytes, bytes]]:
+    """The digests of text and image of some examples. White space in a text does not count."""
+    for row in rows:
+        words = " ".join(examples.texts[row].split()).encode()
+        text = hashlib.sha256(words).digest()[:length] if words else bytes(length)
+        yield text, examples.image_digests[row][:length] or bytes(length)

@@ -1,0 +1,68 @@
+"""Which of the pairs that a model is scored on it has seen in its training."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmsent_training.digests import Digests
+from mmsent_training.evaluation.calibration import Floats
+from mmsent_training.evaluation.metrics import Scores, score
+from mmsent_training.examples import Examples
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many of the scored pairs share something with pairs that the model was trained on.
+
+    ``pairs`` share text and image, ``images`` the image alone, ``texts`` the text alone; of the
+    training pairs one in ``every`` is known. ``unseen``: the scores of the rest; None where the
+    rest is empty or everything. ``validated``: pairs that the training validated on.
+    """
+
+    pairs: int
+    images: int
+    texts: int
+    every: int
+    validated: int
+    unseen: Scores | None
+
+    def __str__(self) -> str:
+        """Some lines of text."""
+        lines = ["none of these pairs shares its text or image with a training pair"]
+        if self.pairs or self.images or self.texts:
+            lines = [
+                f"seen in the training: {self.pairs} of these pairs, and of others "
+                f"{self.images} images and {self.texts} texts"
+            ]
+            rest = "there are no others"
+            if self.unseen:
+                rest = (
+                    f"accuracy {self.unseen.accuracy:.3f}, macro F1 {self.unseen.macro_f1:.3f}, "
+                    f"{self.unseen.pairs} pairs"
+                )
+            lines.append(f"without all of those: {rest}")
+        if self.every > 1:
+            lines.append(f"only one in {self.every} training pairs is known: more may be shared")
+        if self.validated:
+            lines.append(f"the training validated on {self.validated} of these pairs")
+        return "\n".join(lines)
+
+
+def find_overlap(examples: Examples, probabilities: Floats, digests: Digests) -> Overlap:
+    """Compare scored ``examples`` with a training's ``digests``.
+
+    ``probabilities``, float32 [examples, labels], are what the model gave them.
+    """
+    seen = digests.compare(examples, "training")
+    unseen = np.array([each is None for each in seen])
+    some = 0 < unseen.sum() < len(seen)
+    return Overlap(
+        pairs=seen.count("pair"),
+        images=seen.count("image"),
+        texts=seen.count("text"),
+        every=digests.every,
+        validated=digests.compare(examples, "validation").count("pair"),
+        unseen=score(examples.labels[unseen], probabilities[unseen], examples.label_names)
+        if some
+        else None,
+    )
