@@ -334,6 +334,7 @@ def test_check_data_says_what_it_says_of_the_folder(run_command, sample, packed)
 
 def test_check_data_names_bad_rows(run_command, packed):
     path, faults = spoiled(packed)
+    faults |= {3: "text is missing", 4: "image is missing", 5: "image is missing"}
     result = run_command("mmsent", "check-data", "--data", path, cwd=packed.parent)
     assert result.code == 2
     for row, fault in faults.items():
