@@ -9,14 +9,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from mmsent.bundle.info import INFO_KEY, TOKENIZER_KEY, BundleInfo
 from mmsent.bundle.seal import SEAL_KEY, UNSEALED, seal
+from mmsent.data.pair import Part
 from mmsent.inputs.image import ImageSettings
 
 SIZE = 8
 LABELS = ("negative", "neutral", "positive")
 
 
-def small_model() -> onnx.ModelProto:
-    """Logits from an image's brightness and the sum of a text's ids."""
+def small_model(*, optional: tuple[Part, ...] = ()) -> onnx.ModelProto:
+    """Logits from an image's brightness and the sum of a text's ids; see BundleInfo.optional."""
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats"], ["brightness"], axes=[1, 2, 3], keepdims=0),
@@ -49,7 +50,8 @@ def small_model() -> onnx.ModelProto:
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "fun": 1, "rain": 2, "a": 3}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.enable_truncation(SIZE)
-    info = BundleInfo("light", LABELS, ImageSettings(size=SIZE), max_length=SIZE)
+    image = ImageSettings(size=SIZE)
+    info = BundleInfo("light", LABELS, image, max_length=SIZE, optional=optional)
     metadata = {
         INFO_KEY: info.to_json(), TOKENIZER_KEY: tokenizer.to_str(), SEAL_KEY: UNSEALED
     }  # fmt: skip
@@ -57,7 +59,7 @@ def small_model() -> onnx.ModelProto:
     return model
 
 
-def write_small_bundle(path: Path) -> Path:
-    onnx.save(small_model(), str(path))
+def write_small_bundle(path: Path, *, optional: tuple[Part, ...] = ()) -> Path:
+    onnx.save(small_model(optional=optional), str(path))
     seal(path)
     return path

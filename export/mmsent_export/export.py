@@ -141,7 +141,9 @@ def _read_dataset(run: Run, source: TrainingSource) -> tuple[list[Pair], Samples
     Raises InputError where the dataset is not the run's, or can't be read.
     """
     record, fraction = run.record, run.record.settings.validation_fraction
-    data = read_training_data(*source.open(), labels=source.labels, fraction=fraction)
+    data = read_training_data(
+        *source.open(), labels=source.labels, parts=record.settings.parts, fraction=fraction
+    )
     pairs, train, validation = divide(data, fraction=fraction, seed=record.settings.split_seed)
     examples = read_examples([pairs[index] for index in validation], record.labels)
     if examples.fingerprint() != record.dataset.validation_fingerprint:

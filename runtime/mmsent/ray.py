@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmsent.bundle.info import Device
 from mmsent.data.labels import label_columns
-from mmsent.data.pair import File, Pair, Source
+from mmsent.data.pair import PARTS, File, Pair, Source
 from mmsent.data.parquet import bytes_of, images_of
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.predict.batches import (
@@ -26,10 +26,13 @@ from mmsent.predict.batches import (
     predict_batch,
     predict_window,
 )
+from mmsent.predict.missing import load_text, missing_fault
 from mmsent.predict.model import SentimentModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+T = TypeVar("T")
 
 TASK_ROWS = 32 * BATCH_SIZE
 """Rows that an actor takes at once; among them, batches are formed by length."""
@@ -45,21 +48,24 @@ def predict(
     folder: str | os.PathLike[str] = ".",
     prefix: str = "predicted_",
     on_error: str = "fail",
+    allow_missing: bool = False,
     concurrency: int | tuple[int, int] | None = None,
     device: Device = "cpu",
     **ray_options: Any,
 ) -> Any:
     """A Ray Dataset with ``dataset``'s columns and rows and, of each row, its prediction.
 
-    ``dataset`` has the columns text and image, as `mmsent.data.parquet` describes them; paths
-    of images are relative to ``folder``. The new columns are ``prefix`` + "tag" (string) and,
-    for each label, ``prefix`` + label (float32, its probability; a label "tag" or "error" gets
-    a _ at its end). With ``on_error="skip"`` a bad row's are null, and ``prefix`` + "error"
-    (string) says why; with "fail" the first bad row raises InputError, which Ray wraps. Each
-    actor opens ``model``, a path that every machine knows, once, and computes on one core or,
-    with ``device="cuda"``, one GPU. ``concurrency`` is the number of actors, or the smallest
-    and the largest (default: from 1 to as many as there are CPUs or GPUs). Further options go
-    to ``Dataset.map_batches``. An actor that dies is started again, and its blocks are redone.
+    ``dataset`` has the columns text and image, as `mmsent.data.parquet` describes them; paths of
+    images are relative to ``folder``. Where the bundle allows it (see BundleInfo.optional) a cell
+    may be null, a column may be left out and, with ``allow_missing``, a path may lead nowhere.
+    The new columns are ``prefix`` + "tag" (string) and, for each label, ``prefix`` + label
+    (float32, its probability; a label "tag" or "error" gets a _ at its end). With
+    ``on_error="skip"`` a bad row's are null, and ``prefix`` + "error" (string) says why; with
+    "fail" the first bad row raises InputError, which Ray wraps. Each actor opens ``model``, a path
+    that every machine knows, once, and computes on one core or, with ``device="cuda"``, one GPU.
+    ``concurrency`` is the number of actors, or the smallest and the largest (default: from 1 to as
+    many as there are CPUs or GPUs). Further options go to ``Dataset.map_batches``. An actor that
+    dies is started again, and its blocks are redone.
     Raises MmsentError where Ray is not installed.
     """
     try:
@@ -82,7 +88,14 @@ def predict(
     options = {**resources, "batch_size": TASK_ROWS, **ray_options}
     return dataset.map_batches(
         _Predictor,
-        fn_constructor_args=(os.fspath(model), os.fspath(folder), prefix, on_error, device),
+        fn_constructor_args=(
+            os.fspath(model),
+            os.fspath(folder),
+            prefix,
+            on_error,
+            allow_missing,
+            device,
+        ),
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=smallest, max_size=largest),
         **options,
@@ -92,9 +105,18 @@ def predict(
 class _Predictor:
     """What an actor holds: the open bundle."""
 
-    def __init__(self, model: str, folder: str, prefix: str, on_error: str, device: Device) -> None:
+    def __init__(
+        self,
+        model: str,
+        folder: str,
+        prefix: str,
+        on_error: str,
+        allow_missing: bool,
+        device: Device,
+    ) -> None:
         self.model = SentimentModel(model, threads=1, device=device)
         self.folder, self.prefix, self.on_error = Path(folder), prefix, on_error
+        self.allow_missing = allow_missing
 
     def __call__(self, table: pa.Table) -> pa.Table:
         import pyarrow as pa
@@ -102,8 +124,9 @@ class _Predictor:
         probabilities = label_columns(self.model.labels, ("tag", "error")).values()
         names = [f"{self.prefix}{name}" for name in ("tag", *probabilities)]
         names += [f"{self.prefix}error"] * (self.on_error == "skip")
-        if missing := {"text", "image"} - set(table.column_names):
-            raise InputError(f"the dataset lacks the column {' and '.join(sorted(missing))}")
+        lacking = [part for part in PARTS if part not in table.column_names]
+        if fault := missing_fault(lacking, self.model.info):
+            raise InputError(f"the dataset lacks the column {' and '.join(lacking)}: {fault}")
         if double := set(names) & set(table.column_names):
             raise InputError(f"the dataset has a column {min(double)} already: use another prefix")
         outcomes = self._predict(table)
@@ -121,25 +144,36 @@ class _Predictor:
 
     def _predict(self, table: pa.Table) -> list[Outcome | None]:
         """Each row's prediction, or what is wrong with it. Raises InputError, unless "skip"."""
-        text, image = (table.column(name).combine_chunks() for name in ("text", "image"))
-        images: list[Source | None] = [
-            File(item, self.folder, named=True) if isinstance(item, str) else item
-            for item in images_of(image)
+        texts, images = _column(table, "text", bytes_of), _column(table, "image", images_of)
+        pairs = [
+            Pair("", None, "", index, text, self._source(image))
+            for index, (text, image) in enumerate(zip(texts, images))
         ]
-        parts = zip(bytes_of(text), images)
-        pairs = [Pair("", None, "", index, *where) for index, where in enumerate(parts)]
         broken = Event() if self.on_error == "fail" else None
 
         def predict(batch: Batch) -> Sequence[Outcome | None]:
             pixels = (load_pixels(pairs[index], self.model.info.image) for index in batch.indices)
             return predict_batch(self.model, batch, pixels, broken=broken)
 
-        texts = [pair.attempt("text", pair.read_text) for pair in pairs]
-        outcomes = list(predict_window(self.model, texts, predict))
+        loaded = [load_text(pair, self.model.info) for pair in pairs]
+        outcomes = list(predict_window(self.model, loaded, predict))
         problem = next((item for item in outcomes if isinstance(item, Problem)), None)
         if broken and problem:
             raise InputError(f"{_name(table, problem.line)}: {problem.message}")
         return outcomes
+
+    def _source(self, image: bytes | str | None) -> Source | None:
+        if not isinstance(image, str):
+            return image
+        file = File(image, self.folder, named=True)
+        return None if self.allow_missing and not file.exists() else file
+
+
+def _column(table: pa.Table, name: str, read: Callable[[pa.Array], list[T]]) -> Sequence[T | None]:
+    """The cells of a column; none where there is no such column."""
+    if name not in table.column_names:
+        return [None] * len(table)
+    return read(table.column(name).combine_chunks())
 
 
 def _name(table: pa.Table, index: int) -> str:

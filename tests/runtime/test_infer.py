@@ -1,17 +1,23 @@
 """The command mmsent-infer, on files as users have them."""
 
 import csv
+import io
 import json
 import os
 import shutil
 
 import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from mmsent import SentimentModel
 from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TEST_LIST, TRAIN_LIST, image_file, text_file
 from mmsent.data.labels import SENTIMENTS
+
+from ..small_bundle import write_small_bundle
 
 
 @pytest.fixture
@@ -199,3 +205,169 @@ def test_cuda_that_does_not_load(
     assert result.code == code, result.err
     assert said in result.err
     assert "`mmsent doctor` says why" in result.err
+
+
+LISTS = ["list.jsonl", "list.parquet", "list.csv"]
+# By guid: what a pair has. In CSV a text can't be null: an empty one is there.
+PAIRS = {
+    "both": ("rain fun", 3), "no image": ("rain", None), "an empty text": ("", 200),
+    "no text": (None, 90), "an empty text alone": ("", None),
+}  # fmt: skip
+
+
+def picture(level):
+    file = io.BytesIO()
+    Image.new("RGB", (9, 9), (level,) * 3).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_list(folder, name, pairs, *, drop=()):
+    """A list of ``pairs``, without the columns ``drop``; images are files, in Parquet bytes."""
+    rows = []
+    for guid, (text, level) in pairs.items():
+        image = None
+        if level is not None:
+            image = picture(level)
+            if not name.endswith(".parquet"):
+                (folder / f"{level}.png").write_bytes(image)
+                image = f"{level}.png"
+        row = {"guid": guid, "text": text, "image": image}
+        rows.append({key: value for key, value in row.items() if key not in drop})
+    path = folder / name
+    if name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif name.endswith(".jsonl"):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def predict(run_command, source, bundle, *options):
+    """The result, and what was written: the probabilities by guid."""
+    output = source.parent / "out.jsonl"
+    result = run_command(
+        "mmsent-infer", source, "--model", bundle, "--output", output, "--probabilities", *options,
+        cwd=source.parent,
+    )  # fmt: skip
+    lines = output.read_text().splitlines() if output.exists() else []
+    return result, {row["guid"]: row["probabilities"] for row in map(json.loads, lines)}
+
+
+def wanted(bundle, pairs):
+    """Of SentimentModel, a pair at a time."""
+    model = SentimentModel(bundle)
+    return {
+        guid: model.predict(text, None if level is None else picture(level)).probabilities
+        for guid, (text, level) in pairs.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def either(tmp_path_factory):
+    """A bundle that can do without a text or an image."""
+    return write_small_bundle(
+        tmp_path_factory.mktemp("either") / "model.onnx", optional=("text", "image")
+    )
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_what_a_pair_lacks_is_as_in_python(run_command, either, tmp_path, name):
+    pairs = dict(PAIRS)
+    if name == "list.csv":
+        del pairs["no text"]
+    result, found = predict(run_command, write_list(tmp_path, name, pairs), either)
+    assert result.code == 0, result.err
+    assert found == wanted(either, pairs)
+
+
+@pytest.mark.parametrize("empty", ["", None])
+def test_an_image_is_missing_where_its_path_is_empty(run_command, either, tmp_path, empty):
+    path = tmp_path / "list.jsonl"
+    path.write_text(json.dumps({"guid": "a", "text": "rain", "image": empty}) + "\n")
+    result, found = predict(run_command, path, either)
+    assert result.code == 0, result.err
+    assert found == wanted(either, {"a": ("rain", None)})
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("part", ["text", "image"])
+def test_a_list_may_lack_a_column(run_command, tmp_path, name, part):
+    bundle = write_small_bundle(tmp_path / "model.onnx", optional=(part,))
+    pairs = {"a": ("rain fun", 3), "b": ("", 200)}
+    path = write_list(tmp_path, name, pairs, drop=[part])
+    result, found = predict(run_command, path, bundle)
+    assert result.code == 0, result.err
+    left = {
+        guid: (None, level) if part == "text" else (text, None)
+        for guid, (text, level) in pairs.items()
+    }
+    assert found == wanted(bundle, left)
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(("part", "other"), [("text", "image"), ("image", "text")])
+def test_what_a_model_needs_may_not_be_missing(run_command, tmp_path, name, part, other):
+    """It is said which model could; with --on-error skip, of each row."""
+    bundle = write_small_bundle(tmp_path / "model.onnx", optional=(other,))
+    pairs = {"a": ("rain fun", 3), "b": ("", 200)}
+    path = write_list(tmp_path, name, pairs, drop=[part])
+    result, found = predict(run_command, path, bundle)
+    assert result.code == 2
+    assert not found
+    assert "(guid 'a')" in result.err
+    assert "(guid 'b')" in result.err
+    assert f"lacks its {part}" in result.err
+    assert f"--modality {other}" in result.err
+    result, found = predict(run_command, path, bundle, "--on-error", "skip")
+    assert result.code == 1
+    assert not found
+    _, *errors = written(tmp_path / "out.jsonl.errors.csv")
+    assert [guid for _, guid, _, _ in errors] == [*pairs]
+    assert all(f"lacks its {part}" in reason for *_, reason in errors)
+
+
+def test_a_pair_of_nothing_is_refused_by_every_model(run_command, either, tmp_path):
+    path = write_list(tmp_path, "list.jsonl", PAIRS | {"nothing": (None, None)})
+    result, found = predict(run_command, path, either)
+    assert result.code == 2
+    assert "guid 'nothing'): the pair lacks both text and image" in result.err
+    assert "1 problem" in result.err
+    assert not found
+    result, found = predict(run_command, path, either, "--on-error", "skip")
+    assert result.code == 1
+    assert found == wanted(either, PAIRS)
+
+
+@pytest.mark.parametrize("remove", [remove_text, remove_image])
+def test_files_may_be_missing_where_that_is_said(run_command, dataset, either, remove):
+    path = remove(dataset)
+    result, found = predict(run_command, dataset / TEST_LIST, either)
+    assert result.code == 2
+    assert path in result.err
+    assert "--allow-missing" in result.err
+    assert not found
+    result, found = predict(run_command, dataset / TEST_LIST, either, "--allow-missing")
+    assert result.code == 0, result.err
+    model = SentimentModel(either)
+    for pair in open_dataset(dataset / TEST_LIST).rows():
+        text = pair.read_text() if os.path.exists(text_file(dataset, pair.guid)) else None
+        image = image_file(dataset, pair.guid)
+        prediction = model.predict(text, image if os.path.exists(image) else None)
+        assert found[pair.guid] == prediction.probabilities
+
+
+def test_where_a_file_is_needed_allowing_it_to_be_missing_is_no_advice(
+    run_command, dataset, bundle
+):
+    """The light model needs a text."""
+    remove_text(dataset)
+    result, _ = predict(run_command, dataset / TEST_LIST, bundle)
+    assert result.code == 2
+    assert "--allow-missing" not in result.err
+    result, _ = predict(run_command, dataset / TEST_LIST, bundle, "--allow-missing")
+    assert result.code == 2
+    assert "lacks its text" in result.err

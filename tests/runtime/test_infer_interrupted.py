@@ -274,6 +274,27 @@ def test_a_killed_inference_with_errors_is_resumed(run_command, spoiled, tmp_pat
         assert output.read_bytes() == whole.read_bytes()
 
 
+def test_a_killed_inference_of_pairs_that_lack_something_is_resumed(
+    run_command, dataset, tmp_path, monkeypatch
+):
+    """Some lack their text, some their image, and some both, which no model predicts."""
+    for number in range(0, ROWS, 7):
+        guid = f"g,{number}" if number % 9 == 0 else f"{number}"
+        if number % 3 < 2:
+            os.remove(text_file(dataset, guid))
+        if number % 3 > 0:
+            os.remove(image_file(dataset, guid))
+    write_small_bundle(dataset / "model.onnx", optional=("text", "image"))
+    options = ("--allow-missing", "--on-error", "skip", "--probabilities")
+    result = infer(run_command, dataset, tmp_path / "whole.csv", *options)
+    assert f"{len(range(7, ROWS, 21))} of {ROWS} rows" in result.err
+    killed(run_command, monkeypatch, dataset, tmp_path / "out.csv", *options, after=400)
+    infer(run_command, dataset, tmp_path / "out.csv", *options, "--resume")
+    for name in ("{}.csv", "{}.csv.errors.csv"):
+        whole, output = (tmp_path / name.format(stem) for stem in ("whole", "out"))
+        assert output.read_bytes() == whole.read_bytes()
+
+
 def test_nothing_to_skip_is_no_error_and_leaves_no_file(run_command, many, tmp_path):
     (tmp_path / "out.csv.errors.csv").write_text("of yesterday")
     result = infer(run_command, many, tmp_path / "out.csv", "--on-error", "skip")

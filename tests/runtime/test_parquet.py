@@ -134,8 +134,8 @@ def spoiled(packed):
     pq.write_table(pa.Table.from_pylist(table), path, row_group_size=5)
     os.symlink("/etc", packed.with_name("link"))
     return path, {
-        1: "decimal point", 2: "guid is missing", 3: "text is missing", 4: "image is missing",
-        5: "image is missing", 6: "leads out", 7: "leads out", 8: "leads out", 9: "larger than",
+        1: "decimal point", 2: "guid is missing", 3: "lacks its text", 4: "lacks its image",
+        5: "lacks its image", 6: "leads out", 7: "leads out", 8: "leads out", 9: "larger than",
         10: "does not exist",
     }  # fmt: skip
 
@@ -165,7 +165,7 @@ def test_bad_rows_are_skipped_where_that_is_asked_for(run_command, packed, small
 @pytest.mark.parametrize(
     ("column", "value", "fault"),
     [
-        ("image", None, "the image is missing"),
+        ("image", None, "the pair lacks its image"),
         ("text", pa.array([1.5] * 80), "the column text can't be double"),
         ("image", pa.array([[1]] * 80), "the column image can't be list"),
         ("image", pa.array([{"bytes": 1}] * 80), "the column image can't be struct"),
@@ -334,6 +334,7 @@ def test_check_data_says_what_it_says_of_the_folder(run_command, sample, packed)
 
 def test_check_data_names_bad_rows(run_command, packed):
     path, faults = spoiled(packed)
+    faults |= {3: "text is missing", 4: "image is missing", 5: "image is missing"}
     result = run_command("mmsent", "check-data", "--data", path, cwd=packed.parent)
     assert result.code == 2
     for row, fault in faults.items():

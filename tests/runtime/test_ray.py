@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmsent.data.folder import TRAIN_LIST
+from tests.command import command
 from tests.small_bundle import write_small_bundle
 
 ray = pytest.importorskip("ray")
@@ -78,6 +79,46 @@ def test_a_bad_row(cluster, packed):
     assert "can't be decoded" in bad["predicted_error"]
     with pytest.raises(Exception, match=f"guid '{rows[3]['guid']}'"):
         mmsent.ray.predict(data, model, concurrency=1).take_all()
+
+
+def test_pairs_that_lack_a_part(cluster, packed, tmp_path):
+    """Null cells and paths that lead nowhere, and a dataset without a column, against infer's."""
+    import mmsent.ray
+
+    path, needs_both, _ = packed
+    rows = pq.read_table(path).to_pylist()
+    rows[3]["image"] = None
+    rows[5]["text"] = None
+    rows[7]["image"] = {"bytes": None, "path": "absent.jpg"}
+    model = write_small_bundle(tmp_path / "either.onnx", optional=("text", "image"))
+    wanted = predictions(tmp_path, model, rows)
+    data = ray.data.from_arrow(pa.Table.from_pylist(rows))
+    found = mmsent.ray.predict(data, model, allow_missing=True, concurrency=1).take_all()
+    check(found, wanted)
+    with pytest.raises(Exception, match=r"absent\.jpg|does not exist"):
+        mmsent.ray.predict(data, model, concurrency=1).take_all()
+    found = mmsent.ray.predict(data, needs_both, on_error="skip", concurrency=1).take_all()
+    errors = {row["user"]: row["predicted_error"] for row in found if row["predicted_error"]}
+    assert sorted(errors) == [3, 5, 7]
+    assert "lacks its image" in errors[3]
+    assert "lacks its text" in errors[5]
+    data = ray.data.from_arrow(pa.Table.from_pylist(rows).drop_columns(["image"])).limit(3)
+    found = mmsent.ray.predict(data, model, concurrency=1).take_all()
+    check(found, predictions(tmp_path, model, [row | {"image": None} for row in rows[:3]]))
+    with pytest.raises(Exception, match="lacks the column image"):
+        mmsent.ray.predict(data, needs_both, concurrency=1).take_all()
+
+
+def predictions(folder, model, rows):
+    """What mmsent-infer says of rows."""
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+    done = command(
+        "mmsent-infer", "rows.parquet", "--model", model, "--output", "out.csv", "--probabilities",
+        "--allow-missing", cwd=folder,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    with open(folder / "out.csv", newline="") as file:
+        return list(csv.reader(file))[1:]
 
 
 def test_an_actor_that_is_killed(cluster, packed, tmp_path):

@@ -26,6 +26,7 @@ class Examples:
 
     ``labels``: int64 [pairs], indices into ``label_names``. ``digests``: SHA-256 over a pair's
     text and image file; ``image_digests``: over the image file alone, b"" where there is none.
+    What a pair lacks is empty, and a model of one modality is given pairs that lack the other.
     """
 
     pairs: Sequence[Pair]
@@ -56,7 +57,7 @@ def read_examples(pairs: Sequence[Pair], label_names: tuple[str, ...]) -> Exampl
     """
 
     def digest(pair: Pair, text: str) -> tuple[bytes, bytes] | Problem:
-        image = pair.attempt("image", lambda: pair.read("image"))
+        image = pair.attempt("image", lambda: b"" if pair.lacks("image") else pair.read("image"))
         if isinstance(image, Problem):
             return image
         both = hashlib.sha256(len(text).to_bytes(8, "big") + text.encode() + image).digest()
@@ -74,7 +75,7 @@ def read_examples(pairs: Sequence[Pair], label_names: tuple[str, ...]) -> Exampl
 def decode_images(
     pairs: Sequence[Pair], settings: ImageSettings, *, progress: Progress
 ) -> npt.NDArray[np.uint8]:
-    """Decode the images of ``pairs``: uint8 [pairs, size, size, 3].
+    """Decode the images of ``pairs``: uint8 [pairs, size, size, 3], grey where a pair has none.
 
     Raises InputError that names every image which can't be decoded.
     """
@@ -85,7 +86,8 @@ def decode_images(
         if isinstance(image, Problem):
             return image
         pixels[row] = image
-        progress.update()
+        if not pair.lacks("image"):
+            progress.update()
         return None
 
     with ThreadPoolExecutor(available_cores()) as pool:

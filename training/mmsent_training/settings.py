@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from mmsent.data.labels import VALIDATION_FRACTION
+from mmsent.data.pair import PARTS, Part
 
 Device = Literal["cpu", "cuda"]
 Modality = Literal["both", "text", "image"]
@@ -73,6 +74,11 @@ class Settings:
     split_seed: Seed = 42
     seed: Seed = 42
     digests: bool = True
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What the model sees of a pair; the rest is never read."""
+        return PARTS if self.modality == "both" else (self.modality,)
 
     def override(self, chosen: Mapping[str, Any]) -> "Settings":
         """These settings with the ``chosen`` ones; those that are None stay.

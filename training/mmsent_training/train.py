@@ -37,7 +37,7 @@ from mmsent_training.pictures import write_curves, write_mistakes, write_scores
 from mmsent_training.runs import resume as unfinished
 from mmsent_training.runs import run as runs
 from mmsent_training.runs.record import DatasetRecord, Record, WeightsRecord, write_record
-from mmsent_training.runs.report import find_mistakes, write_report
+from mmsent_training.runs.report import find_mistakes, with_image, write_report
 from mmsent_training.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -200,7 +200,9 @@ def prepare(
         )
     (dataset, other), recipe = data.open(), find_model(settings.model).recipe
     fraction, seed = settings.validation_fraction, settings.split_seed
-    found = read_training_data(dataset, other, labels=data.labels, fraction=fraction)
+    found = read_training_data(
+        dataset, other, labels=data.labels, parts=settings.parts, fraction=fraction
+    )
     pairs, *drawn = divide(found, fraction=fraction, seed=seed)
     train, validation = parts or drawn
     examples = read_examples(pairs, found.labels)
@@ -299,8 +301,8 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     write_curves(folder / "curves.png", result.history, kept.epoch)
     write_scores(folder, record.metrics)
     mistakes = find_mistakes(examples, task.validation, probabilities)
-    if mistakes:
-        write_mistakes(folder / "mistakes.png", mistakes, job.inputs.image)
+    if images := with_image(mistakes):
+        write_mistakes(folder / "mistakes.png", images, job.inputs.image)
     write_report(folder / "report.md", record, mistakes)
     write_record(folder, record)
     if start.latest:
@@ -311,7 +313,7 @@ def _optional(job: Job) -> tuple[Part, ...]:
     """What a pair may lack: see BundleInfo."""
     settings = job.task.settings
     if settings.modality != "both":
-        return ()
+        return ("image",) if settings.modality == "text" else ("text",)
     return ("text", "image") if settings.modality_dropout > 0 else job.prepared.optional
 
 

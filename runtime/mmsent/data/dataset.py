@@ -179,21 +179,23 @@ def read_labelled(
     labels: Sequence[str] | None = None,
     *,
     parts: Collection[Part] = ("text", "image"),
+    optional: Collection[Part] = (),
 ) -> list[Pair]:
     """All pairs of a labelled dataset, of which the texts decode and the images are there.
 
-    ``labels``: those that there may be, None for any; ``parts``: what of a pair is needed.
+    ``labels``: those that there may be, None for any. ``parts``: what of a pair is seen; the rest
+    is not read, and the pairs lack it. ``optional``: what of it a pair may lack.
     Raises InputError that names every bad row and file.
     """
     pairs: list[Pair] = []
     problems: list[Problem] = []
     for row in mark_duplicates(dataset.rows(labelled=True)):
-        found = [row] if isinstance(row, Problem) else [*row.check(parts)]
+        found = [row] if isinstance(row, Problem) else [*row.check(parts, optional=optional)]
         if isinstance(row, Pair) and labels is not None and row.label not in labels:
             found.append(foreign_label(row, labels))
         problems += found
         if isinstance(row, Pair) and not found:
-            pairs.append(row)
+            pairs.append(row.only(parts))
     refuse(problems, "`mmsent check-data` reports on the whole dataset")
     return pairs
 

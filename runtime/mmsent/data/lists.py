@@ -126,6 +126,8 @@ class List:
             text = File(text_file(self.folder, guid), self.folder)
             place, *others = (image_file(self.folder, guid, end) for end in self._suffixes)
             image = File(place, self.folder, others=tuple(others))
+        elif cells.image == "":
+            image = None
         elif isinstance(cells.image, str):
             image = File(cells.image, self.images, named=True)
         else:

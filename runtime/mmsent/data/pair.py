@@ -23,11 +23,12 @@ from mmsent.files.bounded import (
     read_file,
     within,
 )
-from mmsent.inputs.image import ImageSettings, load_image
+from mmsent.inputs.image import ImageSettings, load_image, missing_image
 from mmsent.inputs.text import decode_text
 
 T = TypeVar("T")
 Part = Literal["text", "image"]
+PARTS: tuple[Part, ...] = ("text", "image")
 
 _LIMITS: dict[Part, int] = {"text": MAX_TEXT_BYTES, "image": MAX_IMAGE_BYTES}
 _FLOAT = re.compile(r"([+-]?\d+)\.0*")
@@ -120,17 +121,23 @@ class Pair:
         """The bytes of the text or image, of bounded size. Raises InputError with the reason."""
         source = self.text if part == "text" else self.image
         if source is None:
-            raise InputError(f"the {part} is missing")
+            other = "image" if part == "text" else "text"
+            raise InputError(f"the {part} is missing; `mmsent train --modality {other}` needs none")
         if isinstance(source, File):
             return source.read(f"the {part}", limit=_LIMITS[part])
         return within(source, f"the {part}", limit=_LIMITS[part])
 
     def read_text(self) -> str:
-        """The text, decoded. Raises InputError with the reason."""
-        return decode_text(self.read("text"))[0]
+        """The text, decoded; "" where the pair lacks one. Raises InputError with the reason."""
+        return "" if self.lacks("text") else decode_text(self.read("text"))[0]
 
     def load_image(self, settings: ImageSettings) -> npt.NDArray[np.uint8]:
-        """The image's pixels, uint8 [size, size, 3]. Raises InputError with the reason."""
+        """The image's pixels, uint8 [size, size, 3]; grey where the pair lacks one.
+
+        Raises InputError with the reason.
+        """
+        if self.lacks("image"):
+            return missing_image(settings)
         return load_image(self.read("image"), settings)
 
     def problem(self, part: Part, reason: object) -> Problem:
@@ -150,8 +157,26 @@ class Pair:
         """Whether the row has no such part; a file that is named but not there is another case."""
         return (self.text if part == "text" else self.image) is None
 
-    def check(self, parts: Collection[Part] = ("text", "image")) -> Sequence[Problem]:
-        """What is wrong with ``parts``: a text that can't be decoded, an image that isn't there."""
+    def is_absent(self, part: Part) -> bool:
+        """Whether the row's text or image is said to be in a file, and that is not there."""
+        source = self.text if part == "text" else self.image
+        return isinstance(source, File) and not source.exists()
+
+    def only(self, parts: Collection[Part]) -> Pair:
+        """The pair as one that lacks whatever is not among ``parts``."""
+        text = self.text if "text" in parts else None
+        return replace(self, text=text, image=self.image if "image" in parts else None)
+
+    def check(
+        self, parts: Collection[Part] = PARTS, *, optional: Collection[Part] = ()
+    ) -> Sequence[Problem]:
+        """What is wrong with ``parts``: a text that can't be decoded, an image that isn't there.
+
+        The pair may lack those that are ``optional``.
+        """
+
+        def check_text() -> None:
+            decode_text(self.read("text"))
 
         def check_image() -> None:
             if isinstance(self.image, File):
@@ -159,8 +184,12 @@ class Pair:
             else:
                 self.read("image")
 
-        checks: dict[Part, Callable[[], object]] = {"text": self.read_text, "image": check_image}
-        found = (self.attempt(part, checks[part]) for part in checks if part in parts)
+        checks: dict[Part, Callable[[], None]] = {"text": check_text, "image": check_image}
+        found = (
+            self.attempt(part, checks[part])
+            for part in checks
+            if part in parts and not (part in optional and self.lacks(part))
+        )
         return [item for item in found if isinstance(item, Problem)]
 
     @property

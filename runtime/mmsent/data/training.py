@@ -105,7 +105,8 @@ def read_training_data(
     """The pairs of a training, of which the texts decode and the images are there.
 
     ``labels``: their set and order, by default those that the training pairs have. ``parts``: what
-    of a pair the model sees. ``fraction``: of the pairs, set aside where there are no others.
+    of a pair the model sees; the rest is not read, and the pairs lack it. ``fraction``: of the
+    pairs, set aside where there are no others.
     Raises InputError that names every bad row and file, and labels with too few pairs.
     """
     problems: list[Problem] = []
@@ -152,5 +153,5 @@ def _read(dataset: Dataset, parts: Collection[Part], problems: list[Problem]) ->
         found = [row] if isinstance(row, Problem) else row.check(parts)
         problems += found
         if isinstance(row, Pair) and not found:
-            pairs.append(row)
+            pairs.append(row.only(parts))
     return pairs

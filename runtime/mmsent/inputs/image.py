@@ -63,6 +63,11 @@ def load_image(source: ImageSource, settings: ImageSettings) -> npt.NDArray[np.u
     return np.asarray(pixels)
 
 
+def missing_image(settings: ImageSettings) -> npt.NDArray[np.uint8]:
+    """The pixels that stand for an image that is missing, uint8 [size, size, 3]."""
+    return np.full((settings.size, settings.size, 3), MISSING, np.uint8)
+
+
 def _open(source: ImageSource) -> Image.Image:
     """Open ``source``, decode it and turn it upright."""
     if isinstance(source, Image.Image):

@@ -120,7 +120,7 @@ def predict_batch(
 
 
 def load_pixels(pair: Pair, settings: ImageSettings) -> Pixels | Problem:
-    """A pair's image as the model takes it, or what is wrong with it."""
+    """A pair's image as the model takes it, grey for none, or what is wrong with it."""
     return pair.attempt("image", lambda: pair.load_image(settings))
 
 

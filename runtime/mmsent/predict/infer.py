@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmsent import __version__
-from mmsent.bundle.info import Device
+from mmsent.bundle.info import BundleInfo, Device
 from mmsent.data.dataset import AS_IT_IS, Dataset, Reading, open_dataset
-from mmsent.data.pair import Pair
+from mmsent.data.pair import Pair, Part
 from mmsent.errors import InputError, MmsentError, Problem, refuse
 from mmsent.files.interrupt import stop_on_signals
 from mmsent.files.lock import locked
 from mmsent.files.machine import available_cores
 from mmsent.files.progress import Progress
 from mmsent.predict.batches import BATCH_SIZE, Prediction
+from mmsent.predict.missing import check_pair
 from mmsent.predict.model import SentimentModel
 from mmsent.predict.output import Output
 from mmsent.predict.stream import predict_stream
@@ -56,8 +57,8 @@ def infer(
     again = "the same command with --resume continues"
     busy = f"another inference is writing {output}"
     with locked(output.with_name(f".{output.name}.lock"), busy):
-        count = _check(dataset, files=not skip)
         model = SentimentModel(model_path, threads=1, device=device)
+        count = _check(dataset, model.info, files=not skip)
         key = {
             "mmsent": __version__,
             "list": str(list_path.resolve()),
@@ -125,14 +126,20 @@ def _choose(dataset: Dataset, split: str | None) -> Dataset:
     return dataset.select((wanted,))
 
 
-def _check(dataset: Dataset, *, files: bool) -> int:
+def _check(dataset: Dataset, info: BundleInfo, *, files: bool) -> int:
     """The number of rows; InputError where the list or, with ``files``, anything else is bad."""
     problems: list[Problem] = []
+    absent: set[Part] = set()
     count = 0
     with closing(dataset.rows(contents=files)) as rows:
         for row in rows:
             count += 1
             if files:
-                problems += [row] if isinstance(row, Problem) else row.check()
-    refuse(problems, "nothing was predicted")
+                found = [row] if isinstance(row, Problem) else check_pair(row, info)
+                if found and isinstance(row, Pair):
+                    absent |= {part for part in info.optional if row.is_absent(part)}
+                problems += found
+    hint = "; this model can do without {}: --allow-missing predicts pairs where it is in no file"
+    said = hint.format(" or ".join(f"the {part}" for part in sorted(absent))) if absent else ""
+    refuse(problems, f"nothing was predicted{said}")
     return count

@@ -9,17 +9,16 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import IO, Any, get_args, overload
 
-import numpy as np
 import numpy.typing as npt
 
 from mmsent.bundle.info import OUTPUTS, Device
 from mmsent.bundle.session import Bundle, open_bundle
 from mmsent.bundle.structure import MAX_BYTES
-from mmsent.data.pair import File, Pair
+from mmsent.data.pair import PARTS, File, Pair
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.files.machine import available_cores
 from mmsent.inputs.coverage import Coverage
-from mmsent.inputs.image import MISSING, load_image
+from mmsent.inputs.image import load_image, missing_image
 from mmsent.inputs.sources import (
     AnyImage,
     Column,
@@ -41,6 +40,7 @@ from mmsent.predict.batches import (
     predict_batch,
     predict_window,
 )
+from mmsent.predict.missing import missing_fault
 
 __all__ = ["Prediction", "SentimentModel"]
 
@@ -142,21 +142,17 @@ class SentimentModel:
         """
         texts, images, several = pair_up(text, image)
         _check_texts(texts, several)
-        for name, items in (("text", texts), ("image", images)):
-            if name not in self.info.optional and any(item is None for item in items):
-                raise InputError(
-                    f"a pair lacks its {name}, and this {self.info.model} model was not trained "
-                    "for that: give every pair both"
-                )
-        if any(one is None and other is None for one, other in zip(texts, images)):
-            raise InputError("a pair lacks both text and image: there is nothing to predict from")
+        for parts in zip(texts, images):
+            lacking = [name for name, part in zip(PARTS, parts) if part is None]
+            if fault := missing_fault(lacking, self.info):
+                raise InputError(fault)
         broken = Event()
         locks = {id(image): Lock() for image in images if has_state(image)}
 
         def load(index: int) -> Pixels | Problem:
             image = images[index]
             if image is None:
-                return np.full((self.info.image.size, self.info.image.size, 3), MISSING, np.uint8)
+                return missing_image(self.info.image)
             with locks.get(id(image)) or nullcontext():
                 return _row(index, image, several).attempt(
                     "image", lambda: load_image(image_source(image), self.info.image)

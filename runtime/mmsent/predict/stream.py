@@ -25,6 +25,7 @@ from mmsent.predict.batches import (
     predict_window,
 )
 from mmsent.predict.journal import Journal
+from mmsent.predict.missing import load_text
 from mmsent.predict.model import SentimentModel
 
 WINDOW_BYTES = 1 << 28  # what the rows of a window may hold; in files it is bounded anyhow
@@ -72,8 +73,7 @@ def predict_stream(
     try:
         while items := _take(rows, window):
             texts = [
-                item if isinstance(item, Problem) else item.attempt("text", item.read_text)
-                for item in items
+                item if isinstance(item, Problem) else load_text(item, model.info) for item in items
             ]
             if broken and any(isinstance(text, Problem) for text in texts):
                 broken.set()

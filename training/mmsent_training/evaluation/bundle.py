@@ -20,7 +20,7 @@ from mmsent.data.dataset import (
     mark_duplicates,
     open_dataset,
 )
-from mmsent.data.pair import Pair
+from mmsent.data.pair import PARTS, Pair, Part
 from mmsent.errors import InputError, Problem, refuse
 from mmsent.files.machine import available_cores
 from mmsent.files.progress import Progress
@@ -90,7 +90,7 @@ def evaluate_bundle(
     dataset = open_dataset(data, reading)
     if split not in (None, "all"):
         dataset = dataset.select(("test",) if split == "test" else (*TRAINING, "validation"))
-    pairs, training = _read_pairs(dataset, model.labels), _read_training(model)
+    pairs, training = _read_pairs(dataset, model), _read_training(model)
     split, examples = _choose(pairs, model.labels, training, split, str(data))
     probabilities = _predict(model, examples.pairs)
     overlap = None
@@ -105,8 +105,12 @@ def evaluate_bundle(
     return Evaluation(split, score(examples.labels, probabilities, model.labels), overlap)
 
 
-def _read_pairs(dataset: Dataset, labels: tuple[str, ...]) -> list[Pair]:
-    """The pairs that have a label. Raises InputError that names every bad row, and where none."""
+def _read_pairs(dataset: Dataset, model: SentimentModel) -> list[Pair]:
+    """The pairs that have a label, each without the part that the model does not see.
+
+    Raises InputError that names every bad row, and where there is none.
+    """
+    parts = _parts(model)
     problems: list[Problem] = []
     pairs: list[Pair] = []
     unlabelled = 0
@@ -115,10 +119,10 @@ def _read_pairs(dataset: Dataset, labels: tuple[str, ...]) -> list[Pair]:
             problems.append(row)
         elif row.label is None:
             unlabelled += 1
-        elif row.label in labels:
-            pairs.append(row)
+        elif row.label in model.labels:
+            pairs.append(row.only(parts))
         else:
-            problems.append(foreign_label(row, labels))
+            problems.append(foreign_label(row, model.labels))
     refuse(problems, "nothing was evaluated")
     if not pairs:
         split = " in its split test" if dataset.splits == ("test",) else ""
@@ -153,6 +157,13 @@ def _choose(
     kind = "test" if split == "test" else "labelled"
     logger.info(f"scoring the {len(pairs)} {kind} pairs of {source}")
     return split or "all", read_examples(pairs, labels)
+
+
+def _parts(model: SentimentModel) -> Sequence[Part]:
+    """What the model sees of a pair, as the bundle says of its training; both, if it does not."""
+    settings = model.info.provenance.get("settings")
+    modality = settings.get("modality") if isinstance(settings, dict) else None
+    return [part for part in PARTS if modality == part] or PARTS
 
 
 def _read_training(model: SentimentModel) -> _Training | None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mmsent.files.progress import Progress
-from mmsent.inputs.image import MISSING
+from mmsent.inputs.image import missing_image
 from mmsent.inputs.text import tokenize
 from mmsent_training.batches import PixelBatches
 from mmsent_training.examples import decode_images
@@ -12,12 +12,13 @@ from mmsent_training.models.recipe import Ids, Inputs, Task
 
 
 def pixel_batches(task: Task, inputs: Inputs, ids: Ids) -> tuple[PixelBatches, PixelBatches]:
-    """The training and the validation pairs, decoded.
+    """The training and the validation pairs, decoded; grey stands for an image that one lacks.
 
     Raises InputError that names every image which can't be decoded.
     """
-    pairs, total = task.examples.pairs, len(task.examples.pairs)
-    with Progress("decoding", total, "images") as progress:
+    pairs = task.examples.pairs
+    images = sum(not pair.lacks("image") for pair in pairs)
+    with Progress("decoding", images, "images", summary=images > 0) as progress:
         training, validation = (
             PixelBatches(
                 [ids[index] for index in part],
@@ -31,5 +32,4 @@ def pixel_batches(task: Task, inputs: Inputs, ids: Ids) -> tuple[PixelBatches, P
 def missing_pair(inputs: Inputs) -> tuple[Tensor, Tensor]:
     """What stands for a missing text, ids [tokens], and a missing image, uint8 [size, size, 3]."""
     text = torch.tensor(tokenize(inputs.tokenizer, [""])[0])
-    size = inputs.image.size
-    return text, torch.full((size, size, 3), MISSING, dtype=torch.uint8)
+    return text, torch.from_numpy(missing_image(inputs.image))

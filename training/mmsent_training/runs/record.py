@@ -19,7 +19,7 @@ from mmsent_training.evaluation.calibration import Calibration
 from mmsent_training.evaluation.metrics import Scores
 from mmsent_training.settings import Settings
 
-FORMAT = 2
+FORMAT = 3
 RECORD = "run.json"
 MAX_RECORD = 1 << 24
 """A larger run.json, in bytes, is refused."""

@@ -49,6 +49,11 @@ def find_mistakes(
     return sorted(mistakes, key=lambda mistake: -mistake.probability)[:MISTAKES]
 
 
+def with_image(mistakes: Sequence[Mistake]) -> Sequence[Mistake]:
+    """Those whose pair has an image: none, where the model was given none."""
+    return [mistake for mistake in mistakes if not mistake.pair.lacks("image")]
+
+
 def write_report(path: Path, record: Record, mistakes: Sequence[Mistake]) -> None:
     """Write report.md from what run.json holds, and the ``mistakes``."""
     settings = "\n".join(f"| {key} | {value} |" for key, value in vars(record.settings).items())
@@ -107,8 +112,7 @@ def _mistakes(mistakes: Sequence[Mistake]) -> str:
     lines = [
         "The wrong labels with the highest probabilities.",
         "",
-        "![the images](mistakes.png)",
-        "",
+        *(["![the images](mistakes.png)", ""] if with_image(mistakes) else []),
         "| guid | text | is | predicted | probability |",
         "| --- | --- | --- | --- | --- |",
     ]
