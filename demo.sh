@@ -2,6 +2,16 @@
 # The main job, end to end: demo.sh [DATASET_FOLDER]. Writes into demo/ alone. `make demo` calls it.
 set -euo pipefail
 data=${1:+$(realpath "$1")}
+if [[ -n $data && ! -e $data ]]; then
+  echo "demo.sh: $1 does not exist" >&2
+  exit 2
+fi
+for program in mmsent mmsent-export mmsent-infer; do
+  if ! command -v "$program" >/dev/null; then
+    echo "demo.sh: $program is not on the PATH; \`make demo\` installs it, or activate its environment" >&2
+    exit 1
+  fi
+done
 cd "$(dirname "${BASH_SOURCE[0]}")"
 rm -rf demo && mkdir demo && cd demo
 

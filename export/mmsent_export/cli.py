@@ -11,20 +11,22 @@ import click
 
 from mmsent.cli import run
 from mmsent.options import DATASET, FILE, FOLDER
+from mmsent_training.runs.latest import RunFolder
 
 if TYPE_CHECKING:
     from mmsent.bundle.info import Precision
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def export() -> None:
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+def export(context: click.Context) -> None:
     """Turn a run into something to ship."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @export.command()
-@click.argument(
-    "run_folder", metavar="[RUN]", default="runs/latest", type=click.Path(path_type=Path)
-)
+@click.argument("run_folder", metavar="[RUN]", default="runs/latest", type=RunFolder())
 @click.option("--output", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
 @click.option("--data", type=DATASET, help="The run's dataset.  [default: where it was trained]")
 @click.option("--validation", type=DATASET, help="Its pairs to validate on, if kept elsewhere.")

@@ -19,6 +19,7 @@ from mmsent.data.pair import Pair
 from mmsent.data.training import TrainingSource, read_training_data
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
+from mmsent.files.destination import find_file
 from mmsent.files.progress import Progress
 from mmsent.inputs.text import tokenize
 from mmsent_export.fp16 import to_fp16
@@ -56,6 +57,7 @@ def export_run(
     pairs to be calibrated on; and MmsentError where the bundle would not answer as PyTorch does,
     to ``accepted_loss`` percent in fp16 and int8. Then ``output`` is left as it was.
     """
+    find_file(output)  # whether it can be written: before the work
     run = read_run(run_folder)
     model, record, tokenizer = run.load_model(), run.record, run.tokenizer
     max_length = tokenizer.truncation["max_length"]

@@ -5,7 +5,6 @@ Heavy modules are imported inside the commands, so that help answers at once.
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from dataclasses import asdict, replace
@@ -17,7 +16,8 @@ import click
 
 from mmsent import __version__
 from mmsent.errors import InputError, MmsentError
-from mmsent.files.console import console
+from mmsent.files.console import console, prepare_streams, to_json
+from mmsent.files.shortage import raise_shortage
 from mmsent.options import DATA, DATASET, FILE, FOLDER, LABELS, VALIDATION, reading_options
 
 if TYPE_CHECKING:
@@ -58,10 +58,17 @@ class Commands(click.Group):
         return None
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="mmsent")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Learn the sentiment of an image with its text, and predict it."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @cli.command()
@@ -81,8 +88,8 @@ def cli() -> None:
     default="submission.csv",
     show_default=True,
     type=FILE,
-    help="Where the predictions go; JSON lines if it ends in .jsonl, Parquet if in .parquet, else "
-    "CSV.",
+    help="Where the predictions go: CSV, JSON lines (.jsonl) or Parquet (.parquet) by its name; - "
+    "for stdout.",
 )
 @click.option("--probabilities", is_flag=True, help="Write the probability of each label, too.")
 @click.option(
@@ -119,22 +126,24 @@ def infer(
 ) -> None:
     """Predict every row of LIST with a bundle.
 
-    LIST is a CSV file with the column guid; the pair of a guid is data/GUID.txt and data/GUID.jpg
-    in the dataset folder. Or it is a list in CSV, JSON lines or Parquet with columns for text and
-    image, or a folder: see docs/data.md. If a row or a file is bad, every bad one is named and
-    nothing is written.
+    LIST is a CSV file with the column guid, or - for one from stdin; the pair of a guid is
+    data/GUID.txt and data/GUID.jpg in the dataset folder. Or it is a list in CSV, JSON lines or
+    Parquet with columns for text and image, or a folder: see docs/data.md. If a row or a file is
+    bad, every bad one is named and nothing is written.
     """
+    from mmsent.files.destination import STDOUT, is_stream
     from mmsent.predict.infer import infer as infer_list
 
     reading = replace(reading, folder=folder, split=split)
     counts = infer_list(
         list_path, model, output, reading=reading, skip=on_error == "skip", **options
     )
-    click.echo(f"wrote {output}", err=True)
+    streamed = is_stream(output)
+    click.echo(f"wrote {'stdout' if output == STDOUT else output}", err=True)
     if counts.failed:
+        where = "the lines above say" if streamed else f"{output}.errors.csv says"
         raise MmsentError(
-            f"{counts.failed} of {counts.rows} rows could not be predicted; "
-            f"{output}.errors.csv says why"
+            f"{counts.failed} of {counts.rows} rows could not be predicted; {where} why"
         )
 
 
@@ -188,7 +197,7 @@ def check_data(
         parts=[part for part in BOTH if modality in (part, "both")],
         reader=reader,
     )
-    as_text = json.dumps(asdict(check), ensure_ascii=False) if as_json else None
+    as_text = to_json(asdict(check)) if as_json else None
     click.echo(as_text or describe(check, every=show_all))
     if check.errors:
         raise click.exceptions.Exit(2)
@@ -206,13 +215,14 @@ def pack_command(source: Path, output: Path, reading: Reading) -> None:
     """
     from mmsent.data.dataset import open_dataset
     from mmsent.data.pack import pack
+    from mmsent.files.progress import counted
     from mmsent.predict.infer import check_output_file
 
     if output.suffix.lower() != ".parquet":
         raise InputError(f"{output}: the name must end in .parquet")
     check_output_file(output, source)
     count = pack(open_dataset(source, reading), output)
-    click.echo(f"wrote {count} pairs to {output}", err=True)
+    click.echo(f"wrote {counted(count, 'pairs')} to {output}", err=True)
 
 
 @cli.command("sample-data")
@@ -294,19 +304,24 @@ def doctor(
             if not as_json:
                 click.echo("\n".join(report.lines(group, verbose=verbose)))
     content = report.as_json(groups, verbose=verbose)
-    click.echo(json.dumps(content, ensure_ascii=False) if as_json else f"\n{content['summary']}")
+    click.echo(to_json(content) if as_json else f"\n{content['summary']}")
     if not content["ok"]:
         raise click.exceptions.Exit(1)
 
 
 def run(command: click.Command) -> None:
     """Run a command; where the work or its input is at fault, end with one message."""
+    prepare_streams()
     try:
         with console(), warnings.catch_warnings():
             # Pillow warns of what is odd in an image without naming it; what matters becomes an
             # error.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            command()
+            try:
+                command()
+            except Exception as error:
+                raise_shortage(error)
+                raise
     except MmsentError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -23,6 +23,10 @@ class InputError(MmsentError, ValueError):
     exit_code = 2
 
 
+class Shortage(MmsentError):
+    """The machine has too little memory, or allows too few threads: no input is at fault."""
+
+
 class Interrupted(MmsentError):
     """A signal ended the work, in order. Exit code 128 + the signal, as shells have it."""
 

@@ -1,7 +1,10 @@
 """The commands as such: help, what belongs to other distributions, sample data."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -72,3 +75,40 @@ def test_sample_data_overwrites_nothing(run_command, sample):
     result = run_command("mmsent", "sample-data", sample, cwd=sample.parent)
     assert result.code == 2
     assert "is not an empty folder" in result.err
+
+
+@pytest.mark.parametrize("program", ["mmsent", "mmsent-export"])
+def test_a_program_alone_prints_its_help(run_command, tmp_path, program):
+    alone = run_command(program, cwd=tmp_path)
+    assert alone.code == 0
+    assert alone.out == run_command(program, "--help", cwd=tmp_path).out
+
+
+def test_the_package_is_the_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mmsent", "--version"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("mmsent, version ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "code", "said"),
+    [([], "", 1, "mmsent is not on the PATH"), (["none"], None, 2, "none does not exist")],
+)
+def test_the_demo_checks_before_it_deletes(tmp_path, arguments, path, code, said):
+    shutil.copy(Path(__file__).parents[2] / "demo.sh", tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "mine").touch()
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("bash", "dirname", "realpath", "rm", "mkdir"):
+        (programs / name).symlink_to(shutil.which(name))
+    env = {**os.environ} if path is None else {"PATH": str(programs)}
+    done = subprocess.run(
+        [shutil.which("bash"), "demo.sh", *arguments],
+        cwd=tmp_path, env=env, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert said in done.stderr
+    assert (tmp_path / "demo" / "mine").exists()

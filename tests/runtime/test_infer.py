@@ -154,12 +154,13 @@ def test_a_missing_list_is_said_to_be_missing(run_command, tmp_path):
 
 
 def test_an_output_that_cannot_be_written(run_command, sample, bundle, tmp_path):
+    (tmp_path / "file").touch()
     result = run_command(
-        "mmsent-infer", sample / TEST_LIST, "--model", bundle, "--output", "no/such/folder.csv",
+        "mmsent-infer", sample / TEST_LIST, "--model", bundle, "--output", "file/out.csv",
         cwd=tmp_path,
     )  # fmt: skip
     assert result.code == 1
-    assert "No such file or directory" in result.err
+    assert result.err == f"Error: {tmp_path / 'file'}: not a folder\n"
 
 
 def test_threads_and_batch_size_change_nothing(run_command, sample, bundle, tmp_path):

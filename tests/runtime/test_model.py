@@ -292,7 +292,11 @@ def test_every_kind_of_bundle_gives_the_same_prediction(bundle, pairs, alone, ki
     assert opened.identity == model(bundle, 1).identity
 
 
-@pytest.mark.parametrize("source", [5, None, io.StringIO("x"), {"content": b""}], ids=repr)
+@pytest.mark.parametrize(
+    "source",
+    [5, None, io.StringIO("x"), {"content": b""}],
+    ids=lambda source: type(source).__name__,
+)
 def test_what_is_no_bundle(source):
     with pytest.raises(InputError, match="bundle"):
         SentimentModel(source)

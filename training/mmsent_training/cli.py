@@ -17,6 +17,7 @@ from mmsent.clip_pin import REPOSITORY
 from mmsent.errors import InputError, MmsentError
 from mmsent.options import DATA, FILE, LABELS, VALIDATION, reading_options
 from mmsent_training.models import registry
+from mmsent_training.runs.latest import RunFolder
 from mmsent_training.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ OUTPUT = click.option(
 RESUME = click.option(
     "--resume",
     metavar="RUN",
-    type=NEW_FOLDER,
+    type=RunFolder(),
     help="Go on with a run that was interrupted, after its last finished epoch. It keeps its own "
     "settings; only --data, --validation, --images and where its weights lie may be given, where "
     "those have moved.",
@@ -108,6 +109,14 @@ def settings_of(
     return registry.default_settings(chosen.model, found, modality=modality, **options), chosen
 
 
+def check_training_list(data: Path, reading: Reading) -> None:
+    """Raises InputError where ``data`` is nothing to train on: before weights are looked for."""
+    from mmsent.data.dataset import open_dataset
+    from mmsent.data.training import training_parts
+
+    training_parts(open_dataset(data, reading), None)
+
+
 @contextmanager
 def enough_memory(settings: Settings) -> Iterator[None]:
     """Turn a GPU's lack of memory into a message that says what to do."""
@@ -167,6 +176,7 @@ def train(
 
     with distributed.only_main_speaks():
         if resume is None:
+            check_training_list(data, reading)
             settings, chosen = settings_of(**options)
             where: dict[str, Any] = {"validation": validation, "labels": labels, "reading": reading}
             _run(settings, lambda: train_model(data, settings, chosen, output, **where))
@@ -249,6 +259,7 @@ def ablate(
     from mmsent_training.evaluation.ablation import table
     from mmsent_training.train import train as train_model
 
+    check_training_list(data, reading)
     settings, chosen = settings_of(**options)
     where: dict[str, Any] = {"validation": validation, "labels": labels, "reading": reading}
     with enough_memory(settings):

@@ -36,6 +36,7 @@ from mmsent_training.models.registry import Choice, find_model
 from mmsent_training.pictures import write_curves, write_mistakes, write_scores
 from mmsent_training.runs import resume as unfinished
 from mmsent_training.runs import run as runs
+from mmsent_training.runs.latest import point_latest
 from mmsent_training.runs.record import DatasetRecord, Record, WeightsRecord, write_record
 from mmsent_training.runs.report import find_mistakes, with_image, write_report
 from mmsent_training.settings import Settings
@@ -306,7 +307,7 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     write_report(folder / "report.md", record, mistakes)
     write_record(folder, record)
     if start.latest:
-        runs.point_latest(folder)
+        point_latest(folder)
 
 
 def _optional(job: Job) -> tuple[Part, ...]:

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from mmsent.data.labels import label_fault
 from mmsent.data.pair import Part
 from mmsent.errors import InputError
+from mmsent.files.console import readable
 from mmsent.inputs.image import ImageSettings
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -60,7 +61,7 @@ class BundleInfo:
         """The text of the metadata ``mmsent.bundle``."""
         content = asdict(self) | {"format": FORMAT, "text": {"max_length": self.max_length}}
         del content["max_length"]
-        return json.dumps(content, ensure_ascii=False, sort_keys=True)
+        return readable(json.dumps(content, ensure_ascii=False, sort_keys=True))
 
     @classmethod
     def from_json(cls, text: str) -> BundleInfo:

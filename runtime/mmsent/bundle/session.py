@@ -21,6 +21,8 @@ from mmsent.bundle.info import INFO_KEY, INPUTS, OUTPUTS, TOKENIZER_KEY, BundleI
 from mmsent.bundle.seal import SEAL_KEY
 from mmsent.bundle.structure import check_structure
 from mmsent.errors import InputError
+from mmsent.files.shortage import raise_shortage
+from mmsent.files.utf8 import utf8_path
 from mmsent.inputs.text import read_tokenizer
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -103,12 +105,15 @@ def _open_session(
     # Not its own format, which it would see in a name or in the first bytes: the check of the
     # structure knows ONNX alone.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    model = source if isinstance(source, bytes) else str(source)
+    providers = list(dict.fromkeys((provider, CPU)))
     try:
-        session = ort.InferenceSession(
-            model, options, providers=list(dict.fromkeys((provider, CPU)))
-        )
+        if isinstance(source, bytes):
+            session = ort.InferenceSession(source, options, providers=providers)
+        else:
+            with utf8_path(source) as path:
+                session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
+        raise_shortage(error)
         raise InputError(f"{name} can't be opened as an ONNX model ({error})") from None
     _sessions.add(session)
     return session

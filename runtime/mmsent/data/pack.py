@@ -45,7 +45,8 @@ def pack(dataset: Dataset, output: Path) -> int:
     options = {"compression": {name: "zstd" for name in FEATURES if name != "image"}}
     with (
         atomic_path(output) as part,
-        pq.ParquetWriter(part, schema, use_dictionary=["tag", "split"], **options) as writer,
+        open(part, "wb") as file,  # Arrow takes no path that is not UTF-8
+        pq.ParquetWriter(file, schema, use_dictionary=["tag", "split"], **options) as writer,
         Progress("packing", None, "pairs") as progress,
     ):
         for row in mark_duplicates(dataset.rows()):
@@ -97,12 +98,13 @@ def write_predictions(lines: Path, output: Path, columns: Mapping[str, str]) -> 
         writer.write_table(pa.Table.from_pylist(rows, schema))
 
     with (
-        open(lines, "rb") as file,
+        open(lines, "rb") as predictions,
         atomic_path(output) as part,
-        pq.ParquetWriter(part, schema) as writer,
+        open(part, "wb") as file,
+        pq.ParquetWriter(file, schema) as writer,
     ):
         rows: list[dict[str, Any]] = []
-        for line in file:
+        for line in predictions:
             rows.append(json.loads(line))
             if len(rows) == PREDICTED_ROWS:
                 write(rows)

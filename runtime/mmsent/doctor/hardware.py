@@ -9,7 +9,7 @@ from mmsent.clip_pin import WEIGHTS_SIZE
 from mmsent.doctor.clip import cache_folder
 from mmsent.doctor.finding import Group, listed
 from mmsent.doctor.system import System
-from mmsent.files.machine import available_cores
+from mmsent.files.machine import available_cores, memory_limit
 
 GIB = 1 << 30
 
@@ -34,7 +34,7 @@ _INSTRUCTIONS = """
 def check_hardware(system: System) -> Group:
     """Check what training and inference use of the machine."""
     group = Group("Machine")
-    cores = available_cores()
+    cores = available_cores(system.root)
     group.facts |= {"cores": cores, "all cores": os.cpu_count(), "container": system.in_container}
     group.ok("cores", f"{cores} {'core' if cores == 1 else 'cores'}")
     _check_cpu(group, system)
@@ -68,7 +68,7 @@ def _check_memory(group: Group, system: System) -> None:
         sizes["MemTotal"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     total = sizes.get("MemTotal", 0)
     available = sizes.get("MemAvailable", total)
-    limit = _cgroup_limit(system)
+    limit = memory_limit(system.root)
     usable = min(total, limit or total)
     group.facts["memory"] = {"total": total, "available": available, "cgroup limit": limit}
     what = f"{total / GIB:.1f} GiB of memory, {available / GIB:.1f} available"
@@ -86,20 +86,6 @@ def _check_memory(group: Group, system: System) -> None:
             fix = "systemd-run --user --scope -p MemoryMax=8G mmsent train …"
             fix = "docker run --memory 8g …" if system.in_container else fix
         group.warning("memory-small", what, why, fix)
-
-
-def _cgroup_limit(system: System) -> int | None:
-    """The lowest memory limit, in bytes, of this process's cgroups (v1, v2) and their parents."""
-    limits = []
-    cgroups = re.findall(r"^\d+:([^:\n]*):/(.*)$", system.read("proc/self/cgroup"), re.MULTILINE)
-    for controllers, path in cgroups:
-        folder, file = "sys/fs/cgroup", "memory.max"  # v2 names no controllers
-        if controllers:
-            folder, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        if not controllers or "memory" in controllers.split(","):
-            folders = (Path(path), *Path(path).parents)
-            limits += [system.read(f"{folder}/{each}/{file}") for each in folders]
-    return min((int(limit) for limit in limits if limit.isdigit()), default=None)
 
 
 def _check_disks(group: Group, system: System) -> None:

@@ -31,6 +31,8 @@ def open_file(path: str | os.PathLike[str], what: str, *, inside: Path | None = 
     """
     try:
         try:
+            if inside and not _NO_LINK and os.path.islink(path):
+                raise OSError(errno.ELOOP, "a symbolic link", path)  # as O_NOFOLLOW has it
             descriptor = os.open(path, _FLAGS | (_NO_LINK if inside else 0))
         except OSError as error:
             if inside is None or error.errno != errno.ELOOP:
@@ -61,7 +63,10 @@ def create_file(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
     Raises OSError.
     """
     flags = os.O_APPEND if mode == "ab" else 0
-    flags |= os.O_RDWR | os.O_CREAT | _NO_LINK | getattr(os, "O_CLOEXEC", 0)
+    flags |= os.O_RDWR | os.O_CREAT | _NO_LINK
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    if not _NO_LINK and path.is_symlink():
+        raise OSError(errno.ELOOP, "a symbolic link", str(path))
     return cast(BinaryIO, open(os.open(path, flags, 0o666), mode, buffering))
 
 

@@ -21,7 +21,8 @@ def stop_on_signals(
     """Yield a function to wrap what the block iterates over.
 
     After a signal it raises Interrupted, whose message ends with ``resuming``, before the next
-    item. A second signal does what it did before.
+    item. A second signal does what it did before. One that whoever started the process lets it
+    ignore (``nohup``, a shell's ``&``) stays ignored.
 
     ``agree``: where several processes do the work in step, what makes of each one's signal, or 0,
     the one that all of them obey. Launchers repeat signals, so a second one then changes nothing.
@@ -47,9 +48,11 @@ def stop_on_signals(
                 name = signal.Signals(number).name
                 raise Interrupted(f"stopped by {name}; {resuming}", number)
 
-    before = {}
+    before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():  # only it may set handlers
-        before = {item: signal.signal(item, receive) for item in SIGNALS}
+        for item in SIGNALS:
+            if signal.getsignal(item) not in (signal.SIG_IGN, None):  # None: set by C code
+                before[item] = signal.signal(item, receive)
     try:
         yield stoppable
     finally:

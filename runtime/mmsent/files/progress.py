@@ -44,5 +44,11 @@ class Progress:
         self.seconds = time.perf_counter() - self.start
         self.rate = self.count / self.seconds if self.seconds else 0.0
         if self.summary and error is None:
-            done = f"{self.count} {self.unit} in {self.seconds:.1f} s ({self.rate:.0f} a second)"
-            logger.info("%s: %s", self.name, done)
+            what = f"{self.name}: {counted(self.count, self.unit)} in {self.seconds:.1f} s"
+            precise = f"{self.rate:.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
+            logger.info(f"{what} ({precise} a second)" if self.rate else what)
+
+
+def counted(count: int, unit: str) -> str:
+    """``count`` with its unit, which is given in the plural: "1 pair", "2 pairs"."""
+    return f"{count} {unit.removesuffix('s') if count == 1 else unit}"

@@ -9,6 +9,7 @@ from PIL import Image
 
 from mmsent.errors import InputError
 from mmsent.files.bounded import MAX_IMAGE_BYTES, read_file
+from mmsent.files.shortage import raise_shortage
 from mmsent.inputs.decoding import MAX_PIXELS, decode_upright, open_image
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
@@ -58,6 +59,7 @@ def load_image(source: ImageSource, settings: ImageSettings) -> npt.NDArray[np.u
     except InputError:
         raise
     except Exception as error:  # decoders raise whatever a broken file drives them to
+        raise_shortage(error)
         reason = str(error) or type(error).__name__
         raise InputError(f"the image can't be decoded ({reason})") from error
     return np.asarray(pixels)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from mmsent.errors import InputError
+from mmsent.files.shortage import raise_shortage
 
 # GB18030 covers GBK and GB2312: what Chinese tools wrote the task's texts with.
 ENCODINGS = ("utf-8", "gb18030")
@@ -45,6 +46,7 @@ def read_tokenizer(text: str, *, max_length: int) -> Tokenizer:
         tokenizer = Tokenizer.from_str(text)
     except BaseException as error:  # the library raises plain Exception, and panics
         _reraise_other(error)
+        raise_shortage(error)
         raise ValueError(str(error)) from None
     truncation = tokenizer.truncation
     if truncation is None or truncation["max_length"] > max_length:
@@ -64,6 +66,7 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in encodings]
     except BaseException as error:
         _reraise_other(error)
+        raise_shortage(error)
         raise InputError(f"the bundle's or run's tokenizer fails on a text ({error})") from None
 
 

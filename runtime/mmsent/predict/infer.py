@@ -1,23 +1,30 @@
 """Predicting every row of a list into a file: `mmsent-infer`."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmsent import __version__
 from mmsent.bundle.info import BundleInfo, Device
 from mmsent.data.dataset import AS_IT_IS, Dataset, Reading, open_dataset
 from mmsent.data.pair import Pair, Part
-from mmsent.errors import InputError, MmsentError, Problem, refuse
+from mmsent.errors import InputError, MmsentError, Problem, Shortage, refuse
+from mmsent.files.destination import find_file, is_stream, parents_of
 from mmsent.files.interrupt import stop_on_signals
 from mmsent.files.lock import locked
 from mmsent.files.machine import available_cores
 from mmsent.files.progress import Progress
+from mmsent.files.shortage import raise_shortage
+from mmsent.files.stdin import STDIN, from_stdin
 from mmsent.predict.batches import BATCH_SIZE, Prediction
 from mmsent.predict.missing import check_pair
 from mmsent.predict.model import SentimentModel
 from mmsent.predict.output import Output
+from mmsent.predict.rows import kind_of
 from mmsent.predict.stream import predict_stream
+from mmsent.predict.streamed import Streamed
 
 
 class Counts(NamedTuple):
@@ -42,34 +49,34 @@ def infer(
 ) -> Counts:
     """Predict every row of a list into ``output``.
 
-    The list is any dataset (see `open_dataset`). Of one with splits, that of ``reading`` is
-    predicted: by default "test" or, where no row is of that, all.
+    The list is any dataset (see `open_dataset`), or "-" for a list from stdin. Of one with splits,
+    that of ``reading`` is predicted: by default "test" or, where no row is of that, all.
     ``output`` is CSV (guid,tag, with ``probabilities`` also a column per label), JSON lines where
-    its name ends in .jsonl, or Parquet where it ends in .parquet.
+    its name ends in .jsonl, or Parquet where it ends in .parquet; see `kind_of`. Where it is a
+    stream (see `is_stream`), rows are written as they are predicted.
     Raises InputError that names every bad row and file; then ``output`` is left as it was. With
-    ``skip`` they go to OUTPUT.errors.csv instead, each row into one of the two.
+    ``skip`` they go to OUTPUT.errors.csv instead, each row into one of the two; those of a stream
+    are logged.
     With ``resume`` an interrupted inference continues; Interrupted says that it can.
     """
-    dataset = _choose(open_dataset(list_path, reading), reading.split)
-    workers = workers or available_cores()
-    batch_size = batch_size or BATCH_SIZE
-    check_output_file(output, list_path, model_path)
-    again = "the same command with --resume continues"
-    busy = f"another inference is writing {output}"
-    with locked(output.with_name(f".{output.name}.lock"), busy):
+    kind_of(output)  # before the work, not after it
+    check_output_file(output, model_path, *(() if list_path == STDIN else (list_path,)))
+    streamed = is_stream(output)
+    if streamed and resume:
+        raise InputError(f"--resume: {output} is a stream, and nothing is kept of what went there")
+    again = "start over" if streamed else "the same command with --resume continues"
+    with from_stdin(list_path) as path, _reserved(output):
+        if list_path == STDIN:  # as a list that lies here
+            reading = replace(reading, folder=reading.folder or Path())
+        dataset = _choose(open_dataset(path, reading), reading.split)
         model = SentimentModel(model_path, threads=1, device=device)
         count = _check(dataset, model.info, files=not skip)
-        key = {
-            "mmsent": __version__,
-            "list": str(list_path.resolve()),
-            "folder": str((reading.folder or list_path.parent).resolve()),
-            "columns": dict(reading.columns),
-            "images": reading.images and str(reading.images.resolve()),
-            "split": reading.split,
+        key = _key(list_path, reading) | {
             "model": model.identity,
             "options": [probabilities, skip, device, reading.allow_missing],
         }
-        out = Output(output, labels=model.labels if probabilities else (), skip=skip)
+        labels = model.labels if probabilities else ()
+        out = Streamed(output, labels) if streamed else Output(output, labels=labels, skip=skip)
         problems: list[Problem] = []
         coverage = model.coverage()
         try:
@@ -82,8 +89,8 @@ def infer(
                     predict_stream(
                         model,
                         rows,
-                        workers=workers,
-                        batch_size=batch_size,
+                        workers=workers or available_cores(),
+                        batch_size=batch_size or BATCH_SIZE,
                         skip=skip,
                         start=out.written,
                         journal=out.journal,
@@ -93,25 +100,63 @@ def infer(
                 Progress("predicting", count - out.written, "pairs") as progress,
             ):
                 for row, outcome in stoppable(outcomes):
-                    if isinstance(row, Pair) and isinstance(outcome, Prediction):
-                        out.write(row, outcome)
-                    elif isinstance(outcome, Problem) and skip:
-                        out.write_problem(outcome)
-                    elif isinstance(outcome, Problem):
+                    if isinstance(outcome, Problem) and not skip:
                         problems.append(outcome)
+                    elif isinstance(outcome, Problem):
+                        out.write_problem(outcome)
+                    elif isinstance(row, Pair) and isinstance(outcome, Prediction) and not problems:
+                        out.write(row, outcome)
                     progress.update()
-                refuse(problems, f"{output} was not written")
+                consequence = "ends before the first" if streamed else "was not written"
+                refuse(problems, f"{output} {consequence}")
                 coverage.warn()
-        except OSError as error:
-            reason = f"{error.filename or output}: {error.strerror or error}"
-            raise MmsentError(f"{reason}; when that is fixed, {again}") from None
+        except Exception as error:
+            raise _with_remedy(error, output, again) from None
     return Counts(out.written, out.failed)
 
 
+def _key(list_path: Path, reading: Reading) -> dict[str, Any]:
+    """What an inference reads: one that reads something else does not continue it."""
+    return {
+        "mmsent": __version__,
+        "list": "stdin" if list_path == STDIN else str(list_path.resolve()),
+        "folder": str((reading.folder or list_path.parent).resolve()),
+        "columns": dict(reading.columns),
+        "images": reading.images and str(reading.images.resolve()),
+        "split": reading.split,
+    }
+
+
+@contextmanager
+def _reserved(output: Path) -> Iterator[None]:
+    """While the block runs an output file has its folder, and no other inference writes it."""
+    if is_stream(output):
+        yield
+        return
+    target = find_file(output)
+    busy = f"another inference is writing {output}"
+    with parents_of(target), locked(target.with_name(f".{target.name}.lock"), busy):
+        yield
+
+
+def _with_remedy(error: Exception, output: Path, again: str) -> Exception:
+    """``error``, where it is the disk's or the machine's fault with how to go on."""
+    try:
+        raise_shortage(error)
+    except Shortage as shortage:
+        error = shortage
+    if isinstance(error, Shortage):
+        return Shortage(f"{error}; then {again}")
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # a reader's choice
+        reason = f"{error.filename or output}: {error.strerror or error}"
+        return MmsentError(f"{reason}; when that is fixed, {again}")
+    return error
+
+
 def check_output_file(output: Path, *inputs: Path) -> None:
-    """Raises InputError where ``output`` is an input, or something else than a file."""
-    if output.exists() and not output.is_file():
-        raise InputError(f"{output} is not a regular file; --output names one")
+    """Raises InputError where ``output`` is an input, or nothing to write to: see `is_stream`."""
+    if is_stream(output):
+        return
     if any(output.exists() and path.exists() and output.samefile(path) for path in inputs):
         raise InputError(f"{output} is an input, too; name another --output")
 

@@ -17,6 +17,7 @@ from mmsent.bundle.structure import MAX_BYTES
 from mmsent.data.pair import PARTS, File, Pair
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.files.machine import available_cores
+from mmsent.files.shortage import raise_shortage
 from mmsent.inputs.coverage import Coverage
 from mmsent.inputs.image import load_image, missing_image
 from mmsent.inputs.sources import (
@@ -189,6 +190,7 @@ class SentimentModel:
         try:
             logits, probabilities = self._opened().session.run(OUTPUTS, feed)
         except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
+            raise_shortage(error)
             raise MmsentError(f"the bundle's graph fails ({error}); export the run again") from None
         for name, values in zip(OUTPUTS, (logits, probabilities)):
             if values.shape != (len(ids), len(self.labels)):

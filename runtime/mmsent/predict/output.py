@@ -9,45 +9,39 @@ All are gone at the end. After a process was killed, another one continues from 
 in the list's order, a row a line, so comparing them with the list shows how far it came.
 """
 
-import csv
-import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmsent.data.labels import label_columns
 from mmsent.data.pair import Pair
-from mmsent.errors import InputError, Interrupted, MmsentError, Problem
-from mmsent.files.atomic import atomic_path
+from mmsent.errors import InputError, Interrupted, MmsentError, Problem, Shortage
+from mmsent.files.atomic import atomic_path, replace, sync
 from mmsent.files.bounded import create_file
+from mmsent.files.destination import find_file
 from mmsent.predict.batches import Prediction
 from mmsent.predict.journal import Journal
-
-FIXED_COLUMNS = ("guid", "tag")
-"""The columns that every output has, before those of the labels' probabilities."""
+from mmsent.predict.rows import Rows, csv_line, kind_of
 
 
 class Output:
     """The files of one output, and what was written to them.
 
-    ``labels`` are those whose probabilities are wanted; the format is JSON lines where ``path``
-    ends in .jsonl, Parquet where it ends in .parquet, else CSV. ``written`` counts rows,
+    ``labels`` are those whose probabilities are wanted; `kind_of` says in which format. What a link
+    at ``path`` leads to is written, and the parts lie beside that. ``written`` counts rows,
     predicted or not, ``failed`` the latter.
     """
 
     def __init__(self, path: Path, *, labels: Sequence[str], skip: bool) -> None:
-        self.path, self.labels, self.skip = path, labels, skip
-        self.errors_path = path.with_name(f"{path.name}.errors.csv")
-        self.columns = label_columns(labels, FIXED_COLUMNS)
-        self.part = path.with_name(f".{path.name}.part")
-        self.errors_part = path.with_name(f".{self.errors_path.name}.part")
-        self.key_path = path.with_name(f".{path.name}.part.json")
-        self.journal = Journal(path.with_name(f".{path.name}.part.batches"))
-        self.parquet = path.suffix == ".parquet"
-        self.json = path.suffix == ".jsonl" or self.parquet  # turned into Parquet at the end
+        self.path, self.target, self.skip = path, find_file(path), skip
+        self.errors_target = find_file(path.with_name(f"{path.name}.errors.csv"))
+        self.part = self.target.with_name(f".{self.target.name}.part")
+        self.errors_part = self.errors_target.with_name(f".{self.errors_target.name}.part")
+        self.key_path = self.target.with_name(f".{self.target.name}.part.json")
+        self.journal = Journal(self.target.with_name(f".{self.target.name}.part.batches"))
+        self.parquet = kind_of(path) == "parquet"  # at the end: it is made of JSON lines
+        self.rows = Rows(labels, json=kind_of(path) != "csv")
         self.written = self.failed = 0
 
     @contextmanager
@@ -60,7 +54,7 @@ class Output:
         continues from its parts, from where one of its windows began: the rest is divided into
         batches as it was, and ``journal`` has those that were finished. Raises InputError where the
         parts have another key.
-        If the block raises, the parts stay where it was a signal's or the disk's fault.
+        If the block raises, the parts stay where it was a signal's or the machine's fault.
         """
         if resume and self.key_path.exists():
             self._compare(key)
@@ -68,52 +62,42 @@ class Output:
             self.discard()
             with atomic_path(self.key_path) as part:
                 part.write_text(json.dumps(key, indent=2) + "\n", encoding="utf-8")
-        with (
-            create_file(self.part, "r+b") as self.file,
-            create_file(self.errors_part, "r+b") as self.errors,
-            closing(self.journal),
-        ):
-            try:
+        try:
+            with (
+                create_file(self.part, "r+b") as self.file,
+                create_file(self.errors_part, "r+b") as self.errors,
+                closing(self.journal),
+            ):
                 self._recover(items)
                 self.journal.open(self.written)
                 yield
-                self.file.flush()
-                self.errors.flush()
-                os.fsync(self.file.fileno())
-                os.fsync(self.errors.fileno())
-            except MmsentError as error:
-                if not isinstance(error, Interrupted):
-                    self.discard()
-                raise
+                sync(self.file)
+                sync(self.errors)
+        except MmsentError as error:  # now the parts are closed: Windows removes no open file
+            if not isinstance(error, Interrupted | Shortage):
+                self.discard()
+            raise
         if self.parquet:
             from mmsent.data.pack import write_predictions
 
-            write_predictions(self.part, self.path, self.columns)
+            write_predictions(self.part, self.target, self.rows.columns)
         else:
-            os.replace(self.part, self.path)
+            replace(self.part, self.target)
         if self.failed:
-            os.replace(self.errors_part, self.errors_path)
+            replace(self.errors_part, self.errors_target)
         elif self.skip:
-            self.errors_path.unlink(missing_ok=True)  # of an inference before
+            self.errors_target.unlink(missing_ok=True)  # of an inference before
         self.discard()
 
     def write(self, row: Pair, prediction: Prediction) -> None:
         """Write a prediction."""
-        if self.json:
-            fields: dict[str, Any] = {"guid": row.guid, "tag": prediction.label}
-            if self.labels:
-                fields["probabilities"] = prediction.probabilities
-            line = (json.dumps(fields, ensure_ascii=False) + "\n").encode()
-        else:
-            values = (f"{prediction.probabilities[label]:.7g}" for label in self.labels)
-            line = _csv_line(row.guid, prediction.label, *values)
-        self.file.write(line)
+        self.file.write(self.rows.line(row, prediction))
         self.written += 1
 
     def write_problem(self, problem: Problem) -> None:
         """Write a row that can't be predicted, and why."""
         cells = (problem.guid, problem.file, problem.message)
-        self.errors.write(_csv_line(problem.line, *(_harmless(cell) for cell in cells)))
+        self.errors.write(csv_line(problem.line, *(_harmless(cell) for cell in cells)))
         self.written += 1
         self.failed += 1
 
@@ -137,10 +121,7 @@ class Output:
 
     def _recover(self, items: Iterable[Pair | Problem]) -> None:
         """Find how far both parts came, and cut them there; new parts get their header."""
-        headers = (
-            (b"" if self.json else _csv_line(*FIXED_COLUMNS, *self.columns.values())),
-            _ERRORS_HEADER,
-        )
+        headers = self.rows.header, _ERRORS_HEADER
         files = (self.file, self.errors)
         if any(file.read(len(header)) != header for file, header in zip(files, headers)):
             for file, header in zip(files, headers):
@@ -153,7 +134,7 @@ class Output:
         windows = self.journal.windows()
         lines = [file.readline() for file in files]
         for item in items:
-            starts = self._starts(item)
+            starts = self.rows.start(item), f"{item.line},".encode()
             which = next((i for i in (0, 1) if _is_whole(lines[i], starts[i])), None)
             if which is None:
                 break
@@ -169,24 +150,8 @@ class Output:
             file.seek(place)
             file.truncate()
 
-    def _starts(self, item: Pair | Problem) -> tuple[bytes, bytes]:
-        """How the line of a row starts where it is predicted, and where it is not."""
-        if isinstance(item, Problem):
-            predicted = b"\n"  # no line starts so
-        elif self.json:
-            predicted = json.dumps({"guid": item.guid}, ensure_ascii=False)[:-1].encode() + b","
-        else:
-            predicted = _csv_line(item.guid, "")[:-1]
-        return predicted, f"{item.line},".encode()
 
-
-def _csv_line(*cells: object) -> bytes:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerow(cells)
-    return file.getvalue().encode()
-
-
-_ERRORS_HEADER = _csv_line("line", "guid", "file", "reason")
+_ERRORS_HEADER = csv_line("line", "guid", "file", "reason")
 
 
 def _is_whole(line: bytes, start: bytes) -> bool:

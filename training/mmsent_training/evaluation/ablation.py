@@ -15,6 +15,7 @@ from scipy.stats import binomtest  # type: ignore[import-untyped]
 from mmsent.files.atomic import atomic_path
 from mmsent_training.evaluation.metrics import Scores, describe
 from mmsent_training.pictures import BLUE, ORANGE, save
+from mmsent_training.runs.latest import point_latest
 from mmsent_training.runs.record import read_record
 from mmsent_training.runs.run import PREDICTIONS, new_folder
 from mmsent_training.settings import Modality, Settings
@@ -74,6 +75,8 @@ def ablate(
         part.write_text(_report(ablation), encoding="utf-8")
     with atomic_path(folder / "ablation.json") as part:
         part.write_text(json.dumps(asdict(ablation), indent=2) + "\n", encoding="utf-8")
+    if output is None:
+        point_latest(folder / "both")  # the whole model
     return folder, ablation
 
 

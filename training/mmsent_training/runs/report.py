@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mmsent.data.pair import Pair
 from mmsent.files.atomic import atomic_path
+from mmsent.files.console import readable
+from mmsent.files.progress import counted
 from mmsent_training.evaluation.calibration import Floats
 from mmsent_training.evaluation.metrics import describe
 from mmsent_training.examples import Examples
@@ -61,12 +63,12 @@ def write_report(path: Path, record: Record, mistakes: Sequence[Mistake]) -> Non
     kept = (
         f"Kept epoch: {record.kept_epoch} of {record.epochs}, the best by validation macro F1."
         if record.settings.keep == "best"
-        else f"{record.epochs} epochs, of which the last is kept: the validation pairs decided "
-        "nothing but the temperature."
+        else f"{counted(record.epochs, 'epochs')}, of which the last is kept: the validation pairs "
+        "decided nothing but the temperature."
     )
     text = f"""# {record.model["name"]} model, {record.created}
 
-{record.chosen}. Trained on {dataset.train_pairs} pairs and validated on
+{record.chosen}. Trained on {counted(dataset.train_pairs, "pairs")} and validated on
 {dataset.validation_pairs} of `{dataset.path}`, in {record.seconds:.0f} s on
 {record.environment.gpu or "the CPU"}. {kept}
 
@@ -102,7 +104,7 @@ Every epoch: [history.csv](history.csv). Every validation pair with its probabil
 {settings}
 """
     with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(readable(text), encoding="utf-8")
 
 
 def _mistakes(mistakes: Sequence[Mistake]) -> str:

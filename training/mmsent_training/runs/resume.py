@@ -23,6 +23,8 @@ from mmsent.data.training import TrainingSource
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.interrupt import Stoppable, stop_on_signals
+from mmsent.files.shortage import raise_shortage
+from mmsent.files.utf8 import utf8_path
 from mmsent_training.distributed import all_reduce_max, world_size
 from mmsent_training.runs.record import plain, typed
 from mmsent_training.settings import Settings
@@ -66,7 +68,7 @@ def read_start(folder: Path) -> Start:
     """How a run was started. Raises InputError where ``folder`` is no unfinished run."""
     path = folder / START
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Start, dec_hook=typed)
+        return msgspec.convert(json.loads(path.read_bytes()), Start, dec_hook=typed)
     except FileNotFoundError:
         raise InputError(
             f"{folder} is no unfinished run (it has no {START}); `mmsent train` starts one"
@@ -156,9 +158,10 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_path(path) as source, safe_open(source, framework="pt") as file:
             return _restore(json.loads(file.metadata()[_STRUCTURE]), file)
     except Exception as error:  # safetensors raises its own, a wrong structure whatever it leads to
+        raise_shortage(error)
         raise InputError(f"{path} is damaged ({error!r}); train again") from None
 
 

@@ -1,6 +1,5 @@
 """A run: its folder, made and found again, and all that evaluation and export read of it."""
 
-import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,10 +16,13 @@ from mmsent.bundle.structure import MAX_METADATA
 from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.bounded import read_file
+from mmsent.files.shortage import raise_shortage
+from mmsent.files.utf8 import utf8_path
 from mmsent.inputs.text import read_tokenizer
 from mmsent_training.digests import Digests
 from mmsent_training.evaluation.calibration import Calibrated
 from mmsent_training.models.registry import build_model, find_model
+from mmsent_training.runs.latest import RUNS
 from mmsent_training.runs.record import RECORD, Record, read_record
 from mmsent_training.runs.resume import is_unfinished
 
@@ -28,8 +30,6 @@ CHECKPOINT = "checkpoint.safetensors"
 TOKENIZER = "tokenizer.json"
 PREDICTIONS = "validation_predictions.csv"
 DIGESTS = "digests.json"
-RUNS = Path("runs")
-LATEST = RUNS / "latest"
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,14 @@ class Run:
         try:
             with torch.device("meta"):  # nothing is allocated: the description may be anybody's
                 described = build_model(description).state_dict()
-            with safe_open(path, framework="pt") as file:
+            with utf8_path(path) as source, safe_open(source, framework="pt") as file:
                 shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-            if shapes != {name: list(tensor.shape) for name, tensor in described.items()}:
-                raise InputError("its tensors are not those of the model in run.json")
-            model = build_model(description)
-            model.load_state_dict(safetensors.torch.load_file(path))
+                if shapes != {name: list(tensor.shape) for name, tensor in described.items()}:
+                    raise InputError("its tensors are not those of the model in run.json")
+                model = build_model(description)
+                model.load_state_dict({name: file.get_tensor(name) for name in shapes})
         except Exception as error:  # safetensors raises its own, torch and models whatever they do
+            raise_shortage(error)
             raise InputError(f"{path} can't be loaded ({error}); train again") from None
         return Calibrated(model, self.record.calibration.temperature).eval()
 
@@ -118,14 +119,6 @@ def new_folder(model: str, output: Path | None) -> Path:
             (folder := RUNS / (name + suffix)).mkdir(parents=True)
             return folder
     raise InputError(f"{RUNS} holds 99 runs of this second; name the run with --output")
-
-
-def point_latest(folder: Path) -> None:
-    """Let runs/latest be ``folder``, which lies in runs/."""
-    link = LATEST.with_name(f".latest.{os.getpid()}")
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder.name, target_is_directory=True)
-    os.replace(link, LATEST)
 
 
 def is_finished(folder: Path) -> bool:

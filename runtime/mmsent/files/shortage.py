@@ -1,0 +1,44 @@
+"""Telling a machine that has too little memory, or too few threads, from bad input."""
+
+import errno
+import re
+from collections.abc import Iterator
+
+from mmsent.errors import MmsentError, Shortage
+
+_MEMORY = re.compile(  # C++ and ONNX Runtime, PyTorch, Pillow, the dynamic linker
+    r"bad_alloc|bad allocation|out of memory|failed to map segment|"
+    r"(can't|cannot|can not|failed to|unable to|could not) allocate (?!memory in static TLS)",
+    re.IGNORECASE,
+)
+_THREADS = re.compile(  # Python, POSIX, Rust
+    r"can't start new thread|pthread_create|thread constructor failed|ThreadPoolBuildError|"
+    r"failed to spawn thread|resource temporarily unavailable",
+    re.IGNORECASE,
+)
+
+
+def raise_shortage(error: BaseException) -> None:
+    """Raise Shortage where ``error``, or what it came from, is a lack of memory or threads."""
+    for each in _origins(error):
+        numbers = isinstance(each, OSError) and each.errno
+        if isinstance(each, MemoryError) or numbers == errno.ENOMEM or _MEMORY.search(str(each)):
+            raise Shortage(
+                "this process can't have the memory that it needs (`ulimit -v` and a container's "
+                "limits bound it); give it more, or use less: a lower --threads or --batch-size "
+                "where the command has them"
+            ) from error
+        if numbers == errno.EAGAIN or _THREADS.search(str(each)):
+            raise Shortage(
+                "this process can't start another thread (`ulimit -u`, `ulimit -v` and a "
+                "container's limits bound that); allow more, or a lower --threads where the "
+                "command has it"
+            ) from error
+
+
+def _origins(error: BaseException) -> Iterator[BaseException]:
+    """``error`` and the errors that led to it, unless it is a message of mmsent's own."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, MmsentError):
+        yield seen
+        seen = seen.__cause__ or seen.__context__

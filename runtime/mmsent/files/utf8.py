@@ -1,0 +1,20 @@
+"""Paths for libraries that take none but UTF-8."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mmsent.files.console import readable
+
+
+@contextmanager
+def utf8_path(path: Path) -> Iterator[Path]:
+    """``path`` or, where that is not UTF-8, a link to it that is, while the block runs."""
+    if str(path) == readable(str(path)):
+        yield path
+        return
+    with TemporaryDirectory(prefix="mmsent-") as folder:
+        link = Path(folder, "link")
+        link.symlink_to(path.absolute())
+        yield link

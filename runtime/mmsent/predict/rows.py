@@ -1,0 +1,70 @@
+"""How predictions are written: lines of CSV or of JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmsent.data.labels import label_columns
+from mmsent.data.pair import Pair
+from mmsent.errors import InputError, Problem
+from mmsent.predict.batches import Prediction
+
+FIXED_COLUMNS = ("guid", "tag")
+"""The columns that every output has, before those of the labels' probabilities."""
+_KINDS = {
+    "": "csv",
+    ".csv": "csv",
+    ".txt": "csv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+}
+
+
+def kind_of(path: Path) -> str:
+    """What an output's name says that it is: "csv", "json" (lines) or "parquet".
+
+    Raises InputError where that is neither.
+    """
+    try:
+        return _KINDS[path.suffix.lower()]
+    except KeyError:
+        known = ", ".join(filter(None, _KINDS))
+        raise InputError(f"{path}: --output can't end in {path.suffix}, but in {known}") from None
+
+
+class Rows:
+    """The lines of an output. ``labels`` are those whose probabilities are wanted."""
+
+    def __init__(self, labels: Sequence[str], *, json: bool) -> None:
+        self.labels, self.json = labels, json
+        self.columns = label_columns(labels, FIXED_COLUMNS)
+        self.header = b"" if json else csv_line(*FIXED_COLUMNS, *self.columns.values())
+
+    def line(self, row: Pair, prediction: Prediction) -> bytes:
+        """The line of a prediction."""
+        if self.json:
+            fields: dict[str, Any] = {"guid": row.guid, "tag": prediction.label}
+            if self.labels:
+                fields["probabilities"] = prediction.probabilities
+            return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
+        values = (f"{prediction.probabilities[label]:.7g}" for label in self.labels)
+        return csv_line(row.guid, prediction.label, *values)
+
+    def start(self, item: Pair | Problem) -> bytes:
+        """How the line of a row starts where it is predicted."""
+        if isinstance(item, Problem):
+            return b"\n"  # no line starts so
+        if self.json:
+            return json.dumps({"guid": item.guid}, ensure_ascii=False)[:-1].encode() + b","
+        return csv_line(item.guid, "")[:-1]
+
+
+def csv_line(*cells: object) -> bytes:
+    """A row of CSV, in UTF-8."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerow(cells)
+    return file.getvalue().encode(errors="replace")
