@@ -209,7 +209,7 @@ def test_what_is_no_text_is_named(bundle, pairs, text, reason):
         (np.zeros((3, 3, 3)), "an image array must be uint8"),
         ("nul\0", "its name holds a NUL byte"),
     ],
-    ids=repr,
+    ids=lambda value: value if isinstance(value, str) and " " in value else type(value).__name__,
 )
 def test_what_is_no_image_is_named(bundle, pairs, image, reason):
     sound = pairs[1][0]
