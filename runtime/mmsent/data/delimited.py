@@ -49,10 +49,11 @@ def read_cells(
                 yield reader.line_num, f"{len(fields)} fields where the header has {len(names)}"
                 continue
             guid, text, image, label, split = (
-                None if place is None else fields[place].strip() or None for place in places
+                None if place is None else fields[place].strip() for place in places
             )
+            # An empty text is one, as an empty text file is; nothing else can be empty.
             encoded = None if text is None else text.encode()
-            yield reader.line_num, Cells(guid, encoded, image, label, split)
+            yield reader.line_num, Cells(guid, encoded, image or None, label or None, split or None)
 
 
 @contextmanager

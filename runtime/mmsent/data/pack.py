@@ -56,8 +56,6 @@ def pack(dataset: Dataset, output: Path) -> int:
                 continue
             text = None if row.lacks("text") else row.attempt("text", row.read_text)
             image = None if row.lacks("image") else row.attempt("image", partial(row.read, "image"))
-            if text is None and image is None:
-                text = row.problem("text", "the pair lacks both text and image")
             problems += [part for part in (text, image) if isinstance(part, Problem)]
             if problems or isinstance(text, Problem) or isinstance(image, Problem):
                 rows.clear()  # nothing will be written: the others are only checked

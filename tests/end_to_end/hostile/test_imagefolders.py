@@ -76,7 +76,7 @@ def test_a_file_name(run_command, dataset, folder, name, message):
         (b"file_name,text\n1.jpg\n", "1 fields where the header has 2"),
         (b"\xff\xfef\x00", "is not UTF-8"),
         (b"file_name,text\n" + b"x" * 200_000, "is not a CSV file"),
-        (b"file_name,text\n1.jpg,\n", "the text is missing"),
+        (b"file_name,text\n,a\n", "the guid is missing"),
     ],
     ids=range(8),
 )
