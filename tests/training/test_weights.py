@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsent.clip_pin import REVISION, WEIGHTS_SHA256
+from mmsent.clip_pin import REVISION, WEIGHTS_SHA256, WEIGHTS_SIZE
 from mmsent_training.weights.checkpoint import ClipCheckpoint, WeightsUnavailable
 from mmsent_training.weights.hub import DEFAULT_CLIP, find_clip
 
@@ -93,6 +93,7 @@ class Hub:
     def __init__(self, files, name=NAME, commit=COMMIT, lacks=()):
         self.files, self.name, self.commit, self.lacks = files, name, commit, lacks
         self.requests, self.claimed, self.asked, self.tokens = [], {}, [], set()
+        self.sha = commit  # as its listing has it
         self.cut = self.stall = self.status = None
         self.silent = False
         self.released = threading.Event()
@@ -178,7 +179,7 @@ class Hub:
             def send_listing(self, repository, revision):
                 if self.known(repository, revision):
                     siblings = [hub.about(file) for file in hub.files]
-                    listing = {"id": hub.name, "sha": hub.commit, "siblings": siblings}
+                    listing = {"id": hub.name, "sha": hub.sha, "siblings": siblings}
                     self.reply(200, {}, json.dumps(listing).encode())
 
             def send_file(self, repository, revision, file):
@@ -553,6 +554,23 @@ def test_the_default_from_a_mirror_is_the_pinned_one(make_hub, find):
     found = find(hub, DEFAULT_CLIP, before=pin).found
     assert found["revision"] == REVISION
     assert all(REVISION in path for _, path in hub.requests if "/resolve/" in path)
+
+
+@pytest.mark.parametrize("name", [NAME, DEFAULT_CLIP])
+@pytest.mark.parametrize("sha", ["../../../elsewhere", "6" * 40])
+def test_a_mirror_that_lies_about_the_commit(make_hub, find, tmp_path, name, sha):
+    """It gets out of no folder, and around no pin."""
+    hub = make_hub(checkpoint(), name=name, commit=REVISION, lacks=NO_METADATA)
+    hub.sha = sha
+    result = find(hub, name)
+    if name == DEFAULT_CLIP:
+        assert f"not {WEIGHTS_SIZE:,}" in result.err
+    elif sha == "6" * 40:
+        assert "has no config.json" in result.err  # of that commit
+    else:
+        assert result.found["revision"] is None
+    assert {path.name for path in tmp_path.iterdir()} == {"hf"}
+    assert not (tmp_path / "hf" / "elsewhere").exists()
 
 
 @pytest.mark.parametrize("ranges", [True, False])

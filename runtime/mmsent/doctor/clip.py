@@ -114,10 +114,10 @@ def _check_hub(group: Group, name: str, hub: ProbeResult) -> None:
     status = hub.facts.get("status")
     if status is None:
         why = hub.facts.get("error") or ("no answer in time" if hub.hung else hub.reason)
-        fix = (
-            f"export HF_ENDPOINT={_MIRROR} or another mirror, or https_proxy=ADDRESS for a proxy; "
+        fix = f"export HF_ENDPOINT={_MIRROR} or another mirror, or https_proxy=ADDRESS for a proxy"
+        fix += (
+            "; or run `mmsent download-clip --to DIR` where there is a network, and copy DIR here"
         )
-        fix += "or run `mmsent download-clip --to DIR` where there is a network, and copy DIR here"
         group.warning("hub-unreachable", f"{name} does not answer", why, fix)
     elif status < 400:
         group.ok("hub-answers", f"{name} answers and has the weights")

@@ -91,7 +91,8 @@ def _find(name: str, fetch: bool = True) -> tuple[ClipCheckpoint, dict[str, str]
             raise WeightsUnavailable(f"{absence}\nRun {messages.download_command(name)}")
         snapshot = _fetch(name, absence)
     fix = f"run {messages.download_command(name)}"
-    commit = snapshot.name if _is_commit(snapshot.name) else None
+    revision = _revision(name, snapshot.name)
+    commit = revision if _is_commit(revision) else None
     found, digests = checkpoint.verify(snapshot, name, commit, fix)
     if fetched and not checkpoint.known_checksums(snapshot):  # a cache without links to name them
         checkpoint.write_checksums(snapshot, digests)
@@ -117,8 +118,11 @@ def _cache_folder(name: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
 
 
-def _revision(name: str) -> str:
-    return clip_pin.REVISION if name == DEFAULT_CLIP else constants.DEFAULT_REVISION
+def _revision(name: str, commit: str | None = None) -> str:
+    """The default's pinned commit, whatever a mirror says; another's ``commit``, or its branch."""
+    if name == DEFAULT_CLIP:
+        return clip_pin.REVISION
+    return commit if commit and _is_commit(commit) else constants.DEFAULT_REVISION
 
 
 def _is_commit(revision: str) -> bool:
@@ -135,7 +139,7 @@ class _Source:
 
     def __init__(self, name: str, info: ModelInfo | None) -> None:
         self.name, self.plain = name, False
-        self.revision = (info.sha if info else None) or _revision(name)
+        self.revision = _revision(name, info.sha if info else None)
         self.listed = {file.rfilename: file for file in info.siblings or ()} if info else None
         self.cache = _cache_folder(name)
         self.snapshot = self.cache / "snapshots" / self.revision
@@ -224,7 +228,7 @@ def _has_config(source: _Source) -> bool:
     try:
         return source.get(checkpoint.CONFIG)
     except Exception as error:
-        log.info("%s does not help either: %s", constants.ENDPOINT, error)
+        log.debug("%s does not help either: %s", constants.ENDPOINT, error)
         return False
 
 
