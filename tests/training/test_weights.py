@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsent.clip_pin import REVISION
+from mmsent.clip_pin import REVISION, WEIGHTS_SHA256, WEIGHTS_SIZE
 from mmsent_training.weights.checkpoint import ClipCheckpoint, WeightsUnavailable
 from mmsent_training.weights.hub import DEFAULT_CLIP, find_clip
 
@@ -86,12 +86,14 @@ class Hub:
 
     ``cut`` ends a connection and ``stall`` lets it hang at that byte of the weights; ``silent``:
     no request is answered; ``status``: all are, with that; ``claimed``: other SHA-256 than a
-    file has.
+    file has. ``lacks``: what it does not do, as some mirrors; then it redirects every file to
+    another host.
     """
 
-    def __init__(self, files, name=NAME, commit=COMMIT):
-        self.files, self.name, self.commit = files, name, commit
-        self.requests, self.claimed = [], {}
+    def __init__(self, files, name=NAME, commit=COMMIT, lacks=()):
+        self.files, self.name, self.commit, self.lacks = files, name, commit, lacks
+        self.requests, self.claimed, self.asked, self.tokens = [], {}, [], set()
+        self.sha = commit  # as its listing has it
         self.cut = self.stall = self.status = None
         self.silent = False
         self.released = threading.Event()
@@ -100,6 +102,7 @@ class Hub:
         self.server.handle_error = lambda *_: None  # a client that was killed
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
         self.endpoint = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.storage = self.endpoint.replace("127.0.0.1", "localhost") if lacks else self.endpoint
 
     def close(self):
         self.released.set()
@@ -108,7 +111,7 @@ class Hub:
 
     def downloads(self):
         """How often the weights were asked for."""
-        return sum(method == "GET" and "/cdn/" in path for method, path in self.requests)
+        return self.requests.count(("GET", "/cdn/model.safetensors"))
 
     def about(self, file):
         """What the API says of a file: large ones lie in Git LFS, named by their SHA-256."""
@@ -135,14 +138,20 @@ class Hub:
             def reply(self, status, headers, content=b""):
                 self.send_response(status)
                 for key, value in ({"Content-Length": len(content)} | headers).items():
-                    self.send_header(key, str(value))
+                    if key not in hub.lacks and (key, self.command) not in hub.lacks:
+                        self.send_header(key, str(value))
                 self.end_headers()
                 if self.command == "GET":
                     self.wfile.write(content)
 
             def answer(self):
                 hub.requests.append((self.command, self.path))
-                if hub.silent:
+                hub.tokens.add((self.headers["Host"], self.headers["Authorization"]))
+                if self.command in hub.lacks:
+                    self.reply(405, {})
+                elif "listing" in hub.lacks and self.path.startswith("/api/"):
+                    self.reply(404, {}, b"<html>no such page</html>")
+                elif hub.silent:
                     hub.released.wait(60)
                     self.close_connection = True
                 elif hub.status:
@@ -170,7 +179,7 @@ class Hub:
             def send_listing(self, repository, revision):
                 if self.known(repository, revision):
                     siblings = [hub.about(file) for file in hub.files]
-                    listing = {"id": hub.name, "sha": hub.commit, "siblings": siblings}
+                    listing = {"id": hub.name, "sha": hub.sha, "siblings": siblings}
                     self.reply(200, {}, json.dumps(listing).encode())
 
             def send_file(self, repository, revision, file):
@@ -180,14 +189,19 @@ class Hub:
                 if "lfs" in about:
                     linked = {"X-Linked-Etag": about["lfs"]["sha256"]}
                     linked["X-Linked-Size"] = about["size"]
-                    self.reply(302, commit | linked | {"Location": f"{hub.endpoint}/cdn/{file}"})
+                    self.reply(302, commit | linked | {"Location": f"{hub.storage}/cdn/{file}"})
+                elif hub.lacks:
+                    linked = {"X-Linked-Etag": about["blobId"], "X-Linked-Size": about["size"]}
+                    self.reply(307, commit | linked | {"Location": f"{hub.storage}/cdn/{file}"})
                 else:
                     self.reply(200, commit | {"ETag": about["blobId"]}, hub.files[file])
 
             def send_stored(self, content):
                 start = 0
                 headers = {"Accept-Ranges": "bytes"}
-                if asked := self.headers.get("Range"):
+                asked = None if "Range" in hub.lacks else self.headers.get("Range")
+                hub.asked.append(self.headers.get("Range"))
+                if asked:
                     start = int(asked.removeprefix("bytes=").rstrip("-"))
                     headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
                 headers["Content-Length"] = len(content) - start
@@ -402,7 +416,7 @@ def test_offline_with_an_empty_cache(hub, find, tmp_path):
     assert not hub.requests
 
 
-def test_a_hub_that_can_not_be_reached_is_noticed_within_15_seconds(hub, start):
+def test_a_hub_that_can_not_be_reached_is_noticed_within_15_seconds(hub, start, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"http://127.0.0.1:{server.getsockname()[1]}"
     hub.silent = True
@@ -416,9 +430,15 @@ def test_a_hub_that_can_not_be_reached_is_noticed_within_15_seconds(hub, start):
     for result in results.values():
         assert result.code == 1
         assert result.seconds < 15
-        assert len(result.err.splitlines()) == 3
-        for remedy in ("`mmsent download-clip --to DIR`", "--clip DIR", "HF_ENDPOINT", "light"):
-            assert remedy in result.err
+        folder = tmp_path / "hf" / "hub" / "models--openai--clip-vit-base-patch32"
+        _, *remedies = result.err.splitlines()
+        assert remedies == [
+            "Set the environment variable HF_ENDPOINT to a mirror, such as https://hf-mirror.com",
+            "Or run `mmsent download-clip --to DIR` on a machine with a network, copy DIR here and "
+            "use --clip DIR",
+            f"Or copy that machine's folder of the cache to {folder}",
+            "Or train without CLIP: --model compact or --model light",
+        ]
     assert f"{closed} can't be reached: Connection refused" in results["refused"].err
     assert f"{hub.endpoint} can't be reached: no answer within" in results["silent"].err
     assert "http://hub.invalid can't be reached: no answer within" in results["no_dns"].err
@@ -481,6 +501,149 @@ def until(condition):
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.02)
+
+
+# Through a mirror, which redirects to another host and is less than a hub
+
+NO_METADATA = ("X-Repo-Commit", "ETag", "X-Linked-Etag", "X-Linked-Size")
+LEAST = (*NO_METADATA, "HEAD", "listing")
+
+
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        ("nothing",),
+        ("X-Repo-Commit",),
+        ("ETag", "X-Linked-Etag"),
+        (("Content-Length", "HEAD"), "X-Linked-Size"),
+        ("HEAD",),
+        ("listing",),
+        LEAST,
+    ],
+)
+def test_a_mirror(make_hub, find, lacks):
+    hub = make_hub(checkpoint(), lacks=lacks)
+    fetched = find(hub).found
+    assert fetched["sha256"] == sha256(hub.files["model.safetensors"])
+    assert fetched["revision"] == (None if lacks == LEAST else COMMIT)  # nothing names it
+    for name, content in hub.files.items():
+        assert Path(fetched["folder"], name).read_bytes() == content
+    assert hub.downloads() == 1
+    assert find("http://127.0.0.1:9", HF_HUB_OFFLINE="1").found == fetched
+    flip(Path(fetched["folder"], "model.safetensors"))
+    assert "model.safetensors is damaged: its checksum is not" in find(hub, fetch=False).err
+
+
+def test_shards_from_a_mirror(make_hub, find):
+    hub = make_hub(sharded(), lacks=LEAST)
+    folder = Path(find(hub).found["folder"])
+    for name, content in hub.files.items():
+        assert (folder / name).read_bytes() == content
+
+
+def test_the_default_from_a_mirror_is_the_pinned_one(make_hub, find):
+    hub = make_hub(checkpoint(), name=DEFAULT_CLIP, commit=REVISION, lacks=LEAST)
+    weights = hub.files["model.safetensors"]
+    pin = f"from mmsent import clip_pin; clip_pin.WEIGHTS_SIZE = {len(weights)}"
+    result = find(hub, DEFAULT_CLIP, before=pin)
+    assert result.code == 1
+    assert f"its checksum is not {WEIGHTS_SHA256}" in result.err
+    result = find(hub, DEFAULT_CLIP, fetch=False)
+    assert f"model.safetensors of {DEFAULT_CLIP} is not in the cache" in result.err
+    pin += f"; clip_pin.WEIGHTS_SHA256 = {sha256(weights)!r}"
+    found = find(hub, DEFAULT_CLIP, before=pin).found
+    assert found["revision"] == REVISION
+    assert all(REVISION in path for _, path in hub.requests if "/resolve/" in path)
+
+
+@pytest.mark.parametrize("name", [NAME, DEFAULT_CLIP])
+@pytest.mark.parametrize("sha", ["../../../elsewhere", "6" * 40])
+def test_a_mirror_that_lies_about_the_commit(make_hub, find, tmp_path, name, sha):
+    """It gets out of no folder, and around no pin."""
+    hub = make_hub(checkpoint(), name=name, commit=REVISION, lacks=NO_METADATA)
+    hub.sha = sha
+    result = find(hub, name)
+    if name == DEFAULT_CLIP:
+        assert f"not {WEIGHTS_SIZE:,}" in result.err
+    elif sha == "6" * 40:
+        assert "has no config.json" in result.err  # of that commit
+    else:
+        assert result.found["revision"] is None
+    assert {path.name for path in tmp_path.iterdir()} == {"hf"}
+    assert not (tmp_path / "hf" / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("how", ["cut", "killed"])
+def test_an_interrupted_mirror_is_resumed(make_hub, start, find, tmp_path, how, ranges):
+    lacks = NO_METADATA if ranges else (*NO_METADATA, "Range")
+    hub = make_hub(checkpoint(LARGE), lacks=lacks)
+    hub.cut, hub.stall = (CUT, None) if how == "cut" else (None, CUT)
+    wait = start(hub, COMMAND, "--clip", NAME)
+    if how == "killed":
+        until(lambda: weights_begun(tmp_path))
+        wait.process.kill()
+    result = wait()
+    assert result.code != 0
+    if how == "cut":
+        assert f"the download of {NAME} to {tmp_path / 'hf' / 'hub'} stopped: " in result.err
+    assert f"model.safetensors of {NAME} is not in the cache" in find(hub, fetch=False).err
+    hub.cut = hub.stall = None
+    found = find(hub).found
+    assert Path(found["folder"], "model.safetensors").read_bytes() == hub.files["model.safetensors"]
+    begun = int(hub.asked[-1].removeprefix("bytes=").rstrip("-"))
+    assert MEGABYTE < begun <= CUT
+
+
+def test_two_at_once_from_a_mirror(make_hub, start):
+    hub = make_hub(checkpoint(LARGE), lacks=LEAST)
+    waits = [start(hub, FIND.format(before="", fetch=True), NAME) for _ in range(2)]
+    first, second = (wait().found for wait in waits)
+    assert first == second
+    assert hub.downloads() == 1
+
+
+def test_a_token_stays_with_the_mirror(make_hub, find):
+    hub = make_hub(checkpoint(), lacks=LEAST)
+    assert find(hub, HF_TOKEN="hf_secret").code == 0
+    sent = {host.partition(":")[0]: token for host, token in hub.tokens}
+    assert sent == {"127.0.0.1": "Bearer hf_secret", "localhost": None}
+
+
+def test_a_mirror_without_safetensors(make_hub, find):
+    files = checkpoint() | {"pytorch_model.bin": b"\x80\x02."}
+    del files["model.safetensors"]
+    hub = make_hub(files, lacks=LEAST)
+    result = find(hub)
+    assert result.code == 1
+    assert f"has no model.safetensors of {NAME}, and a pickle is never loaded" in result.err
+    assert not any("pytorch_model" in path for _, path in hub.requests)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_mirror_that_sends_a_page_instead(make_hub, find, file):
+    hub = make_hub(checkpoint() | {file: b"<html>please log in</html>"}, lacks=LEAST)
+    result = find(hub)
+    assert result.code == 1
+    if file == "config.json":
+        assert "HF_ENDPOINT to a mirror" in result.err
+    else:
+        assert f"/{file} answers is no such file: its 26 bytes are not a whole" in result.err
+    assert f"{file} of {NAME}" in (err := find(hub, fetch=False).err) or f"{NAME} is not" in err
+
+
+@pytest.mark.parametrize("lacks", [(), LEAST])
+@pytest.mark.parametrize("model_type", ["blip", None])
+def test_another_model_is_refused_before_its_weights_come(make_hub, find, lacks, model_type):
+    config = json.dumps({"model_type": model_type} if model_type else {}).encode()
+    hub = make_hub(checkpoint() | {"config.json": config}, lacks=lacks)
+    result = find(hub)
+    assert result.code == 2
+    what = "a blip checkpoint" if model_type else "a checkpoint whose config.json has no model_type"
+    message = f"Error: {NAME} is {what}; mmsent trains clip, chinese_clip, siglip\n"
+    assert result.err.endswith(message)
+    assert hub.downloads() == 0
+    assert find(hub, fetch=False).err == message
 
 
 # Damaged

@@ -13,6 +13,8 @@ from mmsent.doctor.process import ProbeResult
 
 _HEADER_LIMIT = 100_000_000  # bytes; safetensors refuses a longer one
 
+_MIRROR = "https://hf-mirror.com"  # an example
+
 _CACHE = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
@@ -84,7 +86,8 @@ def _report_missing(group: Group, folder: Path, cache: Path) -> None:
     notes = [f"only the revision {others[0][:12]} is there"] if others else []
     notes += [f"{part:,} bytes of an interrupted download are there"] if part else []
     why = "; ".join([*notes, "training uses another model"])
-    fix = "mmsent download-clip  # without a network: on another machine, then copy its cache here"
+    fix = f"mmsent download-clip  # behind a wall: with HF_ENDPOINT={_MIRROR} or another mirror; "
+    fix += f"without a network: on another machine, then copy its {folder.name} into {cache}"
     fix = f"unset {' '.join(_OFFLINE)}; {fix}" if _offline() else fix
     group.warning("clip-weights-missing", f"CLIP's weights are not in {cache}", why, fix)
 
@@ -111,8 +114,10 @@ def _check_hub(group: Group, name: str, hub: ProbeResult) -> None:
     status = hub.facts.get("status")
     if status is None:
         why = hub.facts.get("error") or ("no answer in time" if hub.hung else hub.reason)
-        fix = "export HF_ENDPOINT=ADDRESS for a mirror, or https_proxy=ADDRESS for a proxy; or run "
-        fix += "`mmsent download-clip` where there is a network, and copy its folder here"
+        fix = f"export HF_ENDPOINT={_MIRROR} or another mirror, or https_proxy=ADDRESS for a proxy"
+        fix += (
+            "; or run `mmsent download-clip --to DIR` where there is a network, and copy DIR here"
+        )
         group.warning("hub-unreachable", f"{name} does not answer", why, fix)
     elif status < 400:
         group.ok("hub-answers", f"{name} answers and has the weights")

@@ -239,14 +239,19 @@ def probe_hub(report: Report, address: str) -> None:
     import urllib.request
 
     report(doing="asking the hub")
-    try:
-        request = urllib.request.Request(address, method="HEAD")
-        with urllib.request.urlopen(request) as response:
-            report(status=response.status)
-    except urllib.error.HTTPError as error:
-        report(status=error.code)
-    except (OSError, ValueError) as error:  # no route, no name, no certificate, no URL
-        report(error=str(getattr(error, "reason", error)))
+    for method in ("HEAD", "GET"):
+        try:
+            request = urllib.request.Request(address, method=method)
+            with urllib.request.urlopen(request) as response:
+                status = response.status
+        except urllib.error.HTTPError as error:
+            status = error.code
+        except (OSError, ValueError) as error:  # no route, no name, no certificate, no URL
+            report(error=str(getattr(error, "reason", error)))
+            return
+        if status not in (405, 501):  # a mirror may not answer HEAD
+            break
+    report(status=status)
 
 
 def _described(error: BaseException) -> str:

@@ -109,6 +109,14 @@ class _Hub(BaseHTTPRequestHandler):
         pass
 
 
+class _Mirror(_Hub):
+    do_GET = _Hub.do_HEAD
+
+    def do_HEAD(self) -> None:
+        self.send_response(405)
+        self.end_headers()
+
+
 @pytest.fixture
 def hub() -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), _Hub)
@@ -124,11 +132,22 @@ def test_the_hub_is_asked(machine: Machine, hub: str, path: str, id: str) -> Non
     assert hub in machine.doctor("--online").finding(id)["what"]
 
 
+@pytest.mark.parametrize(("path", "id"), [("", "hub-answers"), ("/elsewhere", "hub-refuses")])
+def test_a_mirror_that_does_not_answer_head(machine: Machine, path: str, id: str) -> None:
+    with HTTPServer(("127.0.0.1", 0), _Mirror) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        mirror = f"http://127.0.0.1:{server.server_port}"
+        machine.set(HF_ENDPOINT=mirror + path, no_proxy="127.0.0.1")
+        assert mirror in machine.doctor("--online").finding(id)["what"]
+        server.shutdown()
+
+
 def test_a_hub_that_can_not_be_reached(machine: Machine) -> None:
     machine.set(HF_ENDPOINT="http://127.0.0.1:9", no_proxy="127.0.0.1")
     found = machine.doctor("--online").finding("hub-unreachable")
     assert "refused" in found["why"]
-    assert "HF_ENDPOINT" in found["fix"]
+    assert "HF_ENDPOINT=https://hf-mirror.com" in found["fix"]
+    assert "copy DIR here" in found["fix"]
 
 
 def test_the_hub_is_left_alone_unless_asked_for(machine: Machine) -> None:

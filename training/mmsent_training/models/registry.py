@@ -54,7 +54,8 @@ class Model:
 CLIP = Option(
     "clip",
     "source",
-    f"The CLIP checkpoint: a name on the hub, or a folder.  [default: {REPOSITORY}]",
+    f"The CLIP, Chinese-CLIP or SigLIP checkpoint: a name on the hub, or a folder.  "
+    f"[default: {REPOSITORY}]",
 )
 FREEZE = Option("freeze", "flag", "Train CLIP's head alone, or all.  [default: freeze on CPUs]")
 TEXTS = Option(

@@ -1,26 +1,32 @@
 """Pretrained checkpoints, and whether their files are whole.
 
 CLIP's is a folder with config.json, preprocessor_config.json, tokenizer.json and the weights:
-model.safetensors, or shards and the index that names them.
+model.safetensors, or shards and the index that names them. Its relatives' differ in the tokenizer.
 """
 
 import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from mmsent import clip_pin
-from mmsent.errors import MmsentError
+from mmsent.errors import InputError, MmsentError
+from mmsent.files.atomic import atomic_path
 from mmsent.files.progress import Progress
 from mmsent_training.weights import messages
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-DESCRIPTIONS = (CONFIG, "preprocessor_config.json", "tokenizer.json")
+PREPROCESSOR = "preprocessor_config.json"
+TOKENIZER, TOKENIZER_CONFIG, VOCABULARY = "tokenizer.json", "tokenizer_config.json", "vocab.txt"
+MODEL_TYPES = ("clip", "chinese_clip", "siglip")
+"""The dual encoders that can be trained, as transformers' config.json names them."""
 CHECKSUMS = "SHA256SUMS"
+POINTER = b"version https://git-lfs"
 CHUNK = 1 << 20
 
 
@@ -46,11 +52,45 @@ class ClipCheckpoint:
     sha256: str
 
 
-def file_names(folder: Path) -> list[str]:
-    """The files of which the checkpoint in ``folder`` consists, whether they are there or not."""
+def read_model_type(folder: Path, name: str) -> str:
+    """The model type in the config.json of the checkpoint ``name``, which is in ``folder``.
+
+    It counts as "clip" where that file is missing or damaged, which others find out. Raises
+    InputError where it is none of MODEL_TYPES.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError):
+        return "clip"
+    found = config.get("model_type") if isinstance(config, dict) else None
+    if found not in MODEL_TYPES:
+        raise InputError(messages.other_model(name, found, MODEL_TYPES))
+    return str(found)
+
+
+def descriptions(model_type: str, exists: Callable[[str], bool]) -> list[str]:
+    """The files beside the weights; ``exists`` says whether the checkpoint has one of a name.
+
+    SigLIP's tokenizer_config.json names the token that it pads with. Chinese-CLIP often has its
+    vocabulary instead of a tokenizer.json, and perhaps a tokenizer_config.json for it.
+    """
+    files = [CONFIG, PREPROCESSOR, TOKENIZER]
+    if model_type == "chinese_clip" and not exists(TOKENIZER) and exists(VOCABULARY):
+        files = [CONFIG, PREPROCESSOR, VOCABULARY]
+        return [*files, TOKENIZER_CONFIG] if exists(TOKENIZER_CONFIG) else files
+    return [*files, TOKENIZER_CONFIG] if model_type == "siglip" else files
+
+
+def file_names(folder: Path, name: str) -> list[str]:
+    """The files of which the checkpoint in ``folder`` consists, whether they are there or not.
+
+    Raises InputError where it is of a model that can't be trained.
+    """
+    model_type = read_model_type(folder, name)
+    described = descriptions(model_type, lambda file: (folder / file).is_file())
     index = folder / INDEX
     if (folder / WEIGHTS).is_file() or not index.is_file():
-        return [*DESCRIPTIONS, WEIGHTS]
+        return [*described, WEIGHTS]
     try:
         shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
         if not all(re.fullmatch(r"[\w-][\w.-]*\.safetensors", shard) for shard in shards):
@@ -58,12 +98,12 @@ def file_names(folder: Path) -> list[str]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         damage = f"it is not an index of safetensors ({error})"
         raise WeightsUnavailable(messages.damaged(index, damage, "get it again")) from None
-    return [*DESCRIPTIONS, INDEX, *shards]
+    return [*described, INDEX, *shards]
 
 
-def missing_files(folder: Path) -> list[str]:
-    """The files that ``folder`` lacks to be a checkpoint."""
-    return [name for name in file_names(folder) if not (folder / name).is_file()]
+def missing_files(folder: Path, name: str) -> list[str]:
+    """The files that ``folder`` lacks to be the checkpoint ``name``."""
+    return [file for file in file_names(folder, name) if not (folder / file).is_file()]
 
 
 def verify(
@@ -72,16 +112,14 @@ def verify(
     """The checkpoint in ``folder``, and the SHA-256 of each of its files.
 
     Raises WeightsUnavailable for missing files, and for the first damaged one; ``fix`` says how to
-    get that again.
+    get that again. Raises InputError where it is of a model that can't be trained.
     """
-    if missing := missing_files(folder):
+    if missing := missing_files(folder, name):
         raise WeightsUnavailable(messages.incomplete(folder, missing))
     known, digests = known_checksums(folder), {}
-    for file in file_names(folder):
-        digests[file] = _sha256(folder / file)
-        pinned = file == WEIGHTS and revision == clip_pin.REVISION
-        expected = clip_pin.WEIGHTS_SIZE if pinned else None
-        if damage := _damage(folder / file, digests[file], known.get(file, ""), expected):
+    for file in file_names(folder, name):
+        digests[file], damage = check_file(folder / file, file, revision, known.get(file, ""))
+        if damage:
             raise WeightsUnavailable(messages.damaged(folder / file, damage, fix))
     weights = [digest for file, digest in digests.items() if file.endswith(".safetensors")]
     joined = hashlib.sha256("".join(weights).encode()).hexdigest()
@@ -101,32 +139,53 @@ def known_checksums(folder: Path) -> dict[str, str]:
     return {p.name: Path(os.readlink(p)).name for p in folder.glob("*") if p.is_symlink()}
 
 
-def _damage(path: Path, sha256: str, known: str, expected: int | None) -> str | None:
+def write_checksums(folder: Path, digests: dict[str, str]) -> None:
+    """Write the files' SHA-256 to SHA256SUMS, as the command sha256sum does."""
+    with atomic_path(folder / CHECKSUMS) as part:
+        part.write_text("".join(f"{digests[file]}  {file}\n" for file in digests))
+
+
+def check_file(path: Path, name: str, revision: str | None, known: str) -> tuple[str, str | None]:
+    """A file's SHA-256, and what is wrong with it; None for nothing.
+
+    ``name``: of the checkpoint's file that ``path`` holds. ``known``: its checksum, or "". The
+    default checkpoint's weights have a pinned one, and a pinned size.
+    """
+    digest, size = _sha256(path, name), None
+    if name == WEIGHTS and revision == clip_pin.REVISION:
+        known, size = known or clip_pin.WEIGHTS_SHA256, clip_pin.WEIGHTS_SIZE
+    return digest, _damage(path, name, digest, known, size)
+
+
+def _damage(path: Path, name: str, sha256: str, known: str, expected: int | None) -> str | None:
     """What is wrong with a file; None for nothing. ``expected`` is its size in bytes, if known."""
     size, digests, form = path.stat().st_size, {sha256}, "[0-9a-f]{64}"
-    content = path.read_bytes() if path.suffix == ".json" or size < 1000 else b""
-    if content.startswith(b"version https://git-lfs"):
-        return "it is only Git LFS's pointer to the file, which `git lfs pull` fetches"
+    with open(path, "rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            return "it is only Git LFS's pointer to the file, which `git lfs pull` fetches"
     if expected not in (None, size):
         return f"it has {size:,} bytes, not {expected:,}"
+    suffix = Path(name).suffix
     try:
-        if path.suffix == ".json":
-            json.loads(content)
+        if suffix == ".safetensors":
+            with safe_open(path, framework="np"):  # checks the size against the header
+                pass
+        else:
+            content = path.read_bytes()
+            if suffix == ".json":
+                json.loads(content)
             blob = b"blob %d\0" % size + content  # what git hashes; some mirrors hash the content
             digests |= {hashlib.sha1(blob).hexdigest(), hashlib.sha1(content).hexdigest()}
             form += "|[0-9a-f]{40}"
-        else:
-            with safe_open(path, framework="np"):  # checks the size against the header
-                pass
     except (ValueError, SafetensorError) as error:
-        return f"its {size:,} bytes are not a whole {path.suffix[1:]} file ({error})"
+        return f"its {size:,} bytes are not a whole {suffix[1:]} file ({error})"
     wrong = re.fullmatch(form, known) and known not in digests
     return f"its checksum is not {known}" if wrong else None
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, name: str) -> str:
     size, digest = path.stat().st_size, hashlib.sha256()
-    bar = Progress(f"verifying {path.name}", size // CHUNK, "MiB", summary=False)
+    bar = Progress(f"verifying {name}", size // CHUNK, "MiB", summary=False)
     with open(path, "rb") as file, bar as progress:
         while chunk := file.read(CHUNK):
             digest.update(chunk)

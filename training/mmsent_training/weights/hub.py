@@ -2,23 +2,38 @@
 
 A damaged file is named and never used, nor fetched over. huggingface_hub fetches: before its
 version 1.31 it resumes an interrupted file that comes over HTTP; later, and over hf_xet (which
-HF_HUB_DISABLE_XET=1 turns off), it begins that file again.
+HF_HUB_DISABLE_XET=1 turns off), it begins that file again. Where a mirror does not answer as it
+needs, the files are fetched without it.
 """
 
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 from threading import Thread
 
-from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import (
+    HfApi,
+    ModelInfo,
+    constants,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    FileMetadataError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+)
 
 from mmsent import clip_pin
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
 from mmsent_training.weights import checkpoint, messages
 from mmsent_training.weights.checkpoint import ClipCheckpoint, WeightsUnavailable
+from mmsent_training.weights.mirror import fetch_file
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +71,7 @@ def download(name: str, to: Path | None) -> tuple[ClipCheckpoint, bool]:
     lacking = [file for file in digests if not (to / file).exists()]
     if lacking:
         to.mkdir(parents=True, exist_ok=True)
-        with atomic_path(sums) as part:
-            part.write_text("".join(f"{digests[file]}  {file}\n" for file in digests))
+        checkpoint.write_checksums(to, digests)
         for file in lacking:
             with atomic_path(to / file) as part:
                 shutil.copyfile(source.folder / file, part)
@@ -70,13 +84,19 @@ def _find(name: str, fetch: bool = True) -> tuple[ClipCheckpoint, dict[str, str]
     if folder.is_dir():
         return checkpoint.verify(folder, name)
     snapshot, missing = _cached(name)
+    fetched = snapshot is None or bool(missing)
     if snapshot is None or missing:
         absence = messages.not_cached(name, constants.HF_HUB_CACHE, missing)
         if not fetch:
             raise WeightsUnavailable(f"{absence}\nRun {messages.download_command(name)}")
         snapshot = _fetch(name, absence)
     fix = f"run {messages.download_command(name)}"
-    return checkpoint.verify(snapshot, name, snapshot.name, fix)
+    revision = _revision(name, snapshot.name)
+    commit = revision if _is_commit(revision) else None
+    found, digests = checkpoint.verify(snapshot, name, commit, fix)
+    if fetched and not checkpoint.known_checksums(snapshot):  # a cache without links to name them
+        checkpoint.write_checksums(snapshot, digests)
+    return found, digests
 
 
 def _cached(name: str) -> tuple[Path | None, list[str] | None]:
@@ -90,11 +110,92 @@ def _cached(name: str) -> tuple[Path | None, list[str] | None]:
         raise InputError(messages.no_such(name)) from None
     if not isinstance(config, str):
         return None, None
-    return Path(config).parent, checkpoint.missing_files(Path(config).parent)
+    return Path(config).parent, checkpoint.missing_files(Path(config).parent, name)
 
 
-def _revision(name: str) -> str:
-    return clip_pin.REVISION if name == DEFAULT_CLIP else constants.DEFAULT_REVISION
+def _cache_folder(name: str) -> Path:
+    """The folder of ``name`` in the hub's cache."""
+    return Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+
+
+def _revision(name: str, commit: str | None = None) -> str:
+    """The default's pinned commit, whatever a mirror says; another's ``commit``, or its branch."""
+    if name == DEFAULT_CLIP:
+        return clip_pin.REVISION
+    return commit if commit and _is_commit(commit) else constants.DEFAULT_REVISION
+
+
+def _is_commit(revision: str) -> bool:
+    return re.fullmatch("[0-9a-f]{40}", revision) is not None
+
+
+class _Source:
+    """What the hub, or a mirror of it, has of a checkpoint: ``get`` fetches a file to the cache.
+
+    ``info``: its listing of the files; a mirror may have none. Where it does not answer as
+    huggingface_hub wants it to, the files are fetched without that, into the same folder of the
+    same cache, which is then laid out as huggingface_hub does it on a system without links.
+    """
+
+    def __init__(self, name: str, info: ModelInfo | None) -> None:
+        self.name, self.plain = name, False
+        self.revision = _revision(name, info.sha if info else None)
+        self.listed = {file.rfilename: file for file in info.siblings or ()} if info else None
+        self.cache = _cache_folder(name)
+        self.snapshot = self.cache / "snapshots" / self.revision
+
+    def get(self, file: str) -> bool:
+        """Fetch ``file`` unless it is there; False where the hub has none of that name."""
+        if (self.snapshot / file).is_file():
+            return True
+        if self.listed is not None and file not in self.listed:
+            return False
+        if self.plain:
+            return self._get_plainly(file)
+        # The first is asked for by the branch, so that the cache knows which commit that is.
+        first = file == checkpoint.CONFIG
+        try:
+            revision = _revision(self.name) if first else self.revision
+            self.snapshot = Path(hf_hub_download(self.name, file, revision=revision)).parent
+            self.revision = self.snapshot.name
+            return True
+        except (LocalEntryNotFoundError, FileMetadataError) as error:
+            log.info("%s does not answer as a hub: %s", constants.ENDPOINT, _why(self.name, error))
+            self.plain = True
+            return self._get_plainly(file)
+        except EntryNotFoundError:
+            return False
+
+    def _get_plainly(self, file: str) -> bool:
+        commit = _is_commit(self.revision)
+        part = self.cache / "blobs" / f"{self.revision}-{file}.incomplete"
+
+        def check(path: Path) -> str | None:
+            revision = self.revision if commit else None
+            return checkpoint.check_file(path, file, revision, self.checksum(file))[1]
+
+        url = hf_hub_url(self.name, file, revision=self.revision)
+        if not fetch_file(url, self.snapshot / file, part, check, resume=commit):
+            return False
+        if commit and (branch := _revision(self.name)) != self.revision:
+            (self.cache / "refs").mkdir(exist_ok=True)
+            with atomic_path(self.cache / "refs" / branch) as ref:
+                ref.write_text(self.revision)
+        return True
+
+    def checksum(self, file: str) -> str:
+        """The listing's, or "": SHA-256 of a large file, git's SHA-1 of a small one."""
+        about = (self.listed or {}).get(file)
+        return ((about.lfs.sha256 if about.lfs else about.blob_id) or "") if about else ""
+
+    def size(self) -> str:
+        """The size of the listed weights that are not there yet, for a message."""
+        lacking = [
+            about.size or 0
+            for file, about in (self.listed or {}).items()
+            if re.fullmatch(r"[^/]+\.safetensors", file) and not (self.snapshot / file).is_file()
+        ]
+        return f", {sum(lacking) / 1e6:.0f} MB," if lacking else ""
 
 
 def _fetch(name: str, absence: str) -> Path:
@@ -103,32 +204,51 @@ def _fetch(name: str, absence: str) -> Path:
     ``absence`` says that it is not there. Raises WeightsUnavailable with the reason.
     """
     info = _ask_hub(name)
-    if isinstance(info, Exception):
+    source = _Source(name, info if isinstance(info, ModelInfo) else None)
+    if isinstance(info, Exception) and not (_answered(info) and _has_config(source)):
         why = _why(name, info, f"{constants.ENDPOINT} can't be reached: ")
-        raise WeightsUnavailable(messages.not_fetched(name, absence, why))
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    sharded = checkpoint.INDEX in sizes and checkpoint.WEIGHTS not in sizes
-    weights = checkpoint.INDEX if sharded else checkpoint.WEIGHTS
-    for file in (*checkpoint.DESCRIPTIONS, weights):
-        if file not in sizes:
-            raise WeightsUnavailable(messages.no_file(name, file, constants.ENDPOINT))
+        raise WeightsUnavailable(messages.not_fetched(name, absence, why, source.cache))
     try:
-        # Asked for by the branch, so that the cache knows which commit that is.
-        config = hf_hub_download(name, checkpoint.CONFIG, revision=_revision(name))
-        snapshot = Path(config).parent
-        if sharded:
-            hf_hub_download(name, weights, revision=info.sha)  # names the others
-        missing = checkpoint.missing_files(snapshot)
-        size = sum(sizes.get(file, 0) for file in missing) / 1e6
-        log.info("fetching %s, %.0f MB, from %s to %s", name, size, constants.ENDPOINT, snapshot)
-        for file in missing:
-            hf_hub_download(name, file, revision=info.sha)
+        _fetch_files(source)
     except MmsentError:
         raise
     except Exception as error:
         why = _why(name, error)
         raise WeightsUnavailable(messages.interrupted(name, constants.HF_HUB_CACHE, why)) from None
-    return snapshot
+    return source.snapshot
+
+
+def _answered(error: Exception) -> bool:
+    """Whether ``error`` came from an answer, if not a hub's: a mirror may have no listing."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status is not None or isinstance(error, (ValueError, KeyError, TypeError))
+
+
+def _has_config(source: _Source) -> bool:
+    try:
+        return source.get(checkpoint.CONFIG)
+    except Exception as error:
+        log.debug("%s does not help either: %s", constants.ENDPOINT, error)
+        return False
+
+
+def _fetch_files(source: _Source) -> None:
+    """Fetch a checkpoint's files: the small ones first, so that no other model's weights come."""
+
+    def need(file: str) -> None:
+        if not source.get(file):
+            raise WeightsUnavailable(messages.no_file(source.name, file, constants.ENDPOINT))
+
+    need(checkpoint.CONFIG)
+    model_type = checkpoint.read_model_type(source.snapshot, source.name)
+    for file in checkpoint.descriptions(model_type, source.get):
+        need(file)
+    size, to = source.size(), source.snapshot
+    log.info("fetching %s%s from %s to %s", source.name, size, constants.ENDPOINT, to)
+    if not source.get(checkpoint.WEIGHTS) and not source.get(checkpoint.INDEX):
+        need(checkpoint.WEIGHTS)
+    for file in checkpoint.missing_files(source.snapshot, source.name):
+        need(file)
 
 
 def _ask_hub(name: str) -> ModelInfo | Exception:
@@ -159,7 +279,7 @@ def _why(name: str, error: BaseException, otherwise: str = "") -> str:
         return f"{constants.ENDPOINT} has no {name}, or only for those who ran `hf auth login`"
     if status is not None:
         return f"{constants.ENDPOINT} answers with the HTTP status {status}"
-    if isinstance(error, json.JSONDecodeError):
+    if isinstance(error, (json.JSONDecodeError, KeyError, TypeError)):
         return f"{constants.ENDPOINT} does not answer as a hub does, but as a login page or a proxy"
     while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause

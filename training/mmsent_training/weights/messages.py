@@ -1,11 +1,13 @@
 """What errors about CLIP's weights say: what happened and why, then a line for each remedy."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmsent.clip_pin import REPOSITORY
 
 WITHOUT_CLIP = "train without CLIP: --model compact or --model light"
+MIRROR = "https://hf-mirror.com"
 COPY_AGAIN = (
     "copy it again, or run the `mmsent download-clip --to` that made the folder\n"
     "Or delete SHA256SUMS there, if you changed the file on purpose"
@@ -29,12 +31,28 @@ def not_cached(name: str, cache: str, missing: list[str] | None) -> str:
     return f"{what} is not in the cache {cache}"
 
 
-def not_fetched(name: str, absence: str, why: str) -> str:
-    """Where the hub does not help; ``absence`` is the first line's beginning, ``why`` its end."""
+def other_model(name: str, found: object, trained: Sequence[str]) -> str:
+    what = f"a {found} checkpoint" if found else "a checkpoint whose config.json has no model_type"
+    return f"{name} is {what}; mmsent trains {', '.join(trained)}"
+
+
+def not_fetched(name: str, absence: str, why: str, folder: Path) -> str:
+    """Where the hub does not help; ``absence`` is the first line's beginning, ``why`` its end.
+
+    ``folder`` is the cache's for this checkpoint.
+    """
     return (
-        f"{absence}, and {why}\nRun {download_command(name, 'DIR')} on a machine with a network, "
-        f"copy DIR here and use --clip DIR\nOr set HF_ENDPOINT to a mirror, or {WITHOUT_CLIP}"
+        f"{absence}, and {why}\n"
+        f"Set the environment variable HF_ENDPOINT to a mirror, such as {MIRROR}\n"
+        f"Or run {download_command(name, 'DIR')} on a machine with a network, copy DIR here and "
+        "use --clip DIR\n"
+        f"Or copy that machine's folder of the cache to {folder}\n"
+        f"Or {WITHOUT_CLIP}"
     )
+
+
+def not_whole(url: str, damage: str) -> str:
+    return f"what {url} answers is no such file: {damage}"
 
 
 def no_file(name: str, file: str, hub: str) -> str:
