@@ -3,7 +3,7 @@
 #             (which lines they leave out: .venv/bin/coverage report --show-missing)
 # make fuzz   an hour of coverage-guided fuzzing (FUZZ_SECONDS for each of the six targets)
 # make bench  inference, beside PyTorch         make lock        resolve all locks anew
-# make test-containers, make test-containers-cuda                build the images and run them
+# make test-containers, make test-containers-cuda [CUDA=12.8]    build the images and run them
 #
 # Every target first makes .venv with the versions in requirements.lock.
 # TORCH_INDEX=URL   where torch and torchvision come from; TORCH_INDEX= (empty): the default index
@@ -51,7 +51,7 @@ test-containers: $(VENV)/installed
 	$(BIN)/pytest -s -m containers tests/containers/test_cpu_image.py
 
 test-containers-cuda: $(VENV)/installed
-	$(BIN)/pytest -s -m containers tests/containers/test_cuda_image.py
+	CUDA=$(or $(CUDA),12.1) $(BIN)/pytest -s -m containers tests/containers/test_cuda_image.py
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -76,11 +76,17 @@ lock: $(VENV)/installed
 	$(COMPILE) --upgrade requirements.in --output-file requirements.lock
 	$(MAKE) lock-images
 
-# What the images install: the versions of requirements.lock, with hashes.
+# What the images install: the versions of requirements.lock, with hashes. Those with CUDA have a
+# PyTorch, or an ONNX Runtime, of their own.
 lock-images: $(VENV)/installed
 	for name in build runtime training; do \
 	  $(COMPILE) --upgrade --generate-hashes --constraint requirements.lock docker/$$name.in \
 	    --output-file docker/$$name.lock || exit 1; \
+	done
+	for name in cuda-12.1 cuda-12.8; do \
+	  $(COMPILE) --upgrade --generate-hashes --override docker/cuda.override --constraint \
+	    <(grep -vE '^(torch|torchvision|triton|onnxruntime|nvidia-[a-z0-9-]+)==' requirements.lock) \
+	    docker/$$name.in --output-file docker/$$name.lock || exit 1; \
 	done
 	$(BIN)/python docker/lock_torch_cpu.py
 

@@ -16,19 +16,22 @@ from tests.containers.engine import ROOT
 
 DOCKER = ROOT / "docker"
 FILES = ("Dockerfile.cpu", "Dockerfile.cuda")
-LOCKS = ("build", "runtime", "training")
+CUDA = ("cuda-12.1", "cuda-12.8")
+LOCKS = ("build", "runtime", "training", *CUDA)
+# What the images with CUDA have in other versions than the tests run on.
+BUILT_FOR_CUDA = re.compile(r"torch|torchvision|triton|onnxruntime-gpu|cuda-.+|nvidia-.+")
 
 
 def read(file):
     return (ROOT / file).read_text(encoding="utf-8")
 
 
-def pins(file):
+def pins(file, machine="x86_64"):
     """The versions of a lock on Python 3.11 on Linux, by name."""
     lines = re.findall(r"^[a-z0-9][^\n]*==[^\n]*", read(file), re.MULTILINE)
     requirements = [Requirement(line.split("--hash")[0].rstrip(" \\")) for line in lines]
     here = {"python_full_version": "3.11.2", "python_version": "3.11", "sys_platform": "linux"}
-    here["platform_machine"] = "x86_64"
+    here["platform_machine"] = machine
     return {
         each.name: str(each.specifier).removeprefix("==")
         for each in requirements
@@ -44,7 +47,8 @@ def test_both_dockerfiles_are_one_but_for_torch_and_gpus():
     ]
     for head in heads:
         rest = [line for line in head.splitlines() if not line.startswith("#")]
-        assert [line.split("=")[0] for line in rest] == ["ARG BASE", "ARG TORCH_INDEX_URL"]
+        names = [line.split("=")[0].removeprefix("ARG ") for line in rest]
+        assert [name for name in names if name != "CUDA"] == ["BASE", "LOCK", "TORCH_INDEX_URL"]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -63,6 +67,13 @@ def test_every_library_is_pinned_by_hash(lock):
         assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), entry
 
 
+@pytest.mark.parametrize("file", [*LOCKS, "torch-cpu", "../requirements"])
+def test_a_lock_names_no_index(file):
+    """The images' build arguments say where to install from, not the machine that locked."""
+    assert "://" not in read(f"docker/{file}.lock")
+    assert "--index" not in read(f"docker/{file}.lock")
+
+
 def test_the_images_hold_the_versions_that_the_tests_run_on():
     tested = pins("requirements.lock")
     for lock in ("runtime", "training"):
@@ -70,12 +81,34 @@ def test_the_images_hold_the_versions_that_the_tests_run_on():
             assert version == tested[name], f"{name}: make lock"
     for name, version in pins("docker/torch-cpu.lock").items():
         assert version.removesuffix("+cpu") == tested[name], f"{name}: make lock"
+    assert pins("docker/cuda-12.1.lock")["torch"] == tested["torch"]
+    for lock in CUDA:
+        for name, version in pins(f"docker/{lock}.lock").items():
+            assert version == tested.get(name) or BUILT_FOR_CUDA.fullmatch(name), (
+                f"{name}: make lock"
+            )
 
 
-@pytest.mark.parametrize("lock", ["runtime", "training"])
+@pytest.mark.parametrize("lock", CUDA)
+def test_a_lock_for_cuda_has_one_cuda_for_pytorch_and_onnx_runtime(lock):
+    """ONNX Runtime 1.26 computes with the CUDA 12 and cuDNN 9 that torch brings; 1.27 needs 13."""
+    locked = pins(f"docker/{lock}.lock")
+    assert "onnxruntime" not in locked  # it would overwrite the module of onnxruntime-gpu
+    assert locked["onnxruntime-gpu"] == "1.26.0"
+    assert locked["nvidia-cuda-runtime-cu12"].startswith(lock.removeprefix("cuda-"))
+    assert locked["nvidia-cudnn-cu12"].startswith("9.")
+    assert not [name for name in locked if name.endswith("-cu13")]
+    on_arm = pins(f"docker/{lock}.lock", machine="aarch64")  # it has no build there
+    assert "onnxruntime" in on_arm
+    assert "onnxruntime-gpu" not in on_arm
+
+
+@pytest.mark.parametrize("lock", ["runtime", "training", *CUDA])
 def test_a_lock_has_what_the_parts_require(lock):
     locked = pins(f"docker/{lock}.lock")
-    parts = re.findall(r"^\./([a-z]+)(?:\[(.*)\])?$", read(f"docker/{lock}.in"), re.MULTILINE)
+    locked["onnxruntime"] = locked.get("onnxruntime") or locked["onnxruntime-gpu"]
+    source = "training" if lock in CUDA else lock
+    parts = re.findall(r"^\./([a-z]+)(?:\[(.*)\])?$", read(f"docker/{source}.in"), re.MULTILINE)
     assert parts
     for part, extras in parts:
         project = tomllib.loads(read(f"{part}/pyproject.toml"))["project"]
