@@ -10,8 +10,12 @@ do, still hangs at its end, where it only imported onnxruntime 1.32; "spawn" has
 import ctypes
 import logging
 import os
+import re
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
+from io import StringIO
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 import onnxruntime as ort
@@ -20,7 +24,7 @@ from tokenizers import Tokenizer
 from mmsent.bundle.info import INFO_KEY, INPUTS, OUTPUTS, TOKENIZER_KEY, BundleInfo, Device
 from mmsent.bundle.seal import SEAL_KEY
 from mmsent.bundle.structure import check_structure
-from mmsent.errors import InputError
+from mmsent.errors import InputError, MmsentError
 from mmsent.files.shortage import raise_shortage
 from mmsent.files.utf8 import utf8_path
 from mmsent.inputs.text import read_tokenizer
@@ -58,12 +62,10 @@ def open_bundle(source: Path | bytes, *, threads: int, device: Device = "cpu") -
     if isinstance(source, Path) and not source.exists():
         raise InputError(f"{name} does not exist; `mmsent-export onnx` writes a bundle")
     check_structure(source, name)
-    session = _open_session(source, name, threads, _provider(device))
-    if device != "cpu" and session.get_providers()[0] != CUDA and CUDA in available_providers():
-        reason = "ONNX Runtime can't load its CUDA provider; `mmsent doctor` says why"
-        if device == "cuda":
-            raise InputError(f"--device cuda: {reason}")
-        logger.warning("computing on the CPU: %s", reason)
+    if _wants_gpu(device):
+        session = _open_on_gpu(source, name, threads, device)
+    else:
+        session = _open_session(source, name, threads, CPU)
     bundle = _read_metadata(name, session)
     if device == "auto" and bundle.info.precision == "int8" and bundle.on_gpu:
         logger.info("computing on the CPU: the bundle is in int8, for CPUs")
@@ -77,20 +79,42 @@ def available_providers() -> list[str]:
     return names
 
 
-def _provider(device: Device) -> str:
-    """The provider to ask for. Raises InputError where CUDA is asked for and is not there."""
-    if device == "cpu":
-        return CPU
-    if CUDA in available_providers():
-        if hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()  # CUDA and cuDNN from pip's packages
-        return CUDA
+def _wants_gpu(device: Device) -> bool:
+    """Whether to try CUDA. Raises InputError where it is asked for and this build has none."""
+    if device == "cpu" or CUDA in available_providers():
+        return device != "cpu"
     if device == "cuda":
         raise InputError(
             "--device cuda: this ONNX Runtime computes on CPUs only; install the other one with: "
             "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]'"
         )
-    return CPU
+    return False
+
+
+def _open_on_gpu(
+    source: Path | bytes, name: str, threads: int, device: Device
+) -> ort.InferenceSession:
+    """A session on a GPU; where none works, on the CPU for "auto", which is said once.
+
+    Raises InputError where the bundle can't be opened, or "cuda" is asked for and does not work.
+    """
+    if hasattr(ort, "preload_dlls"):
+        with redirect_stdout(StringIO()):  # it prints which files it lacks
+            ort.preload_dlls()  # CUDA and cuDNN from pip's packages
+    reason = "ONNX Runtime can't load its CUDA provider"
+    try:
+        session = _open_session(source, name, threads, CUDA)
+        if session.get_providers()[0] == CUDA:
+            return session
+    except MmsentError as error:
+        session = _open_session(source, name, threads, CPU)  # raises where the GPU isn't at fault
+        found = re.search(r"CUDA (?:failure|error) [^;\n]*\w", str(error.__cause__ or error))
+        reason = f"ONNX Runtime finds no GPU that works ({found[0] if found else error})"
+    reason += "; `mmsent doctor` says why"
+    if device == "cuda":
+        raise InputError(f"--device cuda: {reason}")
+    logger.warning("computing on the CPU: %s", reason)
+    return session
 
 
 def _open_session(
@@ -105,13 +129,16 @@ def _open_session(
     # Not its own format, which it would see in a name or in the first bytes: the check of the
     # structure knows ONNX alone.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    providers = list(dict.fromkeys((provider, CPU)))
+    # Its own fallback to the CPU prints; TensorFloat-32 has 10 bits of a float32's 23.
+    how: dict[str, Any] = {"providers": [CPU], "enable_fallback": False}
+    if provider == CUDA:
+        how["providers"].insert(0, (CUDA, {"use_tf32": "0"}))
     try:
         if isinstance(source, bytes):
-            session = ort.InferenceSession(source, options, providers=providers)
+            session = ort.InferenceSession(source, options, **how)
         else:
             with utf8_path(source) as path:
-                session = ort.InferenceSession(str(path), options, providers=providers)
+                session = ort.InferenceSession(str(path), options, **how)
     except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
         raise_shortage(error)
         raise InputError(f"{name} can't be opened as an ONNX model ({error})") from None
