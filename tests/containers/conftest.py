@@ -1,5 +1,6 @@
 """The engine, the images and a folder to mount."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def cpu_image(engine: Engine) -> str:
 
 @pytest.fixture(scope="session")
 def cuda_image(engine: Engine) -> str:
-    return engine.build("Dockerfile.cuda", "mmsent-cuda:test")
+    cuda = os.environ.get("CUDA", "12.1")
+    return engine.build("Dockerfile.cuda", f"mmsent-cuda:test-{cuda}", f"--build-arg=CUDA={cuda}")
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,60 @@
-"""Dockerfile.cuda, built as it stands, on a machine without a GPU."""
+"""Dockerfile.cuda, built as it stands or with CUDA=12.8, on a machine without a GPU."""
 
+import csv
+import io
 import json
+import os
 
 import pytest
 
 pytestmark = pytest.mark.containers
 
+CUDA = os.environ.get("CUDA", "12.1")
+VERSIONS = {
+    "12.1": "2.4.1+cu121 0.19.1+cu121 12.1",
+    "12.8": "2.10.0+cu128 0.25.0+cu128 12.8",
+}
+# What the newest card of each needs, as PyTorch lists what it has code for.
+NEWEST = {"12.1": "sm_90", "12.8": "sm_120"}
 
-def test_torch_is_built_for_cuda_12_1(engine, cuda_image, empty):
+
+def test_torch_is_built_for_cuda(engine, cuda_image, empty):
     versions = "torch.__version__, torchvision.__version__, torch.version.cuda"
     code = f"import torch, torchvision; print({versions})"
     said = engine.shell(cuda_image, f"python -c '{code}'", empty)
-    assert said == "2.4.1+cu121 0.19.1+cu121 12.1"
+    assert said == VERSIONS[CUDA]
+    # Without a GPU get_arch_list is empty; the build's flags are in its configuration.
+    code = "import torch; print(torch.__config__.show())"
+    assert NEWEST[CUDA] in engine.shell(cuda_image, f"python -c '{code}'", empty)
+
+
+def test_onnxruntime_finds_its_cuda_in_torchs(engine, cuda_image, empty):
+    """Its library for CUDA can be loaded: nothing that it links to is missing, no symbol either.
+
+    It takes its host's functions from a library beside it, which comes first.
+    """
+    code = (
+        "import ctypes, os, onnxruntime as ort; ort.preload_dlls(); "
+        'path = os.path.dirname(ort.__file__) + "/capi/libonnxruntime_providers_"; '
+        'ctypes.CDLL(path + "shared.so", ctypes.RTLD_GLOBAL); '
+        'ctypes.CDLL(path + "cuda.so", os.RTLD_NOW); print(ort.__version__, ort.cuda_version)'
+    )
+    assert engine.shell(cuda_image, f"python -c '{code}'", empty).startswith("1.26.0 12.")
+
+
+def test_it_predicts_on_the_cpu_and_says_so_once(engine, cuda_image, bundle, work):
+    (work / "model.onnx").write_bytes(bundle.read_bytes())
+    arguments = ("infer", "test_without_label.txt", "--probabilities", "--output", "-")
+    result = engine.run(cuda_image, *arguments, work=work)
+    assert result.code == 0, result.err
+    assert len(list(csv.reader(io.StringIO(result.out)))) == 11
+    assert result.err.count("computing on the CPU: ONNX Runtime finds no GPU that works") == 1
+    quiet = engine.run(cuda_image, *arguments, "--device", "cpu", work=work)
+    assert quiet.out == result.out
+    assert "computing on the CPU" not in quiet.err
+    result = engine.run(cuda_image, *arguments, "--device", "cuda", work=work)
+    assert result.code == 2
+    assert result.out == ""
 
 
 def test_doctor_without_a_gpu(engine, cuda_image, empty):
@@ -20,7 +63,9 @@ def test_doctor_without_a_gpu(engine, cuda_image, empty):
     report = json.loads(result.out)
     assert report["can"]["train"] == "cpu"
     found = {finding["id"]: finding for finding in report["findings"]}
-    assert "CUDA 12.1" in found["torch"]["what"]
+    assert f"CUDA {CUDA}" in found["torch"]["what"]
+    assert found["onnxruntime"]["what"].startswith("onnxruntime-gpu 1.26.0, with ")
+    assert not {"onnxruntime-missing", "onnxruntime-twice", "library-missing"} & set(found)
     assert found["nvidia-none"]["fix"] == "docker run --gpus all …"
     result = engine.run(cuda_image, "doctor", "--require", "gpu", work=empty)
     assert result.code == 1
@@ -45,7 +90,7 @@ def test_a_driver_that_is_too_old(engine, cuda_image, empty):
     assert result.code == 1
     findings = json.loads(result.out)["findings"]
     [found] = [finding for finding in findings if finding["id"] == "torch-driver-too-old"]
-    assert found["what"] == "NVIDIA driver 470.82.01 is too old for CUDA 12.1"
+    assert found["what"] == f"NVIDIA driver 470.82.01 is too old for CUDA {CUDA}"
     assert found["fix"].startswith("upgrade the driver to 525.60.13 or newer")
 
 

@@ -3,13 +3,13 @@
 import json
 import os
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 from mmsent.clip_pin import REPOSITORY, REVISION, WEIGHTS, WEIGHTS_SIZE
 from mmsent.doctor.finding import Group, variables
 from mmsent.doctor.process import ProbeResult
+from mmsent.doctor.shell import Shell
 
 _HEADER_LIMIT = 100_000_000  # bytes; safetensors refuses a longer one
 
@@ -41,7 +41,7 @@ def _offline() -> bool:
     return any(value.lower() in ("1", "true", "on", "yes") for value in values)
 
 
-def check_clip(installed: bool, hub: ProbeResult | None) -> Group:
+def check_clip(installed: bool, hub: ProbeResult | None, shell: Shell) -> Group:
     """Look for the weights; ``hub`` is the probe of the hub, if it ran."""
     group = Group("CLIP", stops=("train CLIP",))
     group.facts["cache"] = str(cache_folder())
@@ -49,7 +49,7 @@ def check_clip(installed: bool, hub: ProbeResult | None) -> Group:
     if not installed:
         group.not_applicable("clip-not-needed", "training is not installed; only it needs CLIP")
         return group
-    _check_weights(group, cache_folder())
+    _check_weights(group, cache_folder(), shell)
     name = f"the hub {re.sub(r'//[^/@]*@', '//', _endpoint())}"
     if _offline():
         group.ok("hub-settings", f"{name} is not used: HF_HUB_OFFLINE is set")
@@ -57,18 +57,18 @@ def check_clip(installed: bool, hub: ProbeResult | None) -> Group:
         group.ok("hub-settings", f"{name} is the one of HF_ENDPOINT")
     if hub is not None:
         group.facts["hub"] = json.dumps(hub.facts)
-        _check_hub(group, name, hub)
+        _check_hub(group, name, hub, shell)
     return group
 
 
-def _check_weights(group: Group, cache: Path) -> None:
+def _check_weights(group: Group, cache: Path, shell: Shell) -> None:
     folder = cache / f"models--{REPOSITORY.replace('/', '--')}"
     file = folder / "snapshots" / REVISION / WEIGHTS
     content = [os.path.realpath(file)] if file.is_symlink() else []  # in blobs/
-    fix = f"{shlex.join(['rm', *content, str(file)])}; mmsent download-clip"
+    fix = f"{shell.remove(*content, str(file))}; mmsent download-clip"
     size = file.stat().st_size if file.exists() else 0
     if not os.path.lexists(file):
-        _report_missing(group, folder, cache)
+        _report_missing(group, folder, cache, shell)
     elif size < WEIGHTS_SIZE:
         what = f"CLIP's weights are cut off: {size:,} of {WEIGHTS_SIZE:,} bytes in {file}"
         why = "a download was interrupted or the disk was full; training CLIP would fail"
@@ -80,7 +80,7 @@ def _check_weights(group: Group, cache: Path) -> None:
         group.ok("clip-weights", f"CLIP's weights are whole, revision {REVISION[:12]}, in {cache}")
 
 
-def _report_missing(group: Group, folder: Path, cache: Path) -> None:
+def _report_missing(group: Group, folder: Path, cache: Path, shell: Shell) -> None:
     others = [path.name for path in (folder / "snapshots").glob("*") if path.name != REVISION]
     part = max((p.stat().st_size for p in (folder / "blobs").glob("*.incomplete")), default=0)
     notes = [f"only the revision {others[0][:12]} is there"] if others else []
@@ -88,7 +88,7 @@ def _report_missing(group: Group, folder: Path, cache: Path) -> None:
     why = "; ".join([*notes, "training uses another model"])
     fix = f"mmsent download-clip  # behind a wall: with HF_ENDPOINT={_MIRROR} or another mirror; "
     fix += f"without a network: on another machine, then copy its {folder.name} into {cache}"
-    fix = f"unset {' '.join(_OFFLINE)}; {fix}" if _offline() else fix
+    fix = f"{shell.unset(*variables(*_OFFLINE))}; {fix}" if _offline() else fix
     group.warning("clip-weights-missing", f"CLIP's weights are not in {cache}", why, fix)
 
 
@@ -110,18 +110,17 @@ def _fault(file: Path, size: int) -> str:
     return "" if 8 + length + end == size else "its header describes a file of another size"
 
 
-def _check_hub(group: Group, name: str, hub: ProbeResult) -> None:
+def _check_hub(group: Group, name: str, hub: ProbeResult, shell: Shell) -> None:
     status = hub.facts.get("status")
     if status is None:
         why = hub.facts.get("error") or ("no answer in time" if hub.hung else hub.reason)
-        fix = f"export HF_ENDPOINT={_MIRROR} or another mirror, or https_proxy=ADDRESS for a proxy"
-        fix += (
-            "; or run `mmsent download-clip --to DIR` where there is a network, and copy DIR here"
-        )
+        fix = f"{shell.set('HF_ENDPOINT', _MIRROR)} or another mirror, or https_proxy=ADDRESS for a "
+        fix += "proxy; or run `mmsent download-clip --to DIR` where there is a network, and copy "
+        fix += "DIR here"
         group.warning("hub-unreachable", f"{name} does not answer", why, fix)
     elif status < 400:
         group.ok("hub-answers", f"{name} answers and has the weights")
     else:
         what = f"{name} answers with status {status} for the weights"
-        fix = "unset HF_ENDPOINT" if os.environ.get("HF_ENDPOINT") else "try again later"
+        fix = shell.unset("HF_ENDPOINT") if os.environ.get("HF_ENDPOINT") else "try again later"
         group.warning("hub-refuses", what, "CLIP's weights can't be downloaded from there", fix)

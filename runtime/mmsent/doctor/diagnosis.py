@@ -50,16 +50,16 @@ def diagnose(
         bundle = start(probes.probe_bundle, str(model)) if model else None
         hub = start(probes.probe_hub, weights_address(), limit=HUB_LIMIT) if online else None
 
-        yield check_python()
+        yield check_python(system)
         yield check_hardware(system)
         nvidia, driver = check_nvidia(smi.result() if smi else None, system)
         yield nvidia
-        pytorch = check_torch(torch.result() if torch else None, libraries.result(), driver)
+        pytorch = check_torch(torch.result() if torch else None, libraries.result(), driver, system)
         yield pytorch
-        yield check_openmp(libraries.result())
-        yield check_onnxruntime(onnxruntime.result(), driver)
-        yield check_libraries(libraries.result())
-        yield check_clip(training, hub.result() if hub else None)
+        yield check_openmp(libraries.result(), system.shell)
+        yield check_onnxruntime(onnxruntime.result(), driver, system.shell)
+        yield check_libraries(libraries.result(), system.shell)
+        yield check_clip(training, hub.result() if hub else None, system.shell)
         yield check_bundle(model, bundle.result() if bundle else None)
         if gpu_required:
             yield check_required_gpu([*nvidia.findings, *pytorch.findings])

@@ -93,8 +93,8 @@ def _check_disks(group: Group, system: System) -> None:
     cache = cache_folder()
     while not cache.exists():
         cache = cache.parent
-    usage = "du -xh --max-depth=2 ~ | sort -h | tail  # shows what takes the space"
-    other = "export HF_HOME=FOLDER  # on another disk"
+    usage = system.shell.largest_folders
+    other = f"{system.shell.set('HF_HOME', 'FOLDER')}  # on another disk"
     for name, folder, needed, fix in (
         ("the working folder", Path.cwd(), DISK_FOR_A_RUN, usage),
         ("the hub's cache", cache, 2 * WEIGHTS_SIZE, other),

@@ -1,18 +1,18 @@
 """The installed distributions: the parts of mmsent, versions, and what each part requires."""
 
 import re
-import shlex
-import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 
+from mmsent.doctor.shell import Shell
+
 RUNTIME, TRAINING, EXPORT = PARTS = ("mmsent", "mmsent-training", "mmsent-export")
+
+INDEX = "https://download.pytorch.org/whl"
+"""PyTorch's own index; a build for CUDA 12.1 is under /cu121, one for the CPU under /cpu."""
 
 MODULES = {"pillow": "PIL", "scikit-learn": "sklearn", "vadersentiment": "vaderSentiment"}
 """The modules whose names differ from their distributions'."""
-
-PIP = f"{shlex.quote(sys.executable)} -m pip"
-"""The pip of this interpreter, whatever `pip` on PATH belongs to."""
 
 # `packaging` reads every requirement, but it is no dependency of the runtime, and the doctor must
 # work in a broken environment. This reads those that mmsent declares; a test checks that.
@@ -54,9 +54,17 @@ def version_of(name: str) -> str | None:
         return None
 
 
-def reinstall(name: str, *options: str) -> str:
+def reinstall(shell: Shell, name: str, *options: str) -> str:
     """The command that installs a distribution again, in the version that is installed."""
-    return " ".join([PIP, "install --force-reinstall", *options, f"{name}=={version_of(name)}"])
+    version = str(version_of(name))
+    words = (*options, f"{name}=={version}", *build_index(version))
+    return shell.pip("install", "--force-reinstall", *words)
+
+
+def build_index(version: str) -> list[str]:
+    """The options of pip for PyTorch's index that has a build such as 2.4.1+cu121, if it is one."""
+    build = version.partition("+")[2]
+    return ["--index-url", f"{INDEX}/{build}"] if re.fullmatch(r"cpu|cu\d+", build) else []
 
 
 def installed_parts() -> list[str]:

@@ -4,13 +4,14 @@ from mmsent.doctor import installed
 from mmsent.doctor.finding import ALL_WORK, Group, Works
 from mmsent.doctor.installed import PARTS, RUNTIME, Requirement, installed_parts, version_of
 from mmsent.doctor.process import ProbeResult
+from mmsent.doctor.shell import Shell
 
 # The groups PyTorch and ONNX Runtime report when these are missing or can't be imported.
 _MISSING_ELSEWHERE = ("torch", "onnxruntime")
 _IMPORTED_ELSEWHERE = ("torch", "torchvision", "onnxruntime")
 
 
-def check_libraries(probe: ProbeResult) -> Group:
+def check_libraries(probe: ProbeResult, shell: Shell) -> Group:
     """Compare what is installed with what the parts of mmsent require."""
     group = Group("Libraries")
     for part in installed_parts():
@@ -19,11 +20,11 @@ def check_libraries(probe: ProbeResult) -> Group:
         group.facts[f"{part} {version_of(part)}"] = versions
         before = len(group.findings)
         for requirement in required:
-            _compare(group, part, requirement, versions[requirement.name])
+            _compare(group, part, requirement, versions[requirement.name], shell)
         if len(group.findings) == before and all(versions.values()):
             count = len(versions)
             group.ok("libraries", f"{part} {version_of(part)}: its {count} requirements are met")
-    _check_imports(group, probe)
+    _check_imports(group, probe, shell)
     return group
 
 
@@ -32,13 +33,15 @@ def _installed_version(name: str) -> str | None:
     return version_of(name) or (version_of("onnxruntime-gpu") if name == "onnxruntime" else None)
 
 
-def _compare(group: Group, part: str, requirement: Requirement, version: str | None) -> None:
+def _compare(
+    group: Group, part: str, requirement: Requirement, version: str | None, shell: Shell
+) -> None:
     name, wanted = requirement.name, str(requirement)
     stops: Works = ALL_WORK if part == RUNTIME else ("train",)
-    why, fix = f"{part} requires {wanted}", f"{installed.PIP} install '{wanted}'"
+    why, fix = f"{part} requires {wanted}", shell.pip("install", wanted)
     if not requirement.understood:
         what = f"{part} requires {name!r}, which the doctor can't read"
-        why, fix = "it may or may not be met", f"{installed.PIP} check"
+        why, fix = "it may or may not be met", shell.pip("check")
         group.warning("library-requirement-unread", what, why, fix)
     elif version is None and name in _MISSING_ELSEWHERE:
         pass
@@ -53,7 +56,7 @@ def _compare(group: Group, part: str, requirement: Requirement, version: str | N
         group.failure("library-version", what, why, fix, stops)
 
 
-def _check_imports(group: Group, probe: ProbeResult) -> None:
+def _check_imports(group: Group, probe: ProbeResult, shell: Shell) -> None:
     errors: dict[str, str] = probe.facts.get("errors", {})
     names = {module: name for name, module in installed.MODULES.items()}
     runtime = {requirement.name for requirement in installed.requirements(RUNTIME)}
@@ -66,5 +69,5 @@ def _check_imports(group: Group, probe: ProbeResult) -> None:
         if version and not blameless and module not in _IMPORTED_ELSEWHERE:
             what, why = f"{name} {version} can't be imported", error.splitlines()[0]
             stops: Works = ALL_WORK if name in runtime else ("train",)
-            fix = installed.reinstall(name, "--no-deps")
+            fix = installed.reinstall(shell, name, "--no-deps")
             group.failure("library-import-fails", what, why, fix, stops)

@@ -113,6 +113,9 @@ def _check_without_nvidia_smi(group: Group, system: System) -> bool:
     elif container:
         why = "if the host has one, the container was started without it"
         group.not_applicable("nvidia-none", "no NVIDIA GPU in this container", why, ALL_GPUS)
+    elif system.windows:  # only nvidia-smi, which the driver brings, tells of a GPU there
+        fix = f"if there is one: {_install_driver(system)}"
+        group.not_applicable("nvidia-none", "no NVIDIA GPU with a driver", fix=fix)
     else:
         group.not_applicable("nvidia-none", "no NVIDIA GPU in this machine")
     return bool(loaded) or hardware
@@ -136,11 +139,11 @@ def _install_driver(system: System) -> str:
 
 def _explain(group: Group, hung: bool, text: str, system: System) -> None:
     """Report why nvidia-smi lists no GPU, by the text that it wrote."""
-    container = system.in_container
+    container, shell = system.in_container, system.shell
     message = text.partition("\n")[0].strip() or "no output"
     if hung:
         why = "the driver is stuck, and whatever uses the GPU will hang, too"
-        fix = "sudo reboot  # before that, `sudo dmesg | grep -i -e xid -e nvrm` shows why"
+        fix = f"{shell.reboot}  # before that, `{shell.gpu_log}` shows why"
         group.warning("nvidia-smi-hangs", "nvidia-smi does not answer", why, fix)
     elif "version mismatch" in text:
         library = re.search(r"NVML library version:\s*([\d.]+)", text)
@@ -148,22 +151,27 @@ def _explain(group: Group, hung: bool, text: str, system: System) -> None:
         what = f"the kernel runs the NVIDIA driver {loaded}, not the one that is installed"
         what += f", {library[1]}" if library else ""
         why = f"nvidia-smi: {message}; {TRAINS_ON_CPU}"
-        fix = "sudo reboot  # the host, if this is a container"
+        fix = f"{shell.reboot}  # the host, if this is a container"
         group.warning("nvidia-driver-mismatch", what, why, fix)
     elif "No devices were found" in text:
         why = f"the GPU failed to start, or a virtual machine holds it; {TRAINS_ON_CPU}"
-        fix = ALL_GPUS if container else "sudo dmesg | grep -i nvrm  # shows what failed; reboot"
+        fix = ALL_GPUS if container else f"{shell.gpu_log}  # shows what failed; reboot"
         group.warning("nvidia-no-devices", "the NVIDIA driver runs, but finds no GPU", why, fix)
     elif "couldn't communicate with the NVIDIA driver" in text:
         what = "the NVIDIA driver is installed, but does not run"
-        why = f"its kernel module is not loaded, often after a kernel upgrade; {TRAINS_ON_CPU}"
-        fix = "sudo modprobe nvidia  # if that fails, reinstall the driver for this kernel: "
-        group.warning("nvidia-driver-not-loaded", what, why, fix + _install_driver(system))
+        why = f"its kernel module is not loaded, often after an upgrade; {TRAINS_ON_CPU}"
+        fix = _install_driver(system)
+        if not system.windows:
+            load = "sudo modprobe nvidia  # if that fails, reinstall the driver for this kernel: "
+            fix = load + fix
+        group.warning("nvidia-driver-not-loaded", what, why, fix)
     elif "Unknown Error" in text and container:
         why = f"nvidia-smi: {message}; a systemd reload on the host causes that; {TRAINS_ON_CPU}"
         fix = "docker restart CONTAINER  # to keep them: docker run --gpus all --device "
         fix += "/dev/nvidia0 --device /dev/nvidiactl --device /dev/nvidia-uvm …"
         group.warning("nvidia-lost-in-container", "this container has lost its GPUs", why, fix)
     else:
-        fix = f"sudo reboot  # if it still fails, reinstall the driver: {_install_driver(system)}"
+        fix = (
+            f"{shell.reboot}  # if it still fails, reinstall the driver: {_install_driver(system)}"
+        )
         group.warning("nvidia-smi-fails", f"nvidia-smi fails: {message}", TRAINS_ON_CPU, fix)

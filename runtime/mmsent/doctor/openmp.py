@@ -7,8 +7,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from mmsent.doctor.finding import ALL_WORK, Group, listed, variables
-from mmsent.doctor.installed import PIP
 from mmsent.doctor.process import RETRY, ProbeResult
+from mmsent.doctor.shell import Shell
 
 ALLOW = "KMP_DUPLICATE_LIB_OK"
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_THREADING_LAYER", "LD_PRELOAD")
@@ -16,21 +16,23 @@ _REMOVABLE = {"intel-openmp", "mkl", "llvm-openmp"}  # only the runtime, or what
 _LLVM = re.compile(r"lib(iomp5|omp)\b")
 
 
-def check_openmp(libraries: ProbeResult) -> Group:
+def check_openmp(libraries: ProbeResult, shell: Shell) -> Group:
     """Judge what happened when all libraries were imported into one process."""
     group = Group("OpenMP", stops=ALL_WORK, facts=libraries.facts | {"stderr": libraries.stderr})
     group.facts["environment"] = variables(ALLOW, *_VARIABLES)
     runtimes: dict[str, str] = libraries.facts.get("openmp", {})
     related = {path: module for path, module in runtimes.items() if _is_llvm(path)}
     if not libraries.done:
-        _report_death(group, libraries, related)
+        _report_death(group, libraries, related, shell)
     elif len(related) > 1:
         what = f"the libraries load {len(related)} OpenMP runtimes of one family: {_named(related)}"
         why = "in one process they may crash, deadlock or compute wrong results"
-        group.warning("openmp-duplicates", what, why, _one_source(related))
+        group.warning("openmp-duplicates", what, why, _one_source(related, shell))
     elif runtimes:
         names = listed(f"{Path(path).name} (by {module})" for path, module in runtimes.items())
         group.ok("openmp", f"{names}: they can share a process")
+    elif shell.powershell:
+        group.not_applicable("openmp-none", "which OpenMP runtimes are loaded can't be told here")
     else:
         group.not_applicable("openmp-none", "no library here loads an OpenMP runtime")
     value = os.environ.get(ALLOW, "")
@@ -42,7 +44,7 @@ def check_openmp(libraries: ProbeResult) -> Group:
     else:
         what = f"{ALLOW}={value} lets two OpenMP runtimes run in one process"
         why = "its makers call that unsafe: it may crash, or silently compute wrong results"
-        fix = f"unset {ALLOW}  # if Error #15 follows, the doctor says how to fix that"
+        fix = f"{shell.unset(ALLOW)}  # if Error #15 follows, the doctor says how to fix that"
         group.warning("openmp-duplicates-allowed", what, why, fix)
     return group
 
@@ -52,7 +54,9 @@ def _is_llvm(path: str) -> bool:
     return bool(_LLVM.match(Path(path).name))
 
 
-def _report_death(group: Group, libraries: ProbeResult, related: dict[str, str]) -> None:
+def _report_death(
+    group: Group, libraries: ProbeResult, related: dict[str, str], shell: Shell
+) -> None:
     module = libraries.facts.get("module", "the libraries")
     if libraries.hung:
         what = f"importing the libraries together {libraries.end}"
@@ -62,11 +66,13 @@ def _report_death(group: Group, libraries: ProbeResult, related: dict[str, str])
         copies = _installed_copies() | related
         what = f"two OpenMP runtimes abort the process (importing {module})"
         why = f"{libraries.reason}; the copies: {_named(copies)}" if copies else libraries.reason
-        group.failure("openmp-abort", what, why, _one_source(copies))
+        group.failure("openmp-abort", what, why, _one_source(copies, shell))
     else:
         what = f"the libraries can't be imported into one process: it {libraries.end}"
-        fix = f"{PIP} install --force-reinstall --no-deps {module}  # the last library imported; "
-        fix += "PYTHONPATH or LD_LIBRARY_PATH may bring foreign files"
+        fix = shell.pip("install", "--force-reinstall", "--no-deps", module)
+        fix += "  # the last library imported; PYTHONPATH"
+        fix += " or PATH" if shell.powershell else " or LD_LIBRARY_PATH"
+        fix += " may bring foreign files"
         group.failure("libraries-crash", what, libraries.reason, fix)
 
 
@@ -88,15 +94,15 @@ def _installed_copies() -> dict[str, str]:
     return found
 
 
-def _one_source(files: Iterable[str]) -> str:
+def _one_source(files: Iterable[str], shell: Shell) -> str:
     """How to get rid of all but one of the runtimes in ``files``."""
     if "CONDA_PREFIX" in os.environ:
         return (
             "take all libraries from one source: in a new environment, install them with pip alone "
-            "or with conda alone; `conda list | grep -i -e openmp -e mkl` shows conda's"
+            f"or with conda alone; `{shell.conda_openmp}` shows conda's"
         )
     paths = [os.path.realpath(file) for file in files]
     owners = {owner for path, owner in _installed_copies().items() if path in paths}
     if removable := sorted(owners & _REMOVABLE):
-        return f"{PIP} uninstall {' '.join(removable)}"
+        return shell.pip("uninstall", *removable)
     return "keep one of the libraries that bring these files, or reinstall both from one source"

@@ -187,14 +187,16 @@ def probe_onnxruntime(report: Report) -> None:
             continue
         report(doing=f"computing with {provider}")
         try:
-            session = ort.InferenceSession(MODEL, providers=[provider])
+            # Its fallback would print the reason, and hide it here.
+            session = ort.InferenceSession(MODEL, providers=[provider], enable_fallback=False)
             if provider not in session.get_providers():
                 results[provider] = "not loaded"  # stderr says why; the CPU computes instead
             else:
                 (output,) = session.run(None, {"x": np.asarray(_INPUT, np.float32)})
                 results[provider] = "right" if output.tolist() == _OUTPUT else "wrong"
         except Exception as error:
-            results[provider] = _described(error)
+            cause = re.search(r"CUDA failure [^;\n]*\w", str(error))
+            results[provider] = cause[0] if cause else _described(error)
         report(results=results)
 
 

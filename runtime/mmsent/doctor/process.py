@@ -24,6 +24,16 @@ _, name, *arguments = sys.argv
 probes.run(getattr(probes, name), *arguments)
 """
 
+_STATUSES = {
+    0xC0000005: "an access violation",
+    0xC0000017: "memory ran out",
+    0xC000001D: "the processor lacks an instruction that this build of the library uses",
+    0xC0000135: "a DLL is missing",
+    0xC0000139: "a DLL is of another version",
+    0xC0000409: "the process aborted itself",
+}
+"""What ends a process on Windows instead of a signal: NTSTATUS values (winnt.h, ntstatus.h)."""
+
 _SIGNALS = {
     "SIGILL": "the processor lacks an instruction that this build of the library uses",
     "SIGKILL": "something killed it, most likely because memory ran out",
@@ -83,6 +93,9 @@ def probe_result(process: subprocess.Popen[bytes], limit: float) -> ProbeResult:
     elif code < 0:  # a signal's number
         name = next((one.name for one in signal.Signals if one == -code), f"signal {-code}")
         end, reason = f"dies with {name}", "; ".join(filter(None, (reason, _SIGNALS.get(name))))
+    elif code >= 0xC0000000:
+        end = f"dies with 0x{code:08X}"
+        reason = "; ".join(filter(None, (reason, _STATUSES.get(code))))
     end += f" ({facts.pop('doing', 'starting')})"
     return ProbeResult(facts, stderr, code == 0, code is None, end, reason)
 

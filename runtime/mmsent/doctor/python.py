@@ -2,18 +2,17 @@
 
 import os
 import platform
-import shlex
 import sys
 from pathlib import Path
 
 from mmsent.doctor.finding import Group, variables
+from mmsent.doctor.system import System
 
 _ACTIVE = ("VIRTUAL_ENV", "CONDA_PREFIX")
 _PYTHON = ("CONDA_DEFAULT_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE")
-_PROGRAMS = "Scripts" if os.name == "nt" else "bin"
 
 
-def check_python() -> Group:
+def check_python(system: System) -> Group:
     """Compare the running interpreter with the environment that the shell has activated."""
     group = Group("Python")
     group.facts = {
@@ -29,12 +28,14 @@ def check_python() -> Group:
     group.ok("python", f"{name} in {_environment()}")
     # Of two active environments, the one that comes first on PATH was activated last.
     active = [(name, os.environ[name]) for name in _ACTIVE if os.environ.get(name)]
-    variable, folder = min(active, key=_position_on_path, default=("", sys.prefix))
+    programs = "Scripts" if system.windows else "bin"
+    found = ((_position_on_path(folder, programs), name, folder) for name, folder in active)
+    _, variable, folder = min(found, default=(0, "", sys.prefix))
     if os.path.realpath(folder) != os.path.realpath(sys.prefix):
         # `conda run` and a stale PATH cause this.
         what = f"{variable} names the environment {folder}, but {sys.executable} runs"
         why = "what is installed in one of the two is missing in the other"
-        fix = _use_environment(variable, Path(folder, _PROGRAMS))
+        fix = _use_environment(variable, Path(folder), system)
         group.warning("python-not-the-active-environment", what, why, fix)
     return group
 
@@ -47,15 +48,20 @@ def _environment() -> str:
     return f"no environment: {sys.executable}"
 
 
-def _position_on_path(active: tuple[str, str]) -> int:
+def _position_on_path(folder: str, programs: str) -> int:
     places = os.environ.get("PATH", "").split(os.pathsep)
-    programs = str(Path(active[1], _PROGRAMS))
-    return places.index(programs) if programs in places else len(places)
+    path = str(Path(folder, programs))
+    return places.index(path) if path in places else len(places)
 
 
-def _use_environment(variable: str, programs: Path) -> str:
-    if (programs / "mmsent").exists():
-        return f"{shlex.quote(str(programs / 'mmsent'))} doctor  # that environment's own mmsent"
-    if programs.is_dir():
-        return f"{shlex.quote(str(programs / 'python'))} -m pip install mmsent"
-    return f"unset {variable}  # that environment no longer exists"
+def _use_environment(variable: str, folder: Path, system: System) -> str:
+    shell, windows = system.shell, system.windows
+    mmsent = folder / ("Scripts/mmsent.exe" if windows else "bin/mmsent")
+    if mmsent.exists():
+        return f"{shell.command(str(mmsent), 'doctor')}  # that environment's own mmsent"
+    # On Windows conda's Python lies in the environment's folder itself.
+    names = ("Scripts/python.exe", "python.exe") if windows else ("bin/python",)
+    for python in (folder / name for name in names):
+        if python.exists():
+            return shell.command(str(python), "-m", "pip", "install", "mmsent")
+    return f"{shell.unset(variable)}  # that environment has no Python any longer"

@@ -6,14 +6,20 @@ import sys
 
 from mmsent.doctor import installed
 from mmsent.doctor.finding import Group, listed
-from mmsent.doctor.installed import PIP, TRAINING, parse_version, reinstall, version_of
+from mmsent.doctor.installed import (
+    INDEX,
+    TRAINING,
+    build_index,
+    parse_version,
+    reinstall,
+    version_of,
+)
 from mmsent.doctor.nvidia import DRIVER_LIBRARIES, MINIMUM_DRIVER, TRAINS_ON_CPU, Driver
 from mmsent.doctor.process import RETRY, ProbeResult
+from mmsent.doctor.system import System
 
-INDEX = "https://download.pytorch.org/whl"
-"""PyTorch's own index; a build for CUDA 12.1 is under /cu121, one for the CPU under /cpu."""
-
-_REINSTALL = f"{PIP} install --force-reinstall"
+IMAGE_FOR_NEW_GPUS = "docker build -f Dockerfile.cuda --build-arg CUDA=12.8 -t mmsent-cuda ."
+"""Builds the image for compute capability 10.0 and later."""
 
 _CUDA_ERRORS = {
     "802": "sudo systemctl start nvidia-fabricmanager  # GPUs joined by NVSwitch need it, in the "
@@ -24,26 +30,30 @@ _CUDA_ERRORS = {
     "34": "take the folder of the stub libcuda.so (…/stubs) out of LD_LIBRARY_PATH",
     "999": "sudo rmmod nvidia_uvm && sudo modprobe nvidia_uvm  # needed after a laptop slept",
 }
-"""Fixes of those errors of CUDA's initialisation that say little: cudaError_t, by number."""
+"""Fixes on Linux of those errors of CUDA's start that say little: cudaError_t, by number."""
 
 
-def check_torch(torch: ProbeResult | None, libraries: ProbeResult, driver: Driver) -> Group:
+def check_torch(
+    torch: ProbeResult | None, libraries: ProbeResult, driver: Driver, system: System
+) -> Group:
     """Judge the probe of PyTorch; ``torch`` is None if training is not installed."""
     group = Group("PyTorch", stops=("train",))
+    shell = system.shell
     if torch is None:
-        fix = f"{PIP} install {TRAINING}  # only to train"
+        fix = f"{shell.pip('install', TRAINING)}  # only to train"
         group.not_applicable("training-not-installed", f"{TRAINING} is not installed", fix=fix)
         return group
     facts = group.facts = torch.facts | {"stderr": torch.stderr}
     version = facts.get("version") or version_of("torch")
     if version is None:
-        fix = f"{PIP} install {_packages(driver)}"
+        fix = shell.pip("install", *_packages(driver, system))
         group.failure("torch-missing", "torch is not installed", f"{TRAINING} requires it", fix)
         return group
     if error := facts.get("import_error"):
-        what, fix = f"torch {version} can't be imported", reinstall("torch")
+        what, fix = f"torch {version} can't be imported", reinstall(shell, "torch")
         if "LD_LIBRARY_PATH" in os.environ and re.search(r"undefined symbol|\.so", error):
-            fix = "unset LD_LIBRARY_PATH  # its libraries shadow those that torch brings"
+            fix = shell.unset("LD_LIBRARY_PATH")
+            fix += "  # its libraries shadow those that torch brings"
         group.failure("torch-import-fails", what, error.splitlines()[0], fix)
         return group
     if "version" in facts:
@@ -51,33 +61,41 @@ def check_torch(torch: ProbeResult | None, libraries: ProbeResult, driver: Drive
         built = f"ROCm {facts['hip']}" if facts.get("hip") else built
         group.ok("torch", f"torch {version}, built for {built}")
     if torch.done:
-        _check_result(group, "the CPU", facts["cpu"]["float32"])
+        _check_result(group, "the CPU", facts["cpu"]["float32"], system)
     elif torch.hung:
         group.failure("torch-hangs", f"PyTorch {torch.end}", torch.reason, RETRY)
     else:
-        group.failure("torch-crashes", f"PyTorch {torch.end}", torch.reason, reinstall("torch"))
+        fix = reinstall(shell, "torch")
+        group.failure("torch-crashes", f"PyTorch {torch.end}", torch.reason, fix)
     if facts.get("available"):
-        _check_gpus(group, driver)
+        _check_gpus(group, driver, system)
     elif "available" in facts:
-        _explain_no_gpu(group, driver)
-    _check_torchvision(group, version, libraries)
+        _explain_no_gpu(group, driver, system)
+    _check_torchvision(group, version, libraries, system)
     return group
 
 
-def _packages(driver: Driver) -> str:
-    """What to install so that PyTorch uses this driver's GPUs: arguments for pip."""
+def _packages(driver: Driver, system: System) -> list[str]:
+    """What to install so that PyTorch uses this driver's GPUs: arguments for pip.
+
+    The default index has builds for the CPU alone for Windows.
+    """
     cuda = parse_version(driver.cuda)
     newest = max((parse_version(gpu.capability) for gpu in driver.gpus), default=())
-    if cuda >= (13,) or not driver.gpus:
-        return "torch torchvision"
+    current, pinned = ["torch", "torchvision"], ["torch==2.4.1", "torchvision==0.19.1"]
+    if not driver.gpus:
+        return current
+    if cuda >= (13,):
+        return [*current, *(["--index-url", f"{INDEX}/cu130"] if system.windows else [])]
     if cuda and cuda < (12,):
-        return f"torch==2.4.1 torchvision==0.19.1 --index-url {INDEX}/cu118"
+        return [*pinned, "--index-url", f"{INDEX}/cu118"]
     if newest >= (10,) or sys.version_info >= (3, 13):  # torch 2.4.1 supports neither
-        return f"torch torchvision --index-url {INDEX}/cu128"
-    return "torch==2.4.1 torchvision==0.19.1"  # the index's last pair for CUDA 12.1
+        return [*current, "--index-url", f"{INDEX}/cu128"]
+    # The default index's last pair for CUDA 12.1, on Linux.
+    return [*pinned, *(["--index-url", f"{INDEX}/cu121"] if system.windows else [])]
 
 
-def _check_result(group: Group, device: str, result: str) -> bool:
+def _check_result(group: Group, device: str, result: str, system: System) -> bool:
     """Whether a device computes correctly in single precision."""
     if result == "wrong":
         what = f"PyTorch computes wrong results on {device}"
@@ -86,12 +104,12 @@ def _check_result(group: Group, device: str, result: str) -> bool:
         group.failure("torch-wrong-result", what, why, fix)
     elif result != "right":
         fix = "free the GPU's memory if it is full (nvidia-smi lists who uses it); otherwise "
-        fix += f"reboot, and {reinstall('torch')}"
+        fix += f"reboot, and {reinstall(system.shell, 'torch')}"
         group.failure("torch-kernel-fails", f"PyTorch can't compute on {device}", result, fix)
     return result == "right"
 
 
-def _check_gpus(group: Group, driver: Driver) -> None:
+def _check_gpus(group: Group, driver: Driver, system: System) -> None:
     facts = group.facts
     for index, device in enumerate(facts.get("devices", [])):
         name, capability = f"GPU {index} ({device['name']})", device["capability"]
@@ -101,9 +119,12 @@ def _check_gpus(group: Group, driver: Driver) -> None:
             build = f"torch {facts['version']}"
             what = f"{build} is not built for {name}, compute capability {capability}"
             why = f"it is built for {listed(facts['architectures'])}; training would fail there"
-            fix = f"{_REINSTALL} {_packages(driver)}  # meanwhile: mmsent train --device cpu"
+            fix = system.shell.pip("install", "--force-reinstall", *_packages(driver, system))
+            if parse_version(capability) >= (10,) and (system.root / "opt/mmsent/lock").is_dir():
+                fix = IMAGE_FOR_NEW_GPUS  # in an image of ours, which has no pip
+            fix += "  # meanwhile: mmsent train --device cpu"
             group.failure("torch-gpu-architecture", what, why, fix)
-        elif not _check_result(group, name, results["float32"]):
+        elif not _check_result(group, name, results["float32"], system):
             continue
         elif half:
             what = f"{name} computes correctly, but not in {listed(half)}"
@@ -132,11 +153,12 @@ def _built_for(capability: str, architectures: list[str]) -> bool:
     )
 
 
-def _explain_no_gpu(group: Group, driver: Driver) -> None:
+def _explain_no_gpu(group: Group, driver: Driver, system: System) -> None:
     """Report why PyTorch sees no GPU: of several causes, the one to fix first."""
     facts = group.facts
     cuda = facts["cuda"]
-    install = f"{_REINSTALL} {_packages(driver)}"
+    shell = system.shell
+    install = shell.pip("install", "--force-reinstall", *_packages(driver, system))
     names = listed(gpu.name for gpu in driver.gpus)
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not driver.gpus:
@@ -145,35 +167,40 @@ def _explain_no_gpu(group: Group, driver: Driver) -> None:
     elif not cuda:
         what = f"torch {facts['version']} is built for the CPU alone, beside {names}"
         group.warning("torch-cpu-build", what, TRAINS_ON_CPU, install)
-    elif _too_old(driver, cuda):
-        minimum = MINIMUM_DRIVER.get(parse_version(cuda)[0], "a newer one")
+    elif _too_old(driver, cuda, system):
+        minimum = MINIMUM_DRIVER.get(parse_version(cuda)[0])
+        newer = f"{minimum} or newer" if minimum and not system.windows else "a newer one"
         what = f"NVIDIA driver {driver.version} is too old for CUDA {cuda}"
-        why = f"torch is built for CUDA {cuda}, which needs driver {minimum} or newer; "
-        fix = f"upgrade the driver to {minimum} or newer, or install a torch for this driver: "
+        why = f"torch is built for CUDA {cuda}, which needs driver {newer}; "
+        fix = f"upgrade the driver to {newer}, or install a torch for this driver: "
         group.warning("torch-driver-too-old", what, why + TRAINS_ON_CPU, fix + install)
     elif hidden is not None:
         what = f"CUDA_VISIBLE_DEVICES={hidden!r} hides every GPU: {names}"
-        group.warning("torch-gpus-hidden", what, TRAINS_ON_CPU, "unset CUDA_VISIBLE_DEVICES")
+        group.warning("torch-gpus-hidden", what, TRAINS_ON_CPU, shell.unset("CUDA_VISIBLE_DEVICES"))
     else:
         message = facts.get("init_error") or " ".join(facts["complaints"])
         number = re.search(r"Error (\d+)", message)
-        fix = _CUDA_ERRORS.get(number[1] if number else "", "sudo reboot")
-        if "Found no NVIDIA driver" in message:  # nvidia-smi did: libcuda.so.1 is missing
+        fix = shell.reboot
+        if system.windows:
+            fix += "  # if that doesn't help, reinstall NVIDIA's driver"
+        elif "Found no NVIDIA driver" in message:  # nvidia-smi did: libcuda.so.1 is missing
             fix = f"{DRIVER_LIBRARIES}  # outside a container, reinstall the driver's libcuda.so.1"
+        elif number:
+            fix = _CUDA_ERRORS.get(number[1], fix)
         what = f"nvidia-smi lists {names}, but PyTorch can't use the GPU"
         why = message.partition("\n")[0] or "PyTorch gives no reason"
         group.warning("torch-gpu-unavailable", what, why, fix)
 
 
-def _too_old(driver: Driver, cuda: str) -> bool:
+def _too_old(driver: Driver, cuda: str, system: System) -> bool:
     minimum = MINIMUM_DRIVER.get(parse_version(cuda)[0])
-    if sys.platform == "linux" and minimum and driver.version:
+    if not system.windows and minimum and driver.version:
         return parse_version(driver.version) < parse_version(minimum)
     # The version numbers of other systems' drivers differ.
     return bool(driver.cuda) and parse_version(driver.cuda)[0] < parse_version(cuda)[0]
 
 
-def _check_torchvision(group: Group, torch: str, libraries: ProbeResult) -> None:
+def _check_torchvision(group: Group, torch: str, libraries: ProbeResult, system: System) -> None:
     version = version_of("torchvision")
     if version is None:
         return  # the group Libraries reports that
@@ -182,7 +209,7 @@ def _check_torchvision(group: Group, torch: str, libraries: ProbeResult) -> None
     required = [each for each in installed.requirements("torchvision") if each.name == "torch"]
     # The device in a version: 2.4.1+cu121 is cu121; the default index's builds name none.
     builds = [each.partition("+")[2] or "the default index's" for each in (torch, version)]
-    mismatch = ""
+    mismatch, force = "", ("install", "--force-reinstall", "--no-deps")
     if required and not required[0].admits(torch):
         mismatch = f"it was built for torch {required[0].bound}"
     elif error and ("torchvision::nms" in error or builds[0] != builds[1]):
@@ -190,23 +217,19 @@ def _check_torchvision(group: Group, torch: str, libraries: ProbeResult) -> None
     if mismatch:
         what = f"torchvision {version} does not fit torch {torch}"
         why = mismatch + (f"; importing it fails: {message}" if error else "")
-        fix = f"{_REINSTALL} --no-deps {_torchvision_for(torch)}"
+        fix = system.shell.pip(*force, *_torchvision_for(torch))
         group.failure("torchvision-mismatch", what, why, fix)
     elif error:
-        what, fix = (
-            f"torchvision {version} can't be imported",
-            reinstall("torchvision", "--no-deps"),
-        )
+        what = f"torchvision {version} can't be imported"
+        fix = reinstall(system.shell, "torchvision", "--no-deps")
         group.failure("torchvision-import-fails", what, message, fix)
     else:
         group.ok("torchvision", f"torchvision {version} fits torch {torch}")
 
 
-def _torchvision_for(torch: str) -> str:
+def _torchvision_for(torch: str) -> list[str]:
     """The torchvision of the same build as a torch: arguments for pip."""
     major, minor, *patch = parse_version(torch)
     # torch 2.0 came with torchvision 0.15, and both count on in step.
     pin = f"==0.{minor + 15}.{patch[0] if patch else 0}" if major == 2 else ""
-    build = torch.partition("+")[2]
-    index = f" --index-url {INDEX}/{build}" if re.fullmatch(r"cpu|cu\d+", build) else ""
-    return f"torchvision{pin}{index}"
+    return [f"torchvision{pin}", *build_index(torch)]

@@ -26,7 +26,10 @@ def judge(findings: Sequence[Finding]) -> Abilities:
     device: Device = "gpu" if gpus else "cpu"
     train = None if _obstacles("train", findings) else device
     clip = train if any(finding.id == "clip-weights" for finding in findings) else None
-    return Abilities(train, clip, None if _obstacles("predict", findings) else "cpu", gpus)
+    with_cuda = any(finding.id == "onnxruntime-gpu" for finding in findings)
+    predict: Device | None = "gpu" if with_cuda else "cpu"
+    predict = None if _obstacles("predict", findings) else predict
+    return Abilities(train, clip, predict, gpus)
 
 
 def usable_gpus(findings: Sequence[Finding]) -> int:
@@ -43,11 +46,12 @@ def sentence(can: Abilities, findings: Sequence[Finding]) -> str:
     on_cpu = f" on the CPU ({cores} {'core' if cores == 1 else 'cores'})"
     on_gpu = " on the GPU" if can.gpus == 1 else f" on {can.gpus} GPUs"
     models = "every model" if can.train_clip else "every model but CLIP (see its weights)"
-    possible = [f"train {models}{on_gpu if can.gpus else ''}"] if can.train else []
-    possible += ["predict"] if can.predict else []
+    trains, predicts = (on_cpu if device == "cpu" else "" for device in (can.train, can.predict))
+    if trains and predicts:
+        trains = ""  # said once
+    possible = [f"train {models}{on_gpu if can.gpus else trains}"] if can.train else []
+    possible += [f"predict{predicts or ' on the GPU'}"] if can.predict else []
     parts = [f"can {listed(possible)}"] if possible else []
-    if "cpu" in (can.train, can.predict):
-        parts[0] += on_cpu
     causes = {work: listed(_obstacles(work, findings)) for work in ALL_WORK}
     impossible = [f"{work} ({cause})" for work, cause in causes.items() if cause]
     parts += [f"can't {listed(impossible, 'or')}"] if impossible else []

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmsent.doctor.shell import Shell
+
 
 @dataclass(frozen=True)
 class System:
-    """The machine: the files under ``root`` and the usage of its file systems.
+    """The machine: the files under ``root``, the usage of its file systems, whether it is Windows.
 
     ``usage`` gives the size, used and free bytes of the file system that holds a path.
     """
 
     root: Path = Path("/")
     usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage
+    windows: bool = os.name == "nt"
 
     def read(self, path: str) -> str:
         """The text of a file under the root, stripped; empty if it can't be read."""
@@ -23,6 +26,11 @@ class System:
             return (self.root / path).read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
             return ""
+
+    @property
+    def shell(self) -> Shell:
+        """The shell in which a user of this system types the fixes."""
+        return Shell(powershell=self.windows)
 
     @property
     def in_container(self) -> bool:

@@ -56,6 +56,7 @@ class Machine:
         for path in (self.root, self.site, self.programs):
             path.mkdir()
         self.sizes: dict[str, tuple[int, int]] = {}
+        self.windows = False
         self.file("proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 12582912 kB\n")
         self.file("proc/cpuinfo", "model name : Imitated\nflags : fpu avx2 avx512f avx512_vnni\n")
         (self.root / "dev/shm").mkdir(parents=True)
@@ -129,7 +130,7 @@ class Machine:
 
     def run(self, *arguments: str) -> Result:
         """Run `mmsent doctor` on this machine, as it prints for people."""
-        system = System(self.root, self.usage)
+        system = System(self.root, self.usage, self.windows)
         done = CliRunner().invoke(cli, ["doctor", *arguments], obj=system, catch_exceptions=False)
         return Result(done.exit_code, done.stdout)
 

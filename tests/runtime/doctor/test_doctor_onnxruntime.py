@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+
 import numpy as np
 import pytest
-from doctor_machine import Machine, NvidiaSmi
+from doctor_machine import GPUS, Machine, NvidiaSmi
 
 from mmsent.doctor.probes import MODEL
 
@@ -17,11 +19,15 @@ def get_available_providers():
 def preload_dlls():
     pass
 class InferenceSession:
-    def __init__(self, model, providers):
+    def __init__(self, model, providers, enable_fallback):
+        assert not enable_fallback  # it prints
+        if {error!r} and providers[0].startswith("CUDA"):
+            raise RuntimeError({error!r})
+        self.providers = [*({gpu!r} and providers or []), "CPUExecutionProvider"]
         if providers[0].startswith("CUDA"):
             sys.stderr.write({words!r})
     def get_providers(self):
-        return ["CPUExecutionProvider"]
+        return self.providers
     def run(self, outputs, feed):
         import numpy as np
         return [np.asarray([[4, 5], [10, {last}]], np.float32)]
@@ -37,8 +43,10 @@ WORDS = (
 )
 
 
-def _imitate(machine: Machine, last: int = 11) -> None:
-    source = IMITATION.format(words=WORDS, last=last)
+def _imitate(
+    machine: Machine, last: int = 11, *, words: str = WORDS, error: str = "", gpu: bool = False
+) -> None:
+    source = IMITATION.format(words=words, last=last, error=error, gpu=gpu)
     machine.library("onnxruntime", source, name="onnxruntime-gpu", version="1.22.0")
 
 
@@ -74,6 +82,7 @@ def test_a_cuda_provider_that_lacks_cudnn(machine: Machine, nvidia_smi: NvidiaSm
     result = machine.doctor()
     assert result.finding("onnxruntime-cuda-fails")["why"] == (
         "this build is for CUDA 12.8; libcudnn.so.9 is missing; it needs cuDNN 9.* and CUDA 12.*"
+        "; mmsent predicts on the CPU"
     )
     assert result.report["can"]["predict"] == "cpu"
 
@@ -105,3 +114,68 @@ def test_one_that_can_not_be_imported(machine: Machine, source: str, id: str) ->
     result = machine.doctor("--time-limit", "3")
     assert result.finding(id)["status"] == "failure"
     assert result.code == 1
+
+
+DISTRIBUTION = "onnxruntime-gpu[cuda,cudnn]"
+
+
+def _without_onnxruntime(machine: Machine) -> None:
+    """Hide the one on which the tests run: its metadata, which the doctor reads."""
+    found = importlib.metadata.distribution
+
+    def distribution(name: str) -> importlib.metadata.Distribution:
+        if name == "onnxruntime":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return found(name)
+
+    machine.monkeypatch.setattr("mmsent.doctor.installed.distribution", distribution)
+
+
+def test_a_cuda_provider_that_computes(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
+    """As in the image mmsent-cuda: onnxruntime-gpu alone, whose module is onnxruntime."""
+    nvidia_smi()
+    machine.torch(devices=GPUS)
+    _without_onnxruntime(machine)
+    _imitate(machine, words="", gpu=True)
+    result = machine.doctor()
+    assert "mmsent predicts on the GPU" in result.finding("onnxruntime-gpu")["what"]
+    assert result.finding("onnxruntime")["what"].startswith("onnxruntime-gpu 1.22.0, with CUDA")
+    assert not [id for id in result.ids("failure") if id != "library-missing"]
+    missing = [f["what"] for f in result.report["findings"] if f["id"] == "library-missing"]
+    assert not [what for what in missing if "onnxruntime" in what]
+    assert "onnxruntime-twice" not in result.ids("warning")
+    assert result.report["can"]["predict"] == "gpu"
+    assert "predict on the GPU" in result.report["summary"]
+
+
+def test_onnxruntime_gpu_in_a_container_without_a_gpu(machine: Machine) -> None:
+    machine.file(".dockerenv", "")
+    _without_onnxruntime(machine)
+    _imitate(machine, error="CUDA failure 35: CUDA driver version is insufficient ; GPU=-1")
+    result = machine.doctor()
+    assert result.finding("onnxruntime-provider-unused")["status"] == "not applicable"
+    assert result.report["can"]["predict"] == "cpu"
+
+
+def test_a_gpu_that_onnxruntime_can_not_use(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
+    nvidia_smi()
+    _imitate(machine, error="cuda_call.cc:122 CUDA failure 2: out of memory ; GPU=0 ; hostname=vm")
+    assert (
+        machine.doctor()
+        .finding("onnxruntime-cuda-fails")["why"]
+        .startswith(
+            "this build is for CUDA 12.8; CUDA failure 2: out of memory; mmsent predicts on the CPU"
+        )
+    )
+
+
+@pytest.mark.parametrize(("cuda", "pin"), [("12.2", "==1.26.0"), ("13.0", "")])
+def test_a_build_for_the_cpu_beside_a_gpu(
+    machine: Machine, nvidia_smi: NvidiaSmi, cuda: str, pin: str
+) -> None:
+    """From 1.27 on onnxruntime-gpu is built for CUDA 13."""
+    nvidia_smi(cuda=cuda)
+    found = machine.doctor().finding("onnxruntime-cpu-build")
+    assert found["status"] == "not applicable"
+    assert found["fix"].endswith(f"-m pip install '{DISTRIBUTION}{pin}'")
+    assert "uninstall -y onnxruntime onnxruntime-gpu && " in found["fix"]

@@ -106,6 +106,38 @@ def test_a_gpu_that_the_build_does_not_know(machine: Machine, nvidia_smi: Nvidia
     assert result.code == 1  # `mmsent train` would take it, and fail
 
 
+@pytest.mark.parametrize("in_the_image", [True, False])
+def test_a_geforce_rtx_50_and_a_torch_for_cuda_12_1(
+    machine: Machine, nvidia_smi: NvidiaSmi, in_the_image: bool
+) -> None:
+    nvidia_smi(
+        driver="572.16", cuda="12.8", gpus=["0, NVIDIA GeForce RTX 5090, 32607, {driver}, 12.0"]
+    )
+    error = "CUDA error: no kernel image is available for execution on the device"
+    card = {"name": "NVIDIA GeForce RTX 5090", "capability": "12.0"}
+    machine.torch(devices=[{**card, "results": {"float32": error}}])
+    if in_the_image:
+        machine.file(".dockerenv", "")
+        machine.file("opt/mmsent/lock/cuda-12.1.lock", "")
+    found = machine.doctor().finding("torch-gpu-architecture")
+    assert "RTX 5090), compute capability 12.0" in found["what"]
+    image = "docker build -f Dockerfile.cuda --build-arg CUDA=12.8 -t mmsent-cuda ."
+    assert found["fix"].startswith(image) == in_the_image  # which has no pip
+    assert ("-m pip install" in found["fix"]) != in_the_image
+    machine.torch(devices=[card], version="2.10.0+cu128", cuda="12.8", architectures=["sm_120"])
+    assert "RTX 5090" in machine.doctor().finding("torch-gpu")["what"]
+
+
+def test_a_torch_of_pytorchs_own_index_is_reinstalled_from_there(machine: Machine) -> None:
+    """The default index has no 2.4.1+cu121."""
+    machine.torch(before="os.kill(os.getpid(), 4)")
+    assert (
+        machine.doctor()
+        .finding("torch-crashes")["fix"]
+        .endswith("torch==2.4.1+cu121 --index-url https://download.pytorch.org/whl/cu121")
+    )
+
+
 def test_a_gpu_of_a_later_minor_version_runs(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
     nvidia_smi(gpus=["0, NVIDIA L4, 23034, {driver}, 8.9"])
     machine.torch(devices=[{"name": "NVIDIA L4", "capability": "8.9"}])
