@@ -114,8 +114,8 @@ def _check_hub(group: Group, name: str, hub: ProbeResult, shell: Shell) -> None:
     status = hub.facts.get("status")
     if status is None:
         why = hub.facts.get("error") or ("no answer in time" if hub.hung else hub.reason)
-        fix = f"{shell.set('HF_ENDPOINT', _MIRROR)} or another mirror, or https_proxy=ADDRESS for a "
-        fix += "proxy; or run `mmsent download-clip --to DIR` where there is a network, and copy "
+        fix = f"{shell.set('HF_ENDPOINT', _MIRROR)} or another mirror, or https_proxy=ADDRESS for "
+        fix += "a proxy; or run `mmsent download-clip --to DIR` where there is a network, and copy "
         fix += "DIR here"
         group.warning("hub-unreachable", f"{name} does not answer", why, fix)
     elif status < 400:
