@@ -276,10 +276,12 @@ def chained(error, cause):
         (RuntimeError("pthread_create failed, error code: 11"), "thread"),
         (OSError(errno.EAGAIN, "Resource temporarily unavailable"), "thread"),
         (Exception("ThreadPoolBuildError { kind: IOError(Os { code: 11 }) }"), "thread"),
+        (OSError(errno.EMFILE, "Too many open files"), "another file"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "another file"),
     ],
 )
-def test_a_lack_of_memory_or_threads_is_told_from_bad_input(error, what):
-    with pytest.raises(Shortage, match=rf"can't (have|start).*{what}"):
+def test_what_the_machine_lacks_is_told_from_bad_input(error, what):
+    with pytest.raises(Shortage, match=rf"can't (have|start|open).*{what}"):
         raise_shortage(error)
 
 
