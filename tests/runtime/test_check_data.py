@@ -108,6 +108,17 @@ def test_people_read_the_same(run_command, dataset):
     assert "1 error, 0 warnings" in result.out
 
 
+def test_the_dataset_may_be_named_without_its_option(run_command, sample):
+    def facts(*options):
+        result = run_command("mmsent", "check-data", "--json", *options, cwd=sample.parent)
+        return result.code, result.out
+
+    for place in (sample, sample / TRAIN_LIST):
+        assert facts(place) == facts("--data", place)
+        assert facts(place)[0] == 0
+    assert facts(sample, "--data", sample) == (2, "")
+
+
 def test_a_folder_that_is_no_dataset(run_command, tmp_path):
     result = run_command("mmsent", "check-data", cwd=tmp_path)
     assert result.code == 2
