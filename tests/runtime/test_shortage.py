@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from mmsent.data.dataset import open_dataset
+from mmsent.data.parquet import import_pyarrow
 from mmsent.errors import InputError, Shortage
 from mmsent.files.bounded import open_file, read_file
 from mmsent.inputs.image import ImageSettings, load_image
@@ -91,3 +93,17 @@ def test_a_parquet_file_is_not_blamed(tmp_path, monkeypatch, error, kind):
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", refuse)
     with pytest.raises(kind):
         list(data.rows())
+
+
+def test_a_library_that_can_not_be_mapped_is_not_missing(monkeypatch):
+    """As the dynamic linker says it under `ulimit -v`."""
+
+    class Loader:
+        def find_spec(self, name, *arguments):
+            if name == "pyarrow":
+                raise ImportError("libarrow.so: failed to map segment from shared object")
+
+    monkeypatch.delitem(sys.modules, "pyarrow")
+    monkeypatch.setattr(sys, "meta_path", [Loader(), *sys.meta_path])
+    with pytest.raises(Shortage):
+        import_pyarrow()

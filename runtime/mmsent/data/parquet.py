@@ -37,7 +37,8 @@ def import_pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.compute
         import pyarrow.parquet
-    except ImportError:
+    except ImportError as error:
+        raise_shortage(error)
         raise MmsentError(
             "Parquet needs pyarrow, which is not installed here; "
             "install it with: pip install 'mmsent[parquet]'"
