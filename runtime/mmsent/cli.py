@@ -148,6 +148,7 @@ def infer(
 
 
 @cli.command("check-data")
+@click.argument("folder", metavar="[DIR]", required=False, type=DATASET)
 @DATA
 @VALIDATION
 @LABELS
@@ -165,6 +166,7 @@ def infer(
 @click.option("--all", "show_all", is_flag=True, help="Print every problem, not by their kinds.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def check_data(
+    folder: Path | None,
     data: Path,
     validation: Path | None,
     labels: tuple[str, ...] | None,
@@ -176,13 +178,15 @@ def check_data(
 ) -> None:
     """Say what is wrong with a dataset, and what is in it; change nothing.
 
-    Exits with 2 where `mmsent train` with the same options would refuse the data or, if it has no
-    labels, where inference would.
+    DIR is another way to write --data. Exits with 2 where `mmsent train` with the same options
+    would refuse the data or, if it has no labels, where inference would.
     """
     from mmsent.data.check import Reader, check_dataset
     from mmsent.data.check_report import describe
     from mmsent.data.training import BOTH
 
+    if folder is not None and data != Path():
+        raise InputError(f"name one dataset: {folder}, or --data {data}")
     reader = None
     if model is not None:
         from mmsent.bundle.session import open_bundle
@@ -190,7 +194,7 @@ def check_data(
         bundle = open_bundle(model, threads=1)
         reader = Reader(bundle.tokenizer, bundle.info.optional)
     check = check_dataset(
-        data,
+        folder or data,
         reading,
         validation=validation,
         labels=labels,

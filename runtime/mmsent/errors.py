@@ -24,7 +24,7 @@ class InputError(MmsentError, ValueError):
 
 
 class Shortage(MmsentError):
-    """The machine has too little memory, or allows too few threads: no input is at fault."""
+    """The machine lacks memory, threads or open files: no input is at fault."""
 
 
 class Interrupted(MmsentError):

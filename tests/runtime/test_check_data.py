@@ -108,6 +108,33 @@ def test_people_read_the_same(run_command, dataset):
     assert "1 error, 0 warnings" in result.out
 
 
+def test_the_dataset_may_be_named_without_its_option(run_command, sample):
+    def facts(*options):
+        result = run_command("mmsent", "check-data", "--json", *options, cwd=sample.parent)
+        return result.code, result.out
+
+    for place in (sample, sample / TRAIN_LIST):
+        assert facts(place) == facts("--data", place)
+        assert facts(place)[0] == 0
+    assert facts(sample, "--data", sample) == (2, "")
+
+
+@pytest.mark.parametrize("bad", ['{"text": "a", "image": "a.png"', '{"split": "none"}', "[]"])
+def test_a_row_of_no_split_is_told_once(run_command, tmp_path, bad):
+    splits = ("train", "validation", "test")
+    rows = [{"text": "a", "image": "a.png", "label": "x", "split": split} for split in splits]
+    lines = [*map(json.dumps, rows), bad]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines) + "\n")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    _, report = check(run_command, tmp_path, "--data", "list.jsonl")
+    assert [error["line"] for error in report["errors"] if error["line"]] == [4]
+    assert report["lists"] == {"list.jsonl": 4}
+    result = run_command(
+        "mmsent", "train", "--model", "light", "--data", "list.jsonl", cwd=tmp_path
+    )
+    assert result.err.count("list.jsonl line 4") == 1
+
+
 def test_a_folder_that_is_no_dataset(run_command, tmp_path):
     result = run_command("mmsent", "check-data", cwd=tmp_path)
     assert result.code == 2

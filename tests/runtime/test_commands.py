@@ -71,10 +71,18 @@ def test_sample_data_says_that_it_is_synthetic(run_command, tmp_path):
     assert len(read_labelled(open_dataset(tmp_path / "new").select(TRAINING))) == 30
 
 
-def test_sample_data_overwrites_nothing(run_command, sample):
-    result = run_command("mmsent", "sample-data", sample, cwd=sample.parent)
+@pytest.mark.parametrize(
+    "command", [["sample-data"], ["train", "--model", "light", "--data", ".", "--output"]]
+)
+@pytest.mark.parametrize("place", ["dataset", "link", "nowhere"])
+def test_a_new_folder_overwrites_nothing(run_command, sample, tmp_path, command, place):
+    """Neither a folder that holds something, nor a link to it or to nothing."""
+    target = {"dataset": sample, "link": tmp_path / "link", "nowhere": tmp_path / "nowhere"}[place]
+    (tmp_path / "link").symlink_to(sample)
+    (tmp_path / "nowhere").symlink_to("none")
+    result = run_command("mmsent", *command, target, cwd=sample)
     assert result.code == 2
-    assert "is not an empty folder" in result.err
+    assert result.err == f"Error: {target} exists and is not an empty folder; name another one\n"
 
 
 @pytest.mark.parametrize("program", ["mmsent", "mmsent-export"])

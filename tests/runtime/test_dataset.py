@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mmsent.data.dataset import mark_duplicates, open_dataset, read_labelled
 from mmsent.data.folder import image_file, text_file
-from mmsent.data.labels import SENTIMENTS, order_labels
+from mmsent.data.labels import SENTIMENTS, label_fault, order_labels
 from mmsent.errors import InputError, Problem
 
 
@@ -140,3 +140,27 @@ def test_a_label_that_is_none_of_the_given_ones_is_named(tmp_path, label, messag
 )
 def test_labels_have_an_order(labels, ordered):
     assert order_labels(labels) == ordered
+
+
+@pytest.mark.parametrize(
+    "label", ["می\u200cروم", "क्\u200dष", "\U0001f469\u200d\U0001f467", "a\u200cb\u200dc"]
+)
+def test_joiners_inside_a_label_are_part_of_its_script(label):
+    assert label_fault(label) is None
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "\u200cab",
+        "ab\u200d",
+        "a\u200c\u200cb",
+        "\u200c",
+        "a\u200bb",
+        "a\u202eb",
+        "a\ufeffb",
+        "a\u00adb",
+    ],
+)
+def test_what_can_not_be_seen_is_no_label(label):
+    assert "can't hold control characters" in str(label_fault(label))

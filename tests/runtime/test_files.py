@@ -16,7 +16,7 @@ from mmsent.files.destination import find_file, is_stream, open_stream
 from mmsent.files.interrupt import stop_on_signals
 from mmsent.files.lock import locked
 from mmsent.files.machine import available_cores, memory_limit
-from mmsent.files.progress import Progress, counted
+from mmsent.files.progress import Progress, counted, per_second
 from mmsent.files.shortage import raise_shortage
 
 UNSUPPORTED = [errno.ENOSYS, errno.EINVAL, errno.ENOTSUP]
@@ -276,10 +276,12 @@ def chained(error, cause):
         (RuntimeError("pthread_create failed, error code: 11"), "thread"),
         (OSError(errno.EAGAIN, "Resource temporarily unavailable"), "thread"),
         (Exception("ThreadPoolBuildError { kind: IOError(Os { code: 11 }) }"), "thread"),
+        (OSError(errno.EMFILE, "Too many open files"), "another file"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "another file"),
     ],
 )
-def test_a_lack_of_memory_or_threads_is_told_from_bad_input(error, what):
-    with pytest.raises(Shortage, match=rf"can't (have|start).*{what}"):
+def test_what_the_machine_lacks_is_told_from_bad_input(error, what):
+    with pytest.raises(Shortage, match=rf"can't (have|start|open).*{what}"):
         raise_shortage(error)
 
 
@@ -349,9 +351,9 @@ def test_numbers_of_things(caplog, count, wanted):
     assert counted(count, "epochs") == ("1 epoch" if count == 1 else f"{count} epochs")
 
 
-def test_a_slow_rate_is_not_zero(caplog, monkeypatch):
-    clock = iter([0.0, 8.0])
-    monkeypatch.setattr("mmsent.files.progress.time.perf_counter", lambda: next(clock))
-    with caplog.at_level(logging.INFO, "mmsent"), Progress("working", None, "pairs") as progress:
-        progress.update()
-    assert "(0.12 a second)" in caplog.messages[0]
+@pytest.mark.parametrize(
+    ("count", "seconds", "wanted"),
+    [(1, 8, "0.12"), (1, 4000, "0.00025"), (99, 10, "9.9"), (100, 10, "10"), (12345, 10, "1234")],
+)
+def test_a_slow_rate_is_not_zero(count, seconds, wanted):
+    assert per_second(count, seconds) == wanted

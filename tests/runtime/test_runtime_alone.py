@@ -21,6 +21,11 @@ def environment(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # it may lead to the other distributions
+
+
 @pytest.mark.slow
 def test_it_is_small_and_brings_no_training_library(environment):
     site = next((environment / "lib").glob("python3*")) / "site-packages"

@@ -125,6 +125,26 @@ def test_killed_anywhere_it_goes_on_to_the_same_run(run_command, sample, whole, 
     assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
 
 
+def test_the_times_of_all_parts_add_up(run_command, sample, tmp_path, monkeypatch):
+    """The clock gains a minute at each step: two steps an epoch, of which one is undone."""
+    ahead = [0.0]
+    real = time.perf_counter
+    monkeypatch.setattr("mmsent_training.train.time.perf_counter", lambda: real() + ahead[0])
+
+    def go_ahead(happened):
+        ahead[0] += 60 * (happened.kind == "step")
+        if happened == Event("step", 3, 1):
+            kill()
+
+    settings, choice = default_settings("light", "cpu", epochs=EPOCHS), choose("light", {})
+    with pytest.raises(Killed):
+        training.train(sample, settings, choice, tmp_path / "run", callback=go_ahead)
+    assert resume(run_command, tmp_path / "run").code == 0
+    seconds = json.loads((tmp_path / "run" / "run.json").read_text())["seconds"]
+    assert 240 < seconds < 300
+    assert f"in {seconds:.0f} s on" in (tmp_path / "run" / "report.md").read_text()
+
+
 @pytest.mark.parametrize("freeze", ["--freeze", "--no-freeze"])
 def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch, freeze):
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 from mmsent.errors import MmsentError
 from mmsent.files.interrupt import Stoppable
-from mmsent.files.progress import Progress
+from mmsent.files.progress import Progress, per_second
 from mmsent_training.batches import augment_each, batch_seed, divide_epoch, drop_modalities
 from mmsent_training.distributed import (
     all_gather,
@@ -325,9 +325,9 @@ def fit(
         save({"result": result.state_dict()} | trainer.state_dict())
         callback(Event("saved", epoch))
         mark = " (best)" if better and settings.keep == "best" else ""
-        rate = len(trainer.labels) / seconds
+        rate = per_second(len(trainer.labels), seconds)
         logger.info(
             f"epoch {epoch}/{settings.epochs}: loss {train_loss:.3f}, validation loss "
             f"{validation_loss:.3f}, accuracy {row.accuracy:.3f}, macro F1 {row.macro_f1:.3f}"
-            f"{mark}, {seconds:.1f} s ({rate:.0f} pairs a second)"
+            f"{mark}, {seconds:.1f} s ({rate} pairs a second)"
         )

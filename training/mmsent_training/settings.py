@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from mmsent.data.labels import VALIDATION_FRACTION
-from mmsent.data.pair import PARTS, Part
+
+if TYPE_CHECKING:  # help shows the settings, and pairs need numpy
+    from mmsent.data.pair import Part
 
 Device = Literal["cpu", "cuda"]
 Modality = Literal["both", "text", "image"]
@@ -76,9 +78,9 @@ class Settings:
     digests: bool = True
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> "tuple[Part, ...]":
         """What the model sees of a pair; the rest is never read."""
-        return PARTS if self.modality == "both" else (self.modality,)
+        return ("text", "image") if self.modality == "both" else (self.modality,)
 
     def override(self, chosen: Mapping[str, Any]) -> "Settings":
         """These settings with the ``chosen`` ones; those that are None stay.

@@ -133,6 +133,7 @@ def resume(
             result = Result()
             if state := broadcast(unfinished.read_state(folder) if main else None):
                 result.load_state_dict(state.pop("result"))
+                began -= state.pop("seconds")  # those before the interruption
                 job.trainer.load_state_dict(state)
             _carry_out(folder, job, start, result, began, stoppable, callback)
     return folder
@@ -173,14 +174,13 @@ def _carry_out(
 ) -> None:
     """Train what is left to be trained, and write the run."""
     main = rank() == 0
+
+    def save(state: dict[str, Any]) -> None:
+        if main:
+            unfinished.write_state(folder, state | {"seconds": time.perf_counter() - began})
+
     _announce(folder, job, len(result.history))
-    fit(
-        job.trainer,
-        result,
-        stoppable=stoppable,
-        save=lambda state: unfinished.write_state(folder, state) if main else None,
-        callback=callback,
-    )
+    fit(job.trainer, result, stoppable=stoppable, save=save, callback=callback)
     callback(Event("trained", len(result.history)))
     if main:
         finish(folder, job, start, result, began)

@@ -110,6 +110,7 @@ def check_dataset(
     check = Check(str(path), data.layout, other.layout if other else "")
     survey = _Survey(check, parts, reader)
     unread: set[Use] = set()
+    told: set[Problem] = set()  # a row that says nothing may be of any split, and comes in each
     with (
         ThreadPoolExecutor(available_cores()) as pool,
         Progress("checking", None, "pairs") as progress,
@@ -118,7 +119,9 @@ def check_dataset(
             for each in dataset.lists:
                 one = replace(dataset, lists=[each])
                 try:
-                    for window in _windows(one, use):
+                    for rows in _windows(one, use):
+                        window = [row for row in rows if row not in told]
+                        told.update(row for row in window if isinstance(row, Problem))
                         survey.add(use, list(pool.map(partial(_inspect, parts, use), window)))
                         check.lists[each.name] = check.lists.get(each.name, 0) + len(window)
                         progress.update(len(window))

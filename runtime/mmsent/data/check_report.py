@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from mmsent.data.check import Check
 from mmsent.errors import MAX_LINES, summarize
+from mmsent.files.progress import counted
 
 _WIDTH = 80
 _TITLE = 18  # columns of a table's title
@@ -46,8 +47,9 @@ def _facts(check: Check) -> Iterator[tuple[str, list[str]]]:
     if prospects := check.prospects:
         label = _shorten(prospects.most_frequent)
         yield "baseline", [f"accuracy {prospects.baseline:.3f} by always predicting {label}"]
+        pairs = counted(prospects.validation, "pairs")
         margin = f"± {prospects.margin:.3f} (95 % interval)"
-        yield "certainty", [f"an accuracy on {prospects.validation} pairs is known to {margin}"]
+        yield "certainty", [f"an accuracy on {pairs} is known to {margin}"]
     repeats = {kind: found.pairs for kind, found in check.repeats.items() if found.pairs}
     yield "repeated pairs", [_list(repeats) if repeats else "none"]
     trained_on = {kind: each.trained_on for kind, each in check.repeats.items() if each.trained_on}
@@ -79,7 +81,8 @@ def _uses(check: Check) -> list[str]:
     if not (prospects := check.prospects):
         return ["training, when the errors are fixed"]
     whence = "that are set aside" if prospects.drawn else "others"
-    return [f"training on {prospects.train} pairs; validation on {prospects.validation} {whence}"]
+    train = counted(prospects.train, "pairs")
+    return [f"training on {train}; validation on {prospects.validation} {whence}"]
 
 
 def _labels(counts: Mapping[str, int]) -> list[str]:
@@ -106,9 +109,8 @@ def _shorten(label: str) -> str:
 def _verdict(check: Check) -> str:
     if not check.errors and not check.warnings:
         return f"nothing is wrong with {check.folder}"
-    counts = ((len(check.errors), "error"), (len(check.warnings), "warning"))
-    found = ", ".join(f"{count} {kind}" + "s" * (count != 1) for count, kind in counts)
-    return f"{found} in {check.folder}"
+    errors = counted(len(check.errors), "errors")
+    return f"{errors}, {counted(len(check.warnings), 'warnings')} in {check.folder}"
 
 
 def _list(counts: Mapping[str, float]) -> str:

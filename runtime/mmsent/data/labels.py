@@ -22,6 +22,8 @@ SEVERAL_LABELS = "holds several labels; mmsent supports one label a pair"
 FORMULA = re.compile(r"[=\uff1d]|[-+@\uff0d\uff0b\uff20](?![\w.-]*$)")  # full-width ones, too
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _INTEGRAL = re.compile(r"([+-]?\d+)\.0+")
+_JOINER = re.compile("(?<=[^\u200c\u200d])[\u200c\u200d](?=[^\u200c\u200d])")
+"""A zero-width joiner or non-joiner between two characters, as Persian and Hindi words have."""
 
 
 def plain_label(cell: str) -> str:
@@ -44,7 +46,7 @@ def label_fault(label: str) -> str | None:
         return f"{label[:20]!r} {SEVERAL_LABELS}"
     if len(label) > MAX_LABEL:
         return f"the label is longer than {MAX_LABEL} characters ({label[:20]!r}…)"
-    if not label.isprintable():
+    if not _JOINER.sub("", label).isprintable():
         return f"a label can't hold control characters ({label!r})"
     if FORMULA.match(label):
         return f"a spreadsheet would take the label {label!r} for a formula"

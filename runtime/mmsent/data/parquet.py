@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from mmsent.data.columns import Cells, Columns, Role, plain
 from mmsent.data.labels import SEVERAL_LABELS
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.bounded import MAX_IMAGE_BYTES, open_file
+from mmsent.files.shortage import raise_shortage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +28,8 @@ MAX_ROW_GROUP = 1 << 32
 BATCH_BYTES = 1 << 24  # what is decoded at once, about
 BATCH_ROWS = 256
 
+_ASKED = re.compile(r"alloc of size (\d+)")
+
 
 def import_pyarrow() -> tuple[Any, Any]:
     """The modules pyarrow and pyarrow.parquet. Raises MmsentError where they are not installed."""
@@ -33,7 +37,8 @@ def import_pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.compute
         import pyarrow.parquet
-    except ImportError:
+    except ImportError as error:
+        raise_shortage(error)
         raise MmsentError(
             "Parquet needs pyarrow, which is not installed here; "
             "install it with: pip install 'mmsent[parquet]'"
@@ -79,7 +84,10 @@ def read_cells(
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    """A pyarrow.parquet.ParquetFile. Raises InputError for whatever goes wrong while it is open."""
+    """A pyarrow.parquet.ParquetFile.
+
+    Whatever goes wrong while it is open raises InputError, or Shortage where memory lacks.
+    """
     pa, pq = import_pyarrow()
     try:
         with open_file(path, str(path)) as handle:
@@ -93,6 +101,9 @@ def _open(path: Path) -> Iterator[Any]:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())
+        asked = _ASKED.search(reason)
+        if asked is None or int(asked[1]) <= MAX_ROW_GROUP:  # else no machine has it: damage
+            raise_shortage(error)
         raise InputError(f"{path} is no whole Parquet file ({reason})") from None
 
 

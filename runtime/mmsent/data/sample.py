@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from mmsent.data.folder import TEST_LIST, TRAIN_LIST, image_file, text_file
 from mmsent.data.labels import SENTIMENTS, are_sentiments, label_fault
 from mmsent.errors import InputError
+from mmsent.files.destination import check_empty
 
 FILLER = "the a my this today we at with new on city people just so photo day and it".split()
 TRUTHFUL = 0.8  # how often a text, or an image, shows the pair's own label
@@ -68,8 +69,7 @@ def write_sample_data(
     Raises InputError where ``folder`` exists and is not empty, or a label can't be one.
     """
     looks = _looks(labels, seed)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is not an empty folder; name another one")
+    check_empty(folder)
     rng = random.Random(seed)
     (folder / "data").mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text(NOTICE, encoding="utf-8")

@@ -115,6 +115,7 @@ def read_training_data(
     other = None if validation_part is None else _read(validation_part, parts, problems)
     known = tuple(labels) if labels else order_labels(str(pair.label) for pair in train)
     problems += label_problems(train, other, known, fraction=fraction, source=train_part.name)
+    problems = [*dict.fromkeys(problems)]  # a row that says nothing may be of either split
     refuse(problems, "`mmsent check-data` reports on the whole dataset")
     return TrainingData(known, train, other)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from mmsent.errors import InputError
+from mmsent.files.shortage import raise_shortage
 
 MAX_TEXT_BYTES = 1 << 20
 """Larger texts are refused."""
@@ -54,6 +55,7 @@ def open_file(path: str | os.PathLike[str], what: str, *, inside: Path | None = 
     except ValueError as error:
         raise InputError(f"{what} can't be read ({_no_name(error)})") from None
     except OSError as error:
+        raise_shortage(error)
         raise InputError(f"{what} can't be read ({error.strerror})") from None
 
 
@@ -82,6 +84,7 @@ def read_file(
         try:
             content = file.read(min(size, limit) + 1)
         except OSError as error:
+            raise_shortage(error)
             raise InputError(f"{what} can't be read ({error.strerror})") from None
     return within(content, what, limit=limit)
 
@@ -104,6 +107,7 @@ def path_inside(folder: Path, name: str, what: str) -> str:
     except ValueError as error:
         raise InputError(f"{what} can't be read ({_no_name(error)})") from None
     except OSError as error:
+        raise_shortage(error)
         raise InputError(f"{what} can't be read ({error.strerror})") from None
     if not _is_inside(folder, real):
         raise InputError(f"the path of {what} leads out of the dataset folder")

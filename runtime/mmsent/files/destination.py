@@ -74,6 +74,12 @@ def open_stream(path: Path) -> BinaryIO:
     raise InputError(f"{path}: the descriptor {target} is not open")
 
 
+def check_empty(folder: Path) -> None:
+    """Raises InputError where ``folder`` holds something, or is none: what is new goes there."""
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not an empty folder; name another one")
+
+
 @contextmanager
 def parents_of(path: Path) -> Iterator[None]:
     """Make the folders that ``path`` lies in; if the block raises, those it made go if empty."""

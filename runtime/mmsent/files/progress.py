@@ -42,13 +42,18 @@ class Progress:
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.bar.close()
         self.seconds = time.perf_counter() - self.start
-        self.rate = self.count / self.seconds if self.seconds else 0.0
         if self.summary and error is None:
             what = f"{self.name}: {counted(self.count, self.unit)} in {self.seconds:.1f} s"
-            precise = f"{self.rate:.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
-            logger.info(f"{what} ({precise} a second)" if self.rate else what)
+            rate = per_second(self.count, self.seconds)
+            logger.info(f"{what} ({rate} a second)" if self.count else what)
 
 
 def counted(count: int, unit: str) -> str:
     """``count`` with its unit, which is given in the plural: "1 pair", "2 pairs"."""
     return f"{count} {unit.removesuffix('s') if count == 1 else unit}"
+
+
+def per_second(count: int, seconds: float) -> str:
+    """How many a second that is, for people: a slow rate is not 0."""
+    rate = count / max(seconds, 1e-9)
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"

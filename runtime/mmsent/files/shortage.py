@@ -1,4 +1,4 @@
-"""Telling a machine that has too little memory, or too few threads, from bad input."""
+"""Telling a machine that lacks memory, threads or open files from bad input."""
 
 import errno
 import re
@@ -19,20 +19,24 @@ _THREADS = re.compile(  # Python, POSIX, Rust
 
 
 def raise_shortage(error: BaseException) -> None:
-    """Raise Shortage where ``error``, or what it came from, is a lack of memory or threads."""
+    """Raise Shortage where ``error``, or what it came from, is such a lack."""
     for each in _origins(error):
-        numbers = isinstance(each, OSError) and each.errno
-        if isinstance(each, MemoryError) or numbers == errno.ENOMEM or _MEMORY.search(str(each)):
+        number = each.errno if isinstance(each, OSError) else None
+        if isinstance(each, MemoryError) or number == errno.ENOMEM or _MEMORY.search(str(each)):
             raise Shortage(
                 "this process can't have the memory that it needs (`ulimit -v` and a container's "
                 "limits bound it); give it more, or use less: a lower --threads or --batch-size "
                 "where the command has them"
             ) from error
-        if numbers == errno.EAGAIN or _THREADS.search(str(each)):
+        if number == errno.EAGAIN or _THREADS.search(str(each)):
             raise Shortage(
                 "this process can't start another thread (`ulimit -u`, `ulimit -v` and a "
                 "container's limits bound that); allow more, or a lower --threads where the "
                 "command has it"
+            ) from error
+        if number in (errno.EMFILE, errno.ENFILE):
+            raise Shortage(
+                "this process can't open another file (`ulimit -n` bounds how many); allow more"
             ) from error
 
 

@@ -112,9 +112,13 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     sense; here the others don't count. What can't be read says nothing. Pillow turns a TIFF itself
     when it decodes it.
     """
-    with contextlib.suppress(Exception):  # whatever a broken EXIF drives the parser to
+    try:
         if (value := image.getexif().get(_ORIENTATION)) is not None:
             return _TURNS.get(value)
+    except MemoryError:
+        raise
+    except Exception:  # whatever a broken EXIF drives the parser to
+        pass
     xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or b""
     match = _XMP_ORIENTATION.search(xmp.encode() if isinstance(xmp, str) else xmp)
     return _TURNS.get(int(match[1])) if match else None
@@ -130,6 +134,8 @@ def _cause(data: bytes) -> str:
         if accepted:
             try:
                 reader(io.BytesIO(data), "").close()
+            except MemoryError:
+                raise
             except Exception as error:
                 return f"{name}: {str(error) or type(error).__name__}"
     return f"it is none of {', '.join(FORMATS)}"

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mmsent.errors import InputError
+from mmsent.errors import InputError, MmsentError
 from mmsent.files.bounded import MAX_IMAGE_BYTES, read_file
 from mmsent.files.shortage import raise_shortage
 from mmsent.inputs.decoding import MAX_PIXELS, decode_upright, open_image
@@ -56,7 +56,7 @@ def load_image(source: ImageSource, settings: ImageSettings) -> npt.NDArray[np.u
     """
     try:
         pixels = _square(_to_rgb(_open(source)), settings)
-    except InputError:
+    except MmsentError:
         raise
     except Exception as error:  # decoders raise whatever a broken file drives them to
         raise_shortage(error)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmsent.errors import InputError
 from mmsent.files.bounded import MAX_IMAGE_BYTES, within
+from mmsent.files.shortage import raise_shortage
 from mmsent.inputs.image import ImageSource
 
 Upload = Mapping[str, Any]
@@ -126,6 +127,7 @@ def read_binary(file: IO[bytes], what: str, *, limit: int) -> bytes:
             file.seek(0)
         content = file.read(limit + 1)
     except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise_shortage(error)
         raise InputError(f"{what} can't be read ({error})") from None
     if not isinstance(content, bytes):
         raise InputError(f"{what} can't be read from a text file; open it in the mode 'rb'")

@@ -28,6 +28,7 @@ from transformers import (
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 from mmsent.errors import InputError, MmsentError
+from mmsent.files.shortage import raise_shortage
 from mmsent.inputs.image import ImageSettings
 from mmsent_training.weights.checkpoint import (
     PREPROCESSOR,
@@ -95,6 +96,7 @@ def load_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None
             output_loading_info=True,
         )
     except RuntimeError as error:  # a shape that differs
+        raise_shortage(error)
         raise MmsentError(f"the weights in {folder} do not fit its config.json: {error}") from None
     if report["missing_keys"]:  # transformers would go on, with random ones in their place
         missing = ", ".join(sorted(report["missing_keys"]))

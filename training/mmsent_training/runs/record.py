@@ -58,7 +58,8 @@ class Record:
 
     ``model``: the description that build_model takes. ``optional``: what a pair may lack.
     ``chosen``: why it is this model.
-    ``kept_epoch``: whose weights the run holds; ``epochs``: trained in all; ``seconds``: taken.
+    ``kept_epoch``: whose weights the run holds; ``epochs``: trained in all; ``seconds``: taken,
+    without what an interruption undid.
     """
 
     created: str

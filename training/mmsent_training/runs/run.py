@@ -16,6 +16,7 @@ from mmsent.bundle.structure import MAX_METADATA
 from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.bounded import read_file
+from mmsent.files.destination import check_empty
 from mmsent.files.shortage import raise_shortage
 from mmsent.files.utf8 import utf8_path
 from mmsent.inputs.text import read_tokenizer
@@ -99,9 +100,9 @@ def write_digests(folder: Path, digests: Digests) -> None:
 
 def check_run_folder(output: Path) -> None:
     """Raises InputError where ``output`` holds something already."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        other = f"{output} exists and is not an empty folder; name another one"
-        raise InputError(_unfinished(output) or other)
+    if unfinished := _unfinished(output):
+        raise InputError(unfinished)
+    check_empty(output)
 
 
 def new_folder(model: str, output: Path | None) -> Path:
