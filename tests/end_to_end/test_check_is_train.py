@@ -6,6 +6,8 @@ import shutil
 from unittest import mock
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -59,7 +61,11 @@ def own_list(columns):
     """A list with columns of those names for guid, text, image and label."""
 
     def spoil(folder):
-        rows = [(i, f"text {i}", f"data/{i}.jpg", label) for i, label in enumerate(LABELS)]
+        count = columns.count(",") + 1
+        rows = [
+            (i, f"text {i}", f"data/{i}.jpg", label, label)[:count]
+            for i, label in enumerate(LABELS)
+        ]
         write_list(folder / "list.csv", rows, columns)
 
     return spoil
@@ -70,13 +76,20 @@ def without_training_list(folder):
     (folder / "train.txt").unlink()
 
 
-def with_split_column(validation):
-    """Of list.csv, with a column for the split; its last four rows have those labels."""
+def several_labels(folder):
+    """Lists with several labels in each row, as JSON lines and as Parquet."""
+    rows = [{"text": f"text {i}", "label": [label, "pet"]} for i, label in enumerate(LABELS[:5])]
+    (folder / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), folder / "list.parquet")
+
+
+def with_split_column(validation, *others):
+    """Of list.csv, with a column for the split; its last rows have those labels, and ``others``."""
 
     def spoil(folder):
         rows = [(i, label, "train") for i, label in enumerate(LABELS)][:16]
         rows += [(16 + i, label, "dev") for i, label in enumerate(validation)]
-        rows += [(2, "null", "test"), (3, "", "test")]
+        rows += [(2, "null", "test"), (3, "", "test"), *others]
         write_list(folder / "list.csv", rows, "guid,tag,split")
 
     return spoil
@@ -128,6 +141,13 @@ BAD = {
     "no training list": (without_training_list, ["--labels", "dog,cat"]),
     "a list without a column for the label": (
         own_list("guid,text,image,animal"), ["--data", "list.csv", "--labels", "dog,cat"]),
+    "two columns that could be the label": (
+        own_list("id,text,image,emotion,sentiment"), ["--data", "list.csv"]),
+    "a list of labels in each row": (several_labels, ["--data", "list.jsonl"]),
+    "a list of labels in each row of a Parquet": (
+        several_labels, ["--data", "list.parquet"]),
+    "an unknown split beside those for validation and test": (
+        with_split_column(["dog", "cat"], (4, "dog", "trian")), ["--data", "list.csv"]),
     "a column that is not there": (
         own_list("guid,text,image,label"), ["--data", "list.csv", "--columns", "label=animal"]),
     "an image outside the dataset": (
@@ -197,10 +217,31 @@ def test_what_train_refuses_is_refused_for_the_same_rows(run_command, folder, sp
     assert checked == 2
     refused = {match[1] for line in message.splitlines() if (match := ROW.match(line))}
     errors = report["errors"]
+    assert len({(error["list"], error["line"], error["message"]) for error in errors}) == len(
+        errors
+    )
     assert {f"{error['list']} line {error['line']}" for error in errors if error["line"]} == refused
     for error in errors:
         assert error["message"] in message
     assert errors or message.splitlines()[-1] == checked_message.splitlines()[-1]
+
+
+@pytest.mark.parametrize("part", ["text", "image"])
+def test_pairs_that_all_lack_a_part_still_have_their_labels(run_command, folder, part):
+    """The missing part is the one thing to fix: no message says that there are no labels."""
+    rows = [(f"a {label}", f"data/{i}.jpg", label) for i, label in enumerate(LABELS)]
+    place = {"text": 1, "image": 0}[part]
+    column = {"text": "image", "image": "text"}[part]
+    write_list(folder / "list.csv", [(row[place], row[2]) for row in rows], f"{column},label")
+    options = ["--data", "list.csv"]
+    code, message = run_train(run_command, folder, options)
+    checked, report, _ = run_check(run_command, folder, options)
+    assert (code, checked) == (2, 2)
+    fault = f"the {part} is missing; `mmsent train --modality {column}` needs none"
+    assert {error["message"] for error in report["errors"]} == {fault}
+    assert report["labels"] == {"cat": 10, "dog": 10}
+    assert "20 problems in the data" in message
+    assert run_check(run_command, folder, [*options, "--modality", column])[0] == 0
 
 
 def test_a_list_to_predict_passes(run_command, folder):

@@ -78,6 +78,7 @@ def test_all_that_is_wrong_is_reported_at_once(run_command, dataset):
         ("8.0", "the guid is a number with a decimal point: some program read the guids as "
                 "floating-point numbers"),
         ("8", "the text does not exist"),
+        ("", "the label 'joyful' has 1 pair"),
         ("8", "the image does not exist"),
         ("9", "the label is missing"),
     }  # fmt: skip

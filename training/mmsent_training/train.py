@@ -22,7 +22,7 @@ from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.interrupt import Stoppable
 from mmsent.files.lock import locked
-from mmsent.inputs.coverage import warn_of_unknown
+from mmsent.inputs.coverage import Coverage, warn_of_unknown
 from mmsent.inputs.text import tokenize
 from mmsent_training.devices import environment, libraries, reproducible, thread_count
 from mmsent_training.digests import make_digests
@@ -38,7 +38,7 @@ from mmsent_training.runs import resume as unfinished
 from mmsent_training.runs import run as runs
 from mmsent_training.runs.latest import point_latest
 from mmsent_training.runs.record import DatasetRecord, Record, WeightsRecord, write_record
-from mmsent_training.runs.report import find_mistakes, with_image, write_report
+from mmsent_training.runs.report import describe_data, find_mistakes, with_image, write_report
 from mmsent_training.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class Job:
     validation_fingerprint: str
     task: Task
     inputs: Inputs
+    coverage: Coverage
     description: dict[str, Any]
     model: nn.Module
     prepared: Prepared
@@ -218,7 +219,7 @@ def prepare(
         tokenizer=inputs.tokenizer.to_str(),
     )
     ids = tokenize(inputs.tokenizer, examples.texts)
-    warn_of_unknown(inputs.tokenizer, examples.texts, ids)
+    coverage = warn_of_unknown(inputs.tokenizer, examples.texts, ids)
     arguments, model = recipe.create(task, inputs, ids)
     model.to(settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     prepared = recipe.prepare(model, task, inputs, ids)
@@ -231,6 +232,7 @@ def prepare(
         examples.fingerprint(validation),
         task,
         inputs,
+        coverage,
         description,
         model,
         prepared,
@@ -304,7 +306,8 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     mistakes = find_mistakes(examples, task.validation, probabilities)
     if images := with_image(mistakes):
         write_mistakes(folder / "mistakes.png", images, job.inputs.image)
-    write_report(folder / "report.md", record, mistakes)
+    data = describe_data(examples, task.train, task.validation, job.coverage)
+    write_report(folder / "report.md", record, data, mistakes)
     write_record(folder, record)
     if start.latest:
         point_latest(folder)

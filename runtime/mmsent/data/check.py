@@ -4,7 +4,7 @@ import hashlib
 import math
 import statistics
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -110,7 +110,7 @@ def check_dataset(
     check = Check(str(path), data.layout, other.layout if other else "")
     survey = _Survey(check, parts, reader)
     unread: set[Use] = set()
-    told: set[Problem] = set()  # a row that says nothing may be of any split, and comes in each
+    unplaced: set[Problem] = set()
     with (
         ThreadPoolExecutor(available_cores()) as pool,
         Progress("checking", None, "pairs") as progress,
@@ -118,10 +118,9 @@ def check_dataset(
         for use, dataset in uses.items():
             for each in dataset.lists:
                 one = replace(dataset, lists=[each])
+                check.lists.setdefault(each.name, 0)
                 try:
-                    for rows in _windows(one, use):
-                        window = [row for row in rows if row not in told]
-                        told.update(row for row in window if isinstance(row, Problem))
+                    for window in _windows(one, use, unplaced):
                         survey.add(use, list(pool.map(partial(_inspect, parts, use), window)))
                         check.lists[each.name] = check.lists.get(each.name, 0) + len(window)
                         progress.update(len(window))
@@ -129,9 +128,9 @@ def check_dataset(
                     check.errors.append(Problem(each.name, 0, "", each.name, str(error)))
                     unread.add(use)
     if "training" in uses and unread <= {"prediction"}:
-        others = survey.usable["validation"] if "validation" in uses else None
+        others = survey.pairs["validation"] if "validation" in uses else None
         source = uses["training"].name
-        _judge_labels(check, survey.usable["training"], others, labels, fraction, source)
+        _judge_labels(check, survey.pairs["training"], others, labels, fraction, source)
     survey.describe()
     return check
 
@@ -153,21 +152,33 @@ def _uses(
 
 
 def _has_labels(dataset: Dataset) -> bool:
-    """Whether there are rows to train on: in a training list, or because one has a label."""
-    if any(each.split == "train" for each in dataset.lists):
+    """Whether there are rows to train on: in a training list, or because one says a label."""
+    if any(each.split == "train" or each.is_label_open for each in dataset.lists):
         return True
     with closing(dataset.rows(contents=False)) as rows:
         return any(isinstance(row, Pair) and row.label is not None for row in rows)
 
 
-def _windows(dataset: Dataset, use: Use) -> Iterator[list[Pair | Problem]]:
-    """The rows of a dataset, some at a time: they may hold their images in memory."""
+def _windows(dataset: Dataset, use: Use, unplaced: set[Problem]) -> Iterator[list[Pair | Problem]]:
+    """The rows of a dataset, some at a time: they may hold their images in memory.
+
+    ``unplaced``: rows so bad that they belong to no split, and so stand in each: they come once.
+    """
     labelled = use != "prediction"
     with closing(dataset.rows(labelled=labelled)) as rows:
         # A guid that stands twice is predicted twice, but can't be trained on twice.
-        found = iter(mark_duplicates(rows) if labelled else rows)
+        found = _once(mark_duplicates(rows) if labelled else rows, unplaced)
         while window := list(islice(found, WINDOW)):
             yield window
+
+
+def _once(rows: Iterable[Pair | Problem], known: set[Problem]) -> Iterator[Pair | Problem]:
+    for row in rows:
+        if isinstance(row, Problem):
+            if row in known:
+                continue
+            known.add(row)
+        yield row
 
 
 def _inspect(parts: Collection[Part], use: Use, row: Pair | Problem) -> Inspected | Problem:
@@ -187,7 +198,7 @@ class _Survey:
         self.check, self.parts, self.reader = check, parts, reader
         self.contents, self.entries = Contents(), list[Entry]()
         self.lacking: Counter[str] = Counter()
-        self.usable: dict[Use, list[Pair]] = {"training": [], "validation": [], "prediction": []}
+        self.pairs: dict[Use, list[Pair]] = {"training": [], "validation": [], "prediction": []}
         self.coverage = Coverage(reader.tokenizer) if reader else None
 
     def add(self, use: Use, rows: Sequence[Inspected | Problem]) -> None:
@@ -198,8 +209,7 @@ class _Survey:
             self.check.errors += item.problems
             if use == "prediction":
                 self._judge_lacking(item.pair, item.lacking)
-            if item.usable:
-                self.usable[use].append(item.pair)
+            self.pairs[use].append(item.pair)
             if item.text == "":
                 self.check.warnings.append(item.pair.problem("text", "the text is empty"))
             text = hashlib.sha256(item.text.encode()).digest() if item.text else None
@@ -261,11 +271,12 @@ def _judge_labels(
     ``others``: the pairs to validate on, None where they are to be drawn.
     """
     known = tuple(labels) if labels else order_labels(str(pair.label) for pair in train)
-    check.errors += label_problems(train, others, known, fraction=fraction, source=source)
+    problems = label_problems(train, others, known, fraction=fraction, source=source)
+    check.errors += problems
     check.labels = _count(train, known)
     check.validation_labels = {} if others is None else _count(others, known)
     validation = math.ceil(len(train) * fraction) if others is None else len(others)
-    if not train or not validation:
+    if not train or not validation or any(not problem.line for problem in problems):
         return
     frequent = max(check.labels, key=lambda label: check.labels[label])
     # Of the pairs to validate on; those that are drawn have the labels' shares.

@@ -76,6 +76,8 @@ def _facts(check: Check) -> Iterator[tuple[str, list[str]]]:
 
 
 def _uses(check: Check) -> list[str]:
+    if not check.labels and any(not problem.line for problem in check.errors):
+        return ["nothing, before the errors are fixed"]
     if not check.labels:
         return ["prediction: nothing here has a label to learn from"]
     if not (prospects := check.prospects):

@@ -97,6 +97,11 @@ def find_columns(names: Sequence[str], given: Columns, source: str) -> Columns:
     return found
 
 
+def is_label_open(names: Sequence[str], columns: Columns) -> bool:
+    """Whether several of ``names`` could be the label, so that ``columns`` has none."""
+    return "label" not in columns and bool(_candidates("label", names, columns))
+
+
 def require_label(names: Sequence[str], columns: Columns, source: str) -> None:
     """Raise InputError where ``columns``, found among ``names`` in ``source``, lack the label."""
     if "label" not in columns:

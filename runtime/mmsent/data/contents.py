@@ -26,13 +26,11 @@ class Image(NamedTuple):
 class Inspected(NamedTuple):
     """A pair, and what can be read of it; None for what it lacks or what can't be read.
 
-    ``problems``: what is wrong with it; ``usable``: whether `Pair.check` finds nothing;
-    ``lacking``: which parts the pair does not have.
+    ``problems``: what is wrong with it; ``lacking``: which parts the pair does not have.
     """
 
     pair: Pair
     problems: Sequence[Problem]
-    usable: bool
     text: str | None = None
     encoding: str | None = None
     image: Image | None = None
@@ -43,7 +41,7 @@ def inspect(pair: Pair, parts: Collection[Part]) -> Inspected:
     """Read those ``parts`` of a pair, decode them, and say what is wrong with them."""
     unusable = {part: pair.check([part]) for part in parts}
     problems = [problem for found in unusable.values() for problem in found]
-    inspected = Inspected(pair.without_content(), problems, not problems)
+    inspected = Inspected(pair.without_content(), problems)
     if "text" in parts and not unusable["text"]:
         text = pair.attempt("text", lambda: decode_text(pair.read("text")))
         if isinstance(text, Problem):

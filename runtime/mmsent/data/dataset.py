@@ -58,6 +58,10 @@ class Listing(Protocol):
     def has_splits(self) -> bool:
         """Whether the rows say which part they belong to."""
 
+    @property
+    def is_label_open(self) -> bool:
+        """Whether several columns could be the label, so that the rows have none."""
+
     def rows(
         self,
         *,

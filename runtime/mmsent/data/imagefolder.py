@@ -36,6 +36,7 @@ class Images:
     name: str
     split: str | None
     has_splits = False
+    is_label_open = False
 
     def rows(
         self,

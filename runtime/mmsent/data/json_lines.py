@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsent.data.columns import Cells, Columns, Role, plain
-from mmsent.data.labels import SEVERAL_LABELS
+from mmsent.data.labels import NESTED, SEVERAL_LABELS
 from mmsent.errors import InputError
 from mmsent.files.bounded import open_file
 
@@ -34,7 +34,7 @@ def read_cells(
     """The rows from ``start`` on with their lines, a bad one as what is wrong with it.
 
     Blank lines are passed over. Reads one line at a time, and none longer than MAX_LINE. Without
-    ``labelled`` a label that can't be one is none. Raises InputError where the list can't be read.
+    ``labelled`` a list of labels is NESTED. Raises InputError where the list can't be read.
     """
     with _open(path) as lines:
         for line, content, fault in islice(lines, start, None):
@@ -43,7 +43,9 @@ def read_cells(
                 value = content.get(name)
                 if not isinstance(value, list | dict):
                     cells[role] = None if value is None else plain(value)
-                elif role != "label" or labelled:
+                elif role == "label" and not labelled:
+                    cells[role] = NESTED
+                else:
                     fault = _nested(role, name)
             try:
                 encoded = {role: cell.encode() for role, cell in cells.items() if cell is not None}

@@ -16,6 +16,8 @@ VALIDATION_FRACTION = 0.1
 MAX_LABEL = 64
 """A longer label, in characters, is refused."""
 SEVERAL_LABELS = "holds several labels; mmsent supports one label a pair"
+NESTED = "[…]"
+"""Stands for a list or an object where a label belongs: a label, but none that can be one."""
 
 # A spreadsheet that opens the predictions would compute such a guid or label. Ids like -12 and
 # -dQw4w9WgXcQ are let through: without an operator or a call there is nothing in them to compute.

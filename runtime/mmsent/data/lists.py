@@ -14,6 +14,7 @@ from mmsent.data.columns import (
     Columns,
     find_columns,
     find_split,
+    is_label_open,
     listed,
     require_label,
 )
@@ -52,6 +53,11 @@ class List:
     def has_splits(self) -> bool:
         """Whether its rows say which part of the dataset they belong to."""
         return "split" in self.columns
+
+    @property
+    def is_label_open(self) -> bool:
+        """Whether several columns could be the label: a training requires that one is named."""
+        return is_label_open(self.names, self.columns)
 
     @property
     def in_files(self) -> bool:

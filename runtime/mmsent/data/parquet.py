@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmsent.data.columns import Cells, Columns, Role, plain
-from mmsent.data.labels import SEVERAL_LABELS
+from mmsent.data.labels import NESTED, SEVERAL_LABELS
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.bounded import MAX_IMAGE_BYTES, open_file
 from mmsent.files.shortage import raise_shortage
@@ -59,13 +59,14 @@ def read_cells(
     """The rows from ``start`` on, with their numbers from 1; one is bad where its label can't be.
 
     Row group after row group is read, and of each a batch of about BATCH_BYTES at a time. Without
-    ``labelled`` labels of a type that can't be one are left out.
+    ``labelled`` labels of a type that can't be one are left out, or NESTED where there are several.
     Raises InputError where the file is no Parquet file, is damaged, or a column has a wrong type.
     """
     with _open(path) as file:
         schema = file.schema_arrow
-        columns = _fitting(path, schema, columns, labelled=labelled)
+        given, columns = columns, _fitting(path, schema, columns, labelled=labelled)
         names = class_names(schema, columns.get("label", ""))
+        nested = "label" in given and _is_nested(schema, given["label"])
         line = 0
         for number in range(file.num_row_groups):
             group = file.metadata.row_group(number)
@@ -76,7 +77,7 @@ def read_cells(
             for batch in file.iter_batches(
                 _batch_rows(path, group), [number], wanted, use_threads=False
             ):
-                for cells in _cells(batch, columns, names):
+                for cells in _cells(batch, columns, names, nested=nested):
                     line += 1
                     if line > start:
                         yield line, cells
@@ -108,15 +109,18 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 def _cells(
-    batch: pa.RecordBatch, columns: Columns, class_names: Sequence[str]
+    batch: pa.RecordBatch, columns: Columns, class_names: Sequence[str], *, nested: bool
 ) -> Iterator[Cells | str]:
-    """The rows of a batch; ``class_names`` are those of the labels, where these are numbers."""
+    """The rows of a batch; ``class_names`` are those of the labels, where these are numbers.
+
+    ``nested``: each label is a list or a struct, which is not read.
+    """
     nothing = [None] * batch.num_rows
 
     def values(role: Role) -> Sequence[str | None]:
         return _strings(batch.column(columns[role])) if role in columns else nothing
 
-    labels = values("label")
+    labels = [NESTED] * batch.num_rows if nested else values("label")
     if class_names:
         labels = [_class_name(label, class_names) for label in labels]
     texts: Sequence[bytes | None] = nothing
@@ -147,17 +151,22 @@ def _class_name(label: str | None, names: Sequence[str]) -> str | None:
 
 def _fitting(path: Path, schema: pa.Schema, columns: Columns, *, labelled: bool) -> Columns:
     """The columns to read. Raises InputError where one is of a wrong type."""
-    pa, _ = import_pyarrow()
     kept: dict[Role, str] = {}
     for role, name in columns.items():
         kind = schema.field(name).type
         if _fits(role, kind):
             kept[role] = name
         elif role != "label" or labelled:
-            if role == "label" and pa.types.is_nested(kind):
+            if role == "label" and _is_nested(schema, name):
                 raise InputError(f"{path}: the column {name} {SEVERAL_LABELS}")
             raise InputError(f"{path}: the column {name} can't be {kind}")
     return kept
+
+
+def _is_nested(schema: pa.Schema, name: str) -> bool:
+    pa, _ = import_pyarrow()
+    nested: bool = pa.types.is_nested(schema.field(name).type)
+    return nested
 
 
 def _fits(role: Role, kind: pa.DataType) -> bool:

@@ -115,8 +115,8 @@ def read_training_data(
     other = None if validation_part is None else _read(validation_part, parts, problems)
     known = tuple(labels) if labels else order_labels(str(pair.label) for pair in train)
     problems += label_problems(train, other, known, fraction=fraction, source=train_part.name)
-    problems = [*dict.fromkeys(problems)]  # a row that says nothing may be of either split
-    refuse(problems, "`mmsent check-data` reports on the whole dataset")
+    # A row that is in no split is read with each of them.
+    refuse([*dict.fromkeys(problems)], "`mmsent check-data` reports on the whole dataset")
     return TrainingData(known, train, other)
 
 
@@ -148,11 +148,11 @@ def label_problems(
 
 
 def _read(dataset: Dataset, parts: Collection[Part], problems: list[Problem]) -> list[Pair]:
-    """The pairs of a labelled dataset; what is wrong with the other rows goes to ``problems``."""
+    """The pairs of a labelled dataset; what is wrong with them and rows goes to ``problems``."""
     pairs: list[Pair] = []
     for row in mark_duplicates(dataset.rows(labelled=True)):
         found = [row] if isinstance(row, Problem) else row.check(parts)
         problems += found
-        if isinstance(row, Pair) and not found:
+        if isinstance(row, Pair):  # its label counts, whatever else is wrong with it
             pairs.append(row.only(parts))
     return pairs

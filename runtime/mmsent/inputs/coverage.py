@@ -57,11 +57,12 @@ class Coverage:
 
 def warn_of_unknown(
     tokenizer: Tokenizer, texts: Sequence[str], ids: Sequence[Sequence[int]]
-) -> None:
-    """Log how many of ``texts``, tokenized as ``ids``, are mostly unknown, and their scripts."""
+) -> Coverage:
+    """Count ``texts``, tokenized as ``ids``; log how many are mostly unknown, and their scripts."""
     coverage = Coverage(tokenizer)
     mostly = coverage.add(ids)
     coverage.warn(main_script(text) for text, unknown in zip(texts, mostly) if unknown)
+    return coverage
 
 
 def unknown_ids(tokenizer: Tokenizer) -> frozenset[int]:

@@ -1,14 +1,18 @@
 """What a run tells people: report.md, and the predictions in it that were most wrong."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmsent.data.pair import Pair
+from mmsent.data.repeats import Entry, Use, find_repeats
+from mmsent.errors import summarize
 from mmsent.files.atomic import atomic_path
 from mmsent.files.console import readable
 from mmsent.files.progress import counted
+from mmsent.inputs.coverage import Coverage
 from mmsent_training.evaluation.calibration import Floats
 from mmsent_training.evaluation.metrics import describe
 from mmsent_training.examples import Examples
@@ -56,8 +60,39 @@ def with_image(mistakes: Sequence[Mistake]) -> Sequence[Mistake]:
     return [mistake for mistake in mistakes if not mistake.pair.lacks("image")]
 
 
-def write_report(path: Path, record: Record, mistakes: Sequence[Mistake]) -> None:
-    """Write report.md from what run.json holds, and the ``mistakes``."""
+def describe_data(
+    examples: Examples, train: Sequence[int], validation: Sequence[int], coverage: Coverage
+) -> str:
+    """What makes the figures doubtful: repeated pairs and unknown texts, as `check-data` has it.
+
+    ``train`` and ``validation`` are rows of ``examples``; ``coverage`` is of their texts.
+    """
+    uses: dict[Use, Sequence[int]] = {"training": train, "validation": validation}
+    entries = [
+        Entry(examples.pairs[row], use, _digest(examples.texts[row]), examples.image_digests[row])
+        for use, rows in uses.items()
+        for row in rows
+    ]
+    repeats, warnings = find_repeats(entries)
+    lines = [
+        "| the same | pairs that share it | of those to validate on, shared with one to train on |",
+        "| --- | --- | --- |",
+        *(f"| {kind} | {each.pairs} | {each.trained_on} |" for kind, each in repeats.items()),
+        "",
+        f"The tokenizer does not know {coverage.unknown_tokens} of {coverage.tokens} tokens; "
+        f"{coverage.unknown_texts} of {coverage.texts} texts are mostly unknown.",
+    ]
+    if warnings:
+        lines += ["", "```", *map(readable, summarize(warnings)), "```"]
+    return "\n".join(lines)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest() if text else b""
+
+
+def write_report(path: Path, record: Record, data: str, mistakes: Sequence[Mistake]) -> None:
+    """Write report.md from what run.json holds, `describe_data`, and the ``mistakes``."""
     settings = "\n".join(f"| {key} | {value} |" for key, value in vars(record.settings).items())
     dataset, calibration = record.dataset, record.calibration
     kept = (
@@ -66,10 +101,13 @@ def write_report(path: Path, record: Record, mistakes: Sequence[Mistake]) -> Non
         else f"{counted(record.epochs, 'epochs')}, of which the last is kept: the validation pairs "
         "decided nothing but the temperature."
     )
+    source = f" of `{dataset.path}`"
+    if dataset.validation:
+        source = f", of `{dataset.path}` and `{dataset.validation}`"
     text = f"""# {record.model["name"]} model, {record.created}
 
 {record.chosen}. Trained on {counted(dataset.train_pairs, "pairs")} and validated on
-{dataset.validation_pairs} of `{dataset.path}`, in {record.seconds:.0f} s on
+{dataset.validation_pairs}{source}, in {record.seconds:.0f} s on
 {record.environment.gpu or "the CPU"}. {kept}
 
 ## Validation
@@ -81,6 +119,10 @@ def write_report(path: Path, record: Record, mistakes: Sequence[Mistake]) -> Non
 ![learning curves](curves.png)
 
 ![confusion matrix](confusion.png)
+
+## Data
+
+{data}
 
 ## Probabilities
 
