@@ -1,0 +1,66 @@
+"""Draw the README's picture from what `make demo` leaves: posts with the demo model's predictions.
+
+    python examples/readme_picture.py demo docs/predictions.png
+
+The images are those of the synthetic dataset, the texts are written here. Needs matplotlib, which
+mmsent-training installs.
+"""
+
+import sys
+from pathlib import Path
+from textwrap import fill
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mmsent import Prediction, SentimentModel
+
+POSTS = (  # one image with three texts, then the last text with another image
+    ("3760", "what a beautiful day, love it"),
+    ("3760", "tired and alone in the rain"),
+    ("3760", "a new day in the city"),
+    ("168", "a new day in the city"),
+)
+BLUE, GREY = "#0072b2", "0.8"
+
+
+def draw_post(axes: Axes, image: Image.Image, text: str) -> None:
+    """The image, with its text below."""
+    axes.imshow(image)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_color(GREY)
+    axes.set_xlabel(fill(f"“{text}”", 32), fontsize=10, style="italic", labelpad=8)
+
+
+def draw_probabilities(axes: Axes, prediction: Prediction) -> None:
+    """A bar for each label; the predicted one stands out."""
+    for place, (label, value) in enumerate(prediction.probabilities.items()):
+        predicted = label == prediction.label
+        weight = "bold" if predicted else "normal"
+        axes.barh(place, value, color=BLUE if predicted else GREY)
+        axes.text(value + 0.02, place, f"{value:.2f}", va="center", weight=weight)
+    axes.set_yticks(range(len(prediction.probabilities)), [*prediction.probabilities])
+    axes.set_xlim(0, 1.2)
+    axes.set_xticks([])
+    axes.invert_yaxis()
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.tick_params(left=False)
+
+
+def main(demo: Path, output: Path) -> None:
+    """Draw ``POSTS`` next to each other."""
+    model = SentimentModel(demo / "model.onnx")
+    figure = Figure(figsize=(10.5, 2.9), layout="constrained")
+    rows = figure.subplots(2, len(POSTS), height_ratios=(5, 3))
+    for above, below, (guid, text) in zip(*rows, POSTS):
+        path = demo / "dataset" / "data" / f"{guid}.jpg"
+        with Image.open(path) as image:
+            draw_post(above, image.convert("RGB"), text)
+        draw_probabilities(below, model.predict(text=text, image=path))
+    figure.savefig(output, dpi=96)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
