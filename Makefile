@@ -1,11 +1,4 @@
-# make demo   sample data -> training -> ONNX bundle -> predictions   (DATA=DIR: on that dataset)
-# make test   the fast tests          make test-slow   the others      make check   ruff, imports, mypy
-#             (which lines they leave out: .venv/bin/coverage report --show-missing)
-# make fuzz   an hour of coverage-guided fuzzing (FUZZ_SECONDS for each of the six targets)
-# make bench  inference, beside PyTorch         make lock        resolve all locks anew
-# make test-containers, make test-containers-cuda [CUDA=12.8]    build the images and run them
-#
-# Every target first makes .venv with the versions in requirements.lock.
+# `make help` lists the targets. All others first make .venv with the versions in requirements.lock.
 # TORCH_INDEX=URL   where torch and torchvision come from; TORCH_INDEX= (empty): the default index
 
 SHELL := /bin/bash
@@ -24,21 +17,26 @@ ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX_OPTIONAL := yes
 endif
 
-.PHONY: demo test test-slow test-containers test-containers-cuda fuzz check format bench lock \
+.PHONY: help demo test test-slow test-containers test-containers-cuda fuzz check format bench lock \
   lock-images clean
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := demo
 
-demo: $(VENV)/installed
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 29
+
+demo: $(VENV)/installed  ## sample data, training, export, predictions, into demo/ (DATA=DIR: on your dataset)
 	@PATH="$(abspath $(BIN)):$$PATH" ./demo.sh "$(DATA)"
 
-test: $(VENV)/installed
+# .venv/bin/coverage report --show-missing lists the lines that they do not run.
+test: $(VENV)/installed  ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not slow and not containers" \
 	  --cov --cov-report=
 
-test-slow: $(VENV)/installed
+test-slow: $(VENV)/installed  ## the tests that take long or install something
 	$(BIN)/pytest -m slow
 
-fuzz: $(VENV)/installed
+fuzz: $(VENV)/installed  ## an hour of coverage-guided fuzzing (FUZZ_SECONDS for each target)
 	@for target in list json_lines text image bundle parquet; do \
 	  mkdir -p .fuzz/$$target; \
 	  $(BIN)/python tests/fuzz/run.py $$target .fuzz/$$target tests/fuzz/corpus/$$target \
@@ -46,33 +44,33 @@ fuzz: $(VENV)/installed
 	    -artifact_prefix=.fuzz/$$target- || failed="$$failed $$target"; \
 	done; test -z "$$failed" || { echo "failed:$$failed; the inputs are .fuzz/*-crash-*"; exit 1; }
 
-# With docker or podman, whichever works. They show what they do: a build takes minutes.
-test-containers: $(VENV)/installed
+# They show what they do: a build takes minutes.
+test-containers: $(VENV)/installed  ## build the CPU images and run them, with docker or podman
 	$(BIN)/pytest -s -m containers tests/containers/test_cpu_image.py
 
-test-containers-cuda: $(VENV)/installed
+test-containers-cuda: $(VENV)/installed  ## the same for the CUDA image (CUDA=12.8: built for that version)
 	CUDA=$(or $(CUDA),12.1) $(BIN)/pytest -s -m containers tests/containers/test_cuda_image.py
 
-check: $(VENV)/installed
+check: $(VENV)/installed  ## ruff, import contracts, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 	$(BIN)/pytest --quiet tests/architecture
 
-bench: $(VENV)/installed
+bench: $(VENV)/installed  ## prediction compared with PyTorch, on what make demo left
 	@test -f demo/model.onnx || { echo "make demo first: the benchmark takes its run and bundle"; exit 1; }
 	$(BIN)/python benchmarks/inference.py --data $(or $(DATA),demo/dataset) \
 	  --run demo/runs/latest --bundle fp32=demo/model.onnx
 
-format: $(VENV)/installed
+format: $(VENV)/installed  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-package mmsent --no-emit-package mmsent-training --no-emit-package mmsent-export
 
-lock: $(VENV)/installed
+lock: $(VENV)/installed  ## resolve all locks again
 	$(COMPILE) --upgrade requirements.in --output-file requirements.lock
 	$(MAKE) lock-images
 
@@ -106,5 +104,5 @@ endif
 	  echo "atheris has no build for this machine: make fuzz can't run, and make test fuzzes less"
 	@touch $@
 
-clean:
+clean:  ## remove .venv, demo/ and the caches
 	rm -rf $(VENV) demo .coverage .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmsent.cli import run
+from mmsent.help import HelpCommand, option, version
 from mmsent.options import DATASET, FILE, FOLDER
 from mmsent_training.runs.latest import RunFolder
 
@@ -18,32 +19,61 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@version
 @click.pass_context
 def export(context: click.Context) -> None:
-    """Turn a run into something to ship."""
+    """Export a run to a file that predicts without PyTorch."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
-@export.command()
+@export.command(
+    cls=HelpCommand,
+    examples="mmsent-export onnx\n"
+    "mmsent-export onnx runs/latest --precision int8 --output small.onnx",
+)
 @click.argument("run_folder", metavar="[RUN]", default="runs/latest", type=RunFolder())
-@click.option("--output", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
-@click.option("--data", type=DATASET, help="The run's dataset.  [default: where it was trained]")
-@click.option("--validation", type=DATASET, help="Its pairs to validate on, if kept elsewhere.")
-@click.option("--images", type=FOLDER, help="Its images, if they are to be looked for elsewhere.")
-@click.option(
+@option(
+    "--output",
+    default="model.onnx",
+    show_default=True,
+    type=FILE,
+    help="The bundle.",
+    group="Output",
+)
+@option(
+    "--data",
+    type=DATASET,
+    help="The run's dataset.  [default: where it was trained]",
+    group="Data",
+)
+@option(
+    "--validation",
+    type=DATASET,
+    help="The run's validation dataset, if it has moved.",
+    group="Data",
+)
+@option(
+    "--images",
+    type=FOLDER,
+    help="The folder of the run's images, if they have moved.",
+    group="Data",
+)
+@option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
-    help="fp32; fp16 for GPUs, or half the size; int8 for CPUs: fast, a quarter of the size.",
+    help="fp16 is for GPUs, at half the size; int8 for CPUs: fast, at a quarter of the size.",
+    group="Output",
 )
-@click.option(
+@option(
     "--accept-loss",
     "loss",
     metavar="PERCENT",
     type=click.FloatRange(0, 100),
-    help="Labels that fp16 and int8 may change, and points of accuracy lost.  [default: 1]",
+    help="How many labels fp16 and int8 may change, and points of accuracy lose.  [default: 1]",
+    group="Output",
 )
 def onnx(
     run_folder: Path,
@@ -54,10 +84,11 @@ def onnx(
     precision: Precision,
     loss: float | None,
 ) -> None:
-    """Export RUN (default: runs/latest) to one ONNX bundle.
+    """Export a run to one ONNX file, a bundle.
 
-    Before it is written, the bundle must answer as PyTorch fp32 does on the run's validation
-    pairs. An fp32 bundle may change no label; int8 is calibrated on training pairs.
+    RUN is the run's folder, by default runs/latest. Before the file is written, it must predict the
+    run's validation pairs as PyTorch in fp32 does. An fp32 bundle may change no label; int8 is
+    calibrated on training pairs.
     """
     if loss is not None and precision == "fp32":
         raise click.UsageError("--accept-loss is for fp16 and int8: fp32 loses nothing")

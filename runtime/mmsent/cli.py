@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmsent import __version__
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.console import console, prepare_streams, to_json
 from mmsent.files.shortage import raise_shortage
+from mmsent.help import HelpCommand, option, version
 from mmsent.options import DATA, DATASET, FILE, FOLDER, LABELS, VALIDATION, reading_options
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ ELSEWHERE = {
 
 class Commands(click.Group):
     """This distribution's subcommands and those of the installed others."""
+
+    command_class = HelpCommand
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         installed = {point.name for point in entry_points(group=COMMAND_GROUP)}
@@ -63,57 +65,93 @@ class Commands(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(__version__, prog_name="mmsent")
+@version
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Learn the sentiment of an image with its text, and predict it."""
+    """Train classifiers for posts of a text and an image, and predict with them."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
-@cli.command()
+@cli.command(
+    examples="mmsent-infer test_without_label.txt\n"
+    "mmsent-infer posts.csv --output predictions.csv --probabilities"
+)
 @click.argument("list_path", metavar="LIST", type=click.Path(path_type=Path))
-@click.option("--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
-@click.option(
-    "--data", "folder", type=FOLDER, help="The dataset folder.  [default: the folder of LIST]"
+@option(
+    "--model",
+    default="model.onnx",
+    show_default=True,
+    type=FILE,
+    help="The bundle.",
+    group="Model",
+)
+@option(
+    "--data",
+    "folder",
+    type=FOLDER,
+    help="The dataset folder.  [default: the folder of LIST]",
+    group="Data",
 )
 @reading_options
-@click.option(
+@option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),
-    help="Which part of a dataset with splits.  [default: test, else all]",
+    help="The split to predict.  [default: test if the dataset has it, otherwise all]",
+    group="Data",
 )
-@click.option(
+@option(
     "--output",
     default="submission.csv",
     show_default=True,
     type=FILE,
-    help="Where the predictions go: CSV, JSON lines (.jsonl) or Parquet (.parquet) by its name; - "
-    "for stdout.",
+    help="The predictions: CSV, or by its ending JSON Lines (.jsonl) or Parquet (.parquet); - for "
+    "stdout.",
+    group="Output",
 )
-@click.option("--probabilities", is_flag=True, help="Write the probability of each label, too.")
-@click.option(
+@option(
+    "--probabilities",
+    is_flag=True,
+    help="Also write the probability of each label.",
+    group="Output",
+)
+@option(
     "--on-error",
     default="fail",
     show_default=True,
     type=click.Choice(["fail", "skip"]),
-    help="At bad rows: predict nothing, or list them in OUTPUT.errors.csv and predict the others.",
+    help="Bad rows: predict nothing, or list them in OUTPUT.errors.csv and predict the others.",
+    group="Output",
 )
-@click.option("--resume", is_flag=True, help="Continue where an interrupted inference stopped.")
-@click.option(
+@option(
+    "--resume",
+    is_flag=True,
+    help="Continue where an interrupted inference stopped.",
+    group="Output",
+)
+@option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="auto: CUDA where ONNX Runtime has it and it works, else the CPU.",
+    help="auto takes CUDA if ONNX Runtime has it and it works, otherwise the CPU.",
+    group="Model",
 )
-@click.option(
+@option(
     "--threads",
     "workers",
+    metavar="N",
     type=click.IntRange(min=1),
-    help="Batches that are worked on at once, each on one core.  [default: all cores]",
+    help="Batches computed at the same time, each on one core.  [default: all cores]",
+    group="Model",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), help="Pairs in a batch.  [default: 8]")
+@option(
+    "--batch-size",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Pairs in a batch.  [default: 8]",
+    group="Model",
+)
 def infer(
     list_path: Path,
     folder: Path | None,
@@ -124,12 +162,12 @@ def infer(
     on_error: str,
     **options: Any,
 ) -> None:
-    """Predict every row of LIST with a bundle.
+    """Predict every row of a list with a bundle.
 
-    LIST is a CSV file with the column guid, or - for one from stdin; the pair of a guid is
-    data/GUID.txt and data/GUID.jpg in the dataset folder. Or it is a list in CSV, JSON lines or
-    Parquet with columns for text and image, or a folder: see docs/data.md. If a row or a file is
-    bad, every bad one is named and nothing is written.
+    LIST is a CSV, JSON Lines or Parquet file with columns for text and image, or a folder: see
+    docs/data.md. It may also be a CSV file with the column guid, or - for one from stdin; the pair
+    of a guid is then data/GUID.txt and data/GUID.jpg in the dataset folder. If a row or a file is
+    bad, the command names all bad ones and writes nothing.
     """
     from mmsent.files.destination import STDOUT, is_stream
     from mmsent.predict.infer import infer as infer_list
@@ -147,24 +185,43 @@ def infer(
         )
 
 
-@cli.command("check-data")
+@cli.command(
+    "check-data",
+    examples="mmsent check-data --data posts.csv\nmmsent check-data --data DIR --model model.onnx",
+)
 @click.argument("folder", metavar="[DIR]", required=False, type=DATASET)
 @DATA
 @VALIDATION
 @LABELS
-@click.option(
+@option(
     "--modality",
     type=click.Choice(["both", "text", "image"]),
     default="both",
     show_default=True,
-    help="What a model is to see of a pair; the rest is not looked at.",
+    help="What the model will see of a pair; the rest is not checked.",
+    group="Data",
 )
 @reading_options
-@click.option(
-    "--model", type=FILE, help="A bundle: how much of the texts it knows, and what it requires."
+@option(
+    "--model",
+    type=FILE,
+    help="Also report how much of the texts this bundle knows, and what it requires.",
+    group="Model",
 )
-@click.option("--all", "show_all", is_flag=True, help="Print every problem, not by their kinds.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@option(
+    "--all",
+    "show_all",
+    is_flag=True,
+    help="Print every problem instead of a summary by kind.",
+    group="Output",
+)
+@option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print everything as JSON.",
+    group="Output",
+)
 def check_data(
     folder: Path | None,
     data: Path,
@@ -176,10 +233,10 @@ def check_data(
     show_all: bool,
     as_json: bool,
 ) -> None:
-    """Say what is wrong with a dataset, and what is in it; change nothing.
+    """Report what is in a dataset and what is wrong with it.
 
-    DIR is another way to write --data. Exits with 2 where `mmsent train` with the same options
-    would refuse the data or, if it has no labels, where inference would.
+    The exit code is 2 if `mmsent train` with the same options would refuse the data; without
+    labels, if `mmsent-infer` would. The command changes nothing. DIR is another way to write --data.
     """
     from mmsent.data.check import Reader, check_dataset
     from mmsent.data.check_report import describe
@@ -207,15 +264,15 @@ def check_data(
         raise click.exceptions.Exit(2)
 
 
-@cli.command("pack")
+@cli.command("pack", examples="mmsent pack DIR pairs.parquet")
 @click.argument("source", metavar="SRC", type=DATASET)
 @click.argument("output", metavar="FILE.parquet", type=FILE)
 @reading_options
 def pack_command(source: Path, output: Path, reading: Reading) -> None:
-    """Write the pairs of a dataset into one Parquet file.
+    """Write a dataset as one Parquet file.
 
-    SRC is a list or a folder: see docs/data.md. The file has the columns guid, text, image and tag,
-    and the layout of Hugging Face's datasets; every command accepts it. Images keep their bytes.
+    SRC is a list or a folder: see docs/data.md. The file has the columns guid, text, image and tag
+    in the layout of Hugging Face's datasets, and every command accepts it. Images keep their bytes.
     """
     from mmsent.data.dataset import open_dataset
     from mmsent.data.pack import pack
@@ -229,18 +286,40 @@ def pack_command(source: Path, output: Path, reading: Reading) -> None:
     click.echo(f"wrote {counted(count, 'pairs')} to {output}", err=True)
 
 
-@cli.command("sample-data")
+@cli.command(
+    "sample-data",
+    examples="mmsent sample-data dataset\nmmsent sample-data dataset --pairs 100 --labels cat,dog",
+)
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--pairs", default=400, show_default=True, type=click.IntRange(min=20))
-@click.option("--seed", default=0, show_default=True)
-@click.option(
+@option(
+    "--pairs",
+    metavar="N",
+    default=400,
+    show_default=True,
+    type=click.IntRange(min=20),
+    help="Labelled pairs.",
+    group="Data",
+)
+@option(
+    "--seed",
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="The same seed writes the same dataset.",
+    group="Data",
+)
+@option(
     "--labels",
     default="negative,neutral,positive",
     show_default=True,
-    help="Its labels; of others than these, the words are made up.",
+    help="Its labels; for others than the default, the words are invented.",
+    group="Data",
 )
 def sample_data(folder: Path, pairs: int, seed: int, labels: str) -> None:
-    """Write a small synthetic dataset into DIR, in the task's layout."""
+    """Write a small synthetic dataset.
+
+    It is a folder in the task's layout: random words and random shapes.
+    """
     from mmsent.data.sample import write_sample_data
 
     labelled, unlabelled = write_sample_data(
@@ -253,25 +332,46 @@ def sample_data(folder: Path, pairs: int, seed: int, labels: str) -> None:
     )
 
 
-@cli.command()
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@click.option(
-    "--require", type=click.Choice(["gpu"]), help="Fail unless there is a GPU to train on."
+@cli.command(examples="mmsent doctor\nmmsent doctor --require gpu --model model.onnx")
+@option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print everything as JSON.",
+    group="Output",
 )
-@click.option("--model", type=FILE, help="Check this bundle, too.")
-@click.option("--online", is_flag=True, help="Ask whether the hub with CLIP's weights answers.")
-@click.option(
+@option(
+    "--require",
+    type=click.Choice(["gpu"]),
+    help="Fail if there is no GPU to train on.",
+    group="Checks",
+)
+@option(
+    "--model",
+    type=FILE,
+    help="Also check this bundle.",
+    group="Checks",
+)
+@option(
+    "--online",
+    is_flag=True,
+    help="Check whether the hub with CLIP's weights answers.",
+    group="Checks",
+)
+@option(
     "--verbose",
     is_flag=True,
-    help="Add the raw facts, for a bug report; names, homes and secrets are taken out.",
+    help="Add the raw facts, for a bug report; names, home folders and secrets are removed.",
+    group="Output",
 )
-@click.option(
+@option(
     "--time-limit",
     metavar="SECONDS",
     default=60.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
     help="How long a library or a driver may take to answer.",
+    group="Checks",
 )
 @click.pass_obj
 def doctor(
@@ -283,10 +383,10 @@ def doctor(
     verbose: bool,
     time_limit: float,
 ) -> None:
-    """Say what is wrong with this machine, and how to fix it; change nothing.
+    """Report what is wrong with this machine, and the fix.
 
-    Exits with 1 where something fails that the installed parts need. docs/doctor.md lists every
-    finding.
+    The exit code is 1 if something fails that the installed parts need. docs/doctor.md lists every
+    finding. The command changes nothing.
     """
     from contextlib import closing
 

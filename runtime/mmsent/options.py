@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmsent.help import option
+
 if TYPE_CHECKING:
     from mmsent.data.dataset import Reading
 
@@ -18,11 +20,12 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 DATASET = click.Path(exists=True, path_type=Path)
 
-DATA = click.option(
+DATA = option(
     "--data",
     default=".",
     type=DATASET,
-    help="The dataset: a folder or a list, see docs/data.md.  [default: here]",
+    help="The dataset, a folder or a list: see docs/data.md.  [default: this folder]",
+    group="Data",
 )
 
 
@@ -34,35 +37,40 @@ def _labels(
     return None if value is None else parse_labels(value)
 
 
-VALIDATION = click.option(
+VALIDATION = option(
     "--validation",
     type=DATASET,
-    help="A dataset with the pairs to validate on.  [default: the split validation of --data or, "
-    "where it has none, a tenth of its pairs]",
+    help="The dataset to validate on.  [default: the validation split of --data; without one, "
+    "a tenth of its pairs]",
+    group="Data",
 )
-LABELS = click.option(
+LABELS = option(
     "--labels",
     metavar="A,B,...",
     callback=_labels,
-    help="The labels and their order; any other label is an error.  [default: those of the "
+    help="The labels in their order; any other label is an error.  [default: those of the "
     "training pairs, sorted]",
+    group="Data",
 )
 _READING = (
-    click.option(
+    option(
         "--columns",
         metavar="ROLE=NAME,...",
-        help="Which column of the list is the guid, text, image, label or split, where their names "
-        "don't say, as in text=tweet,label=emotion.",
+        help="The list's columns for guid, text, image, label or split, where mmsent does not know "
+        "their names: text=body,label=mood.",
+        group="Data",
     ),
-    click.option(
+    option(
         "--images",
         type=FOLDER,
-        help="The folder of the images that the list names.  [default: the list's folder]",
+        help="The folder that paths of images are relative to.  [default: the list's folder]",
+        group="Data",
     ),
-    click.option(
+    option(
         "--allow-missing",
         is_flag=True,
-        help="A pair whose text or image is in no file lacks it; without this it is an error.",
+        help="Accept pairs whose text or image file is missing, instead of failing.",
+        group="Data",
     ),
 )
 
@@ -75,8 +83,8 @@ def reading_options(command: Command) -> Command:
         reading = _reading(**{name: options.pop(name) for name in _NAMES})
         return command(*arguments, reading=reading, **options)
 
-    for option in reversed(_READING):
-        wrapped = option(wrapped)
+    for add in reversed(_READING):
+        wrapped = add(wrapped)
     return wrapped
 
 

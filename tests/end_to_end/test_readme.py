@@ -121,6 +121,14 @@ def test_what_its_other_commands_name_is_there(words):
         assert arguments in ("train", "infer")
 
 
+def test_make_help_lists_the_targets():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)", makefile, re.MULTILINE)[1]
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    targets = set(re.findall(r"^  make (\S+)  +\S", listed.stdout, re.MULTILINE))
+    assert targets == set(phony.replace("\\", " ").split()) - {"lock-images"}  # part of lock
+
+
 def run_python(folder):
     """What the README's Python prints in a folder."""
     out = io.StringIO()

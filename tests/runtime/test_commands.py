@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from mmsent import cli
+from mmsent import __version__, cli
 from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
+from mmsent_export.cli import export
 
 
 @pytest.mark.parametrize("program", ["mmsent", "mmsent-infer", "mmsent-export"])
@@ -18,6 +20,51 @@ def test_every_program_has_help(run_command, tmp_path, program):
     result = run_command(program, "--help", cwd=tmp_path, fresh=True)
     assert result.code == 0
     assert result.out.startswith(f"Usage: {program} ")
+
+
+COMMANDS = [
+    ["mmsent"], ["mmsent-export"], ["mmsent-infer"], ["mmsent-export", "onnx"],
+    *(["mmsent", name] for name in sorted(cli.cli.list_commands(click.Context(cli.cli)))),
+]  # fmt: skip
+
+
+def first_sentence(help_text):
+    """What follows the usage: its first paragraph, as one line."""
+    return " ".join(help_text.split("\n\n")[1].split())
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_fits_and_has_examples(run_command, tmp_path, words):
+    """Its first line is a sentence, and -h is --help; groups of commands have no examples."""
+    shown = run_command(*words, "--help", cwd=tmp_path, env={"COLUMNS": "80"})
+    assert run_command(*words, "-h", cwd=tmp_path, env={"COLUMNS": "80"}).out == shown.out
+    lines = shown.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert first_sentence(shown.out).endswith(".")
+    assert len(first_sentence(shown.out)) <= 76
+    if "Commands:" in lines:
+        commands = lines[lines.index("Commands:") + 1 :]
+        assert all(line.endswith(".") and "..." not in line for line in commands)
+    else:
+        examples = lines[lines.index("  Examples:") + 1 :]
+        ours = " ".join(words), "-".join(words)  # mmsent infer, mmsent-infer
+        assert examples
+        assert all(line.strip().startswith(ours) for line in examples)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_a_version(run_command, tmp_path, words):
+    shown = run_command(*words, "--version", cwd=tmp_path)
+    assert (shown.code, shown.out) == (0, f"mmsent, version {__version__}\n")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_option_is_explained(words):
+    command = {"mmsent": cli.cli, "mmsent-infer": cli.infer, "mmsent-export": export}[words[0]]
+    for name in words[1:]:
+        command = command.get_command(click.Context(command), name)
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    assert [each.name for each in options if not each.help] == []
 
 
 def test_help_lists_the_commands_of_every_distribution(run_command, tmp_path):

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from mmsent.clip_pin import REPOSITORY
 from mmsent.errors import InputError, MmsentError
+from mmsent.help import HelpCommand, option
 from mmsent.options import DATA, FILE, LABELS, VALIDATION, reading_options
 from mmsent_training.models import registry
 from mmsent_training.runs.latest import RunFolder
@@ -30,52 +31,95 @@ COUNT = click.IntRange(1)
 THE_MODELS = "[default: the model's and device's]"
 
 
-def choice(name: str, choices: Sequence[str], says: str) -> Callable[[Command], Command]:
+def choice(
+    name: str, choices: Sequence[str], says: str, *, group: str
+) -> Callable[[Command], Command]:
     """An option that takes one of ``choices``, by default the first."""
     kind = click.Choice(choices)
-    return click.option(name, type=kind, default=choices[0], show_default=True, help=says)
+    return option(name, type=kind, default=choices[0], show_default=True, help=says, group=group)
 
 
-MODALITY = choice("--modality", ["both", "text", "image"], "What the model sees of a pair.")
-OUTPUT = click.option(
-    "--output", type=NEW_FOLDER, help="The run's folder.  [default: runs/MODEL-YYYYmmdd-HHMMSS]"
+MODALITY = choice(
+    "--modality", ["both", "text", "image"], "What the model sees of a pair.", group="Model"
 )
-RESUME = click.option(
+OUTPUT = option(
+    "--output",
+    type=NEW_FOLDER,
+    help="The run's folder.  [default: runs/MODEL-YYYYmmdd-HHMMSS]",
+    group="Output",
+)
+RESUME = option(
     "--resume",
     metavar="RUN",
     type=RunFolder(),
-    help="Go on with a run that was interrupted, after its last finished epoch. It keeps its own "
-    "settings; only --data, --validation, --images and where its weights lie may be given, where "
-    "those have moved.",
+    help="Continue an interrupted run after its last finished epoch, with its settings. Where "
+    "files have moved, give --data, --validation, --images or the place of the weights; no other "
+    "option is allowed.",
+    group="Output",
 )
 HOW = (
     choice(
         "--model",
         [registry.AUTO, *registry.MODELS],
-        "What to train; auto takes the first of the others whose weights can be had.",
+        "What to train; auto takes the first of the others whose weights are available.",
+        group="Model",
     ),
-    choice("--preset", ["default", "reference"], "reference: as the task's report has the model."),
     choice(
-        "--device", ["auto", "cpu", "cuda"], "Where to train; auto takes a GPU if PyTorch sees one."
+        "--preset",
+        ["default", "reference"],
+        "reference trains the model as the task's report describes it.",
+        group="Model",
     ),
-    click.option("--epochs", type=COUNT, help=THE_MODELS),
-    click.option("--batch-size", type=COUNT, help=f"Pairs computed at a time.  {THE_MODELS}"),
-    click.option(
-        "--gradient-accumulation-steps",
+    choice(
+        "--device",
+        ["auto", "cpu", "cuda"],
+        "Where to train; auto takes a GPU if PyTorch sees one.",
+        group="Training",
+    ),
+    option(
+        "--epochs",
+        metavar="N",
         type=COUNT,
-        help=f"Batches that make one step; several processes divide them.  {THE_MODELS}",
+        help=f"Passes over the training pairs.  {THE_MODELS}",
+        group="Training",
     ),
-    click.option(
+    option(
+        "--batch-size",
+        metavar="N",
+        type=COUNT,
+        help=f"Pairs computed at once.  {THE_MODELS}",
+        group="Training",
+    ),
+    option(
+        "--gradient-accumulation-steps",
+        metavar="N",
+        type=COUNT,
+        help=f"Batches in one step; several processes share them.  {THE_MODELS}",
+        group="Training",
+    ),
+    option(
         "--learning-rate",
+        metavar="RATE",
         type=click.FloatRange(0, min_open=True),
-        help="Of new parameters.  [default: the model's]",
+        help="The rate of the parameters that are not pretrained.  [default: the model's]",
+        group="Training",
     ),
-    click.option("--seed", default=42, show_default=True, type=click.IntRange(0, 2**32 - 1)),
-    click.option(
+    option(
+        "--seed",
+        metavar="N",
+        help="Seeds every random choice.",
+        default=42,
+        show_default=True,
+        type=click.IntRange(0, 2**32 - 1),
+        group="Training",
+    ),
+    option(
         "--digests/--no-digests",
         default=None,
-        help="Keep short digests of all pairs in run and bundle, by which `mmsent evaluate` tells "
-        "what the model has seen, and anybody who has a text or an image.  [default: keep them]",
+        help="Store short digests of all pairs in the run and the bundle. `mmsent evaluate` "
+        "recognises by them what the model was trained on, as can anybody who has the same text "
+        "or image.  [default: store them]",
+        group="Output",
     ),
 )
 
@@ -86,11 +130,12 @@ def training_options(command: Command) -> Command:
     for own in registry.model_options():
         name = own.name.replace("_", "-")
         if own.kind == "flag":
-            options.append(click.option(f"--{name}/--no-{name}", default=None, help=own.help))
+            flags = f"--{name}/--no-{name}"
+            options.append(option(flags, default=None, help=own.help, group="Model"))
         else:
-            options.append(click.option(f"--{name}", metavar="NAME|DIR", help=own.help))
-    for option in reversed(options):
-        command = option(command)
+            options.append(option(f"--{name}", metavar="NAME|DIR", help=own.help, group="Model"))
+    for add in reversed(options):
+        command = add(command)
     return command
 
 
@@ -143,7 +188,12 @@ def prepare_process() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for determinism on CUDA
 
 
-@click.command()
+@click.command(
+    cls=HelpCommand,
+    examples="mmsent train --data posts.csv\n"
+    "mmsent train --model light --epochs 3 --output runs/try\n"
+    "mmsent train --resume runs/latest",
+)
 @DATA
 @VALIDATION
 @LABELS
@@ -164,11 +214,11 @@ def train(
     resume: Path | None,
     **options: Any,
 ) -> None:
-    """Train a model on labelled pairs and write a run.
+    """Train a model on labelled pairs.
 
-    The pairs to validate on are those of --validation, or of the dataset's own split of that name;
-    else a tenth of the pairs, the same for every seed, is set aside. The run holds the trained
-    weights with all that `mmsent export` needs, and a report.
+    The command validates on the pairs of --validation, or of the dataset's own validation split.
+    Without either it sets a tenth of the pairs aside, the same ones for every seed. It writes a
+    run: a folder with the trained weights, all that `mmsent export` needs, and a report.
     """
     prepare_process()
     from mmsent_training import distributed
@@ -234,7 +284,7 @@ def _run(settings: Settings, train: Callable[[], Path]) -> None:
         click.echo(f"wrote {folder}; next: mmsent-export onnx {folder}", err=True)
 
 
-@click.command()
+@click.command(cls=HelpCommand, examples="mmsent ablate --data posts.csv --model light")
 @DATA
 @VALIDATION
 @LABELS
@@ -249,10 +299,11 @@ def ablate(
     output: Path | None,
     **options: Any,
 ) -> None:
-    """Train a model on both modalities, on text alone and on images alone, and compare.
+    """Train on both modalities and on each alone, and compare.
 
-    The three trainings share settings, seed and pairs. The folder holds their runs, ablation.md
-    with every figure, its interval and whether the differences are significant, and a picture.
+    The three trainings share settings, seed and pairs. The command writes a folder with their
+    runs, a picture, and ablation.md: every figure with its interval, and which differences are
+    significant.
     """
     prepare_process()
     from mmsent_training.evaluation.ablation import ablate as compare
@@ -270,19 +321,42 @@ def ablate(
     click.echo(f"wrote {folder}", err=True)
 
 
-@click.command()
-@click.option("--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.")
+@click.command(
+    cls=HelpCommand,
+    examples="mmsent evaluate --model model.onnx --data posts.csv\n"
+    "mmsent evaluate --split all --json",
+)
+@option(
+    "--model",
+    default="model.onnx",
+    show_default=True,
+    type=FILE,
+    help="The bundle.",
+    group="Model",
+)
 @DATA
 @reading_options
-@click.option(
+@option(
     "--split",
     type=click.Choice(["validation", "train", "test", "all"]),
-    help="Which pairs: those that the bundle's training validated or trained on, recognised by "
-    "their contents; those that the dataset calls its test split; or all that have a label.  "
-    "[default: those of validation where the dataset has them, else all]",
+    help="Which pairs: those that the bundle was validated or trained on, recognised by their "
+    "contents; the dataset's test split; or all that have a label.  [default: validation if the "
+    "dataset has those pairs, otherwise all]",
+    group="Data",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-@click.option("--pictures", type=NEW_FOLDER, help="A folder for confusion.png and reliability.png.")
+@option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the figures as JSON.",
+    group="Output",
+)
+@option(
+    "--pictures",
+    type=NEW_FOLDER,
+    help="Write confusion.png and reliability.png to this folder.",
+    group="Output",
+)
 def evaluate(
     model: Path,
     data: Path,
@@ -291,9 +365,10 @@ def evaluate(
     as_json: bool,
     pictures: Path | None,
 ) -> None:
-    """Say how good a bundle is on labelled pairs, and how far its probabilities can be trusted.
+    """Measure how good a bundle is on labelled pairs.
 
-    Where some of the pairs were trained on, it says how many, and how good it is without them.
+    The command reports accuracy, F1, calibration and their intervals. If the bundle was trained on
+    some of the pairs, it reports how many, and the figures without them.
     """
     from mmsent_training.evaluation.bundle import evaluate_bundle
     from mmsent_training.evaluation.metrics import describe
@@ -312,24 +387,30 @@ def evaluate(
             click.echo(f"\n{result.overlap}")
 
 
-@click.command("download-clip")
-@click.option(
+@click.command(
+    "download-clip",
+    cls=HelpCommand,
+    examples="mmsent download-clip\nmmsent download-clip --to clip-weights",
+)
+@option(
     "--clip",
     "name",
     default=REPOSITORY,
     show_default=True,
     help="The checkpoint's name on the hub.",
+    group="Model",
 )
-@click.option(
+@option(
     "--to",
     type=click.Path(path_type=Path),
-    help="Also copy it from the hub's cache to this folder, to carry to another machine.",
+    help="Also copy it to this folder, to carry to another machine.",
+    group="Output",
 )
 def download_clip(name: str, to: Path | None) -> None:
-    """Fetch CLIP's weights, for training where there will be no network.
+    """Download CLIP's weights, to train without a network.
 
-    What is there already is verified, and needs no network. After an interruption, run it again:
-    whole files are kept, and the rest of one where the hub's library can resume it.
+    Files that are already there are verified, which needs no network. After an interruption, run
+    the command again: it keeps whole files, and resumes others where the hub's library can.
     """
     import shlex
 
