@@ -1,4 +1,4 @@
-"""Fine-tuning CLIP, beside the loop that is usually written: decode, process, step.
+"""Fine-tuning CLIP, compared with the loop that is usually written: decode, process, step.
 
     python benchmarks/clip_finetuning.py --data DIR --clip CHECKPOINT [--device cuda] [--pairs 640]
 

@@ -1,4 +1,4 @@
-"""Training CLIP on a CPU: frozen with cached features, beside a loop that embeds in every epoch.
+"""Training CLIP on a CPU: frozen with cached features, and a loop that embeds in every epoch.
 
     python benchmarks/clip_training.py --data DIR --clip CHECKPOINT [--pairs 96]
 

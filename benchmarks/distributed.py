@@ -1,4 +1,4 @@
-"""Two processes that train together, beside one at the same step: the same outcome?
+"""Two processes that train together, compared with one at the same step: the same outcome?
 
     python benchmarks/distributed.py --data DIR [--model compact] [--epochs 2] [--again]
 

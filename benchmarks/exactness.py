@@ -1,11 +1,11 @@
-"""How exact mmsent is on real pairs: CLIP beside transformers, and any bundle beside PyTorch.
+"""How exact mmsent is on real pairs: CLIP against transformers, any bundle against PyTorch.
 
     python benchmarks/exactness.py --data DIR [--run RUN --model model.onnx]
         [--clip CHECKPOINT --pairs 500]
 
 With a run and its bundle: logits and labels of both over DIR's whole unlabelled list, and each
-pair's probabilities alone beside those in a batch. With a checkpoint: ids, pixels and embeddings
-beside those of transformers.
+pair's probabilities alone against those in a batch. With a checkpoint: ids, pixels and embeddings
+against those of transformers.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -
 
 
 def compare_bundle(run_folder: Path, bundle: Path, texts: list[str], files: list[str]) -> None:
-    """The run's PyTorch model, one pair at a time, beside its bundle, alone and in batches."""
+    """The run's PyTorch model, one pair at a time, against its bundle, alone and in batches."""
     run = read_run(run_folder)
     model, served = run.load_model(), SentimentModel(bundle)
     largest, alone, changed = 0.0, 0.0, 0
@@ -108,7 +108,7 @@ def compare_bundle(run_folder: Path, bundle: Path, texts: list[str], files: list
             difference = probabilities[0] - [in_batch.probabilities[name] for name in served.labels]
             alone = max(alone, float(np.abs(difference).max()))
             progress.update()
-    print(f"bundle beside PyTorch on {len(texts)} pairs: logits differ by {largest:.1e} at most")
+    print(f"bundle against PyTorch on {len(texts)} pairs: logits differ by {largest:.1e} at most")
     print(f"labels that differ: {changed}")
     print(f"a pair alone and in a batch: probabilities differ by {alone:.1e} at most")
 

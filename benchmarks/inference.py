@@ -1,4 +1,4 @@
-"""Bundles beside PyTorch running the same model, from files to labels.
+"""Bundles compared with PyTorch running the same model, from files to labels.
 
     python benchmarks/inference.py --data DIR --run RUN --bundle fp32=model.onnx [--bundle …]
 

@@ -1,4 +1,4 @@
-"""A long list beside a short one: pairs a second and peak memory of mmsent-infer.
+"""A long list compared with a short one: pairs a second and peak memory of mmsent-infer.
 
 python benchmarks/long_list.py --model demo/model.onnx [--layout csv] [--rows 1000000] [--threads 1]
 

@@ -1,4 +1,4 @@
-"""A Parquet file beside the folder it was packed from: the same predictions, and pairs a second.
+"""A Parquet file and the folder it was packed from: the same predictions, and pairs a second.
 
 python benchmarks/parquet.py --model demo/model.onnx --data DIR [--rounds 3]
 

@@ -1,4 +1,4 @@
-"""Ray with two actors on this machine beside mmsent-infer on as many cores, from Parquet.
+"""Ray with two actors on this machine and mmsent-infer on as many cores, from Parquet.
 
 python benchmarks/ray_local.py --model demo/model.onnx pairs.parquet [--copies 2] [--kill]
 

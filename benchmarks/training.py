@@ -1,4 +1,4 @@
-"""Training the light model, beside the loop that is usually written: decode, augment, step.
+"""Training the light model, compared with the usual loop: decode, augment, step.
 
     python benchmarks/training.py --data DIR [--pairs 640]
 

@@ -1,4 +1,4 @@
-"""Make models/pretraining_texts.tsv anew, from the source package of vaderSentiment 3.3.2.
+"""Remake models/pretraining_texts.tsv, from the source package of vaderSentiment 3.3.2.
 
     pip download --no-deps --no-binary vadersentiment vadersentiment==3.3.2
     python training/make_pretraining_texts.py vaderSentiment-3.3.2.tar.gz

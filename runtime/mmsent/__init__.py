@@ -1,4 +1,4 @@
-"""mmsent: the sentiment of an image with its text, predicted from one portable ONNX file.
+"""mmsent: classifies posts of a text and an image with one portable ONNX file.
 
 >>> from mmsent import SentimentModel
 >>> SentimentModel("model.onnx").predict(text="what a day", image="photo.jpg").label

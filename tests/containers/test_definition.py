@@ -144,7 +144,7 @@ VERSIONS = {"torch": "2.4.1", "torchvision": "0.19.1"}
 
 
 def page(name, *, hashed=True):
-    """What PyTorch's index says of a library: older builds, other Pythons and systems beside."""
+    """What PyTorch's index says of a library: also older builds, other Pythons and systems."""
     links = []
     for version in ("1.0.0", VERSIONS[name]):
         for python in ("cp310", "cp311", "cp312"):

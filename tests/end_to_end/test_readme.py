@@ -100,7 +100,7 @@ def test_these_commands_are_all_that_run_alone():
 
 @pytest.mark.parametrize("words", OTHERS, ids=" ".join)
 def test_what_its_other_commands_name_is_there(words):
-    """What installs, builds images or makes everything anew has tests of its own."""
+    """What installs, builds images or makes everything again has tests of its own."""
     program, *rest = words
     if program == "make":
         known = subprocess.run(

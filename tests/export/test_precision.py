@@ -147,13 +147,13 @@ def test_int8_does_not_depend_on_the_batch(graph, ranges):
         np.zeros((1, SIZE, SIZE, 3), np.uint8),
         np.full((1, SIZE, SIZE, 3), 255, np.uint8),
     ):
-        beside = {
+        batched = {
             "input_ids": np.pad(np.repeat(feed["input_ids"], 2, 0), ((0, 0), (0, 9))),
             "attention_mask": np.pad(np.ones((2, length), np.int64), ((0, 0), (0, 9))),
             "pixels": np.concatenate([feed["pixels"], other]),
         }
-        beside["attention_mask"][1] = 1
-        np.testing.assert_allclose(session.run(OUTPUTS, beside)[0][:1], alone, atol=1e-5)
+        batched["attention_mask"][1] = 1
+        np.testing.assert_allclose(session.run(OUTPUTS, batched)[0][:1], alone, atol=1e-5)
 
 
 def test_int8_computes_its_linear_layers_in_int8(graph, ranges, tmp_path):

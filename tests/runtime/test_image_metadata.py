@@ -1,4 +1,4 @@
-"""What an image file says beside its pixels: the orientation counts, and nothing else refuses it.
+"""What an image file holds besides its pixels: the orientation counts, and nothing else refuses it.
 
 Against Pillow's own transposition, on the files whose EXIF it reads.
 """

@@ -217,7 +217,7 @@ METADATA = {
         {"train/metadata.csv": ["1.png", "deep/er/2.png"], "valid/metadata.jsonl": ["1.png"]},
         [("1.png", "train"), ("deep/er/2.png", "train"), ("1.png", "validation")],
     ),
-    "beside the splits": (
+    "next to the splits": (
         {"metadata.jsonl": ["test/1.png", "train/1.png"]},
         [("test/1.png", "test"), ("train/1.png", "train")],
     ),

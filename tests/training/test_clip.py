@@ -284,7 +284,7 @@ def test_auto_takes_clip_where_its_weights_are(run_command, sample, checkpoint, 
     assert result.code == 0, result.err
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["model"]["name"] == "clip"
-    assert record["chosen"] == "The clip model's weights can be had"
+    assert record["chosen"] == "The clip model's weights are available"
     assert len(record["weights"]["sha256"]) == 64
 
 

@@ -1,4 +1,4 @@
-"""Two processes that train together, started by PyTorch's launcher, beside one."""
+"""Two processes that train together, started by PyTorch's launcher, compared with one."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from mmsent_training.runs.resume import STATE
 
 from .clip_checkpoint import write_checkpoint
 
-# 45 pairs to train on, in batches of 11: the last one has one pair, and no other beside it.
+# 45 pairs to train on, in batches of 11: the last one has a single pair.
 PAIRS, BATCH = 50, 11
 
 

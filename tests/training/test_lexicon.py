@@ -81,7 +81,7 @@ def test_all_words_of_vader_are_found(tokenizer):
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.sampled_from([*WORDS, "now", "x"]), max_size=9), min_size=1))
 def test_a_text_has_what_it_has_alone(tokenizer, texts):
-    """The law: whatever stands beside it in a batch."""
+    """The law: whatever else is in the batch."""
     lexicon = learnt(WORDS, tokenizer)
     texts = [" ".join(words) for words in texts]
     together = find(lexicon, tokenizer, *texts)

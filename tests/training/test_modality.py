@@ -125,7 +125,7 @@ def test_the_bundle_says_what_a_pair_may_lack(sample, alone):
 def test_the_report_shows_the_images_that_the_model_saw(alone):
     part, folder = alone
     report = (folder / "run" / "report.md").read_text()
-    assert "## Most confidently wrong" in report
+    assert "## Confident but wrong" in report
     assert "| guid | text |" in report  # there are mistakes
     assert (folder / "run" / "mistakes.png").exists() == (part == "image")
     assert ("mistakes.png" in report) == (part == "image")

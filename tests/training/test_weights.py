@@ -490,7 +490,7 @@ def test_what_came_damaged_is_not_used(make_hub, download, find):
 
 
 def weights_begun(folder):
-    """Whether part of the weights is on disk; a small file's part comes and goes beside it."""
+    """Whether part of the weights is on disk; a small file's part comes and goes next to it."""
     with suppress(FileNotFoundError):
         return any(path.stat().st_size > MEGABYTE for path in folder.rglob("*.incomplete"))
     return False

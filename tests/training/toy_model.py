@@ -114,7 +114,7 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
 
 
 class Toy(nn.Module):
-    """The mean of the characters' embeddings beside the projected colours, under a linear layer."""
+    """A linear layer over the mean of the characters' embeddings and the projected colours."""
 
     def __init__(self, labels: int, vocabulary: int) -> None:
         super().__init__()

@@ -92,7 +92,7 @@ def batch_seed(*numbers: int) -> int:
 
 
 def augment_each(augment: nn.Module, pixels: Tensor) -> Tensor:
-    """Apply a torchvision transform to each image of a batch, uint8 NHWC, drawing anew for each."""
+    """Apply a torchvision transform to each image of a batch, uint8 NHWC, redrawn for each."""
     images = pixels.permute(0, 3, 1, 2).contiguous()
     return torch.stack([augment(image) for image in images]).permute(0, 2, 3, 1)
 

@@ -182,7 +182,7 @@ def enough_memory(settings: Settings) -> Iterator[None]:
 def prepare_process() -> None:
     """Set what PyTorch reads from the environment, before it is imported; this process is ours."""
     # How often a thread of GNU OpenMP looks whether there is work before it sleeps. With its own
-    # default two threads beside one busy process took more than 100 s for what takes 17 s on two
+    # default two threads next to one busy process took more than 100 s for what takes 17 s on two
     # free cores; with this, 45 s, and on free cores no longer.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for determinism on CUDA

@@ -85,7 +85,7 @@ def reproducible(seed: int, threads: int, device: Device) -> Iterator[None]:
 
 
 def libraries() -> dict[str, str | None]:
-    """The versions of everything that decides on a training's outcome."""
+    """The versions of everything that affects a training's outcome."""
     names = "mmsent-training torch torchvision transformers scikit-learn tokenizers pillow numpy"
     versions = {"python": platform.python_version(), "cuda": torch.version.cuda}
     return versions | {name: version(name) for name in names.split()}

@@ -41,7 +41,7 @@ class Settings:
     weights instead, with this decay; 0 for none. ``class_weights``, ``logit_adjustment`` and
     ``label_smoothing`` shape the loss: see Criterion.
     ``modality_dropout``: the share of the training pairs that lose their text, and the share that
-    lose their image, drawn anew in every epoch; the model can then do without either.
+    lose their image, drawn again in every epoch; the model can then do without either.
     ``precision``: fp32, or bf16 or fp16 for mixed precision. ``max_length``: of a text, in tokens.
     ``validation_fraction`` and ``split_seed`` choose the validation pairs, whatever ``seed`` is,
     where the data don't. ``digests``: keep short digests of all pairs in run and bundle.

@@ -27,7 +27,7 @@ TRAINING: Splits = (None, "train")
 class Reading:
     """How a dataset is to be read, where its layout does not say.
 
-    ``folder``: where the texts and images of the task's kind of list are, if not beside it.
+    ``folder``: where the texts and images of the task's kind of list are, if not next to it.
     ``columns``: which column of a list is what. ``images``: what paths of images are relative to,
     if not the list's folder. ``allow_missing``: a row whose text or image is in no file lacks it.
     ``split``: which part is meant, where a command takes one; "all" for everything.

@@ -1,4 +1,4 @@
-"""Hugging Face's imagefolder: images in folders, and perhaps a list of metadata beside them.
+"""Hugging Face's imagefolder: images in folders, perhaps with a list of metadata.
 
 DIR/train/metadata.csv   DIR/train/1.png        the column file_name is the image, and its guid
 DIR/metadata.jsonl       DIR/train/1.png        the same, file_name being train/1.png

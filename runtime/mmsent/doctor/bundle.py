@@ -19,7 +19,7 @@ def check_bundle(path: Path | None, probe: ProbeResult | None) -> Group:
     if path.is_file():
         facts["bytes"] = path.stat().st_size
     probabilities: list[float] = facts.get("probabilities", [])
-    change = max((abs(a - b) for a, b in zip(probabilities, facts.get("beside", []))), default=0.0)
+    change = max((abs(a - b) for a, b in zip(probabilities, facts.get("batched", []))), default=0.0)
     if not probe.done:
         group.failure("bundle-crashes", f"{path}: the process {probe.end}", probe.reason, _AGAIN)
     elif "error" in facts:
@@ -33,7 +33,7 @@ def check_bundle(path: Path | None, probe: ProbeResult | None) -> Group:
         why = f"for a small pair: {probabilities}; its weights are damaged"
         group.failure("bundle-wrong", what, why, _AGAIN)
     elif change > 1e-3:
-        what = f"{path} predicts a pair differently when another one is beside it"
+        what = f"{path} predicts a pair differently in a batch with another one"
         why = f"a probability changed by {change:.2g}; it must depend on its pair alone"
         fix = "mmsent-export onnx  # with this version of mmsent"
         group.failure("bundle-depends-on-batch", what, why, fix)

@@ -22,7 +22,7 @@ Report = Callable[..., None]
 Probe = Callable[..., None]
 """A function of this module; its first argument is a `Report`, the others are strings."""
 
-# y = x @ [[1, 0], [0, 1], [1, 1]], as the onnx package writes it; a test makes it anew.
+# y = x @ [[1, 0], [0, 1], [1, 1]], as the onnx package writes it; a test makes it again.
 MODEL = base64.b64decode(
     "CAg6bAoRCgF4CgF3EgF5IgZNYXRNdWwSBmRvY3RvciojCAMIAhABQgF3ShgAAIA/AAAAAAAAAAAAAIA/AACA"
     "PwAAgD9aFAoBeBIPCg0IARIJCgMSAW4KAggDYhQKAXkSDwoNCAESCQoDEgFuCgIIAkIECgAQDQ=="
@@ -201,7 +201,7 @@ def probe_onnxruntime(report: Report) -> None:
 
 
 def probe_bundle(report: Report, path: str) -> None:
-    """Open the bundle at ``path`` and predict a pair, alone and beside another one."""
+    """Open the bundle at ``path`` and predict a pair, alone and in a batch with another one."""
     report(doing="importing mmsent")
     import numpy as np
 
@@ -232,7 +232,7 @@ def probe_bundle(report: Report, path: str) -> None:
         return
     probabilities = alone[0].tolist()
     report(label=labels[int(alone[0].argmax())], probabilities=probabilities)
-    report(beside=together[0].tolist())
+    report(batched=together[0].tolist())
 
 
 def probe_hub(report: Report, address: str) -> None:

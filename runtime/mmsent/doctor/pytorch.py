@@ -165,7 +165,7 @@ def _explain_no_gpu(group: Group, driver: Driver, system: System) -> None:
         why = "see NVIDIA, above" if cuda and driver.present else ""
         group.not_applicable("torch-no-gpu", f"no GPU for PyTorch: {TRAINS_ON_CPU}", why)
     elif not cuda:
-        what = f"torch {facts['version']} is built for the CPU alone, beside {names}"
+        what = f"torch {facts['version']} is built for the CPU only; this machine has {names}"
         group.warning("torch-cpu-build", what, TRAINS_ON_CPU, install)
     elif _too_old(driver, cuda, system):
         minimum = MINIMUM_DRIVER.get(parse_version(cuda)[0])

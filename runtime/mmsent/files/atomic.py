@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a path to write to, beside the file that ``path`` is; rename it when the block succeeds.
+    """Give a path next to the file at ``path`` to write to; rename it when the block succeeds.
 
     A link at ``path`` stays, and what it leads to is replaced; folders that lack are made.
     If the block raises, what it wrote is removed and a file that was at ``path`` stays as it was.

@@ -39,7 +39,7 @@ def _limits(root: Path, controller: str, v2: str, v1: str) -> Iterator[list[str]
         if controllers and controller not in controllers.split(","):
             continue
         mounts, files = (controllers, controller), v1.split()
-        if not controllers:  # version 2 names none; beside version 1 it is in "unified"
+        if not controllers:  # version 2 names none; together with version 1 it is in "unified"
             mounts, files = (".", "unified"), [v2]
         places = (PurePosixPath(path), *PurePosixPath(path).parents)
         for folder in {

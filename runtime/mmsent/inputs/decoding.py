@@ -95,7 +95,7 @@ def decode_upright(image: Image.Image) -> Image.Image:
 def _find_xmp(image: Image.Image) -> None:
     """Put the XMP of a JPEG or a TIFF where Pillow 11 and newer put it.
 
-    Not beside a TIFF's own orientation, which Pillow applies and then forgets.
+    Not together with a TIFF's own orientation, which Pillow applies and then forgets.
     """
     for name, content in getattr(image, "applist", ()):
         if name == "APP1" and content.startswith(_XMP_IN_JPEG):
@@ -108,7 +108,7 @@ def _find_xmp(image: Image.Image) -> None:
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What turns a decoded image upright: as its EXIF says, or else its XMP.
 
-    As ImageOps.exif_transpose, which writes all of the EXIF anew, so that every tag must make
+    As ImageOps.exif_transpose, which rewrites all of the EXIF, so that every tag must make
     sense; here the others don't count. What can't be read says nothing. Pillow turns a TIFF itself
     when it decodes it.
     """

@@ -36,7 +36,7 @@ def pair_up(text: Any, image: Any) -> tuple[list[Any], list[Any], bool]:
 
     Several are in anything that has a length and an order, such as a list, a tuple, a Series or an
     array ([n] of texts or paths, [n, height, width, 3] of images). Where the other part is missing
-    altogether, it is missing in each pair. One text beside one upload in a tuple is a single pair.
+    altogether, it is missing in each pair. One text with one upload in a tuple is a single pair.
     Raises InputError where there are not as many texts as images.
     """
     texts, images = _items(text), _items(image)
@@ -46,7 +46,9 @@ def pair_up(text: Any, image: Any) -> tuple[list[Any], list[Any], bool]:
         return [_or_none(text)], [_or_none(image)], False
     if texts is None and _is_missing(text) and images is not None:
         if isinstance(image, np.ndarray):
-            raise InputError("an array of several images goes beside as many texts; or list(array)")
+            raise InputError(
+                "an array of several images requires as many texts; or pass list(array)"
+            )
         texts = [None] * len(images)
     if images is None and _is_missing(image) and texts is not None:
         images = [None] * len(texts)

@@ -1,4 +1,4 @@
-"""An inference's output: written beside its place, and there only when it is whole.
+"""An inference's output: written next to its place, and there only when it is whole.
 
 .OUTPUT.part             the predictions so far
 .OUTPUT.errors.csv.part  with --on-error skip, the rows that can't be predicted, so far
@@ -29,7 +29,7 @@ class Output:
     """The files of one output, and what was written to them.
 
     ``labels`` are those whose probabilities are wanted; `kind_of` says in which format. What a link
-    at ``path`` leads to is written, and the parts lie beside that. ``written`` counts rows,
+    at ``path`` leads to is written, and the parts lie next to that. ``written`` counts rows,
     predicted or not, ``failed`` the latter.
     """
 

@@ -89,7 +89,7 @@ def auroc(labels: Labels, probabilities: Floats) -> float | None:
 def bootstrap_intervals(labels: Labels, predicted: Labels, classes: int) -> Intervals:
     """95 % intervals of accuracy and macro F1: percentiles of the bootstrap.
 
-    ``labels`` and ``predicted`` are int64 [pairs], below ``classes``. The pairs are drawn anew
+    ``labels`` and ``predicted`` are int64 [pairs], below ``classes``. The pairs are redrawn
     SAMPLES times, with replacement and always the same way. Efron and Tibshirani, An Introduction
     to the Bootstrap, 1993, chapter 13.
     """

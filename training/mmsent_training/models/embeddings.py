@@ -127,8 +127,8 @@ def read_cached(path: Path) -> dict[str, npt.NDArray[Any]]:
         return dict(safetensors.numpy.load_file(path))
     except FileNotFoundError:
         return {}
-    except Exception as error:  # safetensors' own exceptions; whatever it is, it can be made anew
-        logger.warning("%s is damaged (%s): making it anew", path, error)
+    except Exception as error:  # safetensors' own exceptions; whatever it is, it can be made again
+        logger.warning("%s is damaged (%s): making it again", path, error)
         return {}
 
 

@@ -1,4 +1,4 @@
-"""What a model must say of itself. README.md, beside this file, says how to add one.
+"""What a model must say of itself. README.md in this folder says how to add one.
 
 Everything that differs between models stands behind this protocol. A module with these names is a
 recipe.
@@ -81,7 +81,7 @@ class Recipe(Protocol):
         """Its pretrained weights, verified; None where it has none.
 
         ``sources``: its options of that kind that were given. Raises WeightsUnavailable where the
-        weights can't be had, and InputError where a source can't be one.
+        weights are unavailable, and InputError where a source can't be one.
         """
 
     def default_settings(self, device: Device, preset: Preset) -> Settings:

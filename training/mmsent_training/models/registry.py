@@ -98,11 +98,11 @@ def model_options() -> list[Option]:
 
 
 def choose(asked: str, options: Mapping[str, Any]) -> Choice:
-    """The model that was ``asked`` for or, for "auto", the first whose weights can be had.
+    """The model that was ``asked`` for or, for "auto", the first whose weights are available.
 
     ``options``: the models' own that were given. Only unavailable weights cause a fallback, and it
-    is announced. Raises WeightsUnavailable where the weights of the model asked for can't be had,
-    and InputError where it has no such option.
+    is announced. Raises WeightsUnavailable where the weights of the model asked for are not
+    available, and InputError where it has no such option.
     """
     names = [*MODELS] if asked == AUTO else [asked]
     missing: list[str] = []
@@ -120,9 +120,9 @@ def choose(asked: str, options: Mapping[str, Any]) -> Choice:
     _check_options(names[: len(missing) + 1], options)
     reason = f"Asked for with --model {asked}"
     if asked == AUTO:
-        reason = f"The {name} model's weights can be had"
+        reason = f"The {name} model's weights are available"
     if missing:
-        reason = "Fallback, since weights can't be had. " + "\n".join(missing)
+        reason = "Fallback, since weights are not available. " + "\n".join(missing)
         why, _, remedy = missing[0].partition("\n")
         logger.warning("FALLBACK to the %s model: %s", name, why)
         logger.warning("%s", remedy or "run.json has the details")

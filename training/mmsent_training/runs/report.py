@@ -99,7 +99,7 @@ def write_report(path: Path, record: Record, data: str, mistakes: Sequence[Mista
         f"Kept epoch: {record.kept_epoch} of {record.epochs}, the best by validation macro F1."
         if record.settings.keep == "best"
         else f"{counted(record.epochs, 'epochs')}, of which the last is kept: the validation pairs "
-        "decided nothing but the temperature."
+        "set nothing but the temperature."
     )
     source = f" of `{dataset.path}`"
     if dataset.validation:
@@ -126,13 +126,13 @@ def write_report(path: Path, record: Record, data: str, mistakes: Sequence[Mista
 
 ## Probabilities
 
-Divided by a temperature of {calibration.temperature}, which these pairs decided, the logits give
+Divided by a temperature of {calibration.temperature}, fitted on these pairs, the logits give
 probabilities whose expected calibration error is {calibration.error_after:.3f};
 it was {calibration.error_before:.3f} before.
 
 ![reliability](reliability.png)
 
-## Most confidently wrong
+## Confident but wrong
 
 {_mistakes(mistakes)}
 

@@ -94,7 +94,7 @@ def file_names(folder: Path, name: str) -> list[str]:
     try:
         shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
         if not all(re.fullmatch(r"[\w-][\w.-]*\.safetensors", shard) for shard in shards):
-            raise ValueError("it names other files than safetensors beside it")
+            raise ValueError("it names files that are not safetensors")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         damage = f"it is not an index of safetensors ({error})"
         raise WeightsUnavailable(messages.damaged(index, damage, "get it again")) from None

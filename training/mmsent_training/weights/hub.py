@@ -46,7 +46,7 @@ PROBE_SECONDS = 10
 def find_clip(name: str = DEFAULT_CLIP, *, fetch: bool = True) -> ClipCheckpoint:
     """The checkpoint in the folder ``name``, or the hub's of that name: from its cache, or fetched.
 
-    Raises WeightsUnavailable where it can't be had or is damaged, and InputError where ``name``
+    Raises WeightsUnavailable if it is unavailable or damaged, and InputError where ``name``
     can be neither. Without a network that takes less than 15 seconds.
     """
     return _find(name, fetch)[0]

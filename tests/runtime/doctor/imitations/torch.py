@@ -1,4 +1,4 @@
-"""An imitation of PyTorch: answers as it does on machines that can't be had for a test.
+"""An imitation of PyTorch: answers as it does on machines that a test can't have.
 
 IMITATED_TORCH (JSON) says which: version, cuda, architectures, warning and init_error; devices, a
 list of name, capability and results, such as {"float16": "wrong"}; and before, what to do first.
