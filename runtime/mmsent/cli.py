@@ -8,56 +8,21 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import asdict, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmsent.commands import Commands
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.console import console, prepare_streams, to_json
 from mmsent.files.shortage import raise_shortage
-from mmsent.help import HelpCommand, option, version
+from mmsent.help import option, version
 from mmsent.options import DATA, DATASET, FILE, FOLDER, LABELS, VALIDATION, reading_options
 
 if TYPE_CHECKING:
     from mmsent.data.dataset import Reading
     from mmsent.doctor.system import System
-
-COMMAND_GROUP = "mmsent.commands"
-"""The entry-point group through which other distributions add their subcommands."""
-
-ELSEWHERE = {
-    "train": "mmsent-training",
-    "ablate": "mmsent-training",
-    "evaluate": "mmsent-training",
-    "download-clip": "mmsent-training",
-    "export": "mmsent-export",
-}
-"""Subcommands that other distributions bring."""
-
-
-class Commands(click.Group):
-    """This distribution's subcommands and those of the installed others."""
-
-    command_class = HelpCommand
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        installed = {point.name for point in entry_points(group=COMMAND_GROUP)}
-        return sorted(installed | set(super().list_commands(ctx)))
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if command := super().get_command(ctx, name):
-            return command
-        for point in entry_points(group=COMMAND_GROUP, name=name):
-            loaded: click.Command = point.load()
-            return loaded
-        if name in ELSEWHERE:
-            raise click.UsageError(
-                f"`mmsent {name}` is part of {ELSEWHERE[name]}, which is not installed here; "
-                f"install it with: pip install {ELSEWHERE[name]}"
-            )
-        return None
 
 
 @click.group(
@@ -79,12 +44,7 @@ def cli(context: click.Context) -> None:
 )
 @click.argument("list_path", metavar="LIST", type=click.Path(path_type=Path))
 @option(
-    "--model",
-    default="model.onnx",
-    show_default=True,
-    type=FILE,
-    help="The bundle.",
-    group="Model",
+    "--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.", group="Model"
 )
 @option(
     "--data",
@@ -215,13 +175,7 @@ def infer(
     help="Print every problem instead of a summary by kind.",
     group="Output",
 )
-@option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print everything as JSON.",
-    group="Output",
-)
+@option("--json", "as_json", is_flag=True, help="Print everything as JSON.", group="Output")
 def check_data(
     folder: Path | None,
     data: Path,
@@ -333,25 +287,14 @@ def sample_data(folder: Path, pairs: int, seed: int, labels: str) -> None:
 
 
 @cli.command(examples="mmsent doctor\nmmsent doctor --require gpu --model model.onnx")
-@option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print everything as JSON.",
-    group="Output",
-)
+@option("--json", "as_json", is_flag=True, help="Print everything as JSON.", group="Output")
 @option(
     "--require",
     type=click.Choice(["gpu"]),
     help="Fail if there is no GPU to train on.",
     group="Checks",
 )
-@option(
-    "--model",
-    type=FILE,
-    help="Also check this bundle.",
-    group="Checks",
-)
+@option("--model", type=FILE, help="Also check this bundle.", group="Checks")
 @option(
     "--online",
     is_flag=True,

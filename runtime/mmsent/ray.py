@@ -16,6 +16,7 @@ from mmsent.bundle.info import Device
 from mmsent.data.labels import label_columns
 from mmsent.data.pair import PARTS, File, Pair, Source
 from mmsent.data.parquet import bytes_of, images_of
+from mmsent.distributions import install_command
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.predict.batches import (
     BATCH_SIZE,
@@ -74,7 +75,7 @@ def predict(
     except ImportError:
         raise MmsentError(
             "mmsent.ray needs Ray, which is not installed here; "
-            "install it with: pip install 'mmsent[ray]'"
+            f"install it with: {install_command('mmsent', 'ray')}"
         ) from None
     if on_error not in ("fail", "skip"):
         raise InputError(f"on_error is 'fail' or 'skip', not {on_error!r}")

@@ -10,8 +10,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from mmsent import __version__, cli
+from mmsent import __version__, cli, commands
 from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
+from mmsent.distributions import FOLDERS
 from mmsent_export.cli import export
 
 
@@ -84,12 +85,12 @@ def test_help_imports_neither_torch_nor_onnxruntime():
     assert not loaded & {"torch", "onnxruntime", "transformers", "pandas", "sklearn", "numpy"}
 
 
-@pytest.mark.parametrize("name", cli.ELSEWHERE)
+@pytest.mark.parametrize("name", commands.ELSEWHERE)
 def test_without_its_distribution_a_command_says_which_brings_it(monkeypatch, name):
-    monkeypatch.setattr(cli, "entry_points", lambda **_: [])
+    monkeypatch.setattr(commands, "entry_points", lambda **_: [])
     result = CliRunner().invoke(cli.cli, [name])
     assert result.exit_code == 2
-    assert f"pip install {cli.ELSEWHERE[name]}" in result.output
+    assert f"pip install ./{FOLDERS[commands.ELSEWHERE[name]]} " in result.output
 
 
 def test_an_unknown_command_is_refused(run_command, tmp_path):

@@ -296,7 +296,7 @@ def test_without_pyarrow_the_extra_is_named(run_command, packed, small):
     with mock.patch.dict(sys.modules, {"pyarrow": None}):
         result = infer(run_command, packed, small, "out.csv")
     assert result.code == 1
-    assert "pip install 'mmsent[parquet]'" in result.err
+    assert "pip install './runtime[parquet]'" in result.err
 
 
 def test_pack_names_every_bad_row(run_command, sample, tmp_path):

@@ -50,4 +50,4 @@ def test_it_says_which_distribution_trains(environment, tmp_path):
     assert subprocess.run([program, "--help"], capture_output=True).returncode == 0
     done = subprocess.run([program, "train"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "pip install mmsent-training" in done.stderr
+    assert "pip install ./training" in done.stderr

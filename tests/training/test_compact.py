@@ -264,7 +264,7 @@ def test_a_missing_package_is_named_with_its_remedy(
     result = train(run_command, sample, tmp_path / "run")
     assert result.code == 1
     assert missing.replace("_", "-") in result.err
-    assert "pip install 'mmsent-training[compact]'" in result.err
+    assert "pip install './training[compact]'" in result.err
     assert not (tmp_path / "run").exists()
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmsent.data.columns import Cells, Columns, Role, plain
 from mmsent.data.labels import NESTED, SEVERAL_LABELS
+from mmsent.distributions import install_command
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.bounded import MAX_IMAGE_BYTES, open_file
 from mmsent.files.shortage import raise_shortage
@@ -41,7 +42,7 @@ def import_pyarrow() -> tuple[Any, Any]:
         raise_shortage(error)
         raise MmsentError(
             "Parquet needs pyarrow, which is not installed here; "
-            "install it with: pip install 'mmsent[parquet]'"
+            f"install it with: {install_command('mmsent', 'parquet')}"
         ) from None
     return pyarrow, pyarrow.parquet
 

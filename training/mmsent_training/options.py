@@ -1,0 +1,125 @@
+"""Options that the commands of training share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from mmsent.help import option
+from mmsent_training.models import registry
+from mmsent_training.runs.latest import RunFolder
+
+Command = Callable[..., None]
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+COUNT = click.IntRange(1)
+THE_MODELS = "[default: the model's and device's]"
+
+
+def choice(
+    name: str, choices: Sequence[str], says: str, *, group: str
+) -> Callable[[Command], Command]:
+    """An option that takes one of ``choices``, by default the first."""
+    kind = click.Choice(choices)
+    return option(name, type=kind, default=choices[0], show_default=True, help=says, group=group)
+
+
+MODALITY = choice(
+    "--modality", ["both", "text", "image"], "What the model sees of a pair.", group="Model"
+)
+OUTPUT = option(
+    "--output",
+    type=NEW_FOLDER,
+    help="The run's folder.  [default: runs/MODEL-YYYYmmdd-HHMMSS]",
+    group="Output",
+)
+RESUME = option(
+    "--resume",
+    metavar="RUN",
+    type=RunFolder(),
+    help="Continue an interrupted run after its last finished epoch, with its settings. Where "
+    "files have moved, give --data, --validation, --images or the place of the weights; no other "
+    "option is allowed.",
+    group="Output",
+)
+HOW = (
+    choice(
+        "--model",
+        [registry.AUTO, *registry.MODELS],
+        "What to train; auto takes the first of the others whose weights are available.",
+        group="Model",
+    ),
+    choice(
+        "--preset",
+        ["default", "reference"],
+        "reference trains the model as the task's report describes it.",
+        group="Model",
+    ),
+    choice(
+        "--device",
+        ["auto", "cpu", "cuda"],
+        "Where to train; auto takes a GPU if PyTorch sees one.",
+        group="Training",
+    ),
+    option(
+        "--epochs",
+        metavar="N",
+        type=COUNT,
+        help=f"Passes over the training pairs.  {THE_MODELS}",
+        group="Training",
+    ),
+    option(
+        "--batch-size",
+        metavar="N",
+        type=COUNT,
+        help=f"Pairs computed at once.  {THE_MODELS}",
+        group="Training",
+    ),
+    option(
+        "--gradient-accumulation-steps",
+        metavar="N",
+        type=COUNT,
+        help=f"Batches in one step; several processes share them.  {THE_MODELS}",
+        group="Training",
+    ),
+    option(
+        "--learning-rate",
+        metavar="RATE",
+        type=click.FloatRange(0, min_open=True),
+        help="The rate of the parameters that are not pretrained.  [default: the model's]",
+        group="Training",
+    ),
+    option(
+        "--seed",
+        metavar="N",
+        help="Seeds every random choice.",
+        default=42,
+        show_default=True,
+        type=click.IntRange(0, 2**32 - 1),
+        group="Training",
+    ),
+    option(
+        "--digests/--no-digests",
+        default=None,
+        help="Store short digests of all pairs in the run and the bundle. `mmsent evaluate` "
+        "recognises by them what the model was trained on, as can anybody who has the same text "
+        "or image.  [default: store them]",
+        group="Output",
+    ),
+)
+
+
+def training_options(command: Command) -> Command:
+    """The options that say how a model is trained, as `settings_of` takes them."""
+    options: list[Callable[[Command], Command]] = [*HOW]
+    for own in registry.model_options():
+        name = own.name.replace("_", "-")
+        if own.kind == "flag":
+            flags = f"--{name}/--no-{name}"
+            options.append(option(flags, default=None, help=own.help, group="Model"))
+        else:
+            options.append(option(f"--{name}", metavar="NAME|DIR", help=own.help, group="Model"))
+    for add in reversed(options):
+        command = add(command)
+    return command
