@@ -40,6 +40,6 @@ class Commands(click.Group):
         if name in ELSEWHERE:
             raise click.UsageError(
                 f"`mmsent {name}` is part of {ELSEWHERE[name]}, which is not installed here; "
-                f"install it with: {install_command(ELSEWHERE[name])}"
+                f"install it with {install_command(ELSEWHERE[name])}"
             )
         return None

@@ -8,8 +8,8 @@ FOLDERS = {"mmsent": "runtime", "mmsent-training": "training", "mmsent-export": 
 
 
 def install_command(distribution: str, extra: str = "") -> str:
-    """The command that installs a distribution, with an extra of it, for a message."""
+    """What installs a distribution with an extra of it: the command, and where to run it."""
     target = f"./{FOLDERS[distribution]}"
     if extra:
         target = f"'{target}[{extra}]'"
-    return f"pip install {target} (in mmsent's source folder)"
+    return f"`pip install {target}` in mmsent's source folder"

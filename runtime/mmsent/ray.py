@@ -75,7 +75,7 @@ def predict(
     except ImportError:
         raise MmsentError(
             "mmsent.ray needs Ray, which is not installed here; "
-            f"install it with: {install_command('mmsent', 'ray')}"
+            f"install it with {install_command('mmsent', 'ray')}"
         ) from None
     if on_error not in ("fail", "skip"):
         raise InputError(f"on_error is 'fail' or 'skip', not {on_error!r}")

@@ -90,7 +90,7 @@ def test_without_its_distribution_a_command_says_which_brings_it(monkeypatch, na
     monkeypatch.setattr(commands, "entry_points", lambda **_: [])
     result = CliRunner().invoke(cli.cli, [name])
     assert result.exit_code == 2
-    assert f"pip install ./{FOLDERS[commands.ELSEWHERE[name]]} " in result.output
+    assert f"pip install ./{FOLDERS[commands.ELSEWHERE[name]]}` in" in result.output
 
 
 def test_an_unknown_command_is_refused(run_command, tmp_path):

@@ -42,7 +42,7 @@ def import_pyarrow() -> tuple[Any, Any]:
         raise_shortage(error)
         raise MmsentError(
             "Parquet needs pyarrow, which is not installed here; "
-            f"install it with: {install_command('mmsent', 'parquet')}"
+            f"install it with {install_command('mmsent', 'parquet')}"
         ) from None
     return pyarrow, pyarrow.parquet
 

@@ -8,6 +8,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmsent.distributions import install_command
 from mmsent_training.weights.checkpoint import WeightsUnavailable
 
 # The files that the packages hold, by the SHA-256 of what was released.
@@ -66,7 +67,7 @@ def find_package(name: str, install: str) -> Path:
     found = importlib.util.find_spec(name)
     if found is None or not found.submodule_search_locations:
         package = name.replace("_", "-")
-        raise WeightsUnavailable(f"the package {package} is not installed\nRun `{install}`")
+        raise WeightsUnavailable(f"the package {package} is not installed\nRun {install}")
     return Path(found.submodule_search_locations[0])
 
 
