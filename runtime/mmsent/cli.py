@@ -190,7 +190,8 @@ def check_data(
     """Report what is in a dataset and what is wrong with it.
 
     The exit code is 2 if `mmsent train` with the same options would refuse the data; without
-    labels, if `mmsent-infer` would. The command changes nothing. DIR is another way to write --data.
+    labels, if `mmsent-infer` would. The command changes nothing. DIR is the same
+    as --data.
     """
     from mmsent.data.check import Reader, check_dataset
     from mmsent.data.check_report import describe
