@@ -33,7 +33,7 @@ def test_torch_is_built_for_cuda(engine, cuda_image, empty):
 def test_onnxruntime_finds_its_cuda_in_torchs(engine, cuda_image, empty):
     """Its library for CUDA can be loaded: nothing that it links to is missing, no symbol either.
 
-    It takes its host's functions from a library beside it, which comes first.
+    It takes its host's functions from a library next to it, which comes first.
     """
     code = (
         "import ctypes, os, onnxruntime as ort; ort.preload_dlls(); "

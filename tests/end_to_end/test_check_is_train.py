@@ -146,7 +146,7 @@ BAD = {
     "a list of labels in each row": (several_labels, ["--data", "list.jsonl"]),
     "a list of labels in each row of a Parquet": (
         several_labels, ["--data", "list.parquet"]),
-    "an unknown split beside those for validation and test": (
+    "an unknown split with those for validation and test": (
         with_split_column(["dog", "cat"], (4, "dog", "trian")), ["--data", "list.csv"]),
     "a column that is not there": (
         own_list("guid,text,image,label"), ["--data", "list.csv", "--columns", "label=animal"]),

@@ -20,7 +20,7 @@ LIST = "train.txt"
 
 @pytest.fixture(scope="module")
 def onnxruntime_gpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to put first on the path: the locked onnxruntime-gpu, beside torch's CUDA."""
+    """A folder to put first on the path: the locked onnxruntime-gpu, with torch's CUDA."""
     lock = (ROOT / "docker" / "cuda-12.1.lock").read_text()
     [version] = re.findall(r"^onnxruntime-gpu==(\S+)", lock, re.MULTILINE)
     folder = tmp_path_factory.mktemp("onnxruntime-gpu")

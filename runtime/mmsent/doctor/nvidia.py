@@ -113,7 +113,7 @@ def _check_without_nvidia_smi(group: Group, system: System) -> bool:
     elif container:
         why = "if the host has one, the container was started without it"
         group.not_applicable("nvidia-none", "no NVIDIA GPU in this container", why, ALL_GPUS)
-    elif system.windows:  # only nvidia-smi, which the driver brings, tells of a GPU there
+    elif system.windows:  # only nvidia-smi, which the driver brings, finds a GPU there
         fix = f"if there is one: {_install_driver(system)}"
         group.not_applicable("nvidia-none", "no NVIDIA GPU with a driver", fix=fix)
     else:

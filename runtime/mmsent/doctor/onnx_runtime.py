@@ -37,7 +37,7 @@ def check_onnxruntime(probe: ProbeResult, driver: Driver, shell: Shell) -> Group
     for provider, result in facts.get("results", {}).items():
         _check_provider(group, _short(provider), result, driver, clean)
     if driver.gpus and not _for_cuda(facts):
-        what = "this ONNX Runtime computes on CPUs alone, beside "
+        what = "this ONNX Runtime computes on CPUs only; the machine has "
         what += listed(gpu.name for gpu in driver.gpus)
         group.not_applicable("onnxruntime-cpu-build", what, "mmsent predicts on the CPU", clean)
     if probe.hung:

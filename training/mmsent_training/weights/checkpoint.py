@@ -69,7 +69,7 @@ def read_model_type(folder: Path, name: str) -> str:
 
 
 def descriptions(model_type: str, exists: Callable[[str], bool]) -> list[str]:
-    """The files beside the weights; ``exists`` says whether the checkpoint has one of a name.
+    """The files next to the weights; ``exists`` says whether the checkpoint has one of a name.
 
     SigLIP's tokenizer_config.json names the token that it pads with. Chinese-CLIP often has its
     vocabulary instead of a tokenizer.json, and perhaps a tokenizer_config.json for it.

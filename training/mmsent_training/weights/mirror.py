@@ -60,7 +60,7 @@ def fetch_file(
 
 
 def _receive(url: str, part: Path, name: str) -> bool:
-    """Append to ``part`` what it lacks of ``url``, or begin anew where the server can't do that."""
+    """Append to ``part`` what it lacks of ``url``, or start over where the server can't do that."""
     begun = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"}
     if begun:
