@@ -1,0 +1,71 @@
+"""Training the light model on a free machine and beside busy neighbours: what do its threads waste?
+
+    python benchmarks/busy_machine.py --data DIR [--neighbours 8] [--rounds 3]
+
+A training's threads wait for each other many times a step. Where they spin while they wait, a
+neighbour's time slice becomes CPU seconds of this process. Each round trains one epoch alone and one
+beside --neighbours processes that count, as processes of their own, and prints seconds, CPU seconds
+and their ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+SPIN = "while True: pass"
+
+
+@contextmanager
+def neighbours(count: int):
+    """While the block runs, ``count`` processes take whatever CPU they can get."""
+    others = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def train(data: Path, options: list[str]) -> dict[str, float]:
+    """Train in a process of its own; wall-clock and CPU seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "mmsent_training", "--model", "light"]
+        command += ["--data", str(data), "--output", f"{folder}/run", *options]
+        before, start = os.times(), time.perf_counter()
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        seconds, after = time.perf_counter() - start, os.times()
+    user = after.children_user - before.children_user
+    system = after.children_system - before.children_system
+    return {"seconds": seconds, "cpu_seconds": user + system}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--neighbours", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    ratios = []
+    for number in range(1, options.rounds + 1):
+        alone = train(options.data, ["--epochs", "1"])
+        with neighbours(options.neighbours):
+            busy = train(options.data, ["--epochs", "1"])
+        ratios.append({name: busy[name] / alone[name] for name in alone})
+        print(json.dumps({"round": number, "alone": alone, "busy": busy, "ratio": ratios[-1]}))
+    for name in ("seconds", "cpu_seconds"):
+        median = statistics.median(ratio[name] for ratio in ratios)
+        print(f"{name} beside {options.neighbours} busy processes / alone: {median:.2f}")
+
+
+if __name__ == "__main__":
+    main()
