@@ -17,7 +17,7 @@ ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX_OPTIONAL := yes
 endif
 
-.PHONY: help demo test test-slow test-containers test-containers-cuda fuzz check format bench lock \
+.PHONY: help demo test test-runtime test-slow test-containers test-containers-cuda fuzz check format bench lock \
   lock-images clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := demo
@@ -32,6 +32,12 @@ demo: $(VENV)/installed  ## sample data, training, export, predictions, into dem
 test: $(VENV)/installed  ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not slow and not containers" \
 	  --cov --cov-report=
+
+# In an environment of its own, without the other two parts: what needs them is skipped.
+test-runtime:  ## the runtime's fast tests alone, on PYTHON, in the environment VENV
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --editable 'runtime[parquet]' filelock hypothesis onnx pytest pytest-xdist
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow and not containers" tests/runtime
 
 test-slow: $(VENV)/installed  ## the tests that take long or install something
 	$(BIN)/pytest -m slow

