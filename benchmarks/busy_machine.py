@@ -1,11 +1,11 @@
-"""Training the light model on a free machine and beside busy neighbours: what do its threads waste?
+"""Training the light model on a free machine and among busy neighbours: what do its threads waste?
 
     python benchmarks/busy_machine.py --data DIR [--neighbours 8] [--rounds 3]
 
 A training's threads wait for each other many times a step. Where they spin while they wait, a
-neighbour's time slice becomes CPU seconds of this process. Each round trains one epoch alone and one
-beside --neighbours processes that count, as processes of their own, and prints seconds, CPU seconds
-and their ratios.
+neighbour's time slice becomes CPU seconds of this process. Each round trains one epoch alone and
+one while --neighbours processes compute, as processes of their own, and prints seconds, CPU
+seconds and their ratios.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main() -> None:
         print(json.dumps({"round": number, "alone": alone, "busy": busy, "ratio": ratios[-1]}))
     for name in ("seconds", "cpu_seconds"):
         median = statistics.median(ratio[name] for ratio in ratios)
-        print(f"{name} beside {options.neighbours} busy processes / alone: {median:.2f}")
+        print(f"{name} among {options.neighbours} busy processes / alone: {median:.2f}")
 
 
 if __name__ == "__main__":
