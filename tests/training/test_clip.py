@@ -167,7 +167,7 @@ def train(run_command, sample, checkpoint, folder, output, *arguments):
 
 def embedded(printed: str) -> int:
     """How many pairs a training says it has embedded."""
-    return sum(int(count) for count in re.findall(r"embedding \(\w+\): (\d+) pairs", printed))
+    return sum(int(count) for count in re.findall(r"embedding \(\w+\): (\d+) pairs?", printed))
 
 
 def test_on_a_cpu_clip_is_frozen(frozen, checkpoint):
