@@ -20,6 +20,7 @@ from mmsent.data.folder import TEST_LIST
 from mmsent.data.labels import SENTIMENTS
 from mmsent.inputs.image import ImageSettings
 from mmsent_training.models.light import LightModel
+from mmsent_training.runs.record import FORMAT
 
 
 def export(run_command, *arguments, cwd):
@@ -171,7 +172,7 @@ def spoil_record(run):
 
 def newer_record(run):
     record = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(record | {"format": 3}))
+    (run / "run.json").write_text(json.dumps(record | {"format": FORMAT + 1}))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def newer_record(run):
         (truncate_checkpoint, "checkpoint.safetensors can't be loaded"),
         (remove_record, "is no finished run"),
         (spoil_record, "is damaged"),
-        (newer_record, "its format is 3, and this mmsent reads 2"),
+        (newer_record, f"its format is {FORMAT + 1}, and this mmsent reads {FORMAT}"),
     ],
 )
 def test_a_damaged_run_is_refused(run_command, trained, tmp_path, spoil, message):
