@@ -34,7 +34,7 @@ def test_the_package_gives_these_names_and_no_others():
         ),
         (
             mmsent.ray.predict,
-            "dataset model folder prefix on_error concurrency device ray_options",
+            "dataset model folder prefix on_error allow_missing concurrency device ray_options",
         ),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
