@@ -193,7 +193,7 @@ def test_compact_and_clip_take_any_number_of_labels(labels, tmp_path):
         assert again.state_dict().keys() == model.state_dict().keys()
 
 
-@pytest.mark.parametrize("model", ["clip", "compact"])
+@pytest.mark.parametrize("model", ["clip", pytest.param("compact", marks=pytest.mark.slow)])
 def test_pretrained_models_train_on_two_labels(run_command, sample, tmp_path, model, monkeypatch):
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
     data = shutil.copytree(sample, tmp_path / "data")
@@ -268,7 +268,7 @@ def test_a_learning_rate_that_diverges_ends_the_training(run_command, sample, tm
     assert "unfinished run" in result.err
 
 
-@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("value", ["nan", pytest.param("inf", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("part", "where"), [("step", "epoch 2, step 1 of 3"), ("validation", "validation of epoch 2")]
 )

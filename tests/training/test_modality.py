@@ -162,7 +162,9 @@ def spoiled(sample, tmp_path):
     return spoil
 
 
-@pytest.mark.parametrize("model", ["light", "compact", "clip"])
+@pytest.mark.parametrize(
+    "model", ["light", pytest.param("compact", marks=pytest.mark.slow), "clip"]
+)
 @pytest.mark.parametrize("part", MODALITIES)
 def test_the_other_part_is_never_read(
     run_command, sample, spoiled, model_options, tmp_path, model, part

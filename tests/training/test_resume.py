@@ -164,6 +164,7 @@ def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch
         assert (weights[name] == value).all(), name
 
 
+@pytest.mark.slow
 def test_compact_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch):
     """Its averaged weights, too."""
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))

@@ -386,7 +386,7 @@ def test_a_hub_without_a_file(make_hub, find, change, message):
     [
         (None, "has no no/such, or only for those who ran `hf auth login`"),
         (401, "has no no/such, or only for those who ran `hf auth login`"),
-        (500, "answers with the HTTP status 500"),
+        pytest.param(500, "answers with the HTTP status 500", marks=pytest.mark.slow),
     ],
 )
 def test_a_hub_that_refuses(hub, find, status, message):
