@@ -130,6 +130,7 @@ def test_a_row_of_no_split_is_told_once(run_command, tmp_path, bad):
     _, report = check(run_command, tmp_path, "--data", "list.jsonl")
     assert [error["line"] for error in report["errors"] if error["line"]] == [4]
     assert report["lists"] == {"list.jsonl": 4}
+    pytest.importorskip("mmsent_training", reason="the runtime alone is installed")
     result = run_command(
         "mmsent", "train", "--model", "light", "--data", "list.jsonl", cwd=tmp_path
     )

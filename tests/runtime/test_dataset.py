@@ -1,6 +1,7 @@
 import csv
 import io
 import re
+import sys
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,9 @@ from mmsent.data.dataset import mark_duplicates, open_dataset, read_labelled
 from mmsent.data.folder import image_file, text_file
 from mmsent.data.labels import SENTIMENTS, label_fault, order_labels
 from mmsent.errors import InputError, Problem
+
+
+NUL = pytest.mark.skipif(sys.version_info < (3, 11), reason="the csv module refuses a NUL")
 
 
 def read(path, content: bytes, **options):
@@ -48,7 +52,7 @@ def test_what_the_csv_module_writes_is_read(tmp_path_factory, guids):
         ("8.0,positive", "floating-point numbers; write 8"),
         (",positive", "the guid is missing"),
         ("../../etc/passwd,positive", "can't hold slashes"),
-        ("a\x00b,positive", "can't hold slashes"),
+        pytest.param("a\x00b,positive", "can't hold slashes", marks=NUL),
         ("8,=1+1", "would take the label '=1+1' for a formula"),
         ("8,null", "the label is missing"),
         ("8,positive,really", "3 fields where the header has 2"),

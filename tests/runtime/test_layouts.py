@@ -49,7 +49,7 @@ def test_each_layout_holds_what_the_tasks_folder_holds(tmp_path, layout, labels)
     assert [Path(row.guid).stem for row in found] == [row.guid for row in folder]
 
 
-text = st.text(st.characters(codec="utf-8"), max_size=30).map(
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30).map(
     lambda drawn: drawn.removeprefix("\ufeff").strip()
 )
 label = st.text(string.ascii_letters + "非仇恨 ,;'\"", min_size=1, max_size=9).map(str.strip)
