@@ -12,7 +12,6 @@ from mmsent.data.folder import image_file, text_file
 from mmsent.data.labels import SENTIMENTS, label_fault, order_labels
 from mmsent.errors import InputError, Problem
 
-
 NUL = pytest.mark.skipif(sys.version_info < (3, 11), reason="the csv module refuses a NUL")
 
 
