@@ -195,7 +195,7 @@ def check_data(
     """
     from mmsent.data.check import Reader, check_dataset
     from mmsent.data.check_report import describe
-    from mmsent.data.training import BOTH
+    from mmsent.data.pair import PARTS
 
     if folder is not None and data != Path():
         raise InputError(f"name one dataset: {folder}, or --data {data}")
@@ -210,7 +210,7 @@ def check_data(
         reading,
         validation=validation,
         labels=labels,
-        parts=[part for part in BOTH if modality in (part, "both")],
+        parts=[part for part in PARTS if modality in (part, "both")],
         reader=reader,
     )
     as_text = to_json(asdict(check)) if as_json else None

@@ -83,7 +83,7 @@ def rgb(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-IMAGES = {
+FILES = {
     "str": str,
     "Path": Path,
     "PurePath": pathlib.PurePath,
@@ -91,8 +91,10 @@ IMAGES = {
     "bytearray": lambda path: bytearray(path.read_bytes()),
     "memoryview": lambda path: memoryview(path.read_bytes()),
     "file": lambda path: open(path, "rb"),  # noqa: SIM115
-    "unbuffered file": lambda path: open(path, "rb", buffering=0),  # noqa: SIM115
     "BytesIO": lambda path: io.BytesIO(path.read_bytes()),
+}
+IMAGES = FILES | {
+    "unbuffered file": lambda path: open(path, "rb", buffering=0),  # noqa: SIM115
     "spooled": spooled,
     "Pillow": Image.open,
     "array": lambda path: np.asarray(rgb(path)),
@@ -271,21 +273,9 @@ def test_the_device_is_checked(bundle, device):
         SentimentModel(bundle, device=device)
 
 
-BUNDLES = {
-    "str": str,
-    "Path": Path,
-    "PurePath": pathlib.PurePath,
-    "bytes": Path.read_bytes,
-    "bytearray": lambda path: bytearray(path.read_bytes()),
-    "memoryview": lambda path: memoryview(path.read_bytes()),
-    "file": lambda path: open(path, "rb"),  # noqa: SIM115
-    "BytesIO": lambda path: io.BytesIO(path.read_bytes()),
-}
-
-
-@pytest.mark.parametrize("kind", BUNDLES)
+@pytest.mark.parametrize("kind", FILES)
 def test_every_kind_of_bundle_gives_the_same_prediction(bundle, pairs, alone, kind):
-    source = BUNDLES[kind](bundle)
+    source = FILES[kind](bundle)
     opened = SentimentModel(source, threads=1)
     close(source)
     assert opened.predict(pairs[0][0], pairs[1][0]) == alone[0]

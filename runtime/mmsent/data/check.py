@@ -18,9 +18,9 @@ from tokenizers import Tokenizer
 from mmsent.data.contents import Contents, Inspected, inspect, spread
 from mmsent.data.dataset import AS_IT_IS, TRAINING, Dataset, Reading, mark_duplicates, open_dataset
 from mmsent.data.labels import VALIDATION_FRACTION, order_labels
-from mmsent.data.pair import Pair, Part
+from mmsent.data.pair import PARTS, Pair, Part
 from mmsent.data.repeats import Entry, Repeats, Use, find_repeats
-from mmsent.data.training import BOTH, label_problems, training_parts
+from mmsent.data.training import label_problems, training_parts
 from mmsent.errors import InputError, Problem
 from mmsent.files.machine import available_cores
 from mmsent.files.progress import Progress
@@ -93,7 +93,7 @@ def check_dataset(
     *,
     validation: Path | None = None,
     labels: Sequence[str] | None = None,
-    parts: Collection[Part] = BOTH,
+    parts: Collection[Part] = PARTS,
     reader: Reader | None = None,
     fraction: float = VALIDATION_FRACTION,
 ) -> Check:

@@ -15,7 +15,7 @@ from mmsent.data.columns import Columns, listed
 from mmsent.data.folder import TEST_LIST, TRAIN_LIST
 from mmsent.data.labels import unknown_label
 from mmsent.data.lists import Rows, find_list_files, open_list
-from mmsent.data.pair import Pair, Part
+from mmsent.data.pair import PARTS, Pair, Part
 from mmsent.errors import InputError, Problem, refuse
 
 Splits = Collection[str | None]
@@ -178,28 +178,34 @@ def mark_duplicates(rows: Iterable[Pair | Problem]) -> Iterator[Pair | Problem]:
         yield row
 
 
-def read_labelled(
-    dataset: Dataset,
-    labels: Sequence[str] | None = None,
-    *,
-    parts: Collection[Part] = ("text", "image"),
-    optional: Collection[Part] = (),
-) -> list[Pair]:
-    """All pairs of a labelled dataset, of which the texts decode and the images are there.
+def read_pairs(
+    dataset: Dataset, parts: Collection[Part] = PARTS
+) -> tuple[list[Pair], list[Problem]]:
+    """The pairs of a labelled dataset, and what is wrong with them and with other rows.
 
-    ``labels``: those that there may be, None for any. ``parts``: what of a pair is seen; the rest
-    is not read, and the pairs lack it. ``optional``: what of it a pair may lack.
-    Raises InputError that names every bad row and file.
+    ``parts``: what of a pair is seen; the rest is not read, and the pairs lack it. A pair that
+    something is wrong with is among them: its label counts.
     """
     pairs: list[Pair] = []
     problems: list[Problem] = []
     for row in mark_duplicates(dataset.rows(labelled=True)):
-        found = [row] if isinstance(row, Problem) else [*row.check(parts, optional=optional)]
-        if isinstance(row, Pair) and labels is not None and row.label not in labels:
-            found.append(foreign_label(row, labels))
-        problems += found
-        if isinstance(row, Pair) and not found:
+        problems += [row] if isinstance(row, Problem) else row.check(parts)
+        if isinstance(row, Pair):
             pairs.append(row.only(parts))
+    return pairs, problems
+
+
+def read_labelled(
+    dataset: Dataset, labels: Sequence[str] | None = None, *, parts: Collection[Part] = PARTS
+) -> list[Pair]:
+    """All pairs of a labelled dataset, of which the texts decode and the images are there.
+
+    ``labels``: those that there may be, None for any; ``parts``: see `read_pairs`.
+    Raises InputError that names every bad row and file.
+    """
+    pairs, problems = read_pairs(dataset, parts)
+    if labels is not None:
+        problems += [foreign_label(pair, labels) for pair in pairs if pair.label not in labels]
     refuse(problems, "`mmsent check-data` reports on the whole dataset")
     return pairs
 

@@ -10,14 +10,13 @@ from mmsent.data.dataset import (
     TRAINING,
     Dataset,
     Reading,
-    mark_duplicates,
+    foreign_label,
     open_dataset,
+    read_pairs,
 )
-from mmsent.data.labels import label_faults, order_labels, unknown_label
-from mmsent.data.pair import Pair, Part
+from mmsent.data.labels import label_faults, order_labels
+from mmsent.data.pair import PARTS, Pair, Part
 from mmsent.errors import InputError, Problem, refuse
-
-BOTH: tuple[Part, ...] = ("text", "image")
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def read_training_data(
     validation: Dataset | None = None,
     *,
     labels: Sequence[str] | None = None,
-    parts: Collection[Part] = BOTH,
+    parts: Collection[Part] = PARTS,
     fraction: float,
 ) -> TrainingData:
     """The pairs of a training, of which the texts decode and the images are there.
@@ -109,10 +108,12 @@ def read_training_data(
     pairs, set aside where there are no others.
     Raises InputError that names every bad row and file, and labels with too few pairs.
     """
-    problems: list[Problem] = []
     train_part, validation_part = training_parts(data, validation)
-    train = _read(train_part, parts, problems)
-    other = None if validation_part is None else _read(validation_part, parts, problems)
+    train, problems = read_pairs(train_part, parts)
+    other = None
+    if validation_part is not None:
+        other, faults = read_pairs(validation_part, parts)
+        problems += faults
     known = tuple(labels) if labels else order_labels(str(pair.label) for pair in train)
     problems += label_problems(train, other, known, fraction=fraction, source=train_part.name)
     # A row that is in no split is read with each of them.
@@ -134,25 +135,10 @@ def label_problems(
     pairs to validate on. ``source`` names the training list.
     """
     pairs = [*train, *(validation or ())]
-    foreign = [
-        Problem(pair.list, pair.line, pair.guid, pair.list, unknown_label(str(pair.label), labels))
-        for pair in pairs
-        if pair.label not in labels
-    ]
+    foreign = [foreign_label(pair, labels) for pair in pairs if pair.label not in labels]
     counts = Counter(str(pair.label) for pair in train)
     aside = fraction if validation is None else 0.0
     faults = label_faults(counts, labels, fraction=aside)
     if validation is not None and not validation:
         faults.append("there are no pairs to validate on")
     return foreign + [Problem(source, 0, "", source, fault) for fault in faults]
-
-
-def _read(dataset: Dataset, parts: Collection[Part], problems: list[Problem]) -> list[Pair]:
-    """The pairs of a labelled dataset; what is wrong with them and rows goes to ``problems``."""
-    pairs: list[Pair] = []
-    for row in mark_duplicates(dataset.rows(labelled=True)):
-        found = [row] if isinstance(row, Problem) else row.check(parts)
-        problems += found
-        if isinstance(row, Pair):  # its label counts, whatever else is wrong with it
-            pairs.append(row.only(parts))
-    return pairs
