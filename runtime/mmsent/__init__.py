@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING, Any
 from mmsent.errors import InputError, MmsentError
 
 if TYPE_CHECKING:
+    from mmsent.predict.explain.explanation import Explanation
     from mmsent.predict.model import Prediction, SentimentModel
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "MmsentError", "Prediction", "SentimentModel", "__version__"]
+__all__ = [
+    "Explanation",
+    "InputError",
+    "MmsentError",
+    "Prediction",
+    "SentimentModel",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import the model, and with it ONNX Runtime, only when somebody asks for it."""
-    if name in ("Prediction", "SentimentModel"):
+    if name in ("Explanation", "Prediction", "SentimentModel"):
         from mmsent.predict import model
 
         return getattr(model, name)

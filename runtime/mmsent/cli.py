@@ -19,6 +19,7 @@ from mmsent.files.console import console, prepare_streams, to_json
 from mmsent.files.shortage import raise_shortage
 from mmsent.help import option, version
 from mmsent.options import DATA, DATASET, FILE, FOLDER, LABELS, VALIDATION, reading_options
+from mmsent.predict.cli import predict
 
 if TYPE_CHECKING:
     from mmsent.data.dataset import Reading
@@ -36,6 +37,9 @@ def cli(context: click.Context) -> None:
     """Train classifiers for posts of a text and an image, and predict with them."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+cli.add_command(predict)
 
 
 @cli.command(

@@ -6,7 +6,7 @@ import pytest
 
 import mmsent
 
-NAMES = {"InputError", "MmsentError", "Prediction", "SentimentModel", "__version__"}
+NAMES = {"Explanation", "InputError", "MmsentError", "Prediction", "SentimentModel", "__version__"}
 
 
 def test_the_runtimes_names():

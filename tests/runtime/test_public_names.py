@@ -11,7 +11,7 @@ from mmsent.predict.infer import infer
 
 def test_the_package_gives_these_names_and_no_others():
     assert set(mmsent.__all__) == {
-        "InputError", "MmsentError", "Prediction", "SentimentModel", "__version__",
+        "Explanation", "InputError", "MmsentError", "Prediction", "SentimentModel", "__version__",
     }  # fmt: skip
     for name in mmsent.__all__:
         assert getattr(mmsent, name) is not None
@@ -24,6 +24,7 @@ def test_the_package_gives_these_names_and_no_others():
     [
         (mmsent.SentimentModel, "path threads device"),
         (mmsent.SentimentModel.predict, "self text image"),
+        (mmsent.SentimentModel.explain, "self text image grid budget"),
         (mmsent.SentimentModel.tokenize, "self texts"),
         (mmsent.SentimentModel.run, "self ids pixels"),
         (mmsent.Prediction, "label probabilities logits"),

@@ -1,6 +1,7 @@
 """Images: from a file to the pixels that a model sees. Training and inference both come here."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,15 +55,37 @@ def load_image(source: ImageSource, settings: ImageSettings) -> npt.NDArray[np.u
     ``source`` is a path, a file's bytes, a Pillow image or an array (uint8, [height, width] or
     [height, width, 3 or 4]). Raises InputError with the reason where it can't be decoded whole.
     """
+    return np.asarray(_decode(source, lambda image: _square(image, settings)))
+
+
+def load_view(source: ImageSource, settings: ImageSettings, edge: int) -> Image.Image:
+    """What a model looks at of an image, for people: RGB, its longer edge ``edge`` pixels at most.
+
+    All of the image or, where ``settings`` crop it, the centre. Raises as `load_image` does.
+    """
+
+    def view(image: Image.Image) -> Image.Image:
+        if settings.resize == "crop":
+            shorter = min(image.size)
+            left, top = ((length - shorter) // 2 for length in image.size)
+            image = image.crop((left, top, left + shorter, top + shorter))
+        scale = min(1.0, edge / max(image.size))
+        width, height = (max(1, round(length * scale)) for length in image.size)
+        return _resize(image, (width, height), Image.Resampling.BICUBIC)
+
+    return _decode(source, view)
+
+
+def _decode(source: ImageSource, use: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """What ``use`` makes of the decoded image. Raises InputError where it can't be decoded."""
     try:
-        pixels = _square(_to_rgb(_open(source)), settings)
+        return use(_to_rgb(_open(source)))
     except MmsentError:
         raise
     except Exception as error:  # decoders raise whatever a broken file drives them to
         raise_shortage(error)
         reason = str(error) or type(error).__name__
         raise InputError(f"the image can't be decoded ({reason})") from error
-    return np.asarray(pixels)
 
 
 def missing_image(settings: ImageSettings) -> npt.NDArray[np.uint8]:

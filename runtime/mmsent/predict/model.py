@@ -10,8 +10,9 @@ from threading import Event, Lock
 from typing import IO, Any, get_args, overload
 
 import numpy.typing as npt
+from PIL import Image
 
-from mmsent.bundle.info import OUTPUTS, Device
+from mmsent.bundle.info import OUTPUTS, BundleInfo, Device
 from mmsent.bundle.session import Bundle, open_bundle
 from mmsent.bundle.structure import MAX_BYTES
 from mmsent.data.pair import PARTS, File, Pair
@@ -19,7 +20,7 @@ from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.files.machine import available_cores
 from mmsent.files.shortage import raise_shortage
 from mmsent.inputs.coverage import Coverage
-from mmsent.inputs.image import load_image, missing_image
+from mmsent.inputs.image import ImageSettings, ImageSource, load_image, load_view, missing_image
 from mmsent.inputs.sources import (
     AnyImage,
     Column,
@@ -41,11 +42,14 @@ from mmsent.predict.batches import (
     predict_batch,
     predict_window,
 )
+from mmsent.predict.explain.explanation import Explanation
+from mmsent.predict.explain.occlusion import BUDGET, GRID, explain_pair
 from mmsent.predict.missing import missing_fault
 
-__all__ = ["Prediction", "SentimentModel"]
+__all__ = ["Explanation", "Prediction", "SentimentModel"]
 
 MAX_THREADS = 1024
+VIEW = 512  # the longer edge, in pixels, of an explanation's picture
 
 
 class SentimentModel:
@@ -142,11 +146,7 @@ class SentimentModel:
         >>> pd.DataFrame([{"label": p.label, **p.probabilities} for p in several], posts.index)
         """
         texts, images, several = pair_up(text, image)
-        _check_texts(texts, several)
-        for parts in zip(texts, images):
-            lacking = [name for name, part in zip(PARTS, parts) if part is None]
-            if fault := missing_fault(lacking, self.info):
-                raise InputError(fault)
+        _check_pairs(texts, images, several, self.info)
         broken = Event()
         locks = {id(image): Lock() for image in images if has_state(image)}
 
@@ -170,6 +170,43 @@ class SentimentModel:
             raise InputError("images that can't be used:\n" + "\n".join(lines))
         predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
         return predictions if several else predictions[0]
+
+    def explain(
+        self,
+        text: str | None = None,
+        image: AnyImage | None = None,
+        *,
+        grid: int = GRID,
+        budget: int = BUDGET,
+    ) -> Explanation:
+        """Explain the prediction of one pair: which modality, words and regions moved it.
+
+        The pair is predicted again, ``budget`` times at most, with words left out and with patches
+        of the image hidden, in a grid of ``grid`` x ``grid``. See `Explanation`, and
+        `mmsent.predict.explain.occlusion` for the algorithm.
+        Raises InputError as `predict` does, and where ``grid`` or ``budget`` is out of range.
+        """
+        texts, images, several = pair_up(text, image)
+        if several:
+            raise InputError("explain takes one pair, not a list")
+        _check_pairs(texts, images, several, self.info)
+        pixels, view, source = None, None, images[0]
+        if source is not None:
+            row = _row(0, source, several)
+            loaded = row.attempt("image", lambda: _load_both(image_source(source), self.info.image))
+            if isinstance(loaded, Problem):
+                raise InputError(f"images that can't be used:\n  {loaded}")
+            pixels, view = loaded
+        return explain_pair(
+            self,
+            texts[0] or "",
+            pixels,
+            image=self.info.image,
+            optional=self.info.optional,
+            grid=grid,
+            budget=budget,
+            view=view,
+        )
 
     def coverage(self) -> Coverage:
         """A count, at zero, of how many tokens stand for nothing that the model knows."""
@@ -226,8 +263,13 @@ def _bundle_source(path: Any) -> Path | bytes:
     )
 
 
-def _check_texts(texts: Sequence[Any], several: bool) -> None:
-    """Raises InputError that names every row whose text is no text; None is a missing one."""
+def _check_pairs(
+    texts: Sequence[Any], images: Sequence[Any], several: bool, info: BundleInfo
+) -> None:
+    """Raises InputError that names every row whose text is no text; None is a missing one.
+
+    Or, where a pair lacks what the model needs.
+    """
     faults = []
     for index, text in enumerate(texts):
         try:
@@ -237,6 +279,14 @@ def _check_texts(texts: Sequence[Any], several: bool) -> None:
             faults.append(f"  row {index}: {error}" if several else f"  {error}")
     if faults:
         raise InputError("texts that can't be used:\n" + "\n".join(faults))
+    for parts in zip(texts, images):
+        lacking = [name for name, part in zip(PARTS, parts) if part is None]
+        if fault := missing_fault(lacking, info):
+            raise InputError(fault)
+
+
+def _load_both(source: ImageSource, settings: ImageSettings) -> tuple[Pixels, Image.Image]:
+    return load_image(source, settings), load_view(source, settings, VIEW)
 
 
 def _row(index: int, image: Any, several: bool) -> Pair:

@@ -1,0 +1,157 @@
+"""The command `mmsent predict`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmsent.errors import InputError
+from mmsent.files.console import to_json
+from mmsent.help import HelpCommand, option
+from mmsent.options import FILE
+
+if TYPE_CHECKING:
+    from mmsent.predict.batches import Prediction
+
+BAR = 30  # columns
+
+
+@click.command(
+    "predict",
+    cls=HelpCommand,
+    examples='mmsent predict --text "what a day" --image a.jpg\n'
+    "mmsent predict --text - --image a.jpg --explain why.html\n"
+    "mmsent predict --text one --image 1.jpg --text two --image 2.jpg --json",
+)
+@option(
+    "--text",
+    "texts",
+    multiple=True,
+    help="The text; - reads it from stdin. Repeat it for several pairs.",
+    group="Data",
+)
+@option(
+    "--image",
+    "images",
+    multiple=True,
+    type=FILE,
+    help="The image's file. Repeat it for several pairs.",
+    group="Data",
+)
+@option(
+    "--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.", group="Model"
+)
+@option(
+    "--json", "as_json", is_flag=True, help="Print a line of JSON for each pair.", group="Output"
+)
+@option(
+    "--explain",
+    "output",
+    metavar="FILE",
+    type=FILE,
+    help="Also write what moved the prediction of the pair: .html, .png or .json.",
+    group="Output",
+)
+@option(
+    "--grid",
+    metavar="N",
+    default=7,
+    show_default=True,
+    help="Explain the image by N x N regions.",
+    group="Output",
+)
+@option(
+    "--budget",
+    metavar="N",
+    default=128,
+    show_default=True,
+    help="Explain with at most N predictions.",
+    group="Output",
+)
+def predict(
+    texts: tuple[str, ...],
+    images: tuple[Path, ...],
+    model: Path,
+    as_json: bool,
+    output: Path | None,
+    grid: int,
+    budget: int,
+) -> None:
+    """Predict a pair of a text and an image, or several.
+
+    Either may be left out if the bundle was trained for that. With several pairs, the first text
+    belongs to the first image.
+    """
+    from mmsent.predict.explain.output import check_suffix, write_explanation
+    from mmsent.predict.model import SentimentModel
+
+    pairs = _pair_up(_read_stdin(texts), images)
+    if output is not None:
+        check_suffix(output)
+        if len(pairs) > 1:
+            raise InputError("--explain explains one pair; name one text and one image")
+    opened = SentimentModel(model)
+    for prediction in _predict(opened, pairs):
+        click.echo(_json(prediction) if as_json else _lines(prediction))
+    if output is not None:
+        write_explanation(opened.explain(*pairs[0], grid=grid, budget=budget), output)
+        click.echo(f"wrote {output}", err=True)
+
+
+def _predict(model: Any, pairs: Sequence[tuple[str | None, Path | None]]) -> list[Prediction]:
+    if len(pairs) == 1:  # messages then name no row
+        return [model.predict(*pairs[0])]
+    predictions: list[Prediction] = model.predict(*map(list, zip(*pairs)))
+    return predictions
+
+
+def _read_stdin(texts: Sequence[str]) -> list[str]:
+    """``texts``, with what stdin gives in the place of "-"."""
+    if texts.count("-") > 1:
+        raise InputError("--text - reads stdin, which is one text; name it once")
+    if "-" not in texts:
+        return list(texts)
+    from mmsent.files.bounded import MAX_TEXT_BYTES, within
+    from mmsent.inputs.text import decode_text
+
+    data = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
+    text, _ = decode_text(within(data, "the text", limit=MAX_TEXT_BYTES))
+    return [text if each == "-" else each for each in texts]
+
+
+def _pair_up(texts: Sequence[str], images: Sequence[Path]) -> list[tuple[str | None, Path | None]]:
+    """Raises InputError where there is no pair, or a text without its image."""
+    if not texts and not images:
+        raise InputError("name a pair: --text TEXT, --image FILE, or both")
+    if texts and images and len(texts) != len(images):
+        raise InputError(
+            f"{len(texts)} of --text and {len(images)} of --image: name as many of each, "
+            "or only one kind"
+        )
+    return list(zip_longest(texts, images))
+
+
+def _json(prediction: Prediction) -> str:
+    return to_json({"label": prediction.label, "probabilities": prediction.probabilities})
+
+
+def _lines(prediction: Prediction) -> str:
+    """On a terminal a label a line, with bars; otherwise one line of fields between tabs."""
+    if not sys.stdout.isatty():
+        values = (f"{label}={value:.4f}" for label, value in prediction.probabilities.items())
+        return "\t".join([prediction.label, *values])
+    width = max(map(len, prediction.probabilities))
+    return "\n".join(
+        [
+            click.style(
+                f"{label:{width}} {value:6.1%} {'█' * round(BAR * value)}",
+                bold=label == prediction.label,
+            )
+            for label, value in prediction.probabilities.items()
+        ]
+    )

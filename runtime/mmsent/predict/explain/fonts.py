@@ -1,0 +1,134 @@
+"""Fonts for pictures: Pillow's own and, for the characters that it lacks, installed ones."""
+
+import logging
+import os
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_SUFFIXES = (".ttf", ".otf", ".ttc")
+_SPECIAL = (
+    "bold", "italic", "oblique", "mono", "serif", "light", "condensed", "math", "lastresort"
+)  # fmt: skip
+_NO_CHARACTER = "\uffff"  # what a font draws for it, it draws for everything that it lacks
+_TEST_SIZE = 16
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Typeface:
+    """Draws and measures text in the usual font, and what that lacks in ``others``.
+
+    ``others`` maps characters to font files; ``escapes`` those that no font has.
+    """
+
+    others: dict[str, Path]
+    escapes: dict[int, str]
+
+    def width(self, text: str, size: int) -> float:
+        """How wide ``text`` is, in pixels."""
+        return sum(font.getlength(part) for font, part in self._parts(text, size))
+
+    def draw(
+        self,
+        canvas: ImageDraw.ImageDraw,
+        place: tuple[float, float],
+        text: str,
+        *,
+        size: int,
+        ink: str,
+        bold: bool = False,
+        outline: str | None = None,
+    ) -> None:
+        """Draw one line of ``text``; ``place`` is the left end of its base line, in pixels."""
+        x, y = place
+        stroke = 3 if outline else 0
+        for font, part in self._parts(text, size):
+            for shift in range(1 + bold):  # Pillow has no bold font
+                canvas.text(
+                    (x + shift, y), part, ink, font, "ls", stroke_width=stroke, stroke_fill=outline
+                )
+            x += font.getlength(part)
+
+    def shorten(self, text: str, size: int, width: float) -> str:
+        """``text``, or as much of it as fits into ``width`` pixels with an ellipsis."""
+        if self.width(text, size) <= width:
+            return text
+        while text and self.width(f"{text}…", size) > width:
+            text = text[:-1]
+        return f"{text}…"
+
+    def _parts(self, text: str, size: int) -> Iterator[tuple[Font, str]]:
+        shown = text.translate(self.escapes)
+        for path, characters in groupby(shown, self.others.get):
+            yield _font(path, size), "".join(characters)
+
+
+def find_typeface(text: str) -> Typeface:
+    """A typeface for all characters of ``text``; what no installed font has is escaped, and logged.
+
+    Installed fonts are looked through only where the usual one lacks something.
+    """
+    lacking = _lacking(_font(None, _TEST_SIZE), {char for char in text if char.isprintable()})
+    others: dict[str, Path] = {}
+    for path in _installed() if lacking else ():
+        try:
+            still = _lacking(_font(path, _TEST_SIZE), lacking)
+        except OSError:  # broken, or of bitmaps of another size
+            continue
+        others |= dict.fromkeys(lacking - still, path)
+        lacking = still
+        if not lacking:
+            break
+    if lacking:
+        logger.warning(
+            "no installed font has %s: the picture shows escapes; install one, such as Noto Sans "
+            "CJK, or write .html",
+            " ".join(sorted(lacking)),
+        )
+    escapes = {ord(char): char.encode("unicode_escape").decode() for char in lacking}
+    odd = {char for char in text if not char.isprintable()}
+    return Typeface(others, escapes | dict.fromkeys(map(ord, odd), " "))
+
+
+@cache
+def _font(path: Path | None, size: int) -> Font:
+    """A font file, or Pillow's own. Raises OSError where it can't be read."""
+    return ImageFont.load_default(size) if path is None else ImageFont.truetype(path, size)
+
+
+def _lacking(font: Font, characters: Collection[str]) -> set[str]:
+    """Those of ``characters`` that ``font`` draws as it draws what is no character."""
+    absent = _drawn(font, _NO_CHARACTER)
+    return {char for char in characters if _drawn(font, char) == absent}
+
+
+def _drawn(font: Font, char: str) -> bytes:
+    image = Image.new("L", (3 * _TEST_SIZE, 3 * _TEST_SIZE))
+    ImageDraw.Draw(image).text((_TEST_SIZE, 2 * _TEST_SIZE), char, 255, font, anchor="ls")
+    return image.tobytes()
+
+
+def _installed() -> list[Path]:
+    """Font files, plain ones first."""
+    home = Path.home()
+    if sys.platform == "darwin":
+        folders = [home / "Library/Fonts", Path("/Library/Fonts"), Path("/System/Library/Fonts")]
+    elif sys.platform == "win32":
+        local = Path(os.environ.get("LOCALAPPDATA", home))
+        windows = Path(os.environ.get("WINDIR", r"C:\Windows"))
+        folders = [windows / "Fonts", local / "Microsoft/Windows/Fonts"]
+    else:
+        shared = Path("/usr/local/share/fonts"), Path("/usr/share/fonts")
+        folders = [home / ".local/share/fonts", home / ".fonts", *shared]
+    found = [path for folder in folders for path in sorted(folder.rglob("*.*"))]
+    fonts = [path for path in found if path.suffix.lower() in _SUFFIXES]
+    return sorted(fonts, key=lambda path: any(word in path.stem.lower() for word in _SPECIAL))

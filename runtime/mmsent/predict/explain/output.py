@@ -1,0 +1,36 @@
+"""An explanation as a file: JSON, a page or a picture, by the name's ending."""
+
+from pathlib import Path
+
+from mmsent.errors import InputError
+from mmsent.files.atomic import atomic_path
+from mmsent.predict.explain.explanation import Explanation
+
+SUFFIXES = (".html", ".png", ".json")
+
+
+def check_suffix(path: Path) -> None:
+    """Raises InputError where no explanation can be written to such a name."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: an explanation is a file that ends in {', '.join(SUFFIXES)}")
+
+
+def write_explanation(explanation: Explanation, path: Path) -> None:
+    """Write ``explanation`` to ``path``, in the format that its ending names.
+
+    Raises InputError where that is none of `SUFFIXES`.
+    """
+    check_suffix(path)
+    suffix = path.suffix.lower()
+    if suffix == ".html":
+        from mmsent.predict.explain.html import to_html
+
+        content = to_html(explanation).encode()
+    elif suffix == ".png":
+        from mmsent.predict.explain.picture import to_png
+
+        content = to_png(explanation)
+    else:
+        content = f"{explanation.to_json()}\n".encode()
+    with atomic_path(path) as part:
+        part.write_bytes(content)
