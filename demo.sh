@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job, end to end: demo.sh [DATASET_FOLDER]. Writes into demo/ alone. `make demo` calls it.
+# The whole pipeline, end to end: demo.sh [DATASET_FOLDER]. It writes only to demo/. `make demo` calls it.
 set -euo pipefail
 data=${1:+$(realpath "$1")}
 if [[ -n $data && ! -e $data ]]; then
@@ -8,7 +8,7 @@ if [[ -n $data && ! -e $data ]]; then
 fi
 for program in mmsent mmsent-export mmsent-infer; do
   if ! command -v "$program" >/dev/null; then
-    echo "demo.sh: $program is not on the PATH; \`make demo\` installs it, or activate its environment" >&2
+    echo "demo.sh: $program is not on PATH; run \`make demo\`, or activate the environment that has it" >&2
     exit 1
   fi
 done
@@ -19,13 +19,13 @@ step() { printf '\n\033[1m== %s\033[0m\n' "$1"; shift; echo "\$ $*"; "$@"; }
 
 if [[ -z $data ]]; then
   data=$PWD/dataset
-  step "1. A small synthetic dataset, in the layout of the task" mmsent sample-data dataset
+  step "1. Write a small synthetic dataset in the layout of the task" mmsent sample-data dataset
 fi
-step "2. What is in the dataset, and what is wrong with it" mmsent check-data --data "$data"
+step "2. Check the dataset" mmsent check-data --data "$data"
 step "3. Train the light model" mmsent train --model light --data "$data"
-step "4. Export the run to one ONNX file, verified against PyTorch" mmsent-export onnx
+step "4. Export the run to one ONNX file and verify it against PyTorch" mmsent-export onnx
 step "5. Predict the unlabelled list" mmsent-infer "$data/test_without_label.txt"
 head -n 5 submission.csv
-step "6. How good the bundle is on the validation pairs" mmsent evaluate --data "$data"
+step "6. Evaluate the bundle on the validation pairs" mmsent evaluate --data "$data"
 
-printf '\nIn demo/: model.onnx, submission.csv, and the run with its report: runs/latest/report.md\n'
+printf '\nResults in demo/: model.onnx, submission.csv and the training report, runs/latest/report.md\n'

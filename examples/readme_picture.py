@@ -1,8 +1,8 @@
-"""Draw the README's picture from what `make demo` leaves: posts with the demo model's predictions.
+"""Draw the README's picture: posts with the predictions of the model that `make demo` trains.
 
     python examples/readme_picture.py demo docs/predictions.png
 
-The images are those of the synthetic dataset, the texts are written here. Needs matplotlib, which
+The images come from the synthetic dataset; the texts are below. The script needs matplotlib, which
 mmsent-training installs.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmsent import Prediction, SentimentModel
 
-POSTS = (  # one image with three texts, then the last text with another image
+POSTS = (  # one image with three texts, then the last text again with another image
     ("3760", "what a beautiful day, love it"),
     ("3760", "tired and alone in the rain"),
     ("3760", "a new day in the city"),
@@ -26,7 +26,7 @@ BLUE, GREY = "#0072b2", "0.8"
 
 
 def draw_post(axes: Axes, image: Image.Image, text: str) -> None:
-    """The image, with its text below."""
+    """Draw the image with its text below it."""
     axes.imshow(image)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -35,7 +35,7 @@ def draw_post(axes: Axes, image: Image.Image, text: str) -> None:
 
 
 def draw_probabilities(axes: Axes, prediction: Prediction) -> None:
-    """A bar for each label; the predicted one stands out."""
+    """Draw one bar per label and highlight the predicted label."""
     for place, (label, value) in enumerate(prediction.probabilities.items()):
         predicted = label == prediction.label
         weight = "bold" if predicted else "normal"
@@ -50,7 +50,7 @@ def draw_probabilities(axes: Axes, prediction: Prediction) -> None:
 
 
 def main(demo: Path, output: Path) -> None:
-    """Draw ``POSTS`` next to each other."""
+    """Draw ``POSTS`` side by side."""
     model = SentimentModel(demo / "model.onnx")
     figure = Figure(figsize=(10.5, 2.9), layout="constrained")
     rows = figure.subplots(2, len(POSTS), height_ratios=(5, 3))
