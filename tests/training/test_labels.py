@@ -11,20 +11,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score
 
 from mmsent import SentimentModel
 from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.labels import SENTIMENTS, label_columns
-from mmsent_training.evaluation.metrics import columns, score
-from mmsent_training.fonts import drawn_labels, find_fonts
 from mmsent_training.loss import Criterion
 from mmsent_training.models import clip, compact, light
 from mmsent_training.models.compact import uses_pretraining_texts
-from mmsent_training.pictures import write_mistakes, write_scores
-from mmsent_training.runs.report import Mistake
 from mmsent_training.runs.resume import read_state
 from mmsent_training.runs.run import is_finished
 from mmsent_training.settings import Settings
@@ -296,60 +291,3 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch(
     assert train(run_command, sample, tmp_path / "whole", "--epochs", 2).code == 0
     one, other = (tmp_path / name / "checkpoint.safetensors" for name in ("run", "whole"))
     assert one.read_bytes() == other.read_bytes()
-
-
-def scores_of(labels):
-    generator = np.random.default_rng(0)
-    true = np.tile(np.arange(len(labels)), 5)
-    probabilities = generator.dirichlet(np.ones(len(labels)), len(true)).astype(np.float32)
-    return score(true, probabilities, labels)
-
-
-@pytest.mark.parametrize(
-    ("number", "label"),
-    [
-        (2, "{}"),
-        (6, "{}: " + "long " * 11),
-        (6, "${}$ _^\\frac {{"),
-        (40, "非仇恨{}"),
-        (150, "{}"),
-    ],
-)
-def test_pictures_stay_readable_whatever_the_labels(tmp_path, number, label):
-    """No glyph is missing, which would be a warning, and no picture grows without bounds."""
-    write_scores(tmp_path, scores_of([label.format(n) for n in range(number)]))
-    with Image.open(tmp_path / "confusion.png") as image:
-        assert min(image.size) > 300
-        assert max(image.size) < 2500
-        assert 0.8 < image.width / image.height < 1.3
-
-
-def test_mistakes_are_drawn_with_any_labels_and_without_images(sample, tmp_path):
-    pairs = list(open_dataset(sample).select(TRAINING).rows())[:5]
-    labels = ["非" * 40 + "!", "非" * 40 + "?", "$x$", "C++", "an ordinary one, but rather long"]
-    mistakes = [Mistake(pair, "", labels[n], labels[n - 1], 0.5) for n, pair in enumerate(pairs)]
-    settings = light.read_inputs(make_task("light", None)).image
-    write_mistakes(tmp_path / "mistakes.png", mistakes, settings)
-    with Image.open(tmp_path / "mistakes.png") as image:
-        assert min(image.size) > 300
-
-
-@given(st.lists(st.text(st.characters(exclude_categories=["C", "Z"])), unique=True), st.just(20))
-def test_drawn_labels_are_short_and_different(labels, width):
-    with drawn_labels(labels, width) as names:
-        assert len(names) == len(labels)
-        assert len(set(names)) == len(names)
-        assert all(columns(name) <= width for name in names)
-        assert not find_fonts(frozenset("".join(names)))[1]
-
-
-def test_a_character_is_taken_from_another_font_that_has_it():
-    usual = get_font(findfont(FontProperties()))
-    char = chr(next(c for c in get_font(findfont("STIXGeneral")).get_charmap() if c > 127
-                    and not usual.get_char_index(c)))  # fmt: skip
-    fonts, lacking = find_fonts(frozenset(f"a{char}"))
-    assert not lacking
-    (font,) = fonts
-    assert get_font(findfont(font)).get_char_index(ord(char))
-    with drawn_labels([char], 9) as names:
-        assert names == [char]

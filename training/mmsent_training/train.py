@@ -33,13 +33,14 @@ from mmsent_training.examples import divide, read_examples
 from mmsent_training.loop import Callback, Event, Result, Trainer, fit
 from mmsent_training.models.recipe import Inputs, Prepared, Task, Weights
 from mmsent_training.models.registry import Choice, find_model
-from mmsent_training.pictures import write_curves, write_mistakes, write_scores
+from mmsent_training.pictures import draw_curves, draw_mistakes, write_scores
 from mmsent_training.runs import resume as unfinished
 from mmsent_training.runs import run as runs
 from mmsent_training.runs.latest import point_latest
 from mmsent_training.runs.record import DatasetRecord, Record, WeightsRecord, write_record
-from mmsent_training.runs.report import describe_data, find_mistakes, with_image, write_report
+from mmsent_training.runs.report import describe_data, find_mistakes, have_images, write_report
 from mmsent_training.settings import Settings
+from mmsent_training.style import save
 
 logger = logging.getLogger(__name__)
 
@@ -301,11 +302,11 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     columns = label_columns(names, predictions)
     predictions |= dict(zip(columns.values(), probabilities.T))
     _write_table(folder / runs.PREDICTIONS, pd.DataFrame(predictions))
-    write_curves(folder / "curves.png", result.history, kept.epoch)
+    save(draw_curves(result.history, kept.epoch), folder / "curves.png")
     write_scores(folder, record.metrics)
     mistakes = find_mistakes(examples, task.validation, probabilities)
-    if images := with_image(mistakes):
-        write_mistakes(folder / "mistakes.png", images, job.inputs.image)
+    if have_images(mistakes):
+        save(draw_mistakes(mistakes, job.inputs.image), folder / "mistakes.png")
     data = describe_data(examples, task.train, task.validation, job.coverage)
     write_report(folder / "report.md", record, data, mistakes)
     write_record(folder, record)

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy.stats import binomtest  # type: ignore[import-untyped]
 
 from mmsent.files.atomic import atomic_path
 from mmsent_training.evaluation.metrics import Scores, describe
-from mmsent_training.pictures import BLUE, ORANGE, save
+from mmsent_training.pictures import draw_ablation
 from mmsent_training.runs.latest import point_latest
 from mmsent_training.runs.record import read_record
 from mmsent_training.runs.run import PREDICTIONS, new_folder
 from mmsent_training.settings import Modality, Settings
+from mmsent_training.style import save
 
 MODALITIES: tuple[Modality, ...] = ("both", "text", "image")
 
@@ -70,7 +70,7 @@ def ablate(
             for one, other in combinations(MODALITIES, 2)
         },
     )
-    _draw(folder / "ablation.png", ablation.results)
+    save(draw_ablation(ablation.results), folder / "ablation.png")
     with atomic_path(folder / "ablation.md") as part:
         part.write_text(_report(ablation), encoding="utf-8")
     with atomic_path(folder / "ablation.json") as part:
@@ -126,22 +126,3 @@ intervals. p: McNemar's exact test of the differences in accuracy.
 ![accuracy and macro F1](ablation.png)
 
 {runs}"""
-
-
-def _draw(path: Path, results: dict[Modality, Scores]) -> None:
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for offset, key, colour, label in (
-        (-0.2, "accuracy", BLUE, "accuracy"),
-        (0.2, "macro_f1", ORANGE, "macro F1"),
-    ):
-        values = np.array([getattr(scores, key) for scores in results.values()])
-        ends = np.array([getattr(scores.intervals, key) for scores in results.values()])
-        errors = np.abs(ends - values[:, None]).T
-        places = np.arange(len(results)) + offset
-        axes.bar(places, values, 0.36, yerr=errors, capsize=3, color=colour, label=label)
-    axes.set_xticks(range(len(results)), list(results))
-    axes.set_ylim(0, 1)
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False)
-    save(figure, path)

@@ -55,9 +55,9 @@ def find_mistakes(
     return sorted(mistakes, key=lambda mistake: -mistake.probability)[:MISTAKES]
 
 
-def with_image(mistakes: Sequence[Mistake]) -> Sequence[Mistake]:
-    """Those whose pair has an image: none, where the model was given none."""
-    return [mistake for mistake in mistakes if not mistake.pair.lacks("image")]
+def have_images(mistakes: Sequence[Mistake]) -> bool:
+    """Whether any has an image to draw: none has, where the model was given none."""
+    return any(not mistake.pair.lacks("image") for mistake in mistakes)
 
 
 def describe_data(
@@ -156,7 +156,7 @@ def _mistakes(mistakes: Sequence[Mistake]) -> str:
     lines = [
         "The wrong labels with the highest probabilities.",
         "",
-        *(["![the images](mistakes.png)", ""] if with_image(mistakes) else []),
+        *(["![the images](mistakes.png)", ""] if have_images(mistakes) else []),
         "| guid | text | is | predicted | probability |",
         "| --- | --- | --- | --- | --- |",
     ]
