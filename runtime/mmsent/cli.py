@@ -20,6 +20,7 @@ from mmsent.files.shortage import raise_shortage
 from mmsent.help import option, version
 from mmsent.options import DATA, DATASET, FILE, FOLDER, LABELS, VALIDATION, reading_options
 from mmsent.predict.cli import predict
+from mmsent.serve.cli import serve
 
 if TYPE_CHECKING:
     from mmsent.data.dataset import Reading
@@ -359,6 +360,9 @@ def doctor(
     click.echo(to_json(content) if as_json else f"\n{content['summary']}")
     if not content["ok"]:
         raise click.exceptions.Exit(1)
+
+
+cli.add_command(serve)
 
 
 def run(command: click.Command) -> None:

@@ -12,7 +12,7 @@ from mmsent import __version__
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 OTHERS = "Other options"
-HEADINGS = ("Data", "Model", "Training", "Checks", "Output", OTHERS)
+HEADINGS = ("Data", "Model", "Training", "Service", "Checks", "Output", OTHERS)
 """Under these the help shows a command's options, in this order."""
 
 version = click.version_option(__version__, prog_name="mmsent")

@@ -1,0 +1,1 @@
+"""The HTTP service: `mmsent serve`. It requires the extra ``mmsent[serve]``."""

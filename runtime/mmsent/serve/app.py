@@ -1,0 +1,192 @@
+"""The routes: what each answers. `mmsent.serve.service` has what they share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+
+from mmsent import __version__
+from mmsent.files.console import to_json
+from mmsent.predict.batches import Prediction
+from mmsent.serve import inference_protocol, metrics
+from mmsent.serve.body import read_body
+from mmsent.serve.documentation import document
+from mmsent.serve.exchange import Exchange, run_blocking
+from mmsent.serve.models import Loaded
+from mmsent.serve.openapi import describe
+from mmsent.serve.page import CONTENT_SECURITY_POLICY, File, read_page
+from mmsent.serve.payload import read_payload
+from mmsent.serve.problems import HTTPProblem
+from mmsent.serve.service import Service
+
+OPEN = ("/", "/page/{path:path}", "/docs", "/openapi.json", "/healthz", "/readyz",
+        "/v2/health/live", "/v2/health/ready")  # fmt: skip
+"""Routes that require no API key: what a browser opens, and what probes ask."""
+
+
+def create_app(service: Service, page: Mapping[str, File] | None = None) -> ASGIApp:
+    """The service as an ASGI application; ``page``: the static files, by default the package's."""
+    routes = Routes(service, read_page() if page is None else page)
+    model = "/v2/models/{name}"
+    version = "/v2/models/{name}/versions/{version}"
+    router = Router(
+        [
+            Route("/predict", routes.predict, methods=["POST"]),
+            Route("/healthz", routes.live),
+            Route("/readyz", routes.ready),
+            Route("/metrics", routes.metrics),
+            Route("/openapi.json", routes.openapi),
+            Route("/docs", routes.docs),
+            Route("/v2", routes.server),
+            Route("/v2/health/live", routes.live),
+            Route("/v2/health/ready", routes.ready),
+            *(
+                route
+                for prefix in (model, version)
+                for route in (
+                    Route(prefix, routes.model),
+                    Route(f"{prefix}/ready", routes.model_ready),
+                    Route(f"{prefix}/infer", routes.infer, methods=["POST"]),
+                )
+            ),
+            Route("/", routes.page),
+            Route("/page/{path:path}", routes.page),
+        ],
+        redirect_slashes=False,
+    )
+    app: ASGIApp = Exchange(router, service, open_routes=frozenset(OPEN))
+    if service.settings.origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=service.settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Inference-Header-Content-Length",
+                           "X-API-Key"],
+            expose_headers=["Inference-Header-Content-Length", "Retry-After"],
+        )  # fmt: skip
+    return app
+
+
+class Routes:
+    """The answers to requests, a method for each route."""
+
+    def __init__(self, service: Service, page: Mapping[str, File]) -> None:
+        self._service = service
+        self._page = page
+        self._openapi = describe()
+        self._docs = document(self._openapi)
+
+    async def predict(self, request: Request) -> Response:
+        """Predict one pair or a list of them."""
+        start = time.perf_counter()
+        service = self._service
+        with service.held.request() as sizes:
+            body = await read_body(request, service.held, sizes)
+            model = service.model(request.query_params.get("model"))
+            content_type = request.headers.get("content-type", "")
+            payload = await run_blocking(partial(read_payload, content_type, body), len(body))
+            request.state.pairs = len(payload.pairs)
+            predictions = await service.predict(request, model, payload.pairs)
+        facts = {
+            "model": {"name": model.name, "sha256": model.sha256},
+            "milliseconds": round((time.perf_counter() - start) * 1000, 3),
+        }
+        answers = [_as_json(prediction) for prediction in predictions]
+        content = {"predictions": answers} if payload.several else answers[0]
+        return _json(content | facts)
+
+    async def infer(self, request: Request) -> Response:
+        """Predict by the Open Inference Protocol."""
+        service = self._service
+        with service.held.request() as sizes:
+            body = await read_body(request, service.held, sizes)
+            model = self._named(request)
+            length = request.headers.get(inference_protocol.HEADER_LENGTH)
+            read = partial(inference_protocol.read_request, body, length)
+            asked = await run_blocking(read, len(body))
+            request.state.pairs = len(asked.pairs)
+            predictions = await service.predict(request, model, asked.pairs)
+        content, json_length = inference_protocol.response_body(model, asked, predictions)
+        if json_length is None:
+            return Response(content, media_type="application/json")
+        headers = {inference_protocol.HEADER_LENGTH: str(json_length)}
+        return Response(content, headers=headers, media_type="application/octet-stream")
+
+    async def live(self, request: Request) -> Response:
+        """The process answers."""
+        return _json({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """The service takes requests; 503 while it starts or stops."""
+        ready = self._service.ready
+        return _json({"ready": ready}, 200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """The service's own measurements."""
+        text = metrics.render(self._service.metrics)
+        return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
+
+    async def server(self, request: Request) -> Response:
+        """The protocol's server metadata."""
+        extensions = list(inference_protocol.EXTENSIONS)
+        names = [model.name for model in self._service.models]
+        return _json(
+            {"name": "mmsent", "version": __version__, "extensions": extensions, "models": names}
+        )
+
+    async def model(self, request: Request) -> Response:
+        """The protocol's model metadata."""
+        return _json(inference_protocol.model_metadata(self._named(request)))
+
+    async def model_ready(self, request: Request) -> Response:
+        """The model takes requests."""
+        name, ready = self._named(request).name, self._service.ready
+        return _json({"name": name, "ready": ready}, 200 if ready else 503)
+
+    async def openapi(self, request: Request) -> Response:
+        """This API, described."""
+        return _json(self._openapi)
+
+    async def docs(self, request: Request) -> Response:
+        """The description, to read."""
+        headers = {"content-security-policy": CONTENT_SECURITY_POLICY}
+        return Response(self._docs, headers=headers, media_type="text/html")
+
+    async def page(self, request: Request) -> Response:
+        """A file of the page; it is looked up by name, and no path leads anywhere else."""
+        file = self._page.get(request.path_params.get("path", "index.html"))
+        if file is None:
+            raise HTTPProblem(404, "there is nothing here; /docs describes the API")
+        headers = {
+            "content-type": file.media_type,
+            "content-security-policy": CONTENT_SECURITY_POLICY,
+            "cache-control": "no-cache",
+            "etag": file.etag,
+        }
+        if file.etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(file.content, headers=headers)
+
+    def _named(self, request: Request) -> Loaded:
+        """The model of the path, and of its version where the path has one."""
+        model = self._service.model(request.path_params["name"])
+        version = request.path_params.get("version", model.sha256)
+        if version != model.sha256:
+            raise HTTPProblem(404, f"the model's version is {model.sha256}, its SHA-256")
+        return model
+
+
+def _as_json(prediction: Prediction) -> dict[str, Any]:
+    return {"label": prediction.label, "probabilities": prediction.probabilities}
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(to_json(content), status, media_type="application/json")

@@ -1,0 +1,131 @@
+"""The command `mmsent serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from mmsent.distributions import install_command
+from mmsent.errors import InputError
+from mmsent.help import HelpCommand, option
+from mmsent.options import FILE
+
+
+@click.command(
+    cls=HelpCommand,
+    examples="mmsent serve\nmmsent serve light=light.onnx compact=compact.onnx --port 9000",
+)
+@click.argument("bundles", metavar="[[NAME=]MODEL]...", nargs=-1)
+@option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="The address to listen on; 0.0.0.0 for every machine that can reach this one.",
+    group="Service",
+)
+@option(
+    "--port",
+    metavar="N",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="The port to listen on; 0 for any free one.",
+    group="Service",
+)
+@option(
+    "--queue",
+    metavar="N",
+    default=256,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Pairs that may wait; further requests are answered 503.",
+    group="Service",
+)
+@option(
+    "--timeout",
+    metavar="SECONDS",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="How long a request may wait for its answer.",
+    group="Service",
+)
+@option(
+    "--cors",
+    "origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Let pages of this origin ask, such as https://example.org; may be repeated.",
+    group="Service",
+)
+@option(
+    "--api-key-file",
+    type=FILE,
+    help="Require one of the keys in this file, one a line.",
+    group="Service",
+)
+@option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Batches computed at the same time.  [default: all cores]",
+    group="Model",
+)
+@option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto takes CUDA if ONNX Runtime has it and it works, otherwise the CPU.",
+    group="Model",
+)
+@option("--log-json", is_flag=True, help="Write the log as JSON lines.", group="Output")
+def serve(
+    bundles: tuple[str, ...],
+    host: str,
+    port: int,
+    queue: int,
+    timeout: float,
+    origins: tuple[str, ...],
+    api_key_file: Path | None,
+    threads: int | None,
+    device: Literal["auto", "cpu", "cuda"],
+    log_json: bool,
+) -> None:
+    """Answer predictions over HTTP.
+
+    MODEL is a bundle, by default model.onnx; several are served by their names. /docs describes
+    the API, and docs/serving.md the rest. SIGHUP reads the bundles again, SIGTERM ends the service
+    when what is in flight is answered.
+    """
+    from contextlib import nullcontext
+
+    from mmsent.files.machine import available_cores
+    from mmsent.serve.log import as_json
+    from mmsent.serve.models import Models, parse_sources
+
+    try:
+        from mmsent.serve.server import listen
+        from mmsent.serve.server import serve as run
+        from mmsent.serve.service import Service, Settings
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"mmsent serve requires {error.name}; "
+            f"install it with {install_command('mmsent', 'serve')}"
+        ) from None
+    from mmsent.serve.keys import Keys, read_keys
+
+    threads = threads or available_cores()
+    settings = Settings(
+        threads=threads,
+        queue=queue,
+        seconds=timeout,
+        origins=origins,
+        keys=read_keys(api_key_file) if api_key_file else Keys(),
+    )
+    with as_json("mmsent") if log_json else nullcontext(), listen(host, port) as listener:
+        models = Models(parse_sources(bundles or ("model.onnx",)), threads=threads, device=device)
+        run(Service(models, settings), listener)

@@ -1,0 +1,61 @@
+"""A connection that ends by itself: uvicorn bounds no time but the pause between two requests."""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_SECONDS = 30.0
+"""How long the head of a connection's first request may take."""
+IDLE_SECONDS = 75
+"""How long a connection waits for the next request: longer than reverse proxies keep theirs."""
+EXCHANGE_SECONDS = 120.0
+"""How long a request may take from its head until the client has read the answer."""
+LAST_SECONDS = 0.2
+"""How long an idle connection stays open when the service stops: its client may just have asked."""
+
+
+class Connection(H11Protocol):
+    """uvicorn's HTTP/1.1 connection with a clock."""
+
+    clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.expire_in(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.clock is not None:
+            self.clock.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        idle = self.is_idle
+        super().data_received(data)
+        if idle and not self.is_idle:
+            self.expire_in(EXCHANGE_SECONDS)
+
+    def on_response_complete(self) -> None:
+        self.expire_in(IDLE_SECONDS)
+        super().on_response_complete()
+        if not self.is_idle:  # the next request was there already
+            self.expire_in(EXCHANGE_SECONDS)
+
+    def shutdown(self) -> None:
+        """End the connection after its answer; where it is idle, when nothing comes any more."""
+        if self.is_idle:
+            self.expire_in(LAST_SECONDS)
+        else:
+            super().shutdown()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in work."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def expire_in(self, seconds: float) -> None:
+        """Set the clock anew."""
+        if self.clock is not None:
+            self.clock.cancel()
+        self.clock = self.loop.call_later(seconds, self.transport.abort)

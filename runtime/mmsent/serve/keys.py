@@ -1,0 +1,48 @@
+"""API keys: who may ask."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsent.errors import InputError
+from mmsent.files.bounded import MAX_TEXT_BYTES, read_file
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The digests of the keys that are accepted; without any, everybody may ask."""
+
+    digests: frozenset[bytes] = frozenset()
+
+    def accept(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request carries a key: ``Authorization: Bearer KEY``, or ``X-API-Key: KEY``."""
+        if not self.digests:
+            return True
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            key = headers.get("x-api-key", "")
+        # How long the search takes tells of the digest alone, and nothing of the key.
+        return _digest(key.strip()) in self.digests
+
+
+def read_keys(path: Path) -> Keys:
+    """The keys of a file, one a line; empty lines and those with # are none.
+
+    Raises InputError where it can't be read, or holds none.
+    """
+    content = read_file(path, f"{path}", limit=MAX_TEXT_BYTES)
+    lines = [line.strip() for line in content.decode(errors="replace").splitlines()]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise InputError(f"{path} holds no key; write one a line")
+    for number, key in enumerate(keys, 1):
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise InputError(f"{path}: key {number} holds a character that no HTTP header carries")
+    return Keys(frozenset(map(_digest, keys)))
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

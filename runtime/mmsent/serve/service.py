@@ -1,0 +1,192 @@
+"""What the routes share: the models, the batcher, the metrics; and how pairs become answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from starlette.requests import ClientDisconnect, Request
+
+from mmsent import __version__
+from mmsent.data.pair import Pair
+from mmsent.errors import InputError, MmsentError, Problem
+from mmsent.predict.batches import BATCH_SIZE, Prediction
+from mmsent.serve import batcher
+from mmsent.serve.batcher import Batcher, QueueFull
+from mmsent.serve.body import Held
+from mmsent.serve.keys import Keys
+from mmsent.serve.metrics import SECONDS, Counter, Gauge, Histogram, Metric
+from mmsent.serve.models import Loaded, Models
+from mmsent.serve.problems import HTTPProblem, busy
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the service behaves: see `mmsent serve --help`.
+
+    ``queue``: how many pairs may wait; ``seconds``: how long a request may take from when it is
+    read; ``origins``: who may ask from a browser's page (CORS).
+    """
+
+    threads: int = 1
+    queue: int = 256
+    seconds: float = 30.0
+    origins: tuple[str, ...] = ()
+    keys: Keys = field(default_factory=Keys)
+
+
+class Service:
+    """The state of the service. Used in the event loop's thread alone, but for `reload`."""
+
+    def __init__(self, models: Models, settings: Settings) -> None:
+        self.models = models
+        self.settings = settings
+        self.draining = False
+        self.held = Held()
+        self.in_flight = 0
+        self._batcher: Batcher | None = None
+        self._reloading = asyncio.Lock()
+        self.requests = Counter(
+            "mmsent_requests_total", "Requests answered.", ("route", "method", "status")
+        )
+        self.request_seconds = Histogram(
+            "mmsent_request_seconds", "Seconds from a request's head to its answer.", SECONDS,
+            ("route",),
+        )  # fmt: skip
+        self.predicted = Counter("mmsent_pairs_total", "Pairs predicted.", ("model", "label"))
+        self.batch_pairs = Histogram(
+            "mmsent_batch_pairs", "Pairs of a batch.", [*range(1, BATCH_SIZE + 1)]
+        )
+        self.batch_seconds = Histogram(
+            "mmsent_batch_seconds", "Seconds that a batch took, decoding included.", SECONDS
+        )
+        self.reloads = Counter("mmsent_reloads_total", "Bundles read again.", ("outcome",))
+        self.metrics: Sequence[Metric] = (
+            self.requests, self.request_seconds, self.predicted, self.batch_pairs,
+            self.batch_seconds, self.reloads,
+            Gauge("mmsent_requests_in_flight", "Requests not answered yet.",
+                  lambda: {(): self.in_flight}),
+            Gauge("mmsent_queue_pairs", "Pairs that wait.", lambda: {(): self.waiting}),
+            Gauge("mmsent_body_bytes", "Bytes of requests in memory.",
+                  lambda: {(): self.held.total}),
+            Gauge("mmsent_ready", "Whether the service takes requests.",
+                  lambda: {(): self.ready}),
+            Gauge("mmsent_model_info", "The models that are served.", self._model_info,
+                  ("version", "model", "sha256")),
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start the workers; in a running event loop."""
+        self._batcher = Batcher(
+            workers=self.settings.threads, capacity=self.settings.queue, observe=self._observe
+        )
+
+    async def stop(self) -> None:
+        """End the workers with what is queued."""
+        self.draining = True
+        if self._batcher is not None:
+            await asyncio.to_thread(self._batcher.close)
+            self._batcher = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether new requests are welcome."""
+        return self._batcher is not None and not self.draining
+
+    @property
+    def waiting(self) -> int:
+        """How many pairs wait for a worker."""
+        return self._batcher.waiting if self._batcher else 0
+
+    def model(self, name: str | None = None) -> Loaded:
+        """The model of that name, or the first. Raises HTTPProblem 404."""
+        loaded = self.models.get(name)
+        if loaded is None:
+            names = ", ".join(each.name for each in self.models)
+            raise HTTPProblem(404, f"no model has that name; there are: {names}")
+        return loaded
+
+    async def predict(
+        self, request: Request, model: Loaded, pairs: Sequence[Pair]
+    ) -> list[Prediction]:
+        """Predict the pairs of a request, together with others'.
+
+        Raises HTTPProblem: 422 that names every pair which can't be predicted, 503 where the queue
+        is full or the time is over, 500 where the bundle fails. Raises ClientDisconnect where
+        nobody waits for the answer any more; then nothing more is computed.
+        """
+        if self._batcher is None:
+            raise busy("the service is starting or stopping")
+        job = batcher.Request(model, pairs)
+        try:
+            self._batcher.submit(job)
+        except QueueFull:
+            if len(pairs) > self.settings.queue:
+                detail = f"the queue holds {self.settings.queue} pairs; send fewer at once"
+                raise HTTPProblem(422, detail) from None
+            raise busy(f"{self.waiting} pairs wait already; try again") from None
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait(
+                (job.done, gone),
+                timeout=self.settings.seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            gone.cancel()
+            if not job.done.done():
+                self._batcher.cancel(job)
+        if not job.done.done():
+            if gone.done() and not gone.cancelled():
+                raise ClientDisconnect
+            raise busy(f"no answer within {self.settings.seconds:g} seconds; try again")
+        return self._predictions(job)
+
+    def _predictions(self, job: batcher.Request) -> list[Prediction]:
+        answers = [job.answers[index] for index in range(len(job.pairs))]
+        for answer in answers:
+            if isinstance(answer, MmsentError):
+                raise HTTPProblem(500, str(answer))
+        faults = [
+            {"pair": index, "detail": answer.message}
+            for index, answer in enumerate(answers)
+            if isinstance(answer, Problem)
+        ]
+        if faults:
+            details = [fault["detail"] for fault in faults]
+            if len(answers) > 1:
+                details = [f"pair {fault['pair']}: {fault['detail']}" for fault in faults]
+            raise HTTPProblem(422, "; ".join(map(str, details)), errors=faults)
+        predictions = [answer for answer in answers if isinstance(answer, Prediction)]
+        for prediction in predictions:
+            self.predicted.add(job.model.name, prediction.label)
+        return predictions
+
+    async def reload(self) -> None:
+        """Read the bundles again, and switch to them when they are whole; says how that went."""
+        async with self._reloading:
+            try:
+                changed = await asyncio.to_thread(self.models.reload)
+            except InputError as error:
+                self.reloads.add("refused")
+                logger.error("the bundles stay as they were: %s", error)
+                return
+            self.reloads.add("done")
+            logger.info("read again; changed: %s", ", ".join(changed) or "none")
+
+    def _observe(self, pairs: int, seconds: float) -> None:
+        self.batch_pairs.observe(pairs)
+        self.batch_seconds.observe(seconds)
+
+    def _model_info(self) -> dict[tuple[str, ...], float]:
+        return {(__version__, model.name, model.sha256): 1.0 for model in self.models}
+
+
+async def _disconnected(request: Request) -> None:
+    """Return when the client is gone; its body was read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
