@@ -17,8 +17,8 @@ ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX_OPTIONAL := yes
 endif
 
-.PHONY: help demo test test-runtime test-slow test-containers test-containers-cuda fuzz check format bench lock \
-  lock-images clean
+.PHONY: help demo test test-runtime test-slow test-containers test-containers-cuda fuzz check format bench figures \
+  lock lock-images clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := demo
 
@@ -64,10 +64,13 @@ check: $(VENV)/installed  ## run ruff, mypy, the import contracts and the archit
 	$(BIN)/mypy
 	$(BIN)/pytest --quiet tests/architecture
 
-bench: $(VENV)/installed  ## compare prediction with PyTorch, on the results of make demo
-	@test -f demo/model.onnx || { echo "run make demo first: the benchmark uses its run and bundle"; exit 1; }
-	$(BIN)/python benchmarks/inference.py --data $(or $(DATA),demo/dataset) \
-	  --run demo/runs/latest --bundle fp32=demo/model.onnx
+# Results stay in benchmarks/results/; NAMES="NAME ..." measures only those: see benchmarks/measure.py.
+bench: $(VENV)/installed  ## measure speed, sizes and exactness on DATA (CLIP=DIR: clip, too), in 20 minutes
+	@test -n "$(DATA)" || { echo "make bench DATA=DIR: name a dataset folder"; exit 2; }
+	$(BIN)/python benchmarks/measure.py --data $(DATA) $(if $(CLIP),--clip $(CLIP)) $(NAMES)
+
+figures: $(VENV)/installed  ## write the tables and the chart of README.md and docs/ from the results
+	$(BIN)/python benchmarks/figures.py
 
 format: $(VENV)/installed  ## format the code
 	$(BIN)/ruff check --fix .

@@ -1,133 +1,158 @@
-"""Accuracy of the models: repeated stratified cross-validation, and the validation pairs once.
+"""How accurate a model is: over several seeds, on each modality alone, or by cross-validation.
 
-    python benchmarks/accuracy.py --data DIR [--models compact,light] [--repeats 2] [--json FILE]
+    python benchmarks/accuracy.py seeds --data DIR [--model light] [--work FOLDER] [--json FILE]
+    python benchmarks/accuracy.py modalities --data DIR …
+    python benchmarks/accuracy.py folds --data DIR [--repeats 2] …
 
-The folds lie within the training part: the validation pairs have no part in them. Identical images
-never stand on both sides. Every figure is of a training by `train` with its default settings, or
-with those that --set changes (--set logit_adjustment=0.5), which is how the defaults were chosen.
+Every training has the default settings, or those that --set changes (--set logit_adjustment=0.5),
+which is how the defaults were chosen. Seeds and modalities are scored on the validation pairs. The
+folds of cross-validation lie within the training part, and identical images never stand on both
+sides. Runs stay in --work, and one that is there is not trained again. With OMP_NUM_THREADS=1 the
+figures don't depend on the number of cores.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
-import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.labels import SENTIMENTS
 from mmsent.options import FOLDER
-from mmsent_training.examples import Examples, read_examples, split
+from mmsent_training.evaluation.ablation import mcnemar
+from mmsent_training.examples import read_examples, split
 from mmsent_training.models.registry import choose, default_settings
-from mmsent_training.runs.record import read_record
+from mmsent_training.runs.record import RECORD, read_record
+from mmsent_training.runs.run import PREDICTIONS
 from mmsent_training.settings import Settings
 from mmsent_training.train import train
+from result import write_result
 
-FOLDS = 5
+FOLDS, SEEDS = 5, (42, 43, 44)
 Parts = tuple[list[int], list[int]]
+Train = Callable[..., Path]
+"""Trains the run of a name with settings of its own; returns its folder."""
 
 
-def folds(examples: Examples, training: list[int], repeat: int) -> list[Parts]:
-    """The folds of one repetition, as indices of ``examples``; equal images are on one side."""
+def seeds(train: Train, data: Path, repeats: int) -> Iterator[dict[str, Any]]:
+    for seed in SEEDS:
+        yield score(train(str(seed), seed=seed))
+
+
+def modalities(train: Train, data: Path, repeats: int) -> Iterator[dict[str, Any]]:
+    """Text and image alone, with McNemar's p of the difference from both, of the first seed."""
+    both = train(str(SEEDS[0]), seed=SEEDS[0])
+    yield {"modality": "both"} | score(both)
+    for name in ("text", "image"):
+        run = train(f"{name}-{SEEDS[0]}", seed=SEEDS[0], modality=name)
+        yield {"modality": name, "p": mcnemar(right(both), right(run)).p} | score(run)
+
+
+def folds(train: Train, data: Path, repeats: int) -> Iterator[dict[str, Any]]:
+    for repeat in range(repeats):
+        for fold, parts in enumerate(divide(data, repeat)):
+            run = train(f"fold-{repeat}-{fold}", parts, seed=SEEDS[0] + repeat)
+            yield {"repeat": repeat, "fold": fold} | score(run)
+
+
+def divide(data: Path, repeat: int) -> list[Parts]:
+    """The folds of one repetition, as indices of the labelled pairs; equal images on one side."""
+    usual = Settings(model="any")
+    examples = read_examples(read_labelled(open_dataset(data).select(TRAINING)), SENTIMENTS)
+    fraction, seed = usual.validation_fraction, usual.split_seed
+    training, _ = split(examples.labels, SENTIMENTS, fraction=fraction, seed=seed)
     images = [hashlib.sha256(examples.pairs[i].read("image")).digest() for i in training]
-    labels = examples.labels[training]
+    labels, rows = examples.labels[training], np.array(training)
     splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=repeat)
-    rows = np.array(training)
     return [
         (rows[one].tolist(), rows[other].tolist())
         for one, other in splitter.split(labels, labels, images)
     ]
 
 
-def measure(data: Path, settings: Settings, parts: Parts | None) -> dict[str, float]:
-    """Train once; accuracy, macro F1 and seconds."""
-    choice = choose(settings.model, {})
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        run = train(data, settings, choice, Path(folder) / "run", parts=parts)
-        record = read_record(run)
+def score(run: Path) -> dict[str, Any]:
+    """A run's accuracy and macro F1 with their intervals, and its calibration."""
+    record = read_record(run)
     return {
+        "seed": record.settings.seed,
+        "pairs": record.metrics.pairs,
         "accuracy": record.metrics.accuracy,
         "macro_f1": record.metrics.macro_f1,
-        "seconds": time.perf_counter() - started,
-        "ece": record.calibration.error_before,
-        "temperature": record.calibration.temperature,
+        "intervals": asdict(record.metrics.intervals),
+        "calibration_error": record.metrics.calibration_error,
     }
 
 
-def changes(assignments: tuple[str, ...]) -> dict[str, Any]:
+def right(run: Path) -> np.ndarray:
+    """Which of a run's validation pairs it predicts correctly: [pairs] of bool."""
+    rows = pd.read_csv(run / PREDICTIONS, dtype=str, keep_default_na=False)
+    return (rows["tag"] == rows["predicted"]).to_numpy()
+
+
+def parse(assignments: tuple[str, ...]) -> dict[str, Any]:
     """The settings that --set changes; a value is JSON, else text."""
 
-    def parse(value: str) -> Any:
+    def value(text: str) -> Any:
         try:
-            return json.loads(value)
+            return json.loads(text)
         except ValueError:
-            return value
+            return text
 
-    pairs = (assignment.split("=", 1) for assignment in assignments)
-    return {name: parse(value) for name, value in pairs}
+    return {name: value(text) for name, _, text in (item.partition("=") for item in assignments)}
 
 
-@click.command()
+WAYS = {way.__name__: way for way in (seeds, modalities, folds)}
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.argument("way", type=click.Choice(list(WAYS)))
 @click.option("--data", type=FOLDER, required=True)
-@click.option("--models", default="compact,light", show_default=True)
-@click.option("--repeats", default=2, show_default=True, help="Cross-validations; 0 for none.")
-@click.option("--folds", "wanted", default="01234", show_default=True, help="Only these folds.")
-@click.option("--validation/--no-validation", default=True, help="Look at the validation pairs.")
+@click.option("--model", default="light", show_default=True)
+@click.option("--repeats", default=1, show_default=True, help="Cross-validations.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE")
+@click.option("--work", type=click.Path(path_type=Path), help="Where runs stay.")
 @click.option("--json", "output", type=click.Path(path_type=Path))
 def main(
+    way: str,
     data: Path,
-    models: str,
+    model: str,
     repeats: int,
-    wanted: str,
-    validation: bool,
     assignments: tuple[str, ...],
+    work: Path | None,
     output: Path | None,
 ) -> None:
-    """Print a table, and write every measurement to --json."""
-    rows = []
-    for model in models.split(","):
-        chosen = changes(assignments)
-        settings = default_settings(model, "cpu", **chosen)
-        examples = read_examples(read_labelled(open_dataset(data).select(TRAINING)), SENTIMENTS)
-        training, _ = split(
-            examples.labels,
-            SENTIMENTS,
-            fraction=settings.validation_fraction,
-            seed=settings.split_seed,
-        )
-        for repeat in range(repeats):
-            for fold, parts in enumerate(folds(examples, training, repeat)):
-                if str(fold) not in wanted:
-                    continue
-                seed = settings.seed + repeat
-                seeded = default_settings(model, "cpu", **(chosen | {"seed": seed}))
-                result = measure(data, seeded, parts)
-                rows.append({"model": model, "repeat": repeat, "fold": fold} | result)
-                click.echo(json.dumps(rows[-1]), err=True)
-        if validation:
-            rows.append({"model": model, "fold": None} | measure(data, settings, None))
-    click.echo("model     on                      accuracy         macro F1         seconds")
-    for model in models.split(","):
-        mine = [row for row in rows if row["model"] == model]
-        for name, results in (
-            ("cross-validation", [row for row in mine if row["fold"] is not None]),
-            ("validation pairs", [row for row in mine if row["fold"] is None]),
-        ):
-            if results:
-                columns = [[r[key] for r in results] for key in ("accuracy", "macro_f1")]
-                text = "  ".join(f"{np.mean(c):.3f} ± {np.std(c):.3f} " for c in columns)
-                seconds = np.mean([r["seconds"] for r in results])
-                click.echo(f"{model:8}  {name:16} ({len(results):2})  {text}   {seconds:.0f}")
-    if output:
-        output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = work or Path(temporary)
+
+        def train_once(name: str, parts: Parts | None = None, **own: Any) -> Path:
+            settings = default_settings(model, "cpu", **(parse(assignments) | own))
+            run = folder / f"{model}-{name}"
+            if not (run / RECORD).exists():
+                shutil.rmtree(run, ignore_errors=True)  # of a training that was interrupted
+                train(data, settings, choose(model, {}), run, parts=parts)
+            elif read_record(run).settings != settings:
+                raise click.ClickException(f"{run} was trained with other settings")
+            return run
+
+        rows = []
+        for row in WAYS[way](train_once, data, repeats):
+            rows.append(row)
+            click.echo(json.dumps(row))
+    for key in ("accuracy", "macro_f1"):
+        values = [row[key] for row in rows]
+        click.echo(f"{model}, {way}, {key}: {np.mean(values):.3f} ± {np.std(values):.3f}")
+    write_result(output, {"model": model, way: rows})
 
 
 if __name__ == "__main__":

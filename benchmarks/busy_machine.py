@@ -21,6 +21,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from result import write_result
+
 SPIN = "while True: pass"
 
 
@@ -54,17 +56,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--neighbours", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    ratios = []
+    rounds = []
     for number in range(1, options.rounds + 1):
         alone = train(options.data, ["--epochs", "1"])
         with neighbours(options.neighbours):
             busy = train(options.data, ["--epochs", "1"])
-        ratios.append({name: busy[name] / alone[name] for name in alone})
-        print(json.dumps({"round": number, "alone": alone, "busy": busy, "ratio": ratios[-1]}))
-    for name in ("seconds", "cpu_seconds"):
-        median = statistics.median(ratio[name] for ratio in ratios)
+        ratio = {name: busy[name] / alone[name] for name in alone}
+        rounds.append({"round": number, "alone": alone, "busy": busy, "ratio": ratio})
+        print(json.dumps(rounds[-1]), flush=True)
+    medians = {
+        name: statistics.median(item["ratio"][name] for item in rounds)
+        for name in ("seconds", "cpu_seconds")
+    }
+    for name, median in medians.items():
         print(f"{name} among {options.neighbours} busy processes / alone: {median:.2f}")
+    write_result(options.json, {"neighbours": options.neighbours, "rounds": rounds} | medians)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ from mmsent.data.folder import image_file
 from mmsent.data.labels import SENTIMENTS
 from mmsent_training.models.registry import choose, default_settings
 from mmsent_training.train import train
+from result import write_result
 
 BATCH = 32
-RESULTS = Path(__file__).parent / "results"
 
 
 class Pairs(Dataset):
@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, required=True)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--pairs", type=int, default=640)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = read_labelled(open_dataset(options.data).select(TRAINING))
     plain = plain_rate(options, rows[: options.pairs])
@@ -168,8 +169,7 @@ def main() -> None:
                 f"{found['pairs_per_second'] / plain:.1f} times; "
                 + ", ".join(f"{key} {value:.4g}" for key, value in found.items())
             )
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "clip_finetuning.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_result(options.json, results)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
 from mmsent.data.labels import SENTIMENTS
-from mmsent_training.examples import Examples
+from mmsent_training.examples import read_examples
 from mmsent_training.models import clip
 from mmsent_training.models.recipe import Inputs, Task
 from mmsent_training.settings import Settings
@@ -15,8 +14,7 @@ from mmsent_training.settings import Settings
 def open_clip(checkpoint: Path) -> tuple[nn.Module, Inputs]:
     """The model, and its tokenizer and image settings."""
     weights = clip.find_weights({"clip": str(checkpoint)})
-    examples = Examples([], [], np.empty(0, np.int64), SENTIMENTS, [])
-    task = Task(Settings(model="clip"), weights, examples, [], [])
+    task = Task(Settings(model="clip"), weights, read_examples([], SENTIMENTS), [], [])
     inputs = clip.read_inputs(task)
     _, model = clip.create(task, inputs, [])
     return model.eval(), inputs

@@ -10,7 +10,6 @@ embeds in a second on the same sample, and the whole `mmsent train`, first and w
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
+from clip_model import open_clip
 from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.folder import image_file
 from mmsent.data.labels import SENTIMENTS
@@ -29,12 +29,9 @@ from mmsent.inputs.text import tokenize
 from mmsent_training.devices import embedding_precision
 from mmsent_training.examples import read_examples
 from mmsent_training.models.embeddings import cached_embeddings
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.clip_model import open_clip
+from result import write_result
 
 EPOCHS = 6
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -44,6 +41,7 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=96)
     parser.add_argument("--embedding-only", action="store_true", help="without the trainings")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = read_labelled(open_dataset(options.data).select(TRAINING))
     sample = rows[:: len(rows) // options.pairs][: options.pairs]
@@ -68,8 +66,7 @@ def main() -> None:
                 print(
                     f"mmsent train, {name}: {results[name]:.0f} s, {loop / results[name]:.0f} times"
                 )
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "clip_training.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_result(options.json, results)
 
 
 def plain_seconds(options: argparse.Namespace, rows: list) -> float:

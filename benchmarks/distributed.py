@@ -9,7 +9,6 @@ process with two threads, which rounds sums otherwise: how far that alone leads 
 
 import argparse
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
+from result import write_result
 
 
 def train(folder, name, options, *, processes=1, threads=1):
@@ -58,6 +57,7 @@ def main():
     parser.add_argument("--modality", default="both")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     options = ["--data", str(arguments.data), "--model", arguments.model, "--device", "cpu"]
     options += ["--modality", arguments.modality, "--epochs", str(arguments.epochs)]
@@ -79,9 +79,9 @@ def main():
                 f"  x {row['speed']:.2f}",
                 flush=True,
             )
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"distributed-{arguments.model}.json").write_text(
-        json.dumps(results, indent=2) + "\n"
+    write_result(
+        arguments.json,
+        {"model": arguments.model, "epochs": arguments.epochs, "against_one_process": results},
     )
 
 

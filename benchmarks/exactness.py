@@ -11,8 +11,9 @@ against those of transformers.
 from __future__ import annotations
 
 import argparse
-import sys
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ import transformers
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizerFast
 
+from clip_model import open_clip
 from mmsent import SentimentModel
 from mmsent.data.dataset import open_dataset
 from mmsent.data.folder import TEST_LIST, image_file
@@ -27,9 +29,7 @@ from mmsent.files.progress import Progress
 from mmsent.inputs.image import load_image
 from mmsent.inputs.text import pad_ids, tokenize
 from mmsent_training.runs.run import read_run
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.clip_model import open_clip
+from result import write_result
 
 
 def main() -> None:
@@ -40,17 +40,22 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=500)
     parser.add_argument("--run", type=Path)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     pairs = list(open_dataset(options.data / TEST_LIST).rows())
     texts = [pair.read_text() for pair in pairs]
     files = [image_file(options.data, pair.guid) for pair in pairs]
+    figures = {}
     if options.clip:
-        compare_transformers(options.clip, texts[: options.pairs], files[: options.pairs])
+        few = texts[: options.pairs], files[: options.pairs]
+        figures["transformers"] = compare_transformers(options.clip, *few)
     if options.run and options.model:
-        compare_bundle(options.run, options.model, texts, files)
+        figures["bundle"] = compare_bundle(options.run, options.model, texts, files)
+    print(json.dumps(figures, indent=2))
+    write_result(options.json, figures)
 
 
-def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -> None:
+def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -> dict[str, Any]:
     """Ids, pixels and embeddings against those of CLIPProcessor's two parts and of CLIPModel.
 
     Its tokenizer is the one that reads tokenizer.json. transformers 4 has another, in Python, whose
@@ -70,7 +75,6 @@ def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -
     length = tokenizer.truncation["max_length"]
     wanted_ids = reference_tokenizer(texts, truncation=True, max_length=length)["input_ids"]
     differ = sum(a != b for a, b in zip(ids, wanted_ids))
-    print(f"texts whose ids differ from CLIPTokenizerFast's: {differ}")
 
     pixels_differ, largest = 0, 0.0
     with Progress("comparing", len(texts), "pairs") as progress, torch.inference_mode():
@@ -87,11 +91,17 @@ def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -
             got = model.embed(input_ids, mask, torch.from_numpy(pixels))
             largest = max(largest, float((got - both).abs().max()))
             progress.update(len(images))
-    print(f"images whose pixels differ from CLIPImageProcessor's: {pixels_differ}")
-    print(f"embeddings, largest difference from CLIPModel's: {largest:.1e}")
+    return {
+        "pairs": len(texts),
+        "texts_whose_ids_differ": differ,
+        "images_whose_pixels_differ": pixels_differ,
+        "embeddings_difference": largest,
+    }
 
 
-def compare_bundle(run_folder: Path, bundle: Path, texts: list[str], files: list[str]) -> None:
+def compare_bundle(
+    run_folder: Path, bundle: Path, texts: list[str], files: list[str]
+) -> dict[str, Any]:
     """The run's PyTorch model, one pair at a time, against its bundle, alone and in batches."""
     run = read_run(run_folder)
     model, served = run.load_model(), SentimentModel(bundle)
@@ -108,9 +118,13 @@ def compare_bundle(run_folder: Path, bundle: Path, texts: list[str], files: list
             difference = probabilities[0] - [in_batch.probabilities[name] for name in served.labels]
             alone = max(alone, float(np.abs(difference).max()))
             progress.update()
-    print(f"bundle against PyTorch on {len(texts)} pairs: logits differ by {largest:.1e} at most")
-    print(f"labels that differ: {changed}")
-    print(f"a pair alone and in a batch: probabilities differ by {alone:.1e} at most")
+    return {
+        "model": run.record.settings.model,
+        "pairs": len(texts),
+        "labels_that_differ": changed,
+        "logits_difference": largest,
+        "alone_difference": alone,
+    }
 
 
 if __name__ == "__main__":

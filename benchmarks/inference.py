@@ -3,15 +3,13 @@
     python benchmarks/inference.py --data DIR --run RUN --bundle fp32=model.onnx [--bundle …]
 
 Every side predicts DIR's unlabelled list in a process of its own, in turn, so that a machine whose
-speed drifts slows all. Prints medians and ratios, and writes NAME.json and NAME.png into
-benchmarks/results (NAME: --name).
+speed drifts slows all. Prints medians and ratios, and writes them to --json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,9 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmsent.files.machine import available_cores
+from result import machine, write_result
 
-RESULTS = Path(__file__).parent / "results"
 SIDE = Path(__file__).with_name("inference_side.py")
 CLIP_GFLOP = 11.0
 """CLIP's arithmetic for a pair of the task's dataset: image 8.8, text of 29 tokens 2.2."""
@@ -36,7 +33,7 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="PyTorch with bf16 autocast, too")
     parser.add_argument("--optimum", action="store_true", help="optimum, too, which must be there")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--name", default="inference")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     bundles = options.bundle or ["fp32=model.onnx"]
     sides = {"PyTorch fp32": ("torch-fp32", str(options.run))}
@@ -56,28 +53,17 @@ def main() -> None:
     model = json.loads((options.run / "run.json").read_text())["model"]["name"]
     content = summarise(runs, model)
     report(content)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=2) + "\n")
-    draw(content, RESULTS / f"{options.name}.png")
+    write_result(options.json, content)
 
 
 def measure(kind: str, source: str, data: Path) -> dict[str, Any]:
-    """What one side says of itself."""
+    """The figures that one side prints."""
     command = [sys.executable, str(SIDE), kind, source, str(data), str(time.time())]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
-
-
-def processor() -> str:
-    """The processor's name, or what Python knows of it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def summarise(runs: dict[str, list[dict[str, Any]]], model: str) -> dict[str, Any]:
@@ -109,8 +95,6 @@ def summarise(runs: dict[str, list[dict[str, Any]]], model: str) -> dict[str, An
     return {
         "model": model,
         "pairs": base[0]["pairs"],
-        "cores": available_cores(),
-        "processor": processor(),
         "gflops": gflops,
         "limits": limits,
         "sides": sides,
@@ -119,9 +103,10 @@ def summarise(runs: dict[str, list[dict[str, Any]]], model: str) -> dict[str, An
 
 def report(content: dict[str, Any]) -> None:
     """Print the tables."""
+    here = machine()
     print(
-        f"{content['model']}: {content['pairs']} pairs from files to labels, {content['cores']} "
-        f"cores ({content['processor']}), median (slowest to fastest)"
+        f"{content['model']}: {content['pairs']} pairs from files to labels, {here['cores']} "
+        f"cores ({here['processor']}), median (slowest to fastest)"
     )
     print(f"{'':>14}  pairs/s                 ratio  same labels  first  peak MB")
     for name, side in content["sides"].items():
@@ -136,37 +121,6 @@ def report(content: dict[str, Any]) -> None:
             print(f"{name:>14}  its parts alone, pairs/s: {parts}")
     limits = ", ".join(f"{name} {rate:.1f}" for name, rate in content["limits"].items())
     print(f"limits of this machine, pairs/s: {limits} (fp32 {content['gflops']:.0f} GFLOP/s)")
-
-
-def draw(content: dict[str, Any], path: Path) -> None:
-    """One picture: pairs a second of every side, and the machine's limits."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    names = list(content["sides"])[::-1]
-    rates = [content["sides"][name]["pairs_per_second"] for name in names]
-    figure, axes = plt.subplots(figsize=(8, 0.6 * len(names) + 1.6), layout="constrained")
-    colours = ["tab:blue" if name.startswith("mmsent") else "tab:gray" for name in names]
-    bars = axes.barh(names, rates, color=colours)
-    ratios = [content["sides"][name]["ratio"] for name in names]
-    labels = [f"{rate:.0f}  ({ratio:.1f}x)" for rate, ratio in zip(rates, ratios)]
-    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    axes.bar_label(bars, labels, padding=4, bbox=paper)
-    right = 1.25 * max(rates)
-    for (name, limit), style in zip(content["limits"].items(), ("--", ":", "-.")):
-        if limit < 2 * max(rates):
-            right = max(right, 1.05 * limit)
-            axes.axvline(
-                limit, color="tab:red", linestyle=style, linewidth=1, label=name.replace("_", " ")
-            )
-    if axes.get_legend_handles_labels()[1]:
-        figure.legend(title="limits (fp32)", loc="outside lower center", ncols=3, fontsize="small")
-    axes.set_xlim(0, right)
-    axes.set_xlabel("pairs a second, from files to labels")
-    axes.set_title(f"{content['model']}, {content['cores']} cores, {content['processor']}")
-    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

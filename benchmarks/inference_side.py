@@ -97,11 +97,10 @@ def open_torch(kind: str, run_folder: Path) -> tuple[Predict, Parts]:
     from torch.nn.utils.rnn import pad_sequence
     from torch.utils.data import DataLoader
 
-    from mmsent.data.labels import SENTIMENTS
     from mmsent_training.runs.run import read_run
 
     run = read_run(run_folder)
-    model = run.load_model()
+    model, names = run.load_model(), run.record.labels
     processor, forward = None, model
     if run.record.model["name"] == "clip":
         from transformers import CLIPImageProcessor, CLIPProcessor, CLIPTokenizerFast
@@ -152,7 +151,7 @@ def open_torch(kind: str, run_folder: Path) -> tuple[Predict, Parts]:
             torch.autocast("cpu", torch.bfloat16, enabled=kind == "torch-bf16"),
         ):
             for batch in DataLoader(list(rows), batch_size=BATCH_SIZE, collate_fn=collate):
-                labels += [SENTIMENTS[index] for index in forward(*batch).argmax(dim=1).tolist()]
+                labels += [names[index] for index in forward(*batch).argmax(dim=1).tolist()]
         return labels
 
     def parts(rows: Sequence[Pair]) -> dict[str, float]:

@@ -28,6 +28,7 @@ from mmsent.files.machine import available_cores
 from mmsent.predict.batches import BATCH_SIZE
 from mmsent.predict.model import SentimentModel
 from mmsent_training.cli import train
+from result import write_result
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.small_bundle import write_small_bundle
@@ -172,13 +173,16 @@ def main():
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=["trainings", "inferences"])
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     assert not torch.cuda.is_initialized()
-    rng = random.Random(arguments.seed)
+    rng, figures = random.Random(arguments.seed), {}
     for name, measure in (("trainings", trainings), ("inferences", inferences)):
         if arguments.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:
-                print(name, json.dumps(measure(Path(folder), arguments.kills, rng)))
+                figures[name] = measure(Path(folder), arguments.kills, rng)
+                print(name, json.dumps(figures[name]), flush=True)
+    write_result(arguments.json, figures)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import image_file, text_file
 from mmsent.data.pair import Pair
 from mmsent.data.sample import write_sample_data
+from result import write_result
 
 SHORT = 10_000
 GROUP = 1_000  # rows of a row group
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, help="where the files go  [default: the temporary folder]"
     )
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     write = LAYOUTS[options.layout]
     with tempfile.TemporaryDirectory(dir=options.work) as name:
@@ -59,17 +61,21 @@ def main() -> None:
         results = []
         for rows in (SHORT, options.rows, SHORT):
             path = write(folder, known, rows)
-            results.append(measure(path, options.model, options.threads))
-            peak, rate, whole = results[-1]
+            peak, rate, whole = measure(path, options.model, options.threads)
+            results.append(
+                {"rows": rows, "pairs_per_second": rate, "whole": whole, "peak_mb": peak / 1e6}
+            )
             print(
                 f"{rows:>9} rows: {rate:6.0f} pairs a second ({whole:.0f} with start and check), "
                 f"peak {peak / 1e6:.0f} MB",
                 flush=True,
             )
-    (before, first, whole1), (peak, rate, whole), (after, second, whole2) = results
-    print(f"pairs a second, long / short: {rate / ((first + second) / 2):.3f}")
-    print(f"with start and check: {whole / ((whole1 + whole2) / 2):.3f}")
-    print(f"peak memory, long - short: {(peak - max(before, after)) / 1e6:.0f} MB")
+    before, long, after = results
+    for name, key in (("pairs a second", "pairs_per_second"), ("with start and check", "whole")):
+        print(f"{name}, long / short: {2 * long[key] / (before[key] + after[key]):.3f}")
+    peak = max(before["peak_mb"], after["peak_mb"])
+    print(f"peak memory, long - short: {long['peak_mb'] - peak:.0f} MB")
+    write_result(options.json, {"layout": options.layout, "lists": results})
 
 
 def write_task(folder: Path, known: Sequence[Pair], rows: int) -> Path:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mmsent.data.dataset import open_dataset
 from mmsent.data.folder import TEST_LIST, TRAIN_LIST
+from result import write_result
 
 BIN = Path(sys.executable).parent
 
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -60,6 +62,14 @@ def main() -> None:
         print(f"predictions identical, probabilities too: {identical}")
         folder, packed = (statistics.median(results) for results in rates.values())
         print(f"pairs a second: folder {folder:.0f}, Parquet {packed:.0f}: {packed / folder:.2f}")
+        figures = {
+            "pairs": len(rows),
+            "rounds": options.rounds,
+            "identical": identical,
+            "folder": {"pairs_per_second": folder, "bytes": files, "files": 2 * len(rows)},
+            "parquet": {"pairs_per_second": packed, "bytes": size},
+        }
+        write_result(options.json, figures)
 
 
 def run(program: str, *arguments: object) -> str:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import ray
 
 import mmsent.ray
+from result import write_result
 
 
 def main() -> None:
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=2)
     parser.add_argument("--actors", type=int, default=2)
     parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         short, long = Path(name, "short.parquet"), Path(name, "long.parquet")
@@ -49,6 +51,16 @@ def main() -> None:
             f"pairs a second: mmsent-infer {alone:.0f}, Ray {rate:.0f} in steady state: "
             f"{rate / alone:.2f}; Ray's start took {start - few / rate:.1f} s"
         )
+        figures = {
+            "rows": many,
+            "actors": options.actors,
+            "killed": options.kill,
+            "identical": found == wanted,
+            "ray": rate,
+            "mmsent_infer": alone,
+            "start_seconds": start - few / rate,
+        }
+        write_result(options.json, figures)
 
 
 def repeat(source: Path, path: Path, copies: int) -> int:

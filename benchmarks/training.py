@@ -33,9 +33,9 @@ from mmsent_training.models.light import (
     LightModel,
     train_tokenizer,
 )
+from result import write_result
 
 EPOCHS, BATCH, LENGTH = 6, 16, 96
-RESULTS = Path(__file__).parent / "results"
 
 
 class Pairs(Dataset):
@@ -111,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=640)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = read_labelled(open_dataset(options.data).select(TRAINING))
     rates = [loop_rate(options.data, rows[: options.pairs])]
@@ -123,9 +124,7 @@ def main() -> None:
             f"mmsent train --preset {preset}: {taken:.0f} s, validation and report included; "
             f"{loop / taken:.1f} times as fast"
         )
-    RESULTS.mkdir(exist_ok=True)
-    content = {"loop_seconds": loop, "mmsent_seconds": seconds}
-    (RESULTS / "training.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_result(options.json, {"loop_seconds": loop, "mmsent_seconds": seconds})
 
 
 if __name__ == "__main__":

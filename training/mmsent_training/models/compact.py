@@ -57,7 +57,7 @@ def find_weights(sources: Mapping[str, str]) -> CompactCheckpoint:
 
 
 def default_settings(device: Device, preset: Preset) -> Settings:
-    """Found by cross-validation: docs/accuracy.md."""
+    """Found by cross-validation: docs/experiments.md."""
     if preset == "reference":
         raise InputError("--preset reference: the task's report has no compact model")
     gpu = device == "cuda"

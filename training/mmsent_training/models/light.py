@@ -67,7 +67,7 @@ def find_weights(sources: Mapping[str, str]) -> None:
 
 
 def default_settings(device: Device, preset: Preset) -> Settings:
-    """Found by cross-validation (docs/accuracy.md), or those of the task's report."""
+    """Found by cross-validation (docs/experiments.md), or those of the task's report."""
     gpu = device == "cuda"
     settings = Settings(
         model="light",

@@ -1,0 +1,336 @@
+"""The tables of README.md and docs/, each a function of the results; figures.py writes them."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Result = dict[str, Any]
+Results = dict[str, Result]
+"""The content of benchmarks/results/*.json by name; see result.py."""
+
+NETWORKS = {
+    "clip": "CLIP below a small head",
+    "compact": "MiniLM-L6 and EfficientNet-Lite0, from pip packages",
+    "light": "a GRU, subwords, a lexicon and a CNN; not pretrained",
+}
+TRAINED = ("compact", "light")
+"""Those with weights; clip's are a stand-in's, whose scores and training mean nothing."""
+UNKNOWN = "not measured"
+BARS = ("PyTorch fp32", "mmsent fp32", "mmsent int8")
+"""The sides that README's chart shows."""
+RATES = ("pairs_per_second", "slowest", "fastest")
+
+
+def models(results: Results) -> str:
+    """README's table: what each model is, how good and how fast."""
+    header = ["`--model`", "network", "MB, fp32 and int8", "accuracy", "macro F1"]
+    header += ["pairs/s, fp32 and int8", "PyTorch", "training"]
+    rows = []
+    for model, network in NETWORKS.items():
+        build, speed, seeds = (
+            figures(results, f"{kind}-{model}") for kind in ("build", "inference", "seeds")
+        )
+        size = rates = torch = training = accuracy = f1 = UNKNOWN
+        if build:
+            both = [build["bundles"][name]["bytes"] for name in ("fp32", "int8")]
+            size = " and ".join(map(megabytes, both))
+        if build and model in TRAINED:
+            training = duration(build["training"]["seconds"])
+        if speed:
+            both = [speed["sides"][f"mmsent {name}"] for name in ("fp32", "int8")]
+            rates = " and ".join(digits(side["pairs_per_second"]) for side in both)
+            torch = digits(speed["sides"]["PyTorch fp32"]["pairs_per_second"])
+        if seeds:
+            accuracy, f1 = (interval(seeds["seeds"][0], key) for key in ("accuracy", "macro_f1"))
+        rows.append([f"`{model}`", network, size, accuracy, f1, rates, torch, training])
+    accurate = origins(results, [f"seeds-{model}" for model in TRAINED])
+    fast = origins(results, [f"{kind}-{m}" for kind in ("inference", "build") for m in NETWORKS])
+    return (
+        f"{table(header, rows)}\n"
+        "Accuracy and macro F1 with 95 % intervals: 400 validation pairs of the task's dataset, "
+        f"seed 42; {accurate}.\n"
+        f"Speed from files to labels, training of 3,600 pairs on the CPU: {fast}.\n"
+        f"\n![{chart_text(results)}](docs/speed.svg)\n"
+    )
+
+
+def chart_text(results: Results) -> str:
+    """What the chart of README shows, in words."""
+    found = {
+        model: ", ".join(f"{name} {digits(sides[name]['pairs_per_second'])}" for name in BARS)
+        for model, sides in speeds(results).items()
+    }
+    texts = "; ".join(f"{model}: {text}" for model, text in found.items())
+    return f"Pairs a second from files to labels. {texts}"
+
+
+def speeds(results: Results) -> dict[str, dict[str, Any]]:
+    """What inference.py measured of each side, by model and side."""
+    found = {model: figures(results, f"inference-{model}") for model in NETWORKS}
+    return {model: content["sides"] for model, content in found.items() if content}
+
+
+def speed(results: Results) -> str:
+    header = ["model", "", "pairs/s, median (slowest to fastest)", "times PyTorch fp32"]
+    header += ["same labels", "first prediction after", "peak memory"]
+    rows = [
+        [
+            model,
+            name,
+            "{} ({} to {})".format(*(digits(side[key]) for key in RATES)),
+            f"{side['ratio']:.2f}",
+            f"{side['same_labels']:.1%}",
+            f"{side['first_seconds']:.2f} s",
+            f"{side['peak_mb']:.0f} MB",
+        ]
+        for model, sides in speeds(results).items()
+        for name, side in sides.items()
+    ]
+    return table(header, rows) + commands(results, [f"inference-{model}" for model in NETWORKS])
+
+
+def parts(results: Results) -> str:
+    """The rates of a bundle's parts alone, and what the machine's matrix product allows CLIP."""
+    header = ["model", "", "decoding, pairs/s", "tokenising, pairs/s", "session, pairs/s"]
+    rows = [
+        [model, name, *(digits(side["parts"][key]) for key in ("decode", "tokenize", "session"))]
+        for model, sides in speeds(results).items()
+        for name, side in sides.items()
+        if "session" in side["parts"]
+    ]
+    text = table(header, rows)
+    if clip := figures(results, "inference-clip"):
+        text += (
+            f"\nPyTorch multiplies fp32 matrices at {clip['gflops']:.0f} GFLOP/s on that machine. "
+            "At that rate, decoding\nand CLIP's 11 GFLOP a pair allow "
+            f"{clip['limits']['both']:.1f} pairs a second.\n"
+        )
+    return text
+
+
+def training(results: Results) -> str:
+    header = ["model", "pairs", "epochs", "precision", "from the command's start to its end"]
+    rows = []
+    for model in TRAINED:
+        if found := figures(results, f"build-{model}"):
+            run = found["training"]
+            known = [run[key] for key in ("pairs", "epochs", "precision")]
+            rows.append([model, *known, duration(run["seconds"])])
+    return table(header, rows) + commands(results, [f"build-{model}" for model in TRAINED])
+
+
+def precisions(results: Results) -> str:
+    header = ["model", "precision", "MB", "labels that differ", "logits, largest difference"]
+    header += ["a pair alone and in a batch", "accuracy, PyTorch and bundle"]
+    rows = []
+    for model in NETWORKS:
+        build = figures(results, f"build-{model}")
+        for name, bundle in build["bundles"].items() if build else ():
+            found = bundle["verification"]
+            scores = found["accuracy"] if model in TRAINED else None
+            rows.append(
+                [
+                    model,
+                    name,
+                    megabytes(bundle["bytes"]),
+                    f"{found['changed_labels']} of {found['pairs']}",
+                    f"{found['logits_difference']:.1e}",
+                    f"{found['alone_difference']:.1e}",
+                    "{:.4f}, {:.4f}".format(*scores) if scores else "",
+                ]
+            )
+    return table(header, rows) + commands(results, [f"build-{model}" for model in NETWORKS])
+
+
+def accuracy(results: Results) -> str:
+    rows = []
+    for model in TRAINED:
+        for way, name in (("seeds", "mean of the seeds"), ("folds", "five-fold cross-validation")):
+            if found := figures(results, f"{way}-{model}"):
+                for row in found[way] if way == "seeds" else ():
+                    both = [interval(row, key) for key in ("accuracy", "macro_f1")]
+                    rows.append([f"{model}, seed {row['seed']}", *both])
+                rows.append([f"{model}, {name}: mean ± deviation", *means(found[way])])
+    used = [f"{way}-{model}" for way in ("seeds", "folds") for model in TRAINED]
+    return table(["", "accuracy", "macro F1"], rows) + commands(results, used)
+
+
+def modalities(results: Results) -> str:
+    rows = []
+    for model in TRAINED:
+        for row in (figures(results, f"modalities-{model}") or {}).get("modalities", ()):
+            both = [interval(row, key) for key in ("accuracy", "macro_f1")]
+            p = row.get("p", "")
+            rows.append([model, row["modality"], *both, f"{p:.2g}" if isinstance(p, float) else p])
+    header = ["model", "trained on", "accuracy", "macro F1", "p"]
+    return table(header, rows) + commands(results, [f"modalities-{model}" for model in TRAINED])
+
+
+def folds(results: Results) -> str:
+    rows = []
+    for model in TRAINED:
+        found = (figures(results, f"folds-{model}") or {}).get("folds", ())
+        for repeat in sorted({row["repeat"] for row in found}):
+            cells = [
+                f"{row['accuracy']:.3f} / {row['macro_f1']:.3f}"
+                for row in found
+                if row["repeat"] == repeat
+            ]
+            rows.append([model, repeat + 1, *cells])
+    header = ["model", "repetition", *(f"fold {number}" for number in range(1, 6))]
+    return table(header, rows) + commands(results, [f"folds-{model}" for model in TRAINED])
+
+
+def exactness(results: Results) -> str:
+    rows = []
+    for model in NETWORKS:
+        if (found := figures(results, f"exactness-{model}")) and "bundle" in found:
+            one = found["bundle"]
+            text = f"{one['labels_that_differ']} labels differ, logits by at most "
+            text += f"{one['logits_difference']:.1e}"
+            rows.append([f"{model}: bundle and PyTorch, {one['pairs']} pairs", text])
+    if (found := figures(results, "exactness-clip")) and "transformers" in found:
+        one = found["transformers"]
+        text = f"{one['texts_whose_ids_differ']} texts and {one['images_whose_pixels_differ']} "
+        text += f"images differ, embeddings by at most {one['embeddings_difference']:.1e}"
+        rows.append([f"clip: mmsent and transformers, {one['pairs']} pairs", text])
+    used = [f"exactness-{model}" for model in NETWORKS]
+    return table(["compared", "result"], rows) + commands(results, used)
+
+
+def interruptions(results: Results) -> str:
+    header = ["", "killed", "the same as without a kill"]
+    found = figures(results, "interruptions") or {}
+    rows = [[name, row["kills"], row["same"]] for name, row in found.items()]
+    return table(header, rows) + commands(results, ["interruptions"])
+
+
+def parquet(results: Results) -> str:
+    header, rows = ["", "pairs a second", "MB", "predictions"], []
+    if found := figures(results, "parquet"):
+        for name in ("folder", "parquet"):
+            one = found[name]
+            same = "identical" if found["identical"] else "different"
+            rows.append([name, digits(one["pairs_per_second"]), megabytes(one["bytes"]), same])
+    return table(header, rows) + commands(results, ["parquet"])
+
+
+def ray(results: Results) -> str:
+    header = ["", "guids and labels", "Ray, pairs a second", "mmsent-infer", "until then"]
+    rows = []
+    for name in ("ray", "ray-killed"):
+        if found := figures(results, name):
+            case = "an actor killed" if found["killed"] else f"{found['rows']:,} rows"
+            same = "identical" if found["identical"] else "different"
+            seconds = f"{found['start_seconds']:.1f} s"
+            rows.append([case, same, digits(found["ray"]), digits(found["mmsent_infer"]), seconds])
+    return table(header, rows) + commands(results, ["ray", "ray-killed"])
+
+
+def long_list(results: Results) -> str:
+    header = ["rows", "pairs a second", "with start and check", "peak memory"]
+    rows = [
+        [
+            f"{one['rows']:,}",
+            digits(one["pairs_per_second"]),
+            digits(one["whole"]),
+            f"{one['peak_mb']:.0f} MB",
+        ]
+        for one in (figures(results, "long-list") or {}).get("lists", ())
+    ]
+    return table(header, rows) + commands(results, ["long-list"])
+
+
+def distributed(results: Results) -> str:
+    header = [
+        "",
+        "same predictions",
+        "losses differ by at most (training, validation)",
+        "times as fast",
+    ]
+    rows = []
+    if found := figures(results, "distributed"):
+        for name, one in found["against_one_process"].items():
+            same = f"{one['same_predictions']} of {one['pairs']}"
+            losses = [f"{one[key]:.1g}" for key in ("train_loss", "validation_loss")]
+            rows.append([f"{found['model']}, {name}", same, *losses, f"{one['speed']:.1f}"])
+    return table(header, rows) + commands(results, ["distributed"])
+
+
+def busy_machine(results: Results) -> str:
+    header = ["next to", "seconds, times those alone", "CPU seconds, times those alone"]
+    found = figures(results, "busy-machine")
+    rows = []
+    if found:
+        ratios = f"{found['seconds']:.2f}", f"{found['cpu_seconds']:.2f}"
+        rows.append([f"{found['neighbours']} busy processes", *ratios])
+    return table(header, rows) + commands(results, ["busy-machine"])
+
+
+def figures(results: Results, name: str) -> dict[str, Any] | None:
+    return results[name]["figures"] if name in results else None
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    if not rows:
+        return f"{UNKNOWN.capitalize()} yet.\n"
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def origin(result: Result) -> str:
+    """The commit, day and processor of a result."""
+    machine = result["machine"]
+    name = re.sub(r"\(R\)| Processor| CPU", "", machine["processor"])
+    sets = ", ".join(machine["instructions"])
+    place = f"{machine['cores']} cores of {name}" + (f" with {sets}" if sets else "")
+    return f"commit {result['commit']}, {result['date']}, {place}"
+
+
+def origins(results: Results, names: Sequence[str]) -> str:
+    """The origins of several results, each once."""
+    found = dict.fromkeys(origin(results[name]) for name in names if name in results)
+    return "; ".join(found) or UNKNOWN
+
+
+def commands(results: Results, names: Sequence[str]) -> str:
+    """The commands of results, each with its origin, to stand below their table."""
+    known = [results[name] for name in names if name in results]
+    lines = dict.fromkeys(f"- `{result['command']}`: {origin(result)}\n" for result in known)
+    return "\n" + "".join(lines) if lines else ""
+
+
+def megabytes(size: float) -> str:
+    return digits(size / 1e6)
+
+
+def digits(value: float) -> str:
+    """Three digits, or all that stand before the point."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
+
+
+def duration(seconds: float | None) -> str:
+    return UNKNOWN if seconds is None else f"{seconds:.0f} s"
+
+
+def interval(row: dict[str, Any], key: str) -> str:
+    """A score with its 95 % interval, where that is known."""
+    text, ends = f"{row[key]:.3f}", (row.get("intervals") or {}).get(key)
+    return "{} ({:.3f} to {:.3f})".format(text, *ends) if ends else text
+
+
+def means(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Accuracy and macro F1: the mean and the standard deviation."""
+    values = [[row[key] for row in rows] for key in ("accuracy", "macro_f1")]
+    return [f"{statistics.mean(v):.3f} ± {statistics.pstdev(v):.3f}" for v in values]
+
+
+ALL: tuple[Callable[[Results], str], ...] = (
+    models, speed, parts, training, precisions, accuracy, modalities, folds, exactness,
+    interruptions, parquet, ray, long_list, distributed, busy_machine,
+)  # fmt: skip
+TABLES = {function.__name__.replace("_", "-"): function for function in ALL}
