@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -20,16 +21,20 @@ from mmsent.serve import inference_protocol, metrics
 from mmsent.serve.body import read_body
 from mmsent.serve.documentation import document
 from mmsent.serve.exchange import Exchange, run_blocking
+from mmsent.serve.explanations import choose_media_type, writer
 from mmsent.serve.models import Loaded
 from mmsent.serve.openapi import describe
 from mmsent.serve.page import CONTENT_SECURITY_POLICY, File, read_page
-from mmsent.serve.payload import read_payload
+from mmsent.serve.payload import Payload, read_payload
 from mmsent.serve.problems import HTTPProblem
 from mmsent.serve.service import Service
 
 OPEN = ("/", "/page/{path:path}", "/docs", "/openapi.json", "/healthz", "/readyz",
         "/v2/health/live", "/v2/health/ready")  # fmt: skip
 """Routes that require no API key: what a browser opens, and what probes ask."""
+
+EXPLANATION_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
+"""For a page that is one file: no script, and nothing to fetch."""
 
 
 def create_app(service: Service, page: Mapping[str, File] | None = None) -> ASGIApp:
@@ -40,6 +45,7 @@ def create_app(service: Service, page: Mapping[str, File] | None = None) -> ASGI
     router = Router(
         [
             Route("/predict", routes.predict, methods=["POST"]),
+            Route("/explain", routes.explain, methods=["POST"]),
             Route("/healthz", routes.live),
             Route("/readyz", routes.ready),
             Route("/metrics", routes.metrics),
@@ -85,23 +91,39 @@ class Routes:
         self._docs = document(self._openapi)
 
     async def predict(self, request: Request) -> Response:
-        """Predict one pair or a list of them."""
+        """Predict one pair or a list of them; explain one pair where that is asked for."""
         start = time.perf_counter()
         service = self._service
+        wanted = _flag(request, "explain")
         with service.held.request() as sizes:
-            body = await read_body(request, service.held, sizes)
-            model = service.model(request.query_params.get("model"))
-            content_type = request.headers.get("content-type", "")
-            payload = await run_blocking(partial(read_payload, content_type, body), len(body))
-            request.state.pairs = len(payload.pairs)
+            model, payload = await self._read(request, sizes)
+            if wanted and payload.several:
+                raise HTTPProblem(422, "one pair is explained at a time; send it without pairs")
             predictions = await service.predict(request, model, payload.pairs)
+            answers = [_as_json(prediction) for prediction in predictions]
+            if wanted:
+                explanation = await service.explain(request, model, payload.pairs[0])
+                answers[0]["explanation"] = explanation.to_dict()
         facts = {
             "model": {"name": model.name, "sha256": model.sha256},
             "milliseconds": round((time.perf_counter() - start) * 1000, 3),
         }
-        answers = [_as_json(prediction) for prediction in predictions]
         content = {"predictions": answers} if payload.several else answers[0]
         return _json(content | facts)
+
+    async def explain(self, request: Request) -> Response:
+        """Explain the prediction of one pair: JSON, a page or a picture."""
+        service = self._service
+        media_type = choose_media_type(request.headers.get("accept", "*/*"))
+        with service.held.request() as sizes:
+            model, payload = await self._read(request, sizes)
+            if payload.several:
+                raise HTTPProblem(422, "one pair is explained at a time; send it without pairs")
+            await service.predict(request, model, payload.pairs)  # what is wrong with it: 422
+            explanation = await service.explain(request, model, payload.pairs[0])
+        content = await asyncio.to_thread(writer(media_type), explanation)
+        headers = {"content-security-policy": EXPLANATION_POLICY, "vary": "Accept"}
+        return Response(content, headers=headers, media_type=media_type)
 
     async def infer(self, request: Request) -> Response:
         """Predict by the Open Inference Protocol."""
@@ -175,6 +197,15 @@ class Routes:
             return Response(status_code=304, headers=headers)
         return Response(file.content, headers=headers)
 
+    async def _read(self, request: Request, sizes: list[int]) -> tuple[Loaded, Payload]:
+        """The model and the pairs of a request."""
+        body = await read_body(request, self._service.held, sizes)
+        model = self._service.model(request.query_params.get("model"))
+        content_type = request.headers.get("content-type", "")
+        payload = await run_blocking(partial(read_payload, content_type, body), len(body))
+        request.state.pairs = len(payload.pairs)
+        return model, payload
+
     def _named(self, request: Request) -> Loaded:
         """The model of the path, and of its version where the path has one."""
         model = self._service.model(request.path_params["name"])
@@ -182,6 +213,14 @@ class Routes:
         if version != model.sha256:
             raise HTTPProblem(404, f"the model's version is {model.sha256}, its SHA-256")
         return model
+
+
+def _flag(request: Request, name: str) -> bool:
+    """Whether a parameter of the query is 1. Raises HTTPProblem 422 where it is neither 1 nor 0."""
+    value = request.query_params.get(name, "0")
+    if value not in ("0", "1"):
+        raise HTTPProblem(422, f"{name} must be 1 or 0")
+    return value == "1"
 
 
 def _as_json(prediction: Prediction) -> dict[str, Any]:

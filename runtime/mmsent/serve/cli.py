@@ -101,10 +101,8 @@ def serve(
     the API, and docs/serving.md the rest. SIGHUP reads the bundles again, SIGTERM ends the service
     when what is in flight is answered.
     """
-    from contextlib import nullcontext
-
     from mmsent.files.machine import available_cores
-    from mmsent.serve.log import as_json
+    from mmsent.serve.log import service_log
     from mmsent.serve.models import Models, parse_sources
 
     try:
@@ -126,6 +124,6 @@ def serve(
         origins=origins,
         keys=read_keys(api_key_file) if api_key_file else Keys(),
     )
-    with as_json("mmsent") if log_json else nullcontext(), listen(host, port) as listener:
+    with service_log(as_json=log_json), listen(host, port) as listener:
         models = Models(parse_sources(bundles or ("model.onnx",)), threads=threads, device=device)
         run(Service(models, settings), listener)

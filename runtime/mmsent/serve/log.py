@@ -51,14 +51,21 @@ class JsonFormatter(logging.Formatter):
 
 
 @contextmanager
-def as_json(name: str) -> Iterator[None]:
-    """While the block runs, the handlers of the logger ``name`` write JSON lines."""
-    handlers = list(logging.getLogger(name).handlers)
+def service_log(*, as_json: bool) -> Iterator[None]:
+    """While the block runs, mmsent's log is without content, and ``as_json`` as JSON lines.
+
+    What draws an explanation's picture would name the characters that no font has.
+    """
+    drawing = logging.getLogger("mmsent.predict.explain")
+    level = drawing.level
+    drawing.setLevel(logging.ERROR)
+    handlers = list(logging.getLogger("mmsent").handlers)
     before = [handler.formatter for handler in handlers]
-    for handler in handlers:
+    for handler in handlers if as_json else ():
         handler.setFormatter(JsonFormatter())
     try:
         yield
     finally:
+        drawing.setLevel(level)
         for handler, formatter in zip(handlers, before):
             handler.setFormatter(formatter)

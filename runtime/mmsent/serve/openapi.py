@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmsent import __version__
+from mmsent.serve.explanations import MEDIA_TYPES
 from mmsent.serve.inference_protocol import OUTPUTS
 from mmsent.serve.payload import MAX_PAIRS
 from mmsent.serve.problems import MEDIA_TYPE
@@ -41,32 +42,39 @@ def _own_paths() -> Schema:
         _content("application/json", {"anyOf": [_ref("Answer"), _ref("Answers")]}),
         errors=(400, 401, 404, 408, 413, 415, 422, 500, 503),
     )
-    predict["parameters"] = [
-        {
-            "name": "model",
-            "in": "query",
-            "description": "The model's name; by default the first.",
-            "schema": {"type": "string"},
-        }
-    ]
-    predict["requestBody"] = {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": _ref("Form"),
-                "encoding": {"image": {"contentType": "image/*, application/octet-stream"}},
-            },
-            "application/json": {"schema": {"anyOf": [_ref("Pair"), _ref("Pairs")]}},
-        },
-    }
+    flag = _parameter("explain", "1: also what moved the prediction, of one pair.", enum=["0", "1"])
+    predict["parameters"] = [_parameter("model", "Its name; by default the first."), flag]
+    predict["requestBody"] = _body({"anyOf": [_ref("Pair"), _ref("Pairs")]})
+    explain = _operation(
+        "explain",
+        "What moved the prediction of one pair, as Accept says",
+        {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES}
+        | _content("application/json", _ref("Explanation")),
+        errors=(400, 401, 404, 406, 408, 413, 415, 422, 500, 503),
+    )
+    explain["parameters"] = predict["parameters"][:1]
+    explain["requestBody"] = _body(_ref("Pair"))
     return {
         "/predict": {"post": predict},
+        "/explain": {"post": explain},
         **_probes("/healthz", "/readyz", ""),
         "/metrics": _get("metrics", "Metrics of the service, for Prometheus",
                          _content("text/plain", {"type": "string"})),
         "/openapi.json": _get("openapi", "This description",
                               _content("application/json", {"type": "object"})),
     }  # fmt: skip
+
+
+def _parameter(name: str, description: str, **schema: Any) -> Schema:
+    schema = {"type": "string"} | schema
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _body(json_schema: Schema) -> Schema:
+    image = {"contentType": "image/*, application/octet-stream"}
+    form = {"schema": _ref("Form"), "encoding": {"image": image}}
+    content = {"multipart/form-data": form} | _content("application/json", json_schema)
+    return {"required": True, "content": content}
 
 
 def _protocol_paths() -> Schema:
@@ -153,6 +161,7 @@ _STATUS = {
     400: "The body is malformed",
     401: "A key is required",
     404: "There is no such model",
+    406: "No such media type is written",
     408: "The body did not arrive in time",
     413: "The body is too large",
     415: "The body is of another media type, or compressed",
@@ -171,6 +180,28 @@ _PROBABILITIES: Schema = {"type": "object", "additionalProperties": {"type": "nu
 _MODEL = _object("name sha256", name={"type": "string"}, sha256={"type": "string"})
 _PREDICTION: Schema = {"label": {"type": "string"}, "probabilities": _PROBABILITIES}
 
+_VALUES: Schema = {"type": "object", "additionalProperties": _PROBABILITIES}
+_WORD = _object(
+    "start end text value",
+    start={"type": "integer"},
+    end={"type": "integer"},
+    text={"type": "string"},
+    value={"type": "number"},
+)
+_EXPLANATION = _object(
+    "label probabilities log_odds modalities foreign text read words regions runs budget",
+    **_PREDICTION,
+    log_odds=_VALUES,
+    modalities=_VALUES,
+    foreign=_array({"enum": ["text", "image", "neither"]}),
+    text={"type": "string"},
+    read={"type": "integer", "description": "How many characters the model reads."},
+    words=_array(_WORD),
+    regions={"type": ["array", "null"], "items": _array({"type": "number"})},
+    runs={"type": "integer"},
+    budget={"type": "integer"},
+) | {"description": "Differences of log-odds; positive ones spoke for the label."}
+
 _SCHEMAS: Schema = {
     "Pair": _strict(_object("", text=_TEXT, image=_IMAGE)),
     "Pairs": _strict(_object("pairs", pairs=_array(_ref("Pair"), minItems=1, maxItems=MAX_PAIRS))),
@@ -183,7 +214,9 @@ _SCHEMAS: Schema = {
         **_PREDICTION,
         model=_MODEL,
         milliseconds={"type": "number"},
+        explanation=_ref("Explanation"),
     ),
+    "Explanation": _EXPLANATION,
     "Answers": _object(
         "predictions model milliseconds",
         predictions=_array(_ref("Prediction")),

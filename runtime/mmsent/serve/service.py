@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -13,9 +14,11 @@ from mmsent import __version__
 from mmsent.data.pair import Pair
 from mmsent.errors import InputError, MmsentError, Problem
 from mmsent.predict.batches import BATCH_SIZE, Prediction
+from mmsent.predict.explain.explanation import Explanation
 from mmsent.serve import batcher
 from mmsent.serve.batcher import Batcher, QueueFull
 from mmsent.serve.body import Held
+from mmsent.serve.explanations import Explainer
 from mmsent.serve.keys import Keys
 from mmsent.serve.metrics import SECONDS, Counter, Gauge, Histogram, Metric
 from mmsent.serve.models import Loaded, Models
@@ -49,6 +52,7 @@ class Service:
         self.held = Held()
         self.in_flight = 0
         self._batcher: Batcher | None = None
+        self._explainer = Explainer()
         self._reloading = asyncio.Lock()
         self.requests = Counter(
             "mmsent_requests_total", "Requests answered.", ("route", "method", "status")
@@ -91,6 +95,7 @@ class Service:
         if self._batcher is not None:
             await asyncio.to_thread(self._batcher.close)
             self._batcher = None
+        await asyncio.to_thread(self._explainer.close)
 
     @property
     def ready(self) -> bool:
@@ -129,22 +134,37 @@ class Service:
                 detail = f"the queue holds {self.settings.queue} pairs; send fewer at once"
                 raise HTTPProblem(422, detail) from None
             raise busy(f"{self.waiting} pairs wait already; try again") from None
-        gone = asyncio.ensure_future(_disconnected(request))
         try:
-            await asyncio.wait(
-                (job.done, gone),
-                timeout=self.settings.seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await self._wait(request, job.done)
         finally:
-            gone.cancel()
             if not job.done.done():
                 self._batcher.cancel(job)
-        if not job.done.done():
-            if gone.done() and not gone.cancelled():
-                raise ClientDisconnect
-            raise busy(f"no answer within {self.settings.seconds:g} seconds; try again")
         return self._predictions(job)
+
+    async def explain(self, request: Request, model: Loaded, pair: Pair) -> Explanation:
+        """Explain the prediction of a pair.
+
+        Raises HTTPProblem and ClientDisconnect as `predict` does.
+        """
+        work = asyncio.ensure_future(self._explainer.explain(model, pair))
+        try:
+            await self._wait(request, work)
+        finally:
+            work.cancel()
+        return work.result()
+
+    async def _wait(self, request: Request, work: asyncio.Future[Any]) -> None:
+        """Wait until ``work`` is done, the time is over, or the client is gone."""
+        gone = asyncio.ensure_future(_disconnected(request))
+        seconds = self.settings.seconds
+        try:
+            await asyncio.wait((work, gone), timeout=seconds, return_when="FIRST_COMPLETED")
+        finally:
+            gone.cancel()
+        if not work.done():
+            if gone.done():
+                raise ClientDisconnect
+            raise busy(f"no answer within {seconds:g} seconds; try again")
 
     def _predictions(self, job: batcher.Request) -> list[Prediction]:
         answers = [job.answers[index] for index in range(len(job.pairs))]
