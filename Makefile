@@ -36,7 +36,7 @@ test: $(VENV)/installed  ## the fast tests
 # In an environment without training and export; tests that need them are skipped.
 test-runtime:  ## the fast tests of the runtime only, with PYTHON, in the environment VENV
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --editable 'runtime[parquet]' filelock hypothesis onnx pytest pytest-xdist
+	$(PIP) install --editable 'runtime[parquet,serve]' filelock hypothesis onnx pytest pytest-xdist
 	$(BIN)/pytest -n auto --dist loadfile -m "not slow and not containers" tests/runtime
 
 test-slow: $(VENV)/installed  ## the tests that are slow or install something
@@ -108,7 +108,7 @@ ifneq ($(strip $(TORCH_INDEX)),)
 	  { cat $(VENV)/torch-index.log >&2; exit 1; }
 endif
 	$(PIP) install --constraint requirements.lock \
-	  --editable 'runtime[parquet]' --editable 'training[compact]' --editable export $(DEV)
+	  --editable 'runtime[parquet,serve]' --editable 'training[compact]' --editable export $(DEV)
 	@$(PIP) install --constraint requirements.lock --only-binary :all: atheris || \
 	  echo "atheris has no build for this machine: make fuzz does not work, and make test fuzzes less"
 	@touch $@

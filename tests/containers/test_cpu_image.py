@@ -98,6 +98,33 @@ def test_a_bundle_is_served_without_pytorch(trained, engine, runtime_image, tmp_
     assert (trained / "served.csv").read_bytes() == (trained / "submission.csv").read_bytes()
 
 
+ASK = """
+import json, urllib.request as u
+body = json.dumps({"text": "what a day"}).encode()
+request = u.Request("http://127.0.0.1:8001/predict", body, {"Content-Type": "application/json"})
+print(json.load(u.urlopen(request))["label"])
+"""
+
+
+def test_it_answers_over_http(trained, engine, runtime_image):
+    """Asked inside: it has no network. Its health check sees it, and SIGTERM ends it with 0."""
+    arguments = engine.run_arguments(trained, "--detach")
+    name = engine.tell(*arguments, runtime_image, "serve", "--port", "8001")
+    try:
+        for _ in range(300):
+            health = engine.ask("exec", name, "/opt/mmsent/bin/healthcheck")
+            if health.code == 0:
+                break
+            time.sleep(0.2)
+        else:
+            pytest.fail(f"it is not ready: {health.err}{engine.ask('logs', name)}")
+        assert engine.tell("exec", name, "python", "-c", ASK) in ("negative", "neutral", "positive")
+        engine.tell("stop", "--time=60", name)
+        assert engine.tell("inspect", "--format={{.State.ExitCode}}", name) == "0"
+    finally:
+        engine.ask("rm", "--force", name)
+
+
 def test_what_the_runtime_image_holds(engine, runtime_image, empty):
     site = engine.shell(runtime_image, "ls /opt/mmsent/lib/python3.11/site-packages", empty)
     names = set(site.split())

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mmsent import __version__
 from mmsent.files.console import to_json
@@ -44,27 +44,27 @@ def create_app(service: Service, page: Mapping[str, File] | None = None) -> ASGI
     version = "/v2/models/{name}/versions/{version}"
     router = Router(
         [
-            Route("/predict", routes.predict, methods=["POST"]),
-            Route("/explain", routes.explain, methods=["POST"]),
-            Route("/healthz", routes.live),
-            Route("/readyz", routes.ready),
-            Route("/metrics", routes.metrics),
-            Route("/openapi.json", routes.openapi),
-            Route("/docs", routes.docs),
-            Route("/v2", routes.server),
-            Route("/v2/health/live", routes.live),
-            Route("/v2/health/ready", routes.ready),
+            NamedRoute("/predict", routes.predict, methods=["POST"]),
+            NamedRoute("/explain", routes.explain, methods=["POST"]),
+            NamedRoute("/healthz", routes.live),
+            NamedRoute("/readyz", routes.ready),
+            NamedRoute("/metrics", routes.metrics),
+            NamedRoute("/openapi.json", routes.openapi),
+            NamedRoute("/docs", routes.docs),
+            NamedRoute("/v2", routes.server),
+            NamedRoute("/v2/health/live", routes.live),
+            NamedRoute("/v2/health/ready", routes.ready),
             *(
                 route
                 for prefix in (model, version)
                 for route in (
-                    Route(prefix, routes.model),
-                    Route(f"{prefix}/ready", routes.model_ready),
-                    Route(f"{prefix}/infer", routes.infer, methods=["POST"]),
+                    NamedRoute(prefix, routes.model),
+                    NamedRoute(f"{prefix}/ready", routes.model_ready),
+                    NamedRoute(f"{prefix}/infer", routes.infer, methods=["POST"]),
                 )
             ),
-            Route("/", routes.page),
-            Route("/page/{path:path}", routes.page),
+            NamedRoute("/", routes.page),
+            NamedRoute("/page/{path:path}", routes.page),
         ],
         redirect_slashes=False,
     )
@@ -79,6 +79,14 @@ def create_app(service: Service, page: Mapping[str, File] | None = None) -> ASGI
             expose_headers=["Inference-Header-Content-Length", "Retry-After"],
         )  # fmt: skip
     return app
+
+
+class NamedRoute(Route):
+    """A route that the log and the metrics know a request by."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["route"] = self.path
+        await super().handle(scope, receive, send)
 
 
 class Routes:

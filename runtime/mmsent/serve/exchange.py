@@ -84,7 +84,7 @@ class Exchange:
             return message
 
         scope["app"] = self
-        scope.setdefault("state", {})["pairs"] = 0
+        scope.setdefault("state", {}).update(pairs=0, route="none")
         try:
             try:
                 self._check_key(scope)
@@ -118,7 +118,7 @@ class Exchange:
                 )
 
     def _record(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "none")
+        route = scope["state"]["route"]
         method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST") else "other"
         self._service.requests.add(route, method, str(status))
         self._service.request_seconds.observe(seconds, route)
