@@ -65,7 +65,7 @@ check: $(VENV)/installed  ## run ruff, mypy, the import contracts and the archit
 	$(BIN)/pytest --quiet tests/architecture
 
 # Results stay in benchmarks/results/; NAMES="NAME ..." measures only those: see benchmarks/measure.py.
-bench: $(VENV)/installed  ## measure speed, sizes and exactness on DATA (CLIP=DIR: clip, too), in 20 minutes
+bench: $(VENV)/installed  ## measure speed, sizes and exactness on DATA (CLIP=DIR: clip, too), in 25 minutes
 	@test -n "$(DATA)" || { echo "make bench DATA=DIR: name a dataset folder"; exit 2; }
 	$(BIN)/python benchmarks/measure.py --data $(DATA) $(if $(CLIP),--clip $(CLIP)) $(NAMES)
 

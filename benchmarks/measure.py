@@ -2,7 +2,7 @@
 
     python benchmarks/measure.py --data DIR [--clip DIR] [--list] [NAME ...]
 
-Without names: what the README's table and chart show, which takes 20 minutes on two quiet cores.
+Without names: speed, sizes, training time and exactness, in about 25 minutes on two quiet cores.
 A result that was measured at this commit already is kept; delete its file to measure it again.
 Runs and bundles stay in .bench/COMMIT/. DIR of --clip is a checkpoint, or only the configuration
 and tokenizer of one: then a stand-in with random weights takes its place, which costs the same.

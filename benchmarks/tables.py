@@ -148,12 +148,13 @@ def precisions(results: Results) -> str:
 def accuracy(results: Results) -> str:
     rows = []
     for model in TRAINED:
-        for way, name in (("seeds", "mean of the seeds"), ("folds", "five-fold cross-validation")):
+        for way, name in (("seeds", "the seeds"), ("folds", "five-fold cross-validation")):
             if found := figures(results, f"{way}-{model}"):
                 for row in found[way] if way == "seeds" else ():
                     both = [interval(row, key) for key in ("accuracy", "macro_f1")]
                     rows.append([f"{model}, seed {row['seed']}", *both])
-                rows.append([f"{model}, {name}: mean ± deviation", *means(found[way])])
+                title = f"{model}, {name}: mean ± standard deviation"
+                rows.append([title, *means(found[way])])
     used = [f"{way}-{model}" for way in ("seeds", "folds") for model in TRAINED]
     return table(["", "accuracy", "macro F1"], rows) + commands(results, used)
 
