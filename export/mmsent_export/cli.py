@@ -38,7 +38,7 @@ def export(context: click.Context) -> None:
     default="model.onnx",
     show_default=True,
     type=FILE,
-    help="The bundle.",
+    help="The bundle to write.",
     group="Output",
 )
 @option(
@@ -64,7 +64,7 @@ def export(context: click.Context) -> None:
     type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
-    help="fp16 is for GPUs, at half the size; int8 for CPUs: fast, at a quarter of the size.",
+    help="fp16: half the size, for GPUs. int8: a quarter of the size, fast on CPUs.",
     group="Output",
 )
 @option(
@@ -72,7 +72,8 @@ def export(context: click.Context) -> None:
     "loss",
     metavar="PERCENT",
     type=click.FloatRange(0, 100),
-    help="How many labels fp16 and int8 may change, and points of accuracy lose.  [default: 1]",
+    help="The share of labels that fp16 and int8 may change, and the points of accuracy they may "
+    "lose.  [default: 1]",
     group="Output",
 )
 def onnx(
@@ -86,9 +87,9 @@ def onnx(
 ) -> None:
     """Export a run to one ONNX file, a bundle.
 
-    RUN is the run's folder, by default runs/latest. Before the file is written, it must predict the
-    run's validation pairs as PyTorch in fp32 does. An fp32 bundle may change no label; int8 is
-    calibrated on training pairs.
+    RUN is the run's folder, by default runs/latest. The bundle is written only if it predicts the
+    run's validation pairs as PyTorch does in fp32. An fp32 bundle may change no label; what fp16
+    and int8 may change is --accept-loss. int8 is calibrated on training pairs.
     """
     if loss is not None and precision == "fp32":
         raise click.UsageError("--accept-loss is for fp16 and int8: fp32 loses nothing")
@@ -112,7 +113,7 @@ def onnx(
     )
     size = output.stat().st_size / 1e6
     click.echo(
-        f"{result}\nwrote {output} ({size:.1f} MB); next: mmsent-infer LIST --model {output}",
+        f"{result}\nwrote {output} ({size:.1f} MB)\nNext: mmsent-infer LIST --model {output}",
         err=True,
     )
 

@@ -163,8 +163,8 @@ def _calibration_feeds(run: Run, train: Sequence[Pair] | InputError) -> Iterator
     """The inputs of some training pairs, one at a time: unpadded. Raises InputError without any."""
     if isinstance(train, InputError):
         raise InputError(
-            f"int8 is calibrated on the run's training pairs, and {train}; name the dataset "
-            "with --data, or export with --precision fp32"
+            f"int8 is calibrated on the run's training pairs, and {train}\n"
+            "Name the dataset with --data, or export with --precision fp32"
         )
     pairs = train[:CALIBRATION_PAIRS]
     pixels = _decode(pairs, run)

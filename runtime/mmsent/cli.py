@@ -18,7 +18,7 @@ from mmsent.errors import InputError, MmsentError
 from mmsent.files.console import console, prepare_streams, to_json
 from mmsent.files.shortage import raise_shortage
 from mmsent.help import option, version
-from mmsent.options import DATA, DATASET, FILE, FOLDER, LABELS, VALIDATION, reading_options
+from mmsent.options import BUNDLE, DATA, DATASET, FILE, FOLDER, LABELS, VALIDATION, reading_options
 from mmsent.predict.cli import predict
 from mmsent.serve.cli import serve
 
@@ -48,9 +48,7 @@ cli.add_command(predict)
     "mmsent-infer posts.csv --output predictions.csv --probabilities"
 )
 @click.argument("list_path", metavar="LIST", type=click.Path(path_type=Path))
-@option(
-    "--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.", group="Model"
-)
+@BUNDLE
 @option(
     "--data",
     "folder",
@@ -70,8 +68,7 @@ cli.add_command(predict)
     default="submission.csv",
     show_default=True,
     type=FILE,
-    help="The predictions: CSV, or by its ending JSON Lines (.jsonl) or Parquet (.parquet); - for "
-    "stdout.",
+    help="The predictions, as CSV, JSON Lines (.jsonl) or Parquet (.parquet); - for stdout.",
     group="Output",
 )
 @option(
@@ -85,7 +82,8 @@ cli.add_command(predict)
     default="fail",
     show_default=True,
     type=click.Choice(["fail", "skip"]),
-    help="Bad rows: predict nothing, or list them in OUTPUT.errors.csv and predict the others.",
+    help="Bad rows: predict nothing (fail), or list them in OUTPUT.errors.csv and predict the "
+    "others (skip).",
     group="Output",
 )
 @option(
@@ -127,12 +125,12 @@ def infer(
     on_error: str,
     **options: Any,
 ) -> None:
-    """Predict every row of a list with a bundle.
+    """Predict every row of a list.
 
     LIST is a CSV, JSON Lines or Parquet file with columns for text and image, or a folder: see
     docs/data.md. It may also be a CSV file with the column guid, or - for one from stdin; the pair
-    of a guid is then data/GUID.txt and data/GUID.jpg in the dataset folder. If a row or a file is
-    bad, the command names all bad ones and writes nothing.
+    of a guid is then data/GUID.txt and data/GUID.jpg in the dataset folder. If any row or file is
+    bad, the command reports every one and writes nothing.
     """
     from mmsent.files.destination import STDOUT, is_stream
     from mmsent.predict.infer import infer as infer_list
@@ -170,7 +168,7 @@ def infer(
 @option(
     "--model",
     type=FILE,
-    help="Also report how much of the texts this bundle knows, and what it requires.",
+    help="Also check the data for this bundle: how much of the texts it knows, what it requires.",
     group="Model",
 )
 @option(
@@ -195,8 +193,7 @@ def check_data(
     """Report what is in a dataset and what is wrong with it.
 
     The exit code is 2 if `mmsent train` with the same options would refuse the data; without
-    labels, if `mmsent-infer` would. The command changes nothing. DIR is the same
-    as --data.
+    labels, if `mmsent-infer` would. The command changes nothing. DIR is the same as --data.
     """
     from mmsent.data.check import Reader, check_dataset
     from mmsent.data.check_report import describe
@@ -265,20 +262,20 @@ def pack_command(source: Path, output: Path, reading: Reading) -> None:
     metavar="N",
     default=0,
     show_default=True,
-    help="The same seed writes the same dataset.",
+    help="The same seed gives the same dataset.",
     group="Data",
 )
 @option(
     "--labels",
     default="negative,neutral,positive",
     show_default=True,
-    help="Its labels; for others than the default, the words are invented.",
+    help="The labels; the words of others than the default are invented.",
     group="Data",
 )
 def sample_data(folder: Path, pairs: int, seed: int, labels: str) -> None:
-    """Write a small synthetic dataset.
+    """Write a small synthetic dataset of random words and shapes.
 
-    It is a folder in the task's layout: random words and random shapes.
+    DIR has the layout of the task's folder: see docs/data.md.
     """
     from mmsent.data.sample import write_sample_data
 
@@ -286,8 +283,8 @@ def sample_data(folder: Path, pairs: int, seed: int, labels: str) -> None:
         folder, pairs=pairs, seed=seed, labels=labels.split(",")
     )
     click.echo(
-        f"wrote {labelled} labelled and {unlabelled} unlabelled pairs to {folder}; "
-        "they are synthetic: random words and shapes",
+        f"wrote {labelled} labelled and {unlabelled} unlabelled pairs to {folder} "
+        "(synthetic: random words and shapes)",
         err=True,
     )
 

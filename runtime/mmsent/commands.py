@@ -39,7 +39,7 @@ class Commands(click.Group):
             return loaded
         if name in ELSEWHERE:
             raise click.UsageError(
-                f"`mmsent {name}` is part of {ELSEWHERE[name]}, which is not installed here; "
-                f"install it with {install_command(ELSEWHERE[name])}"
+                f"`mmsent {name}` is part of {ELSEWHERE[name]}, which is not installed here\n"
+                f"Run {install_command(ELSEWHERE[name])}"
             )
         return None

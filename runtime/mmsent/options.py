@@ -1,4 +1,4 @@
-"""Options that several commands share: which dataset, and how it is to be read."""
+"""Options that several commands share: which bundle, which dataset, and how it is read."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 DATASET = click.Path(exists=True, path_type=Path)
 
+BUNDLE = option(
+    "--model",
+    default="model.onnx",
+    show_default=True,
+    type=FILE,
+    help="The bundle: a file that `mmsent-export onnx` wrote.",
+    group="Model",
+)
 DATA = option(
     "--data",
     default=".",
@@ -48,7 +56,7 @@ LABELS = option(
     "--labels",
     metavar="A,B,...",
     callback=_labels,
-    help="The labels in their order; any other label is an error.  [default: those of the "
+    help="The labels, in order; any other label is an error.  [default: those of the "
     "training pairs, sorted]",
     group="Data",
 )
@@ -56,7 +64,7 @@ _READING = (
     option(
         "--columns",
         metavar="ROLE=NAME,...",
-        help="The list's columns for guid, text, image, label or split, where mmsent does not know "
+        help="The list's columns for guid, text, image, label or split, if mmsent does not know "
         "their names: text=body,label=mood.",
         group="Data",
     ),

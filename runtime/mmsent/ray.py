@@ -74,8 +74,8 @@ def predict(
         importlib.import_module("ray.data")
     except ImportError:
         raise MmsentError(
-            "mmsent.ray needs Ray, which is not installed here; "
-            f"install it with {install_command('mmsent', 'ray')}"
+            "mmsent.ray needs Ray, which is not installed here\n"
+            f"Run {install_command('mmsent', 'ray')}"
         ) from None
     if on_error not in ("fail", "skip"):
         raise InputError(f"on_error is 'fail' or 'skip', not {on_error!r}")

@@ -58,7 +58,7 @@ def test_from_data_to_predictions(tmp_path):
     )
     assert r"nothing is wrong with \u8d44\u6599" in out
     assert f'"folder": {json.dumps(FOLDER)}' in out
-    assert "is finished; next: mmsent-export" in err
+    assert "is finished\nNext: mmsent-export" in err
     assert names(tmp_path) == {
         FOLDER, "runs", "model.onnx", "new", "packed.parquet", "pictures"
     }  # fmt: skip

@@ -116,7 +116,7 @@ def test_the_fp32_graph_is_left_as_it_was(graph, ranges):
 def test_int8_overflows_on_no_processor(graph, ranges):
     """ONNX Runtime's exact kernel for processors without VNNI agrees with its fastest, to the bit.
 
-    Where the processor has VNNI both are the same, so the weights are looked at, too: two
+    Where the processor has VNNI both are the same, so the weights are checked, too: two
     neighbours times 255 must fit into 16 bits.
     """
     quantized = to_int8(graph, ranges)

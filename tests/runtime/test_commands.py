@@ -1,6 +1,7 @@
 """The commands as such: help, what belongs to other distributions, sample data."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,34 @@ def test_help_fits_and_has_examples(run_command, tmp_path, words):
         assert all(line.strip().startswith(ours) for line in examples)
 
 
+def find_command(words):
+    """The command that the first of ``words`` make up, and the words after its name."""
+    command = {"mmsent": cli.cli, "mmsent-infer": cli.infer, "mmsent-export": export}[words[0]]
+    rest = words[1:]
+    while rest and isinstance(command, click.Group):
+        name, *rest = rest
+        command = command.get_command(click.Context(command), name)
+    return command, rest
+
+
+def examples():
+    """The command lines at the end of each command's help."""
+    helps = (find_command(words)[0].epilog for words in COMMANDS)
+    return sorted({line.strip() for text in helps if text for line in text.splitlines()[2:]})
+
+
+@pytest.mark.parametrize("line", examples())
+def test_an_example_is_accepted_as_it_stands(line, tmp_path, monkeypatch):
+    """Its options exist and take its values; the README's tests run such commands."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("DIR", "runs/latest"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("posts.csv", "model.onnx", "a.jpg", "1.jpg", "2.jpg", "test_without_label.txt"):
+        (tmp_path / name).touch()
+    command, rest = find_command(shlex.split(line))
+    assert command.make_context(command.name, rest).command is command
+
+
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_every_command_has_a_version(run_command, tmp_path, words):
     shown = run_command(*words, "--version", cwd=tmp_path)
@@ -61,9 +90,7 @@ def test_every_command_has_a_version(run_command, tmp_path, words):
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_every_option_is_explained(words):
-    command = {"mmsent": cli.cli, "mmsent-infer": cli.infer, "mmsent-export": export}[words[0]]
-    for name in words[1:]:
-        command = command.get_command(click.Context(command), name)
+    command, _ = find_command(words)
     options = [each for each in command.params if isinstance(each, click.Option)]
     assert [each.name for each in options if not each.help] == []
 
@@ -150,7 +177,7 @@ def test_the_package_is_the_command(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "path", "code", "said"),
-    [([], "", 1, "mmsent is not on the PATH"), (["none"], None, 2, "none does not exist")],
+    [([], "", 1, "mmsent is not on PATH"), (["none"], None, 2, "none does not exist")],
 )
 def test_the_demo_checks_before_it_deletes(tmp_path, arguments, path, code, said):
     shutil.copy(Path(__file__).parents[2] / "demo.sh", tmp_path)

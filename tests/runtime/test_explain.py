@@ -1,4 +1,4 @@
-"""What moved a prediction: SentimentModel.explain beside a model that is known by construction."""
+"""What moved a prediction: SentimentModel.explain on a model that is known by construction."""
 
 import itertools
 import json

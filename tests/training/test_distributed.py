@@ -155,12 +155,12 @@ def test_a_signal_to_the_launcher_leaves_a_run_to_go_on_with(run_command, sample
         process.send_signal(number)
         _, err = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert err.count("mmsent train --resume run` goes on") == 1, err
+    assert err.count("mmsent train --resume run` resumes") == 1, err
     assert not (tmp_path / "run" / "run.json").exists()
     assert not (tmp_path / "run" / ".lock").exists()
     done = launch("--resume", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "going on after epoch" in done.stderr
+    assert "resuming after epoch" in done.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["epochs"] == 8
     done = launch(*options, "--epochs", 8, "--output", "whole", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -126,4 +126,4 @@ def test_an_unfinished_run_whose_path_is_not_utf8(run_command, sample, tmp_path)
     assert read_start(data / "run").data.path == data.resolve()
     result = run_command("mmsent", "train", "--resume", data / "run", cwd=tmp_path)
     assert result.code == 0, result.err
-    assert "going on after epoch 1" in result.err
+    assert "resuming after epoch 1" in result.err

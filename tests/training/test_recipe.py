@@ -141,7 +141,9 @@ def test_auto_falls_back_to_the_next_whose_weights_can_be_had(weights, monkeypat
         choice = choose("auto", {"toy": "/none"})
     assert choice.model == "light"
     assert "the toy's weights are not in /none" in choice.reason
-    assert "FALLBACK to the light model: toy: the toy's weights are not in /none" in caplog.text
+    what, fix = caplog.messages
+    assert what.startswith("FALLBACK to the light model: toy: the toy's weights are not in /none")
+    assert fix.endswith("run.json has the details")
 
 
 def test_another_models_options_are_refused(weights):

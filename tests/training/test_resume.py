@@ -381,7 +381,7 @@ def test_two_at_once_refuse(run_command, sample, tmp_path):
     run, results = tmp_path / "run", []
     train_until(sample, run, Event("step", 1, 1), lambda: results.append(resume(run_command, run)))
     assert results[0].code == 2
-    assert "is being trained already" in results[0].err
+    assert "another process is already training" in results[0].err
 
 
 def test_a_full_disk_is_one_error_and_the_epochs_before_are_kept(

@@ -433,10 +433,10 @@ def test_a_hub_that_can_not_be_reached_is_noticed_within_15_seconds(hub, start, 
         folder = tmp_path / "hf" / "hub" / "models--openai--clip-vit-base-patch32"
         _, *remedies = result.err.splitlines()
         assert remedies == [
-            "Set the environment variable HF_ENDPOINT to a mirror, such as https://hf-mirror.com",
-            "Or run `mmsent download-clip --to DIR` on a machine with a network, copy DIR here and "
+            "Run `mmsent download-clip --to DIR` on a machine with a network, copy DIR here and "
             "use --clip DIR",
             f"Or copy that machine's folder of the cache to {folder}",
+            "Or set the environment variable HF_ENDPOINT to a mirror, such as https://hf-mirror.com",
             "Or train without CLIP: --model compact or --model light",
         ]
     assert f"{closed} can't be reached: Connection refused" in results["refused"].err

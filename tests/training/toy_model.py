@@ -1,4 +1,4 @@
-"""A whole model in one file, unlike any of mmsent's: it lives here, and nothing else knows it.
+"""A whole model in one file. It lives here, and nothing else knows it.
 
 It sees characters, and the mean colours of a 4 x 4 grid. Its pretrained weights, and the tokenizer
 with them, are a folder that `write_weights` makes.

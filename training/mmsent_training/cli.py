@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from mmsent.clip_pin import REPOSITORY
 from mmsent.errors import InputError, MmsentError
 from mmsent.help import HelpCommand, option
-from mmsent.options import DATA, FILE, LABELS, VALIDATION, reading_options
+from mmsent.options import BUNDLE, DATA, LABELS, VALIDATION, reading_options
 from mmsent_training.models import registry
 from mmsent_training.options import MODALITY, NEW_FOLDER, OUTPUT, RESUME, training_options
 from mmsent_training.settings import Settings
@@ -59,10 +59,10 @@ def enough_memory(settings: Settings) -> Iterator[None]:
     except torch.cuda.OutOfMemoryError:
         size, steps = settings.batch_size // 2, 2 * settings.gradient_accumulation_steps
         # A step keeps its size, or nearly so.
-        more = f"try --batch-size {size} --gradient-accumulation-steps {steps}"
+        less = f"Try --batch-size {size} --gradient-accumulation-steps {steps}"
         raise MmsentError(
-            f"the GPU's memory is too small for --batch-size {settings.batch_size}; "
-            + (more if size else "use another model or GPU")
+            f"the GPU's memory is too small for --batch-size {settings.batch_size}\n"
+            + (less if size else "Use another model or GPU")
         ) from None
 
 
@@ -133,7 +133,7 @@ def _resume(
     moved: tuple[Path | None, Path | None, Path | None],
     options: dict[str, Any],
 ) -> None:
-    """Go on with a run; ``moved``: where data, validation and images are now, if they were."""
+    """Resume a run; ``moved``: where data, validation and images are now, if they were."""
     from mmsent_training.devices import pick_device
     from mmsent_training.runs.resume import read_start
     from mmsent_training.runs.run import is_finished
@@ -143,9 +143,9 @@ def _resume(
     movable |= {option.name for option in registry.model_options() if option.kind == "source"}
     if other := sorted({name for name in context.params if _given(context, name)} - movable):
         names = ", ".join(f"--{name.replace('_', '-')}" for name in other)
-        raise InputError(f"--resume: a run keeps the settings it has; leave out {names}")
+        raise InputError(f"--resume keeps the settings of the run; leave out {names}")
     if is_finished(folder):
-        click.echo(f"{folder} is finished; next: mmsent-export onnx {folder}", err=True)
+        click.echo(f"{folder} is finished\nNext: mmsent-export onnx {folder}", err=True)
         return
     start = read_start(folder)
     name = start.settings.model
@@ -168,7 +168,7 @@ def _run(settings: Settings, train: Callable[[], Path]) -> None:
         folder = train()
     if distributed.rank() == 0:
         click.echo(describe(read_record(folder).metrics))
-        click.echo(f"wrote {folder}; next: mmsent-export onnx {folder}", err=True)
+        click.echo(f"wrote {folder}\nNext: mmsent-export onnx {folder}", err=True)
 
 
 @click.command(cls=HelpCommand, examples="mmsent ablate --data posts.csv --model light")
@@ -213,9 +213,7 @@ def ablate(
     examples="mmsent evaluate --model model.onnx --data posts.csv\n"
     "mmsent evaluate --split all --json",
 )
-@option(
-    "--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.", group="Model"
-)
+@BUNDLE
 @DATA
 @reading_options
 @option(

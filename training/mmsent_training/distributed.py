@@ -107,8 +107,8 @@ def check_same(**facts: Any) -> None:
         differing = [name for name in facts if others[name] != everyone[0][name]]
         if differing:
             raise InputError(
-                f"process {number} and the main process differ in: {', '.join(differing)}; they "
-                "must train the same model on the same pairs"
+                f"process {number} and the main process differ in: {', '.join(differing)}\n"
+                "All processes must train the same model on the same pairs"
             )
 
 

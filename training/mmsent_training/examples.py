@@ -1,4 +1,4 @@
-"""Labelled pairs in memory: read once, told apart by their contents, divided and decoded."""
+"""Labelled pairs in memory: read once, identified by their contents, divided and decoded."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

@@ -143,7 +143,7 @@ class Trainer:
         all_labels = torch.from_numpy(task.examples.labels)
         labels, true_labels = all_labels[[*task.train]], all_labels[[*task.validation]]
         self.classes = len(task.examples.label_names)
-        if world_size() > 1:  # on unlike processors, the last bits of random numbers differ
+        if world_size() > 1:  # on different processors, the last bits of random numbers differ
             self.module.load_state_dict(broadcast(self.module.state_dict()))
         self.labels, self.true_labels = labels.to(device), true_labels.to(device)
         self.lengths = lengths
@@ -260,8 +260,9 @@ class Trainer:
             return
         lower = self.settings.learning_rate / 10
         raise MmsentError(
-            f"the loss is {float(loss):.0f} in {where}: the training diverged; train again with a "
-            f"lower --learning-rate, such as {lower:g} (it was {self.settings.learning_rate:g})"
+            f"the loss is {float(loss):.0f} in {where}: the training diverged\n"
+            f"Train again with a lower --learning-rate, such as {lower:g} "
+            f"(it was {self.settings.learning_rate:g})"
         )
 
     @torch.no_grad()

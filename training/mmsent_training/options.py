@@ -38,8 +38,8 @@ RESUME = option(
     "--resume",
     metavar="RUN",
     type=RunFolder(),
-    help="Continue an interrupted run after its last finished epoch, with its settings. Where "
-    "files have moved, give --data, --validation, --images or the place of the weights; no other "
+    help="Resume an interrupted run after its last finished epoch, with its settings. If files "
+    "have moved, name them with --data, --validation, --images or the weights' option; no other "
     "option is allowed.",
     group="Output",
 )
@@ -53,7 +53,7 @@ HOW = (
     choice(
         "--preset",
         ["default", "reference"],
-        "reference trains the model as the task's report describes it.",
+        "reference: the settings of the task's report.",
         group="Model",
     ),
     choice(
@@ -73,21 +73,21 @@ HOW = (
         "--batch-size",
         metavar="N",
         type=COUNT,
-        help=f"Pairs computed at once.  {THE_MODELS}",
+        help=f"Pairs in a batch.  {THE_MODELS}",
         group="Training",
     ),
     option(
         "--gradient-accumulation-steps",
         metavar="N",
         type=COUNT,
-        help=f"Batches in one step; several processes share them.  {THE_MODELS}",
+        help=f"Batches per optimizer step, shared by all processes.  {THE_MODELS}",
         group="Training",
     ),
     option(
         "--learning-rate",
         metavar="RATE",
         type=click.FloatRange(0, min_open=True),
-        help="The rate of the parameters that are not pretrained.  [default: the model's]",
+        help="The learning rate of parameters that are not pretrained.  [default: the model's]",
         group="Training",
     ),
     option(

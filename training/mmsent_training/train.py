@@ -119,7 +119,7 @@ def resume(
     data: TrainingSource | None = None,
     callback: Callback = lambda event: None,
 ) -> Path:
-    """Go on with the unfinished run ``folder`` after its last whole epoch; returns ``folder``.
+    """Resume the unfinished run ``folder`` after its last whole epoch; returns ``folder``.
 
     ``start``: how it was started, by `read_start`; ``choice``: the model with the same weights.
     ``data``: where the pairs are now, by default where they were.
@@ -144,7 +144,7 @@ def resume(
 @contextmanager
 def _held(folder: Path) -> Iterator[Stoppable]:
     """No other process trains the run in ``folder`` meanwhile, and signals end it in order."""
-    busy = f"{folder} is being trained already, by another process"
+    busy = f"another process is already training {folder}"
     lock = locked(folder / ".lock", busy) if rank() == 0 else nullcontext()
     with lock, unfinished.resumable(folder) as stoppable:
         yield stoppable
@@ -197,9 +197,9 @@ def prepare(
     steps = settings.gradient_accumulation_steps
     if steps < world_size():
         raise InputError(
-            f"{world_size()} processes can't share a step of {steps} batches; start {steps}, or "
-            f"train with --gradient-accumulation-steps {world_size()} --batch-size "
-            f"{max(1, settings.batch_size * steps // world_size())}"
+            f"{world_size()} processes can't share a step of {steps} batches\n"
+            f"Start {steps}, or train with --gradient-accumulation-steps {world_size()} "
+            f"--batch-size {max(1, settings.batch_size * steps // world_size())}"
         )
     (dataset, other), recipe = data.open(), find_model(settings.model).recipe
     fraction, seed = settings.validation_fraction, settings.split_seed
@@ -248,9 +248,9 @@ def _announce(folder: Path, job: Job, done: int) -> None:
         f"{len(job.task.train)} pairs, validating on {len(job.task.validation)}; "
         f"{settings.device}, {settings.precision}"
         + (f", {world_size()} processes" if world_size() > 1 else "")
-        + (f"; going on after epoch {done}" if done else "")
+        + (f"; resuming after epoch {done}" if done else "")
     )
-    logger.info(f"in {folder}; if it is interrupted: mmsent train --resume {folder}")
+    logger.info(f"writing {folder}; if interrupted: mmsent train --resume {folder}")
 
 
 def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, began: float) -> None:

@@ -85,7 +85,8 @@ def _wants_gpu(device: Device) -> bool:
         return device != "cpu"
     if device == "cuda":
         raise InputError(
-            "--device cuda: this ONNX Runtime computes on CPUs only; install the other one with: "
+            "--device cuda: this ONNX Runtime computes on CPUs only\n"
+            "Install the one for GPUs: "
             "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]'"
         )
     return False

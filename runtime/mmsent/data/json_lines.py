@@ -16,7 +16,7 @@ from mmsent.files.bounded import open_file
 MAX_LINE = 1 << 22
 """Lists with a longer line (in characters) are refused."""
 FIRST = 100
-"""How many objects are looked at to see which columns there are; one may lack what is null."""
+"""How many objects are read to see which columns there are; one may lack what is null."""
 
 
 def read_names(path: Path) -> list[str]:

@@ -41,8 +41,8 @@ def import_pyarrow() -> tuple[Any, Any]:
     except ImportError as error:
         raise_shortage(error)
         raise MmsentError(
-            "Parquet needs pyarrow, which is not installed here; "
-            f"install it with {install_command('mmsent', 'parquet')}"
+            "Parquet needs pyarrow, which is not installed here\n"
+            f"Run {install_command('mmsent', 'parquet')}"
         ) from None
     return pyarrow, pyarrow.parquet
 

@@ -34,7 +34,7 @@ def locked(path: Path, message: str) -> Iterator[None]:
             if error.errno in UNSUPPORTED:
                 warn_once(
                     f"{path} can't be locked ({error.strerror}): start nothing else that writes "
-                    "there, since two processes can't be told apart"
+                    "there, since two processes would not notice each other"
                 )
                 break
             os.close(file)

@@ -24,20 +24,16 @@ def raise_shortage(error: BaseException) -> None:
         number = each.errno if isinstance(each, OSError) else None
         if isinstance(each, MemoryError) or number == errno.ENOMEM or _MEMORY.search(str(each)):
             raise Shortage(
-                "this process can't have the memory that it needs (`ulimit -v` and a container's "
-                "limits bound it); give it more, or use less: a lower --threads or --batch-size "
-                "where the command has them"
+                "there is not enough memory\n"
+                "Lower --threads or --batch-size, or allow more (`ulimit -v`, a container's limit)"
             ) from error
         if number == errno.EAGAIN or _THREADS.search(str(each)):
             raise Shortage(
-                "this process can't start another thread (`ulimit -u`, `ulimit -v` and a "
-                "container's limits bound that); allow more, or a lower --threads where the "
-                "command has it"
+                "no more threads can be started\n"
+                "Lower --threads, or allow more (`ulimit -u`, `ulimit -v`, a container's limit)"
             ) from error
         if number in (errno.EMFILE, errno.ENFILE):
-            raise Shortage(
-                "this process can't open another file (`ulimit -n` bounds how many); allow more"
-            ) from error
+            raise Shortage("no more files can be opened\nAllow more with `ulimit -n`") from error
 
 
 def _origins(error: BaseException) -> Iterator[BaseException]:

@@ -13,7 +13,7 @@ import click
 from mmsent.errors import InputError
 from mmsent.files.console import to_json
 from mmsent.help import HelpCommand, option
-from mmsent.options import FILE
+from mmsent.options import BUNDLE, FILE
 
 if TYPE_CHECKING:
     from mmsent.predict.batches import Prediction
@@ -43,9 +43,7 @@ BAR = 30  # columns
     help="The image's file. Repeat it for several pairs.",
     group="Data",
 )
-@option(
-    "--model", default="model.onnx", show_default=True, type=FILE, help="The bundle.", group="Model"
-)
+@BUNDLE
 @option(
     "--json", "as_json", is_flag=True, help="Print a line of JSON for each pair.", group="Output"
 )

@@ -135,7 +135,7 @@ class SentimentModel:
         [height, width, 3]) or what ipywidgets' FileUpload gives. A list may also be a tuple, a
         pandas Series or an array, of images uint8 [n, height, width, 3].
         None, NaN and pandas.NA stand for a text or an image that a pair lacks: see
-        BundleInfo.optional. Of a very long text the rest is not looked at: see
+        BundleInfo.optional. Of a very long text the rest is ignored: see
         `mmsent.inputs.text.MAX_TOKENIZED_BYTES`.
         Raises InputError that names every text that is none and every image that can't be decoded,
         by row from 0, and where a pair lacks what this model needs.

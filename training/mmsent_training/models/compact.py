@@ -133,8 +133,8 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
         pretrain(model, inputs.tokenizer, weights=sha256, precision=settings.precision)
     elif settings.modality != "image" and "pretraining_texts" not in settings.options:
         logger.info(
-            "no pretraining: its texts are rated as negative, neutral or positive, and labels are "
-            "others; --pretraining-texts uses them all the same"
+            "no pretraining: the rated texts are negative, neutral or positive, and the labels "
+            "differ; --pretraining-texts uses them anyway"
         )
     views = embed_images(model, task, inputs, ids)
     states = embed_texts(model, ids)

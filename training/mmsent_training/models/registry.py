@@ -57,7 +57,9 @@ CLIP = Option(
     f"The CLIP, Chinese-CLIP or SigLIP checkpoint: a name on the hub, or a folder.  "
     f"[default: {REPOSITORY}]",
 )
-FREEZE = Option("freeze", "flag", "Train CLIP's head alone, or all.  [default: freeze on CPUs]")
+FREEZE = Option(
+    "freeze", "flag", "Train CLIP's head alone, or all of CLIP.  [default: --freeze on CPUs]"
+)
 TEXTS = Option(
     "pretraining_texts",
     "flag",
@@ -123,9 +125,9 @@ def choose(asked: str, options: Mapping[str, Any]) -> Choice:
         reason = f"The {name} model's weights are available"
     if missing:
         reason = "Fallback, since weights are not available. " + "\n".join(missing)
-        why, _, remedy = missing[0].partition("\n")
+        why, *remedies = missing[0].splitlines()
         logger.warning("FALLBACK to the %s model: %s", name, why)
-        logger.warning("%s", remedy or "run.json has the details")
+        logger.warning("%s", "; ".join([*remedies[:1], "run.json has the details"]))
     return Choice(name, weights, sources, reason)
 
 

@@ -111,7 +111,7 @@ def check_start(folder: Path, start: Start, now: Start) -> None:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether `mmsent train --resume` can go on with ``folder``."""
+    """Whether `mmsent train --resume` can resume ``folder``."""
     return (folder / START).is_file()
 
 
@@ -123,14 +123,14 @@ def resumable(folder: Path) -> Iterator[Stoppable]:
     same step, whichever of them got the signal. What it raises then, and the MmsentError that
     an OSError becomes, say how to go on.
     """
-    going_on = f"`mmsent train --resume {folder}` goes on after its last finished epoch"
+    resuming = f"`mmsent train --resume {folder}` resumes after its last finished epoch"
     try:
-        with stop_on_signals(going_on, all_reduce_max if world_size() > 1 else None) as stoppable:
+        with stop_on_signals(resuming, all_reduce_max if world_size() > 1 else None) as stoppable:
             yield stoppable
     except OSError as error:
         reason = f"{error.filename or folder}: {error.strerror or error}"
         if is_unfinished(folder):
-            reason += f"; when that is fixed, {going_on}"
+            reason += f"; when that is fixed, {resuming}"
         raise MmsentError(reason) from None
 
 

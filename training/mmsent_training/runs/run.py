@@ -136,5 +136,5 @@ def check_finished(folder: Path) -> None:
 
 def _unfinished(folder: Path) -> str | None:
     """What to do with ``folder``, if it is an unfinished run."""
-    going_on = f"{folder} is an unfinished run; `mmsent train --resume {folder}` goes on with it"
-    return going_on if is_unfinished(folder) else None
+    resuming = f"{folder} is an unfinished run; `mmsent train --resume {folder}` resumes it"
+    return resuming if is_unfinished(folder) else None

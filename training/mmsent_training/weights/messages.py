@@ -43,10 +43,10 @@ def not_fetched(name: str, absence: str, why: str, folder: Path) -> str:
     """
     return (
         f"{absence}, and {why}\n"
-        f"Set the environment variable HF_ENDPOINT to a mirror, such as {MIRROR}\n"
-        f"Or run {download_command(name, 'DIR')} on a machine with a network, copy DIR here and "
+        f"Run {download_command(name, 'DIR')} on a machine with a network, copy DIR here and "
         "use --clip DIR\n"
         f"Or copy that machine's folder of the cache to {folder}\n"
+        f"Or set the environment variable HF_ENDPOINT to a mirror, such as {MIRROR}\n"
         f"Or {WITHOUT_CLIP}"
     )
 
