@@ -47,7 +47,7 @@ class InferRequest:
 
 
 def model_metadata(model: Loaded) -> dict[str, Any]:
-    """What the protocol tells of a model."""
+    """What the protocol says about a model."""
     labels = list(model.on_one_core.labels)
     outputs: list[dict[str, Any]] = [{"name": "label", "datatype": "BYTES", "shape": [-1]}]
     outputs += [

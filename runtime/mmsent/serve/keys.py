@@ -24,7 +24,7 @@ class Keys:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             key = headers.get("x-api-key", "")
-        # How long the search takes tells of the digest alone, and nothing of the key.
+        # How long the search takes depends on the digest alone, not on the key.
         return _digest(key.strip()) in self.digests
 
 
