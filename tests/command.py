@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,12 +35,29 @@ class Result:
     err: str
 
 
+TRAININGS = {"train", "ablate", "cross-validate"}
+
+
+@contextlib.contextmanager
+def undrawn() -> Generator[None, None, None]:
+    """Leave every picture's file empty: drawing takes as long as a short training."""
+    with mock.patch(
+        "matplotlib.figure.Figure.savefig", lambda self, path, **options: Path(path).touch()
+    ):
+        yield
+
+
 def command(
-    *arguments: object, cwd: Path, env: dict[str, str] | None = None, fresh: bool = False
+    *arguments: object,
+    cwd: Path,
+    env: dict[str, str] | None = None,
+    fresh: bool = False,
+    pictures: bool = False,
 ) -> Result:
     """Run a command as a user would; in this process, which has the heavy imports behind it.
 
     With ``fresh``, run the console script in a process of its own: for what is read at import.
+    A training's pictures are drawn with ``pictures`` alone, and else are empty files.
     """
     program, *rest = (str(argument) for argument in arguments)
     env = env or {}
@@ -61,6 +79,7 @@ def command(
         contextlib.redirect_stderr(err),
         mock.patch.dict(os.environ, env),
         mock.patch.object(sys, "argv", [program, *rest]),
+        undrawn() if not pictures and TRAININGS & {*rest[:1]} else contextlib.nullcontext(),
     ):
         patch.chdir(cwd)
         with pytest.raises(SystemExit) as end:
@@ -73,5 +92,10 @@ class Command(Protocol):
     """The type of `command`, for tests that take it as a fixture."""
 
     def __call__(
-        self, *arguments: object, cwd: Path, env: dict[str, str] | None = None, fresh: bool = False
+        self,
+        *arguments: object,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        fresh: bool = False,
+        pictures: bool = False,
     ) -> Result: ...

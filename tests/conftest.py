@@ -77,6 +77,17 @@ def sample(make_once: MakeOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few(make_once: MakeOnce) -> Path:
+    """30 labelled pairs: for trainings that only have to go through. Not to be changed."""
+
+    def fill(folder: Path) -> None:
+        result = command("mmsent", "sample-data", "dataset", "--pairs", 30, cwd=folder)
+        assert result.code == 0, result.err
+
+    return make_once("few", fill) / "dataset"
+
+
+@pytest.fixture(scope="session")
 def trained(sample: Path, make_once: MakeOnce) -> Path:
     """The run of a short training on the sample, by the command. Not to be changed."""
     pytest.importorskip("mmsent_training", reason="the runtime alone is installed")
@@ -84,7 +95,7 @@ def trained(sample: Path, make_once: MakeOnce) -> Path:
     def fill(folder: Path) -> None:
         result = command(
             "mmsent", "train", "--model", "light", "--epochs", 2, "--data", sample,
-            "--output", folder / "run", cwd=folder,
+            "--output", folder / "run", cwd=folder, pictures=True,
         )  # fmt: skip
         assert result.code == 0, result.err
 

@@ -34,22 +34,32 @@ def write_checkpoint(folder: Path, *, seed: int = 0) -> Path:
     )
     torch.manual_seed(seed)
     CLIPModel(config).save_pretrained(folder, safe_serialization=True)
-    preprocessing = {
-        "crop_size": {"height": SIZE, "width": SIZE},
-        "do_center_crop": True,
+    write_preprocessing(
+        folder,
+        "CLIPImageProcessor",
+        crop_size={"height": SIZE, "width": SIZE},
+        do_center_crop=True,
+        size={"shortest_edge": SIZE},
+    )
+    return folder
+
+
+def write_preprocessing(folder: Path, processor: str, **own: object) -> None:
+    """Write CLIP's preprocessing with a processor's ``own`` settings; None: it has none such."""
+    settings: dict[str, object] = {
         "do_convert_rgb": True,
         "do_normalize": True,
         "do_rescale": True,
         "do_resize": True,
         "image_mean": [0.48145466, 0.4578275, 0.40821073],
         "image_std": [0.26862954, 0.26130258, 0.27577711],
-        "image_processor_type": "CLIPImageProcessor",
+        "image_processor_type": processor,
         "resample": 3,
         "rescale_factor": 1 / 255,
-        "size": {"shortest_edge": SIZE},
+        "size": {"height": SIZE, "width": SIZE},
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing))
-    return folder
+    written = {name: value for name, value in (settings | own).items() if value is not None}
+    (folder / "preprocessor_config.json").write_text(json.dumps(written))
 
 
 def make_tokenizer() -> Tokenizer:

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import ChineseCLIPConfig, ChineseCLIPModel, SiglipConfig, SiglipModel
 
-from .clip_checkpoint import SIZE, WORDS
+from .clip_checkpoint import SIZE, WORDS, write_preprocessing
 
 POSITIONS = 24
 TOWER = {
@@ -34,19 +34,10 @@ def write_chinese_clip(folder: Path, *, seed: int = 0) -> Path:
     )
     torch.manual_seed(seed)
     ChineseCLIPModel(config).save_pretrained(folder, safe_serialization=True)
-    preprocessing = {
-        "crop_size": SIZE,
-        "do_center_crop": False,
-        "do_convert_rgb": True,
-        "do_normalize": True,
-        "do_resize": True,
-        "image_mean": [0.48145466, 0.4578275, 0.40821073],
-        "image_std": [0.26862954, 0.26130258, 0.27577711],
-        "image_processor_type": "ChineseCLIPImageProcessor",
-        "resample": 3,
-        "size": {"height": SIZE, "width": SIZE},
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing))
+    write_preprocessing(
+        folder, "ChineseCLIPImageProcessor", crop_size=SIZE, do_center_crop=False,
+        do_rescale=None, rescale_factor=None,
+    )  # fmt: skip
     return folder
 
 
@@ -77,16 +68,8 @@ def write_siglip(folder: Path, *, seed: int = 0) -> Path:
     )
     torch.manual_seed(seed)
     SiglipModel(config).save_pretrained(folder, safe_serialization=True)
-    preprocessing = {
-        "do_normalize": True,
-        "do_rescale": True,
-        "do_resize": True,
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
-        "image_processor_type": "SiglipImageProcessor",
-        "resample": 3,
-        "rescale_factor": 1 / 255,
-        "size": {"height": SIZE, "width": SIZE},
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing))
+    half = [0.5, 0.5, 0.5]
+    write_preprocessing(
+        folder, "SiglipImageProcessor", image_mean=half, image_std=half, do_convert_rgb=None
+    )
     return folder

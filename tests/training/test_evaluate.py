@@ -209,7 +209,7 @@ def test_mcnemar_is_the_exact_binomial_test():
 
 def test_ablate_compares_three_trainings(run_command, sample, tmp_path):
     arguments = ("--model", "light", "--epochs", 1, "--data", sample, "--output", "ablation")
-    result = run_command("mmsent", "ablate", *arguments, cwd=tmp_path)
+    result = run_command("mmsent", "ablate", *arguments, cwd=tmp_path, pictures=True)
     assert result.code == 0, result.err
     folder = tmp_path / "ablation"
     comparison = json.loads((folder / "ablation.json").read_text())

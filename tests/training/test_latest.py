@@ -29,9 +29,9 @@ def refuse_links(monkeypatch):
     monkeypatch.setattr(os, "symlink", symlink)
 
 
-def test_where_links_can_not_be_made_it_is_a_text(run_command, sample, tmp_path, monkeypatch):
+def test_where_links_can_not_be_made_it_is_a_text(run_command, few, tmp_path, monkeypatch):
     refuse_links(monkeypatch)
-    result = train(run_command, sample, tmp_path)
+    result = train(run_command, few, tmp_path)
     assert result.code == 0, result.err
     latest = tmp_path / "runs" / "latest"
     assert latest.is_file()
@@ -79,8 +79,8 @@ def test_a_file_that_names_no_run(run_command, tmp_path, content):
     assert "latest is no finished run" in result.err
 
 
-def test_after_an_ablation_it_is_the_run_that_saw_both(run_command, sample, tmp_path):
-    result = train(run_command, sample, tmp_path, command="ablate")
+def test_after_an_ablation_it_is_the_run_that_saw_both(run_command, few, tmp_path):
+    result = train(run_command, few, tmp_path, command="ablate")
     assert result.code == 0, result.err
     latest = (tmp_path / "runs" / "latest").resolve()
     assert read_run(latest).record.settings.modality == "both"
@@ -96,9 +96,9 @@ def test_the_data_are_looked_at_before_the_weights(run_command, tmp_path, monkey
     assert len(result.err.splitlines()) == 1
 
 
-def test_a_dataset_whose_path_is_not_utf8(run_command, sample, tmp_path):
+def test_a_dataset_whose_path_is_not_utf8(run_command, few, tmp_path):
     data = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
-    shutil.copytree(sample, data)
+    shutil.copytree(few, data)
     result = train(run_command, data, tmp_path, "--output", data / "run")
     assert result.code == 0, result.err
     assert "/caf\ufffd`" in (data / "run" / "report.md").read_text(encoding="utf-8")
@@ -112,9 +112,9 @@ def test_a_dataset_whose_path_is_not_utf8(run_command, sample, tmp_path):
     assert run_command("mmsent", "evaluate", "--data", data, cwd=data).code == 0
 
 
-def test_an_unfinished_run_whose_path_is_not_utf8(run_command, sample, tmp_path):
+def test_an_unfinished_run_whose_path_is_not_utf8(run_command, few, tmp_path):
     data = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
-    shutil.copytree(sample, data)
+    shutil.copytree(few, data)
     settings = registry.default_settings("light", "cpu", epochs=2)
 
     def stop(event):

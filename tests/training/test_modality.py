@@ -36,10 +36,10 @@ def write_list(path, rows):
             writer.writerows(rows)
 
 
-def train(run_command, data, output, modality, *options, model="light"):
+def train(run_command, data, output, modality, *options, model="light", **how):
     return run_command(
         "mmsent", "train", "--model", model, "--epochs", 1, "--modality", modality,
-        "--data", data, "--output", output, *options, cwd=output.parent,
+        "--data", data, "--output", output, *options, cwd=output.parent, **how,
     )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def alone(request, run_command, sample, make_once):
             shutil.copytree(sample / "data", folder / "pictures")
         for name in ("list.csv", "list.jsonl", "list.parquet"):
             write_list(folder / name, rows)
-        result = train(run_command, folder / "list.csv", folder / "run", part)
+        result = train(run_command, folder / "list.csv", folder / "run", part, pictures=True)
         assert result.code == 0, result.err
         _, said = export(run_command, folder / "run")
         assert "8 validation pairs" in said

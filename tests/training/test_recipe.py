@@ -21,6 +21,7 @@ from mmsent_training.runs.resume import read_start
 from mmsent_training.runs.run import read_run
 from mmsent_training.train import resume, train
 
+from ..command import undrawn
 from . import toy_model
 
 
@@ -44,7 +45,8 @@ def weights(tmp_path_factory):
 def train_toy(sample, output, weights, callback=lambda event: None, **chosen):
     choice = choose("toy", {"toy": str(weights)})
     settings = default_settings("toy", "cpu", **chosen)
-    return train(sample, settings, choice, output, callback=callback)
+    with undrawn():
+        return train(sample, settings, choice, output, callback=callback)
 
 
 @pytest.fixture(scope="module")

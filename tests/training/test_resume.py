@@ -26,6 +26,7 @@ from mmsent_training.loop import Event
 from mmsent_training.models.registry import choose, default_settings
 from mmsent_training.runs.resume import START, STATE, read_state, write_state
 
+from ..command import undrawn
 from .clip_checkpoint import write_checkpoint
 from .posts import COLUMNS, read_lines, write_lines, write_posts
 from .test_compact import few_texts
@@ -56,7 +57,8 @@ def train_until(data, run, event, do, model="light", **options):
         if happened == event:
             do()
 
-    return training.train(data, settings, choice, run, callback=callback)
+    with undrawn():
+        return training.train(data, settings, choice, run, callback=callback)
 
 
 def kill():

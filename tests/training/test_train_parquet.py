@@ -10,7 +10,7 @@ def test_the_run_is_the_folders(run_command, sample, trained, bundle, tmp_path):
     run_command("mmsent", "pack", sample / TRAIN_LIST, path, cwd=tmp_path)
     result = run_command(
         "mmsent", "train", "--model", "light", "--epochs", 2, "--data", path,
-        "--output", "run", cwd=tmp_path,
+        "--output", "run", cwd=tmp_path, pictures=True,
     )  # fmt: skip
     assert result.code == 0, result.err
     for name in ("checkpoint.safetensors", "validation_predictions.csv", "mistakes.png"):

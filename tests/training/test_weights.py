@@ -1,7 +1,8 @@
 """CLIP's weights from a hub, its cache and a folder: found, fetched, refused.
 
 The hub is a small server in this process, which answers as the real one does. What asks it runs in
-processes of its own, with the environment variables that a user would set.
+processes of its own, with the environment variables that a user would set: huggingface_hub reads
+them when it is imported.
 """
 
 import hashlib
@@ -16,13 +17,15 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from mmsent.clip_pin import REVISION, WEIGHTS_SHA256, WEIGHTS_SIZE
+from mmsent.errors import MmsentError
 from mmsent_training.weights.checkpoint import ClipCheckpoint, WeightsUnavailable
 from mmsent_training.weights.hub import DEFAULT_CLIP, find_clip
 
@@ -278,9 +281,22 @@ def start(tmp_path):
 
 
 @pytest.fixture
-def find(start):
+def find(start, tmp_path, monkeypatch):
+    """Finds a checkpoint; what may not be fetched is looked for from this process."""
+
     def find(hub, name=NAME, *, fetch=True, before="", **env):
-        return start(hub, FIND.format(before=before, fetch=fetch), name, **env)()
+        if fetch:
+            return start(hub, FIND.format(before=before, fetch=True), name, **env)()
+        with monkeypatch.context() as patch:
+            patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+            asked = [] if isinstance(hub, str) else [*hub.requests]
+            try:
+                found = json.dumps(asdict(find_clip(name, fetch=False)), default=str)
+                return Result(0, found, "", 0)
+            except MmsentError as error:
+                return Result(error.exit_code, "", f"Error: {error}\n", 0)
+            finally:
+                assert isinstance(hub, str) or hub.requests == asked
 
     return find
 
