@@ -53,8 +53,8 @@ def export_run(
     It is verified on the run's validation pairs if the dataset is still there and the same, else on
     random inputs. ``data``, ``validation`` and ``images`` say where it is now, by default where the
     training had it.
-    Raises InputError where the run, or a dataset asked for, can't be used, or int8 has no training
-    pairs to be calibrated on; and MmsentError where the bundle would not answer as PyTorch does,
+    Raises InputError if the run, or a dataset asked for, can't be used, or int8 has no training
+    pairs to be calibrated on; and MmsentError if the bundle would not answer as PyTorch does,
     to ``accepted_loss`` percent in fp16 and int8. Then ``output`` is left as it was.
     """
     find_file(output)  # whether it can be written: before the work
@@ -105,7 +105,7 @@ def convert(
     """The graph in a ``precision``, and how it compares with ``model``, PyTorch in fp32.
 
     Where int8 loses too much, the layers that it hurts most stay in fp32, and the log says so.
-    Raises MmsentError where the graph is wrong, or still loses more than ``accepted_loss`` percent.
+    Raises MmsentError if the graph is wrong, or still loses more than ``accepted_loss`` percent.
     """
     reference = reference_logits(model, samples)
     ranges = calibrate(graph, feeds) if precision == "int8" else {}
@@ -140,7 +140,7 @@ def _provenance(run: Run) -> dict[str, Any]:
 def _read_dataset(run: Run, source: TrainingSource) -> tuple[list[Pair], Samples]:
     """The training pairs of a run, and its validation pairs by length, for little padding.
 
-    Raises InputError where the dataset is not the run's, or can't be read.
+    Raises InputError if the dataset is not the run's, or can't be read.
     """
     record, fraction = run.record, run.record.settings.validation_fraction
     data = read_training_data(

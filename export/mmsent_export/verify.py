@@ -132,7 +132,7 @@ def verify(
 ) -> Verification:
     """Compare ``graph``, of a ``precision``, with the ``reference`` logits of the same samples.
 
-    Raises MmsentError where an fp32 graph answers differently, or any graph gives NaN or lets a
+    Raises MmsentError if an fp32 graph answers differently, or any graph gives NaN or lets a
     pair depend on its batch. The caller decides whether fp16 or int8 loses too much.
     """
     run = partial(open_session(graph).run, OUTPUTS)

@@ -1,6 +1,6 @@
-"""A Ray Dataset through a bundle: on a laptop or a cluster. Needs the extra mmsent[ray].
+"""Predict a Ray Dataset with a bundle, on a laptop or a cluster. Requires the extra mmsent[ray].
 
-Ray schedules, retries and spills; here is only what one actor does with one batch.
+Ray does the scheduling, retries and spilling. This module defines what an actor does with a batch.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TASK_ROWS = 32 * BATCH_SIZE
-"""Rows that an actor takes at once; among them, batches are formed by length."""
+"""Rows in one call of an actor, which sorts them by length into batches."""
 ACTOR_CPUS = 0.5
-"""What an actor asks Ray for, though it computes on a whole core: if actors claimed every CPU, the
+"""CPUs that an actor requests, although it uses a whole core. If the actors reserved every CPU, the
 tasks that read their input would wait forever."""
 
 
@@ -54,20 +54,22 @@ def predict(
     device: Device = "cpu",
     **ray_options: Any,
 ) -> Any:
-    """A Ray Dataset with ``dataset``'s columns and rows and, of each row, its prediction.
+    """``dataset``, a Ray Dataset, with columns for the predictions.
 
-    ``dataset`` has the columns text and image, as `mmsent.data.parquet` describes them; paths of
-    images are relative to ``folder``. Where the bundle allows it (see BundleInfo.optional) a cell
-    may be null, a column may be left out and, with ``allow_missing``, a path may lead nowhere.
+    ``dataset`` has the columns text and image, as in `mmsent.data.parquet`. Image paths are
+    relative to ``folder``. If the bundle allows it (see BundleInfo.optional), cells may be null and
+    a column may be absent; with ``allow_missing``, image files may be missing, too.
+
     The new columns are ``prefix`` + "tag" (string) and, for each label, ``prefix`` + label
-    (float32, its probability; a label "tag" or "error" gets a _ at its end). With
-    ``on_error="skip"`` a bad row's are null, and ``prefix`` + "error" (string) says why; with
-    "fail" the first bad row raises InputError, which Ray wraps. Each actor opens ``model``, a path
-    that every machine knows, once, and computes on one core or, with ``device="cuda"``, one GPU.
-    ``concurrency`` is the number of actors, or the smallest and the largest (default: from 1 to as
-    many as there are CPUs or GPUs). Further options go to ``Dataset.map_batches``. An actor that
-    dies is started again, and its blocks are redone.
-    Raises MmsentError where Ray is not installed.
+    (float32, its probability; "_" is appended to the labels "tag" and "error"). With
+    ``on_error="skip"``, the new columns of a bad row are null, and ``prefix`` + "error" (string)
+    gives the reason. With "fail", the first bad row raises InputError, which Ray wraps.
+
+    Each actor opens ``model`` once, a path that every machine can read, and uses one core or, with
+    ``device="cuda"``, one GPU. ``concurrency``: the number of actors, or the minimum and maximum
+    (default: 1 to the number of CPUs or GPUs). Other options go to ``Dataset.map_batches``. Ray
+    restarts actors that die and repeats their blocks.
+    Raises MmsentError if Ray is not installed.
     """
     try:
         ray: Any = importlib.import_module("ray")
@@ -78,7 +80,7 @@ def predict(
             f"Run {install_command('mmsent', 'ray')}"
         ) from None
     if on_error not in ("fail", "skip"):
-        raise InputError(f"on_error is 'fail' or 'skip', not {on_error!r}")
+        raise InputError(f"on_error must be 'fail' or 'skip', not {on_error!r}")
     share = "GPU" if device == "cuda" else "CPU"
     if not ray.is_initialized():
         ray.init()
@@ -104,7 +106,7 @@ def predict(
 
 
 class _Predictor:
-    """What an actor holds: the open bundle."""
+    """An actor: it holds the open bundle."""
 
     def __init__(
         self,
@@ -129,7 +131,7 @@ class _Predictor:
         if fault := missing_fault(lacking, self.model.info):
             raise InputError(f"the dataset lacks the column {' and '.join(lacking)}: {fault}")
         if double := set(names) & set(table.column_names):
-            raise InputError(f"the dataset has a column {min(double)} already: use another prefix")
+            raise InputError(f"the dataset already has a column {min(double)}; use another prefix")
         outcomes = self._predict(table)
         predictions = [o if isinstance(o, Prediction) else None for o in outcomes]
         columns = [pa.array([p and p.label for p in predictions], pa.string())]
@@ -144,7 +146,7 @@ class _Predictor:
         return table
 
     def _predict(self, table: pa.Table) -> list[Outcome | None]:
-        """Each row's prediction, or what is wrong with it. Raises InputError, unless "skip"."""
+        """Each row's prediction, or its problem. Raises InputError for a problem, unless "skip"."""
         texts, images = _column(table, "text", bytes_of), _column(table, "image", images_of)
         pairs = [
             Pair("", None, "", index, text, self._source(image))
@@ -171,14 +173,14 @@ class _Predictor:
 
 
 def _column(table: pa.Table, name: str, read: Callable[[pa.Array], list[T]]) -> Sequence[T | None]:
-    """The cells of a column; none where there is no such column."""
+    """The cells of a column, or None for each row if there is no such column."""
     if name not in table.column_names:
         return [None] * len(table)
     return read(table.column(name).combine_chunks())
 
 
 def _name(table: pa.Table, index: int) -> str:
-    """How a message calls a row: a batch does not know which rows of the dataset it holds."""
+    """A row's name in messages; a batch does not know its position in the dataset."""
     if "guid" not in table.column_names:
         return f"row {index + 1} of a batch"
     return f"guid {str(table.column('guid')[index])!r}"

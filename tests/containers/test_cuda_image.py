@@ -50,7 +50,7 @@ def test_it_predicts_on_the_cpu_and_says_so_once(engine, cuda_image, bundle, wor
     result = engine.run(cuda_image, *arguments, work=work)
     assert result.code == 0, result.err
     assert len(list(csv.reader(io.StringIO(result.out)))) == 11
-    assert result.err.count("computing on the CPU: ONNX Runtime finds no GPU that works") == 1
+    assert result.err.count("computing on the CPU: ONNX Runtime finds no working GPU") == 1
     quiet = engine.run(cuda_image, *arguments, "--device", "cpu", work=work)
     assert quiet.out == result.out
     assert "computing on the CPU" not in quiet.err

@@ -34,7 +34,7 @@ def test_a_missing_file(tmp_path):
 def test_a_file_that_is_no_onnx_model(tmp_path, content):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    assert "can't be opened as an ONNX model" in refused(path) or "no mmsent bundle" in refused(
+    assert "can't be opened as an ONNX model" in refused(path) or "not an mmsent bundle" in refused(
         path
     )
 
@@ -47,7 +47,7 @@ def test_a_truncated_bundle(bundle, tmp_path):
 
 @pytest.mark.parametrize("key", ["mmsent.bundle", "mmsent.tokenizer"])
 def test_an_onnx_model_without_our_metadata(bundle, tmp_path, key):
-    assert "but no mmsent bundle" in refused(edited(bundle, tmp_path, **{key: None}))
+    assert "but not an mmsent bundle" in refused(edited(bundle, tmp_path, **{key: None}))
 
 
 @pytest.mark.parametrize("key", ["mmsent.bundle", "mmsent.tokenizer"])
@@ -62,7 +62,7 @@ def test_malformed_metadata(bundle, tmp_path, key, value):
 )
 def test_another_format(bundle, tmp_path, number, advice):
     other = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps({"format": number})})
-    assert f"format is {number} and this mmsent reads 2; {advice}" in refused(other)
+    assert f"has format {number}, but this mmsent reads format 2; {advice}" in refused(other)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_labels_are_nothing_that_no_list_may_have(bundle, tmp_path, label):
 def test_what_this_version_does_not_know(bundle, tmp_path, name, value):
     info = json.loads(SentimentModel(bundle).info.to_json()) | {name: value}
     other = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps(info)})
-    assert "is none of" in refused(other)
+    assert "is not one of" in refused(other)
 
 
 def test_the_same_checks_for_bytes_and_files(bundle, tmp_path):

@@ -72,7 +72,7 @@ def test_what_a_link_leads_to_is_written(tmp_path, target):
 def test_links_in_a_ring_are_refused(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    with pytest.raises(InputError, match="leads to itself"):
+    with pytest.raises(InputError, match="link to itself"):
         write(tmp_path / "a")
 
 
@@ -276,12 +276,12 @@ def chained(error, cause):
         (RuntimeError("pthread_create failed, error code: 11"), "thread"),
         (OSError(errno.EAGAIN, "Resource temporarily unavailable"), "thread"),
         (Exception("ThreadPoolBuildError { kind: IOError(Os { code: 11 }) }"), "thread"),
-        (OSError(errno.EMFILE, "Too many open files"), "another file"),
-        (OSError(errno.ENFILE, "Too many open files in system"), "another file"),
+        (OSError(errno.EMFILE, "Too many open files"), "more files"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "more files"),
     ],
 )
 def test_what_the_machine_lacks_is_told_from_bad_input(error, what):
-    with pytest.raises(Shortage, match=rf"can't (have|start|open).*{what}"):
+    with pytest.raises(Shortage, match=what):
         raise_shortage(error)
 
 

@@ -232,10 +232,10 @@ def test_a_broken_header_names_its_format(data: bytes, cause: str) -> None:
 @pytest.mark.parametrize(
     ("name", "cause"),
     [
-        ("a\0.jpg", "the image can't be read (its name holds a NUL byte)"),
+        ("a\0.jpg", "the image can't be read (its name contains a NUL byte)"),
         (
             "a\ud800.jpg",
-            r"the image can't be read (its name holds '\ud800', which utf-8 can't encode)",
+            r"the image can't be read (its name contains '\ud800', which utf-8 can't encode)",
         ),
     ],
 )
@@ -250,4 +250,4 @@ def test_a_row_whose_path_no_file_can_have_is_named(run_command, tmp_path: Path)
     result = run_command("mmsent", "check-data", "--data", "list.jsonl", "--json", cwd=tmp_path)
     assert result.code == 2
     (error,) = (error for error in json.loads(result.out)["errors"] if error["guid"] == "7")
-    assert error["message"] == "the image can't be read (its name holds a NUL byte)"
+    assert error["message"] == "the image can't be read (its name contains a NUL byte)"

@@ -185,7 +185,7 @@ def test_cuda_where_onnxruntime_has_none(run_command, sample, bundle, tmp_path):
         "mmsent-infer", sample / TEST_LIST, "--model", bundle, "--device", "cuda", cwd=tmp_path
     )
     assert result.code == 2
-    assert "computes on CPUs only" in result.err
+    assert "supports only CPUs" in result.err
     assert "onnxruntime-gpu" in result.err
     assert not (tmp_path / "submission.csv").exists()
 

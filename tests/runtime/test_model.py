@@ -209,7 +209,7 @@ def test_what_is_no_text_is_named(bundle, pairs, text, reason):
         (io.StringIO("text"), "the image can't be read from a text file"),
         (io.BytesIO(b"no image"), "the image can't be decoded"),
         (np.zeros((3, 3, 3)), "an image array must be uint8"),
-        ("nul\0", "its name holds a NUL byte"),
+        ("nul\0", "its name contains a NUL byte"),
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else type(value).__name__,
 )

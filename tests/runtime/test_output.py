@@ -103,7 +103,7 @@ def test_a_bundle_is_no_stream(run_command, trained, tmp_path):
     (tmp_path / "model.onnx").symlink_to("/proc/self/fd/1")
     result = run_command("mmsent-export", "onnx", trained, cwd=tmp_path)
     assert result.code == 2
-    assert result.err == "Error: model.onnx is a stream, and this output must be a file: name one\n"
+    assert result.err == "Error: model.onnx is a stream, but this output must be a file\n"
     assert (tmp_path / "model.onnx").is_symlink()
 
 

@@ -28,7 +28,7 @@ class Environment:
 def pick_device(asked: str) -> Device:
     """The device to train on: "cpu" or "cuda" as asked for, or for "auto" a GPU if there is one.
 
-    Raises InputError where a GPU is asked for and PyTorch sees none.
+    Raises InputError if a GPU is asked for and PyTorch sees none.
     """
     if asked == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch sees no GPU here; use --device cpu")

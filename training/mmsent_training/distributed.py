@@ -101,7 +101,7 @@ def all_reduce_max(number: int) -> int:
 
 
 def check_same(**facts: Any) -> None:
-    """Raises InputError where ``facts`` are not the same in all processes that train together."""
+    """Raises InputError if ``facts`` are not the same in all processes that train together."""
     everyone = all_gather(facts)
     for number, others in enumerate(everyone):
         differing = [name for name in facts if others[name] != everyone[0][name]]

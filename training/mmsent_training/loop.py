@@ -185,7 +185,7 @@ class Trainer:
     ) -> tuple[float, float]:
         """Train on every pair once; the mean loss of a pair, and the seconds that it took.
 
-        Raises MmsentError where the loss is not finite.
+        Raises MmsentError if the loss is not finite.
         """
         self.module.train()
         losses: list[Tensor] = []
@@ -270,7 +270,7 @@ class Trainer:
         """Logits of the validation pairs, float32 [pairs, labels], and their loss; in fp32.
 
         Processes that train together divide the pairs, and all have all logits.
-        Raises MmsentError where the loss is not finite.
+        Raises MmsentError if the loss is not finite.
         """
         self.current.eval()
         batches = torch.split(torch.arange(len(self.true_labels)), EVALUATION_BATCH)

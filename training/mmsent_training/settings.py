@@ -85,7 +85,7 @@ class Settings:
     def override(self, chosen: Mapping[str, Any]) -> "Settings":
         """These settings with the ``chosen`` ones; those that are None stay.
 
-        Raises ValueError where one is not of its field's kind.
+        Raises ValueError if one is not of its field's kind.
         """
         given = {name: value for name, value in chosen.items() if value is not None}
         return msgspec.convert(msgspec.to_builtins(self) | given, Settings)

@@ -1,1 +1,1 @@
-"""The bundle: one ONNX file that carries everything prediction needs."""
+"""The bundle: one ONNX file with everything that prediction needs."""

@@ -1,11 +1,11 @@
-"""The bundle: one ONNX file that carries all that prediction needs.
+"""The bundle: one ONNX file with everything that prediction needs.
 
 inputs    input_ids, attention_mask   int64   [batch, tokens]
           pixels                      uint8   [batch, height, width, 3]
 outputs   logits, probabilities       float32 [batch, labels]
 metadata  mmsent.bundle               JSON, see BundleInfo
           mmsent.tokenizer            a tokenizer.json
-          mmsent.sha256               of the file itself, see `mmsent.bundle.seal`
+          mmsent.sha256               the SHA-256 of the file, see `mmsent.bundle.seal`
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ FORMAT = 2
 INFO_KEY = "mmsent.bundle"
 TOKENIZER_KEY = "mmsent.tokenizer"
 MAX_DIGESTS = 1_000_000
-"""The most characters of ``BundleInfo.digests``."""
+"""Maximum length of ``BundleInfo.digests``, in characters."""
 MAX_TOKENS = 1024
-"""The most tokens of a text that a model may ask for."""
+"""Maximum ``max_length`` of a model, in tokens."""
 INPUTS = ("input_ids", "attention_mask", "pixels")
 OUTPUTS = ("logits", "probabilities")
 
 
 @dataclass(frozen=True)
 class BundleInfo:
-    """What a bundle says of itself.
+    """A bundle's description of itself.
 
-    ``labels`` are in the order of the outputs. ``max_length`` is the number of tokens that texts
-    are cut to. ``optional``: which of "text" and "image" a pair may lack, since the model was
-    trained with pairs that lacked them; an empty text and a grey image stand for them.
-    ``provenance`` names the run, its settings and its dataset; ``metrics`` what it reached on its
-    validation pairs; ``verification`` how the exporter compared it with PyTorch. ``digests``, for
-    `mmsent evaluate`, are those of the pairs that the model was trained on; "" where it has none.
+    ``labels``: in the order of the outputs. ``max_length``: texts are truncated to this number of
+    tokens. ``optional``: the parts ("text", "image") that a pair may lack, because the model was
+    trained on pairs without them; an empty text or a grey image takes their place.
+    ``provenance``: the run, its settings and its dataset. ``metrics``: the scores on the validation
+    pairs. ``verification``: the exporter's comparison with PyTorch. ``digests``: of the pairs that
+    the model was trained on, for `mmsent evaluate`; "" if the run stored none.
     """
 
     model: str
@@ -58,14 +58,14 @@ class BundleInfo:
     digests: str = field(default="", repr=False)
 
     def to_json(self) -> str:
-        """The text of the metadata ``mmsent.bundle``."""
+        """The JSON text of the metadata ``mmsent.bundle``."""
         content = asdict(self) | {"format": FORMAT, "text": {"max_length": self.max_length}}
         del content["max_length"]
         return readable(json.dumps(content, ensure_ascii=False, sort_keys=True))
 
     @classmethod
     def from_json(cls, text: str) -> BundleInfo:
-        """Read the metadata. Raises InputError for another format or a malformed one."""
+        """Read the metadata. Raises InputError if it is malformed or has another format."""
         try:
             content = json.loads(text)
             if content["format"] != FORMAT:
@@ -91,22 +91,22 @@ class BundleInfo:
 def _other_format(value: Any) -> str:
     older = isinstance(value, int) and value < FORMAT
     advice = "train and export the model again with this version" if older else "upgrade mmsent"
-    return f"the bundle's format is {value!r} and this mmsent reads {FORMAT}; {advice}"
+    return f"the bundle has format {value!r}, but this mmsent reads format {FORMAT}; {advice}"
 
 
 def _one_of(kind: Any, value: Any) -> Any:
-    """``value``. Raises ValueError where ``kind``, a Literal, does not name it."""
+    """Return ``value``. Raises ValueError if it is not one of the Literal ``kind``."""
     if value not in get_args(kind):
-        raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
+        raise ValueError(f"{value!r} is not one of {', '.join(get_args(kind))}")
     return value
 
 
 def _labels(values: Any) -> tuple[str, ...]:
-    """Labels go into tables that people open. Raises ValueError for what no list may have."""
+    """The labels. They go into tables that people open: raises ValueError if one is unsafe."""
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError("the labels must be a list of texts")
+        raise ValueError("the labels must be a list of strings")
     if len(set(values)) != len(values) or len(values) < 2:
-        raise ValueError("the labels must be several, all different")
+        raise ValueError("there must be at least two labels, all different")
     for value in values:
         if fault := label_fault(value.strip()):
             raise ValueError(fault)

@@ -1,6 +1,6 @@
-"""The seal: a bundle's SHA-256, which the bundle itself carries, so that damage shows.
+"""The seal: a bundle's SHA-256, stored in the bundle itself, which reveals damage.
 
-The digest is taken over the file with zeros in the digest's own place.
+The digest is computed over the file with zeros in place of the digest.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ _MARK = SEAL_KEY.encode() + b"\x12\x40"
 
 
 def seal(path: Path) -> None:
-    """Put the digest into a file whose metadata SEAL_KEY is UNSEALED."""
+    """Write the digest into a file whose metadata SEAL_KEY is UNSEALED."""
     place, digest = _digest(path)
     with open(path, "r+b") as file:
         file.seek(place)
@@ -24,7 +24,7 @@ def seal(path: Path) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a bundle is, to the last byte, what the exporter wrote."""
+    """Whether every byte of a bundle is as the exporter wrote it."""
     try:
         place, digest = _digest(path)
     except ValueError:
@@ -35,7 +35,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _digest(path: Path) -> tuple[int, str]:
-    """Where the seal's place is, and what belongs there. Raises ValueError where there is none."""
+    """The seal's offset and correct value. Raises ValueError if the file has no seal."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         mark = content.rfind(_MARK)
         if mark < 0:

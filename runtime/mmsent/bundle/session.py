@@ -1,10 +1,10 @@
-"""Opening a bundle: its session, its metadata, and whether they fit each other.
+"""Open a bundle: its session, its metadata, and whether they match.
 
-**Fork.** ONNX Runtime's threads don't come along into a child that os.fork makes: there, what uses
-a session of the parent may wait for them for ever, and so does what deletes it. So `Bundle.process`
-says which process opened a bundle (a child opens it again), and the sessions of the parent are
-never deleted in a child. A child that ends by sys.exit instead of os._exit, as multiprocessing's
-do, still hangs at its end, where it only imported onnxruntime 1.32; "spawn" has none of this.
+**Fork.** A child process of os.fork does not inherit ONNX Runtime's threads. If the child uses or
+deletes a session of its parent, it may wait for them forever. So `Bundle.process` records which
+process opened a bundle (a child opens it again), and a child never deletes its parent's sessions.
+A child that ends with sys.exit instead of os._exit, unlike multiprocessing's, still hangs at exit,
+even if it only imported onnxruntime 1.32. "spawn" has none of these problems.
 """
 
 import ctypes
@@ -46,17 +46,17 @@ class Bundle:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it computes on a GPU."""
+        """Whether the session runs on a GPU."""
         return bool(self.session.get_providers()[0] == CUDA)
 
 
 def open_bundle(source: Path | bytes, *, threads: int, device: Device = "cpu") -> Bundle:
-    """Open a bundle, a file or its bytes; it computes on ``threads`` threads, or on a GPU.
+    """Open a bundle, from a file or its bytes, on ``threads`` CPU threads or on a GPU.
 
-    ``device``: "cpu", "cuda", or "auto" for CUDA where it works, and where the bundle is not in
-    int8, which only CPUs compute in.
-    Raises InputError where ``source`` is no bundle that this version reads, or CUDA is asked for
-    and does not work.
+    ``device``: "cpu", "cuda", or "auto", which uses CUDA if it works and the bundle is not int8,
+    which only CPUs compute.
+    Raises InputError if ``source`` is not a bundle that this version reads, or if ``device`` is
+    "cuda" and CUDA does not work.
     """
     name = "the bundle" if isinstance(source, bytes) else str(source)
     if isinstance(source, Path) and not source.exists():
@@ -68,25 +68,25 @@ def open_bundle(source: Path | bytes, *, threads: int, device: Device = "cpu") -
         session = _open_session(source, name, threads, CPU)
     bundle = _read_metadata(name, session)
     if device == "auto" and bundle.info.precision == "int8" and bundle.on_gpu:
-        logger.info("computing on the CPU: the bundle is in int8, for CPUs")
+        logger.info("computing on the CPU: the bundle is int8, which is for CPUs")
         return replace(bundle, session=_open_session(source, name, threads, CPU))
     return bundle
 
 
 def available_providers() -> list[str]:
-    """What this build of ONNX Runtime can compute with."""
+    """The execution providers of this build of ONNX Runtime."""
     names: list[str] = ort.get_available_providers()
     return names
 
 
 def _wants_gpu(device: Device) -> bool:
-    """Whether to try CUDA. Raises InputError where it is asked for and this build has none."""
+    """Whether to try CUDA. Raises InputError if it is requested and this build lacks it."""
     if device == "cpu" or CUDA in available_providers():
         return device != "cpu"
     if device == "cuda":
         raise InputError(
-            "--device cuda: this ONNX Runtime computes on CPUs only\n"
-            "Install the one for GPUs: "
+            "--device cuda: this ONNX Runtime supports only CPUs\n"
+            "Install the GPU build: "
             "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]'"
         )
     return False
@@ -95,12 +95,12 @@ def _wants_gpu(device: Device) -> bool:
 def _open_on_gpu(
     source: Path | bytes, name: str, threads: int, device: Device
 ) -> ort.InferenceSession:
-    """A session on a GPU; where none works, on the CPU for "auto", which is said once.
+    """A session on a GPU. If no GPU works, "auto" logs that and uses the CPU.
 
-    Raises InputError where the bundle can't be opened, or "cuda" is asked for and does not work.
+    Raises InputError if the bundle can't be opened, or if ``device`` is "cuda" and does not work.
     """
     if hasattr(ort, "preload_dlls"):
-        with redirect_stdout(StringIO()):  # it prints which files it lacks
+        with redirect_stdout(StringIO()):  # it prints the missing files
             ort.preload_dlls()  # CUDA and cuDNN from pip's packages
     reason = "ONNX Runtime can't load its CUDA provider"
     try:
@@ -108,9 +108,9 @@ def _open_on_gpu(
         if session.get_providers()[0] == CUDA:
             return session
     except MmsentError as error:
-        session = _open_session(source, name, threads, CPU)  # raises where the GPU isn't at fault
+        session = _open_session(source, name, threads, CPU)  # raises if the GPU is not the cause
         found = re.search(r"CUDA (?:failure|error) [^;\n]*\w", str(error.__cause__ or error))
-        reason = f"ONNX Runtime finds no GPU that works ({found[0] if found else error})"
+        reason = f"ONNX Runtime finds no working GPU ({found[0] if found else error})"
     reason += "; `mmsent doctor` says why"
     if device == "cuda":
         raise InputError(f"--device cuda: {reason}")
@@ -124,13 +124,13 @@ def _open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors: they are raised, too
-    # Threads that wait by spinning would take the cores that decode images.
+    options.log_severity_level = 3  # errors only; they are also raised
+    # Spinning threads would take the cores that decode images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Not its own format, which it would see in a name or in the first bytes: the check of the
-    # structure knows ONNX alone.
+    # ONNX only. ONNX Runtime also detects its own format by name or content, which check_structure
+    # can't read.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    # Its own fallback to the CPU prints; TensorFloat-32 has 10 bits of a float32's 23.
+    # The built-in fallback to the CPU prints. TensorFloat-32 keeps only 10 of float32's 23 bits.
     how: dict[str, Any] = {"providers": [CPU], "enable_fallback": False}
     if provider == CUDA:
         how["providers"].insert(0, (CUDA, {"use_tf32": "0"}))
@@ -140,7 +140,7 @@ def _open_session(
         else:
             with utf8_path(source) as path:
                 session = ort.InferenceSession(str(path), options, **how)
-    except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
+    except Exception as error:  # ONNX Runtime's exceptions have no closer common base class
         raise_shortage(error)
         raise InputError(f"{name} can't be opened as an ONNX model ({error})") from None
     _sessions.add(session)
@@ -151,7 +151,7 @@ _sessions: WeakSet[ort.InferenceSession] = WeakSet()
 
 
 def _keep_sessions() -> None:
-    """In a forked child: give the parent's sessions a reference that nothing takes away."""
+    """In a forked child, leak a reference to the parent's sessions, so that none is deleted."""
     for session in list(_sessions):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
     _sessions.clear()
@@ -166,7 +166,7 @@ def _read_metadata(name: str, session: ort.InferenceSession) -> Bundle:
         metadata = session.get_modelmeta().custom_metadata_map
         if INFO_KEY not in metadata or TOKENIZER_KEY not in metadata:
             raise InputError(
-                f"an ONNX model, but no mmsent bundle: it lacks the metadata {INFO_KEY} and "
+                f"an ONNX model, but not an mmsent bundle: it lacks the metadata {INFO_KEY} and "
                 f"{TOKENIZER_KEY}; `mmsent-export onnx` writes a bundle"
             )
         info = BundleInfo.from_json(metadata[INFO_KEY])
@@ -183,7 +183,7 @@ def _read_metadata(name: str, session: ort.InferenceSession) -> Bundle:
 
 
 def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:
-    """Raises InputError where the graph does not take and give what every bundle's does."""
+    """Raises InputError if the graph's inputs or outputs are not those of a bundle."""
     size = info.image.size
     inputs = {value.name: (value.type, value.shape) for value in session.get_inputs()}
     outputs = {value.name: value.type for value in session.get_outputs()}
@@ -194,7 +194,7 @@ def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:
         or outputs != dict.fromkeys(OUTPUTS, "tensor(float)")
         or len(inputs["pixels"][1]) != 4
         or not all(
-            isinstance(edge, str) or edge == wanted  # a string: it may be any
+            isinstance(edge, str) or edge == wanted  # a string: a dynamic size
             for edge, wanted in zip(inputs["pixels"][1][1:], (size, size, 3))
         )
         or any(isinstance(n, int) and n != len(info.labels) for n in widths)

@@ -1,8 +1,8 @@
-"""What an ONNX file contains, read from its outline before ONNX Runtime opens it.
+"""Check the structure of an ONNX file before ONNX Runtime opens it.
 
-A file's tensors are skipped, so that hundreds of megabytes take milliseconds. The numbers are those
-of the fields in onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto; how a field is
-laid out is described in https://protobuf.dev/programming-guides/encoding/.
+The check skips the tensors' data, so hundreds of megabytes take milliseconds. The numbers are field
+numbers in onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. The encoding of
+fields: https://protobuf.dev/programming-guides/encoding/.
 """
 
 import mmap
@@ -14,13 +14,13 @@ from mmsent.errors import InputError
 from mmsent.files.bounded import open_file
 
 MAX_BYTES = (1 << 31) - 1
-"""Larger files are refused; protobuf knows no larger ones."""
+"""Larger files are refused; protobuf does not support them."""
 MAX_METADATA = 1 << 26
-"""Files with more metadata, in bytes, are refused."""
+"""Files with more bytes of metadata are refused."""
 MAX_FIELDS = 1_000_000
-"""Files with more nodes, initializers and their parts are refused."""
+"""Files with more fields (nodes, initializers and their parts) are refused."""
 
-# Loops may have any length, and none of our models has one.
+# Loops may never end, and none of our models has one.
 REFUSED_OPERATORS = (b"Loop", b"Scan")
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
@@ -28,7 +28,7 @@ _MODEL_KNOWN = frozenset(range(1, 9)) | {_MODEL_METADATA}  # not training_info (
 _NODE_OPERATOR, _NODE_ATTRIBUTE = 4, 5
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 
-# Which fields of a message hold messages of other kinds: field -> kind.
+# Fields of a message that hold other messages: field -> kind.
 _GRAPH = {1: "node", 5: "tensor", 15: "sparse"}
 _ATTRIBUTE = {5: "tensor", 10: "tensor", 6: "graph", 11: "graph", 22: "sparse", 23: "sparse"}
 _PARTS = {
@@ -41,10 +41,10 @@ _PARTS = {
 
 
 def check_structure(source: Path | bytes, name: str) -> None:
-    """Raise InputError where ``source``, a file or its bytes, is no ONNX model or not to be opened.
+    """Raise InputError if ``source``, a file or its bytes, is not an ONNX model or is unsafe.
 
-    That is one which keeps tensors in other files, has loops, functions or metadata of more than
-    MAX_METADATA bytes. Messages call it ``name``.
+    A model is unsafe if it keeps tensors in other files, has loops or functions, or has more than
+    MAX_METADATA bytes of metadata. Messages call the model ``name``.
     """
     if isinstance(source, bytes):
         _check_size(len(source), name)
@@ -59,7 +59,7 @@ def check_structure(source: Path | bytes, name: str) -> None:
 
 def _check_size(size: int, name: str) -> None:
     if size > MAX_BYTES:
-        raise InputError(f"{name} is larger than 2 GiB: no ONNX model is")
+        raise InputError(f"{name} is larger than 2 GiB, the maximum size of an ONNX model")
     if size == 0:
         raise InputError(f"{name} is empty; it can't be opened as an ONNX model")
 
@@ -72,7 +72,7 @@ def _walk(content: mmap.mmap | bytes, size: int, name: str) -> None:
 
 
 class _Walk:
-    """A walk over a file's fields; ValueError where it is malformed or something is refused."""
+    """Walks over a file's fields; raises ValueError if the file is malformed or unsafe."""
 
     def __init__(self, content: mmap.mmap | bytes) -> None:
         self.content = content
@@ -82,18 +82,18 @@ class _Walk:
         metadata = 0
         for number, begin, end in self.read(0, size):
             if number not in _MODEL_KNOWN:
-                raise ValueError(f"a part that no bundle has: field {number}")
+                raise ValueError(f"it has the field {number}, which no bundle has")
             if number == _MODEL_GRAPH:
                 self.message("graph", begin, end, depth=0)
             else:
                 metadata += end - begin
         if metadata > MAX_METADATA:
-            raise ValueError(f"{metadata} bytes of metadata, more than {MAX_METADATA}")
+            raise ValueError(f"it has {metadata} bytes of metadata, more than {MAX_METADATA}")
 
     def message(self, kind: str, begin: int, end: int, *, depth: int) -> None:
-        """Check a message of some kind and what it holds."""
+        """Check a message of a kind, and the messages in it."""
         if depth > 50:
-            raise ValueError("graphs nested too deep")
+            raise ValueError("its graphs are nested too deeply")
         parts = _PARTS[kind]
         for number, first, last in self.read(begin, end):
             if kind == "tensor" and number in (_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION):
@@ -102,12 +102,14 @@ class _Walk:
                     and last == first + 1
                     and not self.content[first]
                 ):
-                    continue  # 0: here
-                raise ValueError("it keeps tensors in other files, and a bundle is one file")
+                    continue  # 0: in this file
+                raise ValueError("it keeps tensors in other files, but a bundle is one file")
             if kind == "node" and number == _NODE_OPERATOR:
                 operator = self.content[first:last]
                 if operator in REFUSED_OPERATORS:
-                    raise ValueError(f"the operator {operator.decode()}, which no bundle has")
+                    raise ValueError(
+                        f"it has the operator {operator.decode()}, which no bundle has"
+                    )
             inner = parts.get(number)
             if inner == "node" and not self.suspicious(first, last):
                 continue
@@ -115,20 +117,20 @@ class _Walk:
                 self.message(inner, first, last, depth=depth + 1)
 
     def suspicious(self, begin: int, end: int) -> bool:
-        """Whether a node has to be looked into: a search is faster than a walk.
+        """Whether a node needs a walk; a search is faster.
 
-        External data name their file under the key "location".
+        External data have their file name under the key "location".
         """
         words = (b"location", *REFUSED_OPERATORS)
         return any(self.content.find(word, begin, end) >= 0 for word in words)
 
     def read(self, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """The fields between two places: each one's number, and where its value begins and ends."""
+        """The fields between two offsets: number, and start and end of the value."""
         place = begin
         while place < end:
             self.fields += 1
             if self.fields > MAX_FIELDS:
-                raise ValueError(f"more than {MAX_FIELDS} parts")
+                raise ValueError(f"it has more than {MAX_FIELDS} fields")
             tag, place = self.varint(place, end)
             wire = tag & 7
             if wire == 2:
@@ -139,14 +141,14 @@ class _Walk:
             elif wire in (1, 5):
                 stop = place + (8 if wire == 1 else 4)
             else:
-                raise ValueError("it is no protobuf message")
+                raise ValueError("it is not a protobuf message")
             if stop > end:
-                raise ValueError("it is cut off")
+                raise ValueError("it is truncated")
             yield tag >> 3, place, stop
             place = stop
 
     def varint(self, place: int, end: int) -> tuple[int, int]:
-        """The number at ``place``, and the place after it."""
+        """The number at the offset ``place``, and the offset after it."""
         value = shift = 0
         while place < end and shift < 70:
             byte = self.content[place]
@@ -154,4 +156,4 @@ class _Walk:
             place, shift = place + 1, shift + 7
             if byte < 0x80:
                 return value, place
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")

@@ -1,4 +1,4 @@
-"""A bundle: whether it opens, is whole, and predicts."""
+"""A bundle: whether it opens, is undamaged, and predicts."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ _AGAIN = "mmsent-export onnx  # or copy it again from its source"
 
 
 def check_bundle(path: Path | None, probe: ProbeResult | None) -> Group:
-    """Judge the probe of a bundle; both are None if no bundle was given."""
+    """Evaluate the probe of a bundle; both arguments are None if no bundle was given."""
     group = Group("Bundle", stops=("predict",))
     if path is None or probe is None:
         group.not_applicable("bundle-not-given", "no bundle was given; --model FILE checks one")
@@ -27,17 +27,19 @@ def check_bundle(path: Path | None, probe: ProbeResult | None) -> Group:
         group.failure("bundle-unusable", f"{path} can't be used", why, _AGAIN)
     elif not facts["whole"]:
         what = f"{path} is not what the exporter wrote"
-        group.failure("bundle-damaged", what, "its SHA-256 is not the one that it carries", _AGAIN)
+        group.failure(
+            "bundle-damaged", what, "its SHA-256 does not match the one stored in it", _AGAIN
+        )
     elif not (math.isclose(sum(probabilities), 1, abs_tol=1e-3) and min(probabilities) >= 0):
-        what = f"{path} predicts numbers that are not probabilities"
+        what = f"{path} returns values that are not probabilities"
         why = f"for a small pair: {probabilities}; its weights are damaged"
         group.failure("bundle-wrong", what, why, _AGAIN)
     elif change > 1e-3:
-        what = f"{path} predicts a pair differently in a batch with another one"
-        why = f"a probability changed by {change:.2g}; it must depend on its pair alone"
+        what = f"{path} predicts a pair differently when another pair is in its batch"
+        why = f"a probability changed by {change:.2g}, but it must depend only on its pair"
         fix = "mmsent-export onnx  # with this version of mmsent"
         group.failure("bundle-depends-on-batch", what, why, fix)
     else:
         kind = f"model {facts['model']}, {facts['precision']}"
-        group.ok("bundle", f"{path} ({kind}) is whole, opens and predicts")
+        group.ok("bundle", f"{path} ({kind}) opens, is undamaged and predicts")
     return group

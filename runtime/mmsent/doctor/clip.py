@@ -1,4 +1,4 @@
-"""CLIP's weights: whether they are in the cache, whole, and where they would come from."""
+"""CLIP's weights: whether they are in the cache and undamaged, and which hub has them."""
 
 import json
 import os
@@ -20,14 +20,14 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 def cache_folder() -> Path:
-    """The hub's cache, where huggingface_hub looks for it."""
+    """The cache folder of huggingface_hub."""
     hub, old_hub, home, cache = (os.environ.get(name) for name in _CACHE)
     folder = hub or old_hub or os.path.join(home or f"{cache or '~/.cache'}/huggingface", "hub")
     return Path(os.path.expandvars(folder)).expanduser()
 
 
 def weights_address() -> str:
-    """Where a file of the pinned revision is on the hub."""
+    """The address of a file of the pinned revision on the hub."""
     return f"{_endpoint()}/{REPOSITORY}/resolve/{REVISION}/config.json"
 
 
@@ -42,19 +42,21 @@ def _offline() -> bool:
 
 
 def check_clip(installed: bool, hub: ProbeResult | None, shell: Shell) -> Group:
-    """Look for the weights; ``hub`` is the probe of the hub, if it ran."""
+    """Check the weights; ``hub`` is the probe of the hub, if it ran."""
     group = Group("CLIP", stops=("train CLIP",))
     group.facts["cache"] = str(cache_folder())
     group.facts["environment"] = variables(*_CACHE, "HF_ENDPOINT", *_OFFLINE)
     if not installed:
-        group.not_applicable("clip-not-needed", "training is not installed; only it needs CLIP")
+        group.not_applicable(
+            "clip-not-needed", "training is not installed, and only training needs CLIP"
+        )
         return group
     _check_weights(group, cache_folder(), shell)
     name = f"the hub {re.sub(r'//[^/@]*@', '//', _endpoint())}"
     if _offline():
         group.ok("hub-settings", f"{name} is not used: HF_HUB_OFFLINE is set")
     elif os.environ.get("HF_ENDPOINT"):
-        group.ok("hub-settings", f"{name} is the one of HF_ENDPOINT")
+        group.ok("hub-settings", f"{name} is set by HF_ENDPOINT")
     if hub is not None:
         group.facts["hub"] = json.dumps(hub.facts)
         _check_hub(group, name, hub, shell)
@@ -70,23 +72,25 @@ def _check_weights(group: Group, cache: Path, shell: Shell) -> None:
     if not os.path.lexists(file):
         _report_missing(group, folder, cache, shell)
     elif size < WEIGHTS_SIZE:
-        what = f"CLIP's weights are cut off: {size:,} of {WEIGHTS_SIZE:,} bytes in {file}"
+        what = f"CLIP's weights are incomplete: {size:,} of {WEIGHTS_SIZE:,} bytes in {file}"
         why = "a download was interrupted or the disk was full; training CLIP would fail"
         group.failure("clip-weights-truncated", what, why, fix)
     elif fault := _fault(file, size):
         what = f"CLIP's weights are not the pinned ones: {file}"
         group.failure("clip-weights-damaged", what, f"{fault}; training CLIP would fail", fix)
     else:
-        group.ok("clip-weights", f"CLIP's weights are whole, revision {REVISION[:12]}, in {cache}")
+        group.ok(
+            "clip-weights", f"CLIP's weights are complete, revision {REVISION[:12]}, in {cache}"
+        )
 
 
 def _report_missing(group: Group, folder: Path, cache: Path, shell: Shell) -> None:
     others = [path.name for path in (folder / "snapshots").glob("*") if path.name != REVISION]
     part = max((p.stat().st_size for p in (folder / "blobs").glob("*.incomplete")), default=0)
-    notes = [f"only the revision {others[0][:12]} is there"] if others else []
-    notes += [f"{part:,} bytes of an interrupted download are there"] if part else []
+    notes = [f"only the revision {others[0][:12]} is in the cache"] if others else []
+    notes += [f"an interrupted download has {part:,} bytes"] if part else []
     why = "; ".join([*notes, "training uses another model"])
-    fix = f"mmsent download-clip  # behind a wall: with HF_ENDPOINT={_MIRROR} or another mirror; "
+    fix = f"mmsent download-clip  # if blocked: with HF_ENDPOINT={_MIRROR} or another mirror; "
     fix += f"without a network: on another machine, then copy its {folder.name} into {cache}"
     fix = f"{shell.unset(*variables(*_OFFLINE))}; {fix}" if _offline() else fix
     group.warning("clip-weights-missing", f"CLIP's weights are not in {cache}", why, fix)
@@ -95,7 +99,7 @@ def _report_missing(group: Group, folder: Path, cache: Path, shell: Shell) -> No
 def _fault(file: Path, size: int) -> str:
     """What is wrong with a safetensors file of ``size`` bytes, by its header; or "".
 
-    Its layout: the header's length in 8 bytes, the header, then the tensors without a gap.
+    The layout: the header's length in 8 bytes, the header, then the tensors without gaps.
     """
     if size != WEIGHTS_SIZE:
         return f"{size:,} bytes instead of {WEIGHTS_SIZE:,}"

@@ -1,4 +1,4 @@
-"""The whole diagnosis: all probes start at once, and the groups come in a fixed order."""
+"""The whole diagnosis: start all probes at once, and yield the groups in a fixed order."""
 
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,8 +30,8 @@ def diagnose(
 ) -> Generator[Group, None, None]:
     """Check the machine; yield each group as soon as it is complete.
 
-    ``model`` is a bundle to check, ``online`` asks the hub, and ``limit`` is the number of seconds
-    that a child process may take. Ctrl-C and closing the generator kill the child processes.
+    ``model``: a bundle to check. ``online``: whether to contact the hub. ``limit``: the time limit
+    of a child process, in seconds. Ctrl-C and closing the generator kill the child processes.
     """
     with ThreadPoolExecutor(8) as pool, ExitStack() as running:
 

@@ -1,4 +1,4 @@
-"""What the checks report: findings, in groups."""
+"""The results of the checks: findings, in groups."""
 
 import os
 from collections.abc import Iterable
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Status = Literal["ok", "warning", "failure", "not applicable"]
-"""A failure: some command of the installed parts fails here, or gives wrong results. A warning:
-they work, but slower than this machine allows, or not for long."""
+"""A failure: a command of the installed parts fails on this machine, or gives wrong results. A
+warning: it works, but slower than it could, or it is likely to fail soon."""
 
 Work = Literal["train", "train CLIP", "predict"]
-"""What a failure can stop."""
+"""Work that a failure can prevent."""
 
 Works = tuple[Work, ...]
 ALL_WORK: Works = ("train", "predict")
@@ -18,10 +18,10 @@ ALL_WORK: Works = ("train", "predict")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check of a ``group`` found, in one line: ``what``.
+    """The result of one check of a ``group``; ``what`` describes it in one line.
 
-    ``id`` is stable and listed in docs/doctor.md. Where something is wrong, ``why`` gives the cause
-    or the consequence, ``fix`` the command or setting that helps, and ``stops`` what can't be done.
+    ``id`` is stable and listed in docs/doctor.md. For a problem, ``why`` is the cause or the
+    consequence, ``fix`` the command or setting that helps, and ``stops`` the work that it prevents.
     """
 
     group: str
@@ -35,10 +35,11 @@ class Finding:
 
 @dataclass(slots=True)
 class Group:
-    """The findings about one thing, and the raw ``facts`` behind them, which are plain values.
+    """The findings about one subject, and their raw ``facts``, which are plain values.
 
-    The four methods add a finding of that status; a failure stops the work in ``stops`` unless it
-    names another. A test reads the id in every call, to keep docs/doctor.md complete.
+    The four methods add a finding with that status. A failure prevents the work in ``stops``,
+    unless the call names other work. A test reads the ids of all calls, to keep docs/doctor.md
+    complete.
     """
 
     name: str
@@ -61,11 +62,11 @@ class Group:
 
 
 def listed(items: Iterable[object], last: str = "and") -> str:
-    """The items as in a sentence: a, b and c."""
+    """Join the items as in a sentence: a, b and c."""
     *others, final = [str(item) for item in items] or [""]
     return f"{', '.join(others)} {last} {final}" if others else final
 
 
 def variables(*names: str) -> dict[str, str]:
-    """Those of the environment variables that are set."""
+    """The environment variables among ``names`` that are set."""
     return {name: os.environ[name] for name in names if name in os.environ}

@@ -14,11 +14,11 @@ from mmsent.files.machine import available_cores, memory_limit
 GIB = 1 << 30
 
 MEMORY_FOR_CLIP = 4 * GIB
-"""The weights, their gradients and Adam's two moments are four times 0.6 GB; then the libraries and
-the activations of a batch."""
+"""Weights, gradients and Adam's two moments take four times 0.6 GB. The libraries and a batch's
+activations need the rest."""
 
 DISK_FOR_A_RUN = 2 * GIB
-"""A run of CLIP and its bundle are 0.6 GB each, and each is written before its old one goes."""
+"""A run of CLIP and its bundle take 0.6 GB each; each is written before the old one is deleted."""
 
 SHARED_FOR_LOADING = 512 << 20
 """Four loading processes with two batches of 32 images each, as 32-bit floats, are 150 MB; the
@@ -28,11 +28,11 @@ _INSTRUCTIONS = """
     avx2 avx512f avx_vnni avx512_vnni avx512_bf16 amx_tile amx_int8 amx_bf16
     asimd asimddp i8mm bf16 sve
 """.split()
-"""What speeds up inference, as /proc/cpuinfo names it: first x86's, then ARM's."""
+"""Instruction sets that speed up inference, as in /proc/cpuinfo: first x86, then ARM."""
 
 
 def check_hardware(system: System) -> Group:
-    """Check what training and inference use of the machine."""
+    """Check the hardware that training and inference use."""
     group = Group("Machine")
     cores = available_cores(system.root)
     group.facts |= {"cores": cores, "all cores": os.cpu_count(), "container": system.in_container}
@@ -52,12 +52,12 @@ def _check_cpu(group: Group, system: System) -> None:
     found = [name for name in _INSTRUCTIONS if flags and name in flags[1].split()]
     group.facts["processor"] = model[1] if model else platform.processor()
     if not flags:
-        group.not_applicable("cpu", "the processor's instruction sets can't be read here")
+        group.not_applicable("cpu", "the processor's instruction sets are unknown on this system")
     elif "avx2" in found or "asimd" in found:
         group.ok("cpu", f"the processor has {listed(found)}")
     else:
         why = "inference and training on this CPU are several times slower"
-        fix = "in a virtual machine, pass the host's processor on (QEMU: -cpu host)"
+        fix = "in a virtual machine, expose the host's processor (QEMU: -cpu host)"
         group.warning("cpu-without-avx2", "the processor has no AVX2", why, fix)
 
 
@@ -75,14 +75,14 @@ def _check_memory(group: Group, system: System) -> None:
     if usable < total:
         what += f"; the cgroup limits this process to {usable / GIB:.1f}"
     if not total:
-        group.not_applicable("memory", "the memory can't be read here")
+        group.not_applicable("memory", "the size of the memory is unknown on this system")
     elif usable >= MEMORY_FOR_CLIP:
         group.ok("memory", what)
     else:
         why = f"training CLIP takes about {MEMORY_FOR_CLIP / GIB:.0f} GiB; the kernel kills a "
-        why += "process that takes more than there is, without a message"
+        why += "process that runs out of memory, without a message"
         fix = "mmsent train --batch-size 4 --gradient-accumulation-steps 4"
-        if total >= MEMORY_FOR_CLIP:  # the limit is what is small
+        if total >= MEMORY_FOR_CLIP:  # only the limit is small
             fix = "systemd-run --user --scope -p MemoryMax=8G mmsent train …"
             fix = "docker run --memory 8g …" if system.in_container else fix
         group.warning("memory-small", what, why, fix)

@@ -1,4 +1,4 @@
-"""The installed distributions: the parts of mmsent, versions, and what each part requires."""
+"""The installed distributions: the parts of mmsent, their versions and their requirements."""
 
 import re
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ INDEX = "https://download.pytorch.org/whl"
 """PyTorch's own index; a build for CUDA 12.1 is under /cu121, one for the CPU under /cpu."""
 
 MODULES = {"pillow": "PIL", "scikit-learn": "sklearn", "vadersentiment": "vaderSentiment"}
-"""The modules whose names differ from their distributions'."""
+"""Modules whose names differ from those of their distributions."""
 
-# `packaging` reads every requirement, but it is no dependency of the runtime, and the doctor must
-# work in a broken environment. This reads those that mmsent declares; a test checks that.
+# `packaging` parses every requirement, but the runtime does not depend on it, and the doctor must
+# work in a broken environment. This parses all requirements of mmsent; a test checks that.
 _REQUIREMENT = re.compile(r"([\w.-]+) ?\(?(?:(==|>=)([\d.]+))?\)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A distribution that another one requires, in the version ``bound``, or from it on (">=").
+    """A required distribution, in the version ``bound`` ("==") or later (">=").
 
-    ``understood`` is False if the requirement says more: then ``name`` is all of it.
+    ``understood`` is False if the requirement has another form; then ``name`` is its whole text.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Requirement:
         return self.name + self.sign + self.bound
 
     def admits(self, version: str) -> bool:
-        """Whether this allows a version, by its first four numbers."""
+        """Whether a version meets the requirement; only its first four numbers count."""
         found, bound = ((*parse_version(text), 0, 0, 0, 0)[:4] for text in (version, self.bound))
         return found >= bound if self.sign != "==" else found == bound
 
@@ -47,7 +47,7 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 
 def version_of(name: str) -> str | None:
-    """The version of an installed distribution, None if it is not installed."""
+    """The version of a distribution, or None if it is not installed."""
     try:
         return distribution(name).version
     except PackageNotFoundError:
@@ -55,25 +55,25 @@ def version_of(name: str) -> str | None:
 
 
 def reinstall(shell: Shell, name: str, *options: str) -> str:
-    """The command that installs a distribution again, in the version that is installed."""
+    """The command that reinstalls a distribution in its current version."""
     version = str(version_of(name))
     words = (*options, f"{name}=={version}", *build_index(version))
     return shell.pip("install", "--force-reinstall", *words)
 
 
 def build_index(version: str) -> list[str]:
-    """The options of pip for PyTorch's index that has a build such as 2.4.1+cu121, if it is one."""
+    """Options of pip for the PyTorch index of a build such as 2.4.1+cu121; else none."""
     build = version.partition("+")[2]
     return ["--index-url", f"{INDEX}/{build}"] if re.fullmatch(r"cpu|cu\d+", build) else []
 
 
 def installed_parts() -> list[str]:
-    """The parts of mmsent that are installed, the runtime first."""
+    """The installed parts of mmsent, the runtime first."""
     return [part for part in PARTS if version_of(part)]
 
 
 def requirements(name: str) -> list[Requirement]:
-    """What a distribution requires, except for an extra; nothing if it is not installed."""
+    """The requirements of a distribution, without extras; none if it is not installed."""
     found = []
     for text in (distribution(name).requires or []) if version_of(name) else []:
         requirement, _, marker = (part.strip() for part in text.partition(";"))
@@ -86,7 +86,7 @@ def requirements(name: str) -> list[Requirement]:
 
 
 def modules(parts: list[str]) -> list[str]:
-    """The modules of the libraries that the parts require; those that others import come first."""
+    """The modules of the required libraries; those that others import come first."""
     required = dict.fromkeys(
         requirement.name
         for part in parts

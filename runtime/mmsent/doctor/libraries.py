@@ -1,4 +1,4 @@
-"""The libraries: whether each is installed, in the declared range, and can be imported."""
+"""The libraries: whether each is installed, has a supported version, and can be imported."""
 
 from mmsent.doctor import installed
 from mmsent.doctor.finding import ALL_WORK, Group, Works
@@ -6,13 +6,13 @@ from mmsent.doctor.installed import PARTS, RUNTIME, Requirement, installed_parts
 from mmsent.doctor.process import ProbeResult
 from mmsent.doctor.shell import Shell
 
-# The groups PyTorch and ONNX Runtime report when these are missing or can't be imported.
+# The groups PyTorch and ONNX Runtime report these.
 _MISSING_ELSEWHERE = ("torch", "onnxruntime")
 _IMPORTED_ELSEWHERE = ("torch", "torchvision", "onnxruntime")
 
 
 def check_libraries(probe: ProbeResult, shell: Shell) -> Group:
-    """Compare what is installed with what the parts of mmsent require."""
+    """Compare the installed libraries with the requirements of mmsent's parts."""
     group = Group("Libraries")
     for part in installed_parts():
         required = installed.requirements(part)
@@ -29,7 +29,7 @@ def check_libraries(probe: ProbeResult, shell: Shell) -> Group:
 
 
 def _installed_version(name: str) -> str | None:
-    """The version of a distribution, or of the one that brings the same modules."""
+    """The version of a distribution, or of one that installs the same modules."""
     return version_of(name) or (version_of("onnxruntime-gpu") if name == "onnxruntime" else None)
 
 
@@ -40,8 +40,8 @@ def _compare(
     stops: Works = ALL_WORK if part == RUNTIME else ("train",)
     why, fix = f"{part} requires {wanted}", shell.pip("install", wanted)
     if not requirement.understood:
-        what = f"{part} requires {name!r}, which the doctor can't read"
-        why, fix = "it may or may not be met", shell.pip("check")
+        what = f"{part} requires {name!r}, which the doctor can't parse"
+        why, fix = "it is unknown whether it is met", shell.pip("check")
         group.warning("library-requirement-unread", what, why, fix)
     elif version is None and name in _MISSING_ELSEWHERE:
         pass
@@ -49,7 +49,7 @@ def _compare(
         group.failure("library-missing", f"{name} is not installed", why, fix, stops)
     elif name in PARTS and not requirement.admits(version):
         what = f"{part} is {version_of(part)}, but {name} is {version}"
-        why = "the parts of mmsent work together only in the same version"
+        why = "all parts of mmsent must have the same version"
         group.failure("mmsent-versions-differ", what, why, f"{fix}  # or {part}=={version}", stops)
     elif not requirement.admits(version):
         what = f"{name} {version} is not in the range that {part} requires"
@@ -64,7 +64,7 @@ def _check_imports(group: Group, probe: ProbeResult, shell: Shell) -> None:
     for module, error in errors.items():
         name = names.get(module, module.replace("_", "-"))
         version = _installed_version(name)
-        # A library that fails because torch or torchvision does is not to blame.
+        # Skip a library that fails only because torch or torchvision fails.
         blameless = any(cause and cause in error for cause in causes)
         if version and not blameless and module not in _IMPORTED_ELSEWHERE:
             what, why = f"{name} {version} can't be imported", error.splitlines()[0]

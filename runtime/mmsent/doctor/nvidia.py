@@ -10,7 +10,7 @@ from mmsent.doctor.process import ProbeResult
 from mmsent.doctor.system import System
 
 MINIMUM_DRIVER: dict[int, str] = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
-"""The oldest Linux driver that runs programs built for any version of a CUDA major version.
+"""The oldest Linux driver that supports all minor versions of a CUDA major version.
 
 From "CUDA Toolkit Release Notes", table "CUDA Toolkit and Minimum Required Driver Version for CUDA
 Minor Version Compatibility", and "CUDA Compatibility", section "Minor Version Compatibility"
@@ -26,7 +26,7 @@ DRIVER_LIBRARIES = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU as nvidia-smi lists it; 0 and "" where the driver does not report it."""
+    """One GPU as nvidia-smi lists it; 0 and "" for values that the driver does not report."""
 
     index: int
     name: str
@@ -42,10 +42,10 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """The driver, as far as it answers; without ``gpus`` if it does not.
+    """The NVIDIA driver; without ``gpus`` if it does not answer.
 
-    ``version`` is its own and ``cuda`` the newest CUDA that it supports; "" if unknown.
-    ``present``: there is an NVIDIA GPU here, or in the host of this container.
+    ``version``: of the driver. ``cuda``: the newest CUDA version that it supports. Both are "" if
+    unknown. ``present``: whether this machine, or this container's host, has an NVIDIA GPU.
     """
 
     present: bool
@@ -55,13 +55,13 @@ class Driver:
 
 
 def nvidia_smi(system: System) -> str | None:
-    """The path of nvidia-smi, None if there is none."""
+    """The path of nvidia-smi, or None if it is missing."""
     wsl = system.root / "usr/lib/wsl/lib"  # not on every shell's PATH
     return shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=str(wsl))
 
 
 def check_nvidia(probe: ProbeResult | None, system: System) -> tuple[Group, Driver]:
-    """Judge the probe of nvidia-smi; None if there is none: then look for the hardware."""
+    """Evaluate the probe of nvidia-smi. If it is None, look for the hardware instead."""
     group = Group("NVIDIA", facts=probe.facts if probe else {"nvidia_smi": "not found"})
     if probe is None:
         return group, Driver(present=_check_without_nvidia_smi(group, system))
@@ -80,7 +80,7 @@ def check_nvidia(probe: ProbeResult | None, system: System) -> tuple[Group, Driv
 
 
 def _parse(listing: str) -> tuple[tuple[Gpu, ...], str]:
-    """The GPUs that nvidia-smi lists, and their driver's version."""
+    """Parse nvidia-smi's list: the GPUs and the driver's version."""
     gpus = []
     version = ""
     for line in listing.splitlines():
@@ -94,7 +94,7 @@ def _parse(listing: str) -> tuple[tuple[Gpu, ...], str]:
 
 
 def _check_without_nvidia_smi(group: Group, system: System) -> bool:
-    """Whether there is an NVIDIA GPU all the same."""
+    """Whether there is an NVIDIA GPU although nvidia-smi is missing."""
     container, hardware = system.in_container, system.has_nvidia_hardware
     loaded = _loaded_driver(system)
     if loaded:
@@ -113,7 +113,7 @@ def _check_without_nvidia_smi(group: Group, system: System) -> bool:
     elif container:
         why = "if the host has one, the container was started without it"
         group.not_applicable("nvidia-none", "no NVIDIA GPU in this container", why, ALL_GPUS)
-    elif system.windows:  # only nvidia-smi, which the driver brings, finds a GPU there
+    elif system.windows:  # there, only nvidia-smi, which comes with the driver, finds a GPU
         fix = f"if there is one: {_install_driver(system)}"
         group.not_applicable("nvidia-none", "no NVIDIA GPU with a driver", fix=fix)
     else:
@@ -122,7 +122,7 @@ def _check_without_nvidia_smi(group: Group, system: System) -> bool:
 
 
 def _loaded_driver(system: System) -> str:
-    """The version of the driver that the kernel has loaded, "" if none."""
+    """The version of the driver that the kernel has loaded, or "" if there is none."""
     loaded = system.read("proc/driver/nvidia/version")
     version = re.search(r"\d{3}\.[\d.]+", loaded)
     return version[0] if version else loaded and "of unknown version"
@@ -138,11 +138,11 @@ def _install_driver(system: System) -> str:
 
 
 def _explain(group: Group, hung: bool, text: str, system: System) -> None:
-    """Report why nvidia-smi lists no GPU, by the text that it wrote."""
+    """Report why nvidia-smi lists no GPU, based on its output."""
     container, shell = system.in_container, system.shell
     message = text.partition("\n")[0].strip() or "no output"
     if hung:
-        why = "the driver is stuck, and whatever uses the GPU will hang, too"
+        why = "the driver is stuck, so everything that uses the GPU will hang"
         fix = f"{shell.reboot}  # before that, `{shell.gpu_log}` shows why"
         group.warning("nvidia-smi-hangs", "nvidia-smi does not answer", why, fix)
     elif "version mismatch" in text:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: whether each of its providers computes correctly."""
+"""ONNX Runtime: whether each execution provider computes correctly."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ _NAMES = ("onnxruntime", "onnxruntime-gpu")
 
 
 def check_onnxruntime(probe: ProbeResult, driver: Driver, shell: Shell) -> Group:
-    """Judge the probe of ONNX Runtime."""
+    """Evaluate the probe of ONNX Runtime."""
     versions = {name: version_of(name) for name in _NAMES}
     clean = _replace("onnxruntime" if not driver.gpus else _for_gpu(driver), shell)
     group = Group("ONNX Runtime", stops=("predict",))
@@ -24,7 +24,7 @@ def check_onnxruntime(probe: ProbeResult, driver: Driver, shell: Shell) -> Group
         return group
     if all(versions.values()):
         both = listed(f"{name} {version}" for name, version in versions.items())
-        why = "they write the same files: the import gets a mixture, and removing one breaks both"
+        why = "they overwrite each other's files, and removing one breaks both"
         group.warning("onnxruntime-twice", f"{both} are both installed", why, clean)
     if "import_error" in facts:
         why = facts["import_error"].splitlines()[0]
@@ -37,7 +37,7 @@ def check_onnxruntime(probe: ProbeResult, driver: Driver, shell: Shell) -> Group
     for provider, result in facts.get("results", {}).items():
         _check_provider(group, _short(provider), result, driver, clean)
     if driver.gpus and not _for_cuda(facts):
-        what = "this ONNX Runtime computes on CPUs only; the machine has "
+        what = "this ONNX Runtime supports only CPUs; the machine has "
         what += listed(gpu.name for gpu in driver.gpus)
         group.not_applicable("onnxruntime-cpu-build", what, "mmsent predicts on the CPU", clean)
     if probe.hung:
@@ -52,18 +52,18 @@ def _short(provider: str) -> str:
 
 
 def _for_cuda(facts: dict[str, Any]) -> bool:
-    """Whether this is a build for CUDA; one that could not be asked is taken for one."""
+    """Whether this is a CUDA build; assume so if the probe does not say."""
     return "CUDAExecutionProvider" in facts.get("providers", ["CUDAExecutionProvider"])
 
 
 def _for_gpu(driver: Driver) -> str:
-    """The onnxruntime-gpu for a driver: since 1.27 it is built for CUDA 13, before for CUDA 12."""
+    """The onnxruntime-gpu for a driver: up to 1.26 for CUDA 12, later versions for CUDA 13."""
     pin = "" if parse_version(driver.cuda) >= (13,) else "==1.26.0"
     return f"onnxruntime-gpu[cuda,cudnn]{pin}"
 
 
 def _replace(package: str, shell: Shell) -> str:
-    """How to install ``package`` alone: both bring the same module."""
+    """The command that leaves only ``package`` installed: both install the same module."""
     return shell.both(shell.pip("uninstall", "-y", *_NAMES), shell.pip("install", package))
 
 
@@ -78,7 +78,7 @@ def _check_provider(group: Group, name: str, result: str, driver: Driver, clean:
     elif result == "wrong":
         why = "a small model's result is wrong"
         if name == "CUDA":
-            why += "; mmsent predicts on it, unless told: mmsent infer --device cpu"
+            why += "; mmsent still uses it, except with mmsent-infer --device cpu"
         fix = "upgrade the driver and onnxruntime-gpu"
         group.warning("onnxruntime-provider-wrong", f"{name} computes wrong results", why, fix)
     elif name == "CUDA" and driver.present:
@@ -86,18 +86,18 @@ def _check_provider(group: Group, name: str, result: str, driver: Driver, clean:
         why = f"{_missing(group, result)}; mmsent predicts on the CPU"
         group.warning("onnxruntime-cuda-fails", what, why, clean)
     else:
-        what = f"{name} can't be used here; mmsent predicts without it"
+        what = f"{name} does not work here; mmsent predicts without it"
         group.not_applicable("onnxruntime-provider-unused", what)
 
 
 def _missing(group: Group, result: str) -> str:
-    """Which CUDA and cuDNN the CUDA provider needs, and which file it misses, or its error."""
+    """The CUDA and cuDNN that the CUDA provider requires and the missing file, or its error."""
     stderr = group.facts["stderr"]
     file = re.search(r"(\S+\.so[.\d]*): cannot open shared object file", stderr)
     needs = re.search(r"[Rr]equires? (cuDNN [\d.*]+ and CUDA \d+(?:\.[\d*]+)*)", stderr)
     cuda = group.facts.get("cuda")
     parts = [f"this build is for CUDA {cuda}"] if cuda else []
     parts += [f"{file[1]} is missing"] if file else []
-    parts += [f"it needs {needs[1]}"] if needs else []
+    parts += [f"it requires {needs[1]}"] if needs else []
     parts += [result] if not file and not needs else []
     return "; ".join(parts)

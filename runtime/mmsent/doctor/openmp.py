@@ -1,4 +1,4 @@
-"""OpenMP: which runtimes the libraries load into one process, and whether they may share it."""
+"""OpenMP: the runtimes that the libraries load, and whether they can share a process."""
 
 import os
 import re
@@ -12,12 +12,16 @@ from mmsent.doctor.shell import Shell
 
 ALLOW = "KMP_DUPLICATE_LIB_OK"
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_THREADING_LAYER", "LD_PRELOAD")
-_REMOVABLE = {"intel-openmp", "mkl", "llvm-openmp"}  # only the runtime, or what brings it along
+_REMOVABLE = {
+    "intel-openmp",
+    "mkl",
+    "llvm-openmp",
+}  # they contain only the runtime, or depend on it
 _LLVM = re.compile(r"lib(iomp5|omp)\b")
 
 
 def check_openmp(libraries: ProbeResult, shell: Shell) -> Group:
-    """Judge what happened when all libraries were imported into one process."""
+    """Evaluate the import of all libraries into one process."""
     group = Group("OpenMP", stops=ALL_WORK, facts=libraries.facts | {"stderr": libraries.stderr})
     group.facts["environment"] = variables(ALLOW, *_VARIABLES)
     runtimes: dict[str, str] = libraries.facts.get("openmp", {})
@@ -32,25 +36,25 @@ def check_openmp(libraries: ProbeResult, shell: Shell) -> Group:
         names = listed(f"{Path(path).name} (by {module})" for path, module in runtimes.items())
         group.ok("openmp", f"{names}: they can share a process")
     elif shell.powershell:
-        group.not_applicable("openmp-none", "which OpenMP runtimes are loaded can't be told here")
+        group.not_applicable("openmp-none", "the loaded OpenMP runtimes are unknown on this system")
     else:
-        group.not_applicable("openmp-none", "no library here loads an OpenMP runtime")
+        group.not_applicable("openmp-none", "no library loads an OpenMP runtime")
     value = os.environ.get(ALLOW, "")
     if value.lower() in ("", "0", "false", "off", "no"):
         return group
     if libraries.done and len(related) < 2:
-        what = f"{ALLOW}={value} changes nothing: no two runtimes of one family are loaded"
+        what = f"{ALLOW}={value} has no effect: no two runtimes of one family are loaded"
         group.ok("openmp-duplicates-allowed", what)
     else:
         what = f"{ALLOW}={value} lets two OpenMP runtimes run in one process"
-        why = "its makers call that unsafe: it may crash, or silently compute wrong results"
-        fix = f"{shell.unset(ALLOW)}  # if Error #15 follows, the doctor says how to fix that"
+        why = "its developers call that unsafe: it may crash, or silently compute wrong results"
+        fix = f"{shell.unset(ALLOW)}  # if Error #15 follows, run the doctor again"
         group.warning("openmp-duplicates-allowed", what, why, fix)
     return group
 
 
 def _is_llvm(path: str) -> bool:
-    """Whether a file is Intel's or LLVM's runtime, one code that must be alone; GNU's need not."""
+    """Whether a file is Intel's or LLVM's runtime. They share code and must not be loaded twice."""
     return bool(_LLVM.match(Path(path).name))
 
 
@@ -72,7 +76,7 @@ def _report_death(
         fix = shell.pip("install", "--force-reinstall", "--no-deps", module)
         fix += "  # the last library imported; PYTHONPATH"
         fix += " or PATH" if shell.powershell else " or LD_LIBRARY_PATH"
-        fix += " may bring foreign files"
+        fix += " may add other files"
         group.failure("libraries-crash", what, libraries.reason, fix)
 
 
@@ -81,7 +85,7 @@ def _named(copies: dict[str, str]) -> str:
 
 
 def _installed_copies() -> dict[str, str]:
-    """Intel's and LLVM's runtimes in this environment, each with the distribution that owns it."""
+    """Intel's and LLVM's runtimes in this environment, with the distributions that own them."""
     found = {}
     for distribution in distributions():
         for file in distribution.files or []:
@@ -95,14 +99,16 @@ def _installed_copies() -> dict[str, str]:
 
 
 def _one_source(files: Iterable[str], shell: Shell) -> str:
-    """How to get rid of all but one of the runtimes in ``files``."""
+    """How to remove all but one of the runtimes in ``files``."""
     if "CONDA_PREFIX" in os.environ:
         return (
-            "take all libraries from one source: in a new environment, install them with pip alone "
-            f"or with conda alone; `{shell.conda_openmp}` shows conda's"
+            "install all libraries from one source: in a new environment, use only pip or only "
+            f"conda; `{shell.conda_openmp}` lists conda's"
         )
     paths = [os.path.realpath(file) for file in files]
     owners = {owner for path, owner in _installed_copies().items() if path in paths}
     if removable := sorted(owners & _REMOVABLE):
         return shell.pip("uninstall", *removable)
-    return "keep one of the libraries that bring these files, or reinstall both from one source"
+    return (
+        "keep only one of the libraries that contain these files, or reinstall both from one source"
+    )

@@ -1,7 +1,7 @@
-"""What runs in child processes: each probe asks one library or driver, and reports facts.
+"""The code of the child processes: each probe tests one library or driver, and reports facts.
 
-A probe judges nothing. It reports each step before it begins it, as ``doing``: if a library
-takes the process down, that is the last thing reported.
+A probe does not judge. It reports each step before it begins, as ``doing``. If a library crashes
+the process, that step is the last report.
 """
 
 import base64
@@ -17,29 +17,29 @@ from pathlib import Path
 from typing import Any
 
 Report = Callable[..., None]
-"""Reports its keyword arguments, which are facts and plain values; ``doing`` is the next step."""
+"""Reports its keyword arguments, which are plain values; ``doing`` is the next step."""
 
 Probe = Callable[..., None]
 """A function of this module; its first argument is a `Report`, the others are strings."""
 
-# y = x @ [[1, 0], [0, 1], [1, 1]], as the onnx package writes it; a test makes it again.
+# y = x @ [[1, 0], [0, 1], [1, 1]], as the onnx package writes it; a test rebuilds it.
 MODEL = base64.b64decode(
     "CAg6bAoRCgF4CgF3EgF5IgZNYXRNdWwSBmRvY3RvciojCAMIAhABQgF3ShgAAIA/AAAAAAAAAAAAAIA/AACA"
     "PwAAgD9aFAoBeBIPCg0IARIJCgMSAW4KAggDYhQKAXkSDwoNCAESCQoDEgFuCgIIAkIECgAQDQ=="
 )
 _INPUT = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 _OUTPUT = [[4.0, 5.0], [10.0, 11.0]]
-_REMOTE = "AzureExecutionProvider"  # computes elsewhere
+_REMOTE = "AzureExecutionProvider"  # computes on a remote service
 
-# What mmsent uses of a library that imports its parts only on demand.
+# What mmsent uses of libraries that import their modules lazily.
 _LAZY = {"transformers": "CLIPModel"}
 
 _OPENMP = re.compile(r"(libiomp5|libomp|libgomp)[^/]*\.(so|dylib)[^/]*")
 
 
 def run(probe: Probe, *arguments: str) -> None:
-    """Be the child process: run a probe, and write its reports as lines of JSON."""
-    # Libraries print what they like: that goes to stderr, and stdout has the reports alone.
+    """The child process: run a probe, and write its reports as lines of JSON."""
+    # Libraries may print: redirect that to stderr, so that stdout has only the reports.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)
 
@@ -48,14 +48,14 @@ def run(probe: Probe, *arguments: str) -> None:
 
         probe(report, *arguments)
         sys.stdout.flush()
-        # Some libraries crash while they are torn down, which harms nobody.
+        # Some libraries crash at exit, which does no harm.
         os._exit(0)
 
 
 def probe_libraries(report: Report, *modules: str) -> None:
-    """Import ``modules`` in this order, into one process, as the commands do.
+    """Import ``modules`` in this order into one process, as the commands do.
 
-    After each, report the errors and the OpenMP runtimes so far, with the module that loaded them.
+    After each import, report all errors so far, and the OpenMP runtimes with their modules.
     """
     errors: dict[str, str] = {}
     runtimes: dict[str, str] = {}
@@ -74,7 +74,7 @@ def probe_libraries(report: Report, *modules: str) -> None:
 
 
 def _loaded_files() -> set[str]:
-    """The shared libraries in this process; none on a system that can't list them."""
+    """The shared libraries in this process; empty on a system that can't list them."""
     if sys.platform == "linux":
         lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
         # address perms offset device inode path
@@ -90,7 +90,7 @@ def _loaded_files() -> set[str]:
 
 
 def probe_nvidia_smi(report: Report, program: str) -> None:
-    """Ask nvidia-smi for its GPUs, and for its table, which alone gives the version of CUDA."""
+    """Get the GPUs from nvidia-smi, and its table, which is the only source of the CUDA version."""
 
     def ask(*options: str) -> tuple[int, str]:
         pipe, both = subprocess.PIPE, subprocess.STDOUT
@@ -145,7 +145,7 @@ def probe_torch(report: Report) -> None:
 def _compute(torch: Any, device: str) -> dict[str, str]:
     """Multiply matrices and convolve an image in each precision: "right", "wrong" or the error.
 
-    The numbers are so small that every precision represents every sum exactly.
+    The numbers are small enough for every precision to represent every sum exactly.
     """
     left = (torch.arange(64 * 64) % 3).reshape(64, 64)
     right = (torch.arange(64 * 64) % 2).reshape(64, 64)
@@ -187,7 +187,7 @@ def probe_onnxruntime(report: Report) -> None:
             continue
         report(doing=f"computing with {provider}")
         try:
-            # Its fallback would print the reason, and hide it here.
+            # The built-in fallback would print the reason and hide it from this probe.
             session = ort.InferenceSession(MODEL, providers=[provider], enable_fallback=False)
             if provider not in session.get_providers():
                 results[provider] = "not loaded"  # stderr says why; the CPU computes instead
@@ -227,7 +227,7 @@ def probe_bundle(report: Report, path: str) -> None:
         pixels = np.stack([load_image(image, info.image) for image in (ramp, ramp[::-1])])
         _, alone = model.run(ids[:1], pixels[:1])
         _, together = model.run(ids, pixels)
-    except Exception as error:  # whatever a damaged graph makes ONNX Runtime raise
+    except Exception as error:  # a damaged graph can raise anything
         report(error=f"it can't predict ({_described(error)})")
         return
     probabilities = alone[0].tolist()
@@ -236,7 +236,7 @@ def probe_bundle(report: Report, path: str) -> None:
 
 
 def probe_hub(report: Report, address: str) -> None:
-    """Request the headers of a file at ``address``: any status shows that a server is there."""
+    """Request the headers of a file at ``address``: any status shows that a server answers."""
     import urllib.error
     import urllib.request
 
@@ -257,5 +257,5 @@ def probe_hub(report: Report, address: str) -> None:
 
 
 def _described(error: BaseException) -> str:
-    """An exception as one fact."""
+    """An exception as text."""
     return f"{type(error).__name__}: {error}"

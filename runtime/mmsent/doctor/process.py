@@ -1,6 +1,6 @@
 """The child processes in which probes run, with a time limit.
 
-If a probe aborts, crashes or hangs, its result says so and keeps what it reported before.
+If a probe aborts, crashes or hangs, its result says so and keeps its earlier reports.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ from typing import Any
 
 from mmsent.doctor.probes import Probe
 
-# The child finds modules exactly as this process does: with neither the working folder nor the
-# folder of a script first, where a file torch.py might lie.
+# The child gets this process's sys.path: without the working folder or a script's folder at the
+# front, either of which might contain a file torch.py.
 _BOOT = """
 import json, sys
 sys.path[:] = json.loads(sys.argv.pop(1))
@@ -26,30 +26,30 @@ probes.run(getattr(probes, name), *arguments)
 
 _STATUSES = {
     0xC0000005: "an access violation",
-    0xC0000017: "memory ran out",
+    0xC0000017: "out of memory",
     0xC000001D: "the processor lacks an instruction that this build of the library uses",
     0xC0000135: "a DLL is missing",
-    0xC0000139: "a DLL is of another version",
+    0xC0000139: "a DLL has the wrong version",
     0xC0000409: "the process aborted itself",
 }
-"""What ends a process on Windows instead of a signal: NTSTATUS values (winnt.h, ntstatus.h)."""
+"""Exit statuses of crashes on Windows, which has no signals: NTSTATUS (winnt.h, ntstatus.h)."""
 
 _SIGNALS = {
     "SIGILL": "the processor lacks an instruction that this build of the library uses",
-    "SIGKILL": "something killed it, most likely because memory ran out",
+    "SIGKILL": "it was killed, most likely because memory ran out",
     "SIGBUS": "a memory-mapped file could not be read: a full disk or /dev/shm",
 }
 
 RETRY = "mmsent doctor --time-limit 120  # if the disk is slow; otherwise reboot"
-"""The fix where a probe hangs."""
+"""The fix if a probe hangs."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a probe reported, and how it ended.
+    """The reports of a probe, and how it ended.
 
-    Unless it is ``done``, ``end`` is the predicate of a sentence, with the last step that it began,
-    and ``reason`` the cause, as far as known: the library's message and what the signal means.
+    Unless it is ``done``, ``end`` is the predicate of a sentence, with the last step that began.
+    ``reason`` is the cause, if known: the library's message and the meaning of the signal.
     """
 
     facts: dict[str, Any]
@@ -61,7 +61,7 @@ class ProbeResult:
 
 
 def start_probe(probe: Probe, *arguments: str) -> subprocess.Popen[bytes]:
-    """Run a probe in a process of its own, which leads a group of processes."""
+    """Start a probe in a new process, which leads a process group."""
     boot = ["-X", "faulthandler", "-c", _BOOT, json.dumps(sys.path)]
     command = [sys.executable, *boot, probe.__name__, *arguments]
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
@@ -69,7 +69,7 @@ def start_probe(probe: Probe, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def probe_result(process: subprocess.Popen[bytes], limit: float) -> ProbeResult:
-    """Read all that a probe reports; kill it after ``limit`` seconds."""
+    """Read all reports of a probe; kill it after ``limit`` seconds."""
     output: tuple[bytes | None, bytes | None]
     try:
         output = process.communicate(timeout=limit)
@@ -80,12 +80,12 @@ def probe_result(process: subprocess.Popen[bytes], limit: float) -> ProbeResult:
         try:
             output = process.communicate(timeout=1)
         except subprocess.TimeoutExpired:
-            # A process stuck in the kernel, in a driver, can't be killed: leave it there.
+            # A process that is stuck in a driver can't be killed: leave it.
             output = timeout.stdout, timeout.stderr
     stdout, stderr = ((part or b"").decode(errors="replace") for part in output)
     facts: dict[str, Any] = {}
     for line in stdout.splitlines():
-        with contextlib.suppress(ValueError):  # a line that was cut off when the process ended
+        with contextlib.suppress(ValueError):  # a line that is incomplete because the process ended
             facts |= json.loads(line)
     end, reason = "fails", _last_message(stderr)
     if code is None:
@@ -101,7 +101,7 @@ def probe_result(process: subprocess.Popen[bytes], limit: float) -> ProbeResult:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that still runs, and its children, which would hold its output open."""
+    """Kill a running process and its children, which would keep its output open."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             if hasattr(os, "killpg"):
@@ -111,7 +111,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_message(stderr: str) -> str:
-    """The line in which a library said what is wrong."""
+    """The line with the library's error message."""
     messages, _, _ = stderr.partition("Fatal Python error:")  # faulthandler's stack follows
     lines = [line.strip() for line in messages.splitlines() if line.strip()]
     openmp = [line for line in lines if "Error #" in line]  # hints follow it

@@ -1,4 +1,4 @@
-"""Python: which one runs, and whether it belongs to the active environment."""
+"""Python: which interpreter runs, and whether it belongs to the active environment."""
 
 import os
 import platform
@@ -58,10 +58,10 @@ def _use_environment(variable: str, folder: Path, system: System) -> str:
     shell, windows = system.shell, system.windows
     mmsent = folder / ("Scripts/mmsent.exe" if windows else "bin/mmsent")
     if mmsent.exists():
-        return f"{shell.command(str(mmsent), 'doctor')}  # that environment's own mmsent"
-    # On Windows conda's Python lies in the environment's folder itself.
+        return f"{shell.command(str(mmsent), 'doctor')}  # the mmsent of that environment"
+    # On Windows, conda's Python is at the top of the environment's folder.
     names = ("Scripts/python.exe", "python.exe") if windows else ("bin/python",)
     for python in (folder / name for name in names):
         if python.exists():
             return shell.command(str(python), "-m", "pip", "install", "mmsent")
-    return f"{shell.unset(variable)}  # that environment has no Python any longer"
+    return f"{shell.unset(variable)}  # that environment no longer has a Python"

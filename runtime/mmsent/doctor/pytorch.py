@@ -1,4 +1,4 @@
-"""PyTorch and torchvision: whether they fit each other, the driver and the GPUs, and compute."""
+"""PyTorch and torchvision: whether they match each other, the driver and the GPUs, and work."""
 
 import os
 import re
@@ -30,13 +30,13 @@ _CUDA_ERRORS = {
     "34": "take the folder of the stub libcuda.so (…/stubs) out of LD_LIBRARY_PATH",
     "999": "sudo rmmod nvidia_uvm && sudo modprobe nvidia_uvm  # needed after a laptop slept",
 }
-"""Fixes on Linux of those errors of CUDA's start that say little: cudaError_t, by number."""
+"""Fixes on Linux for errors of CUDA's initialisation with unhelpful messages: cudaError_t."""
 
 
 def check_torch(
     torch: ProbeResult | None, libraries: ProbeResult, driver: Driver, system: System
 ) -> Group:
-    """Judge the probe of PyTorch; ``torch`` is None if training is not installed."""
+    """Evaluate the probe of PyTorch; ``torch`` is None if training is not installed."""
     group = Group("PyTorch", stops=("train",))
     shell = system.shell
     if torch is None:
@@ -53,11 +53,11 @@ def check_torch(
         what, fix = f"torch {version} can't be imported", reinstall(shell, "torch")
         if "LD_LIBRARY_PATH" in os.environ and re.search(r"undefined symbol|\.so", error):
             fix = shell.unset("LD_LIBRARY_PATH")
-            fix += "  # its libraries shadow those that torch brings"
+            fix += "  # its libraries shadow those of torch"
         group.failure("torch-import-fails", what, error.splitlines()[0], fix)
         return group
     if "version" in facts:
-        built = f"CUDA {facts['cuda']}" if facts["cuda"] else "the CPU alone"
+        built = f"CUDA {facts['cuda']}" if facts["cuda"] else "the CPU only"
         built = f"ROCm {facts['hip']}" if facts.get("hip") else built
         group.ok("torch", f"torch {version}, built for {built}")
     if torch.done:
@@ -76,9 +76,9 @@ def check_torch(
 
 
 def _packages(driver: Driver, system: System) -> list[str]:
-    """What to install so that PyTorch uses this driver's GPUs: arguments for pip.
+    """Arguments of pip to install a PyTorch that supports this driver's GPUs.
 
-    The default index has builds for the CPU alone for Windows.
+    For Windows, the default index has only CPU builds.
     """
     cuda = parse_version(driver.cuda)
     newest = max((parse_version(gpu.capability) for gpu in driver.gpus), default=())
@@ -100,10 +100,10 @@ def _check_result(group: Group, device: str, result: str, system: System) -> boo
     if result == "wrong":
         what = f"PyTorch computes wrong results on {device}"
         why = "a small matrix product and a convolution differ from their exact values"
-        fix = "for a GPU, upgrade its driver and reboot; if that fails, the hardware is faulty"
+        fix = "for a GPU, upgrade its driver and reboot; otherwise the hardware is faulty"
         group.failure("torch-wrong-result", what, why, fix)
     elif result != "right":
-        fix = "free the GPU's memory if it is full (nvidia-smi lists who uses it); otherwise "
+        fix = "free the GPU's memory if it is full (nvidia-smi lists the processes); otherwise "
         fix += f"reboot, and {reinstall(system.shell, 'torch')}"
         group.failure("torch-kernel-fails", f"PyTorch can't compute on {device}", result, fix)
     return result == "right"
@@ -122,13 +122,13 @@ def _check_gpus(group: Group, driver: Driver, system: System) -> None:
             fix = system.shell.pip("install", "--force-reinstall", *_packages(driver, system))
             if parse_version(capability) >= (10,) and (system.root / "opt/mmsent/lock").is_dir():
                 fix = IMAGE_FOR_NEW_GPUS  # in an image of ours, which has no pip
-            fix += "  # meanwhile: mmsent train --device cpu"
+            fix += "  # until then: mmsent train --device cpu"
             group.failure("torch-gpu-architecture", what, why, fix)
         elif not _check_result(group, name, results["float32"], system):
             continue
         elif half:
             what = f"{name} computes correctly, but not in {listed(half)}"
-            why = f"{half[0]}: {results[half[0]]}; training there needs single precision"
+            why = f"{half[0]}: {results[half[0]]}; training on it requires single precision"
             fix = "upgrade the driver and torch; only compute capability 8.0 and later has bfloat16"
             group.warning("torch-half-precision", what, why, fix)
         else:
@@ -141,9 +141,9 @@ def _check_gpus(group: Group, driver: Driver, system: System) -> None:
 
 
 def _built_for(capability: str, architectures: list[str]) -> bool:
-    """Whether a build runs on a GPU: on a later minor of its architectures; with PTX, on any later.
+    """Whether a build supports a GPU: of the same major version; with PTX, of any later version.
 
-    A list that can't be read proves nothing: then the kernels decide.
+    Returns True if the list can't be parsed; then the kernels show it.
     """
     gpu = parse_version(capability)
     built = re.findall(r"\b(sm|compute)_(\d+)(\d)\b", " ".join(architectures))
@@ -154,7 +154,7 @@ def _built_for(capability: str, architectures: list[str]) -> bool:
 
 
 def _explain_no_gpu(group: Group, driver: Driver, system: System) -> None:
-    """Report why PyTorch sees no GPU: of several causes, the one to fix first."""
+    """Report why PyTorch sees no GPU. Of several causes, report the one to fix first."""
     facts = group.facts
     cuda = facts["cuda"]
     shell = system.shell
@@ -171,7 +171,7 @@ def _explain_no_gpu(group: Group, driver: Driver, system: System) -> None:
         minimum = MINIMUM_DRIVER.get(parse_version(cuda)[0])
         newer = f"{minimum} or newer" if minimum and not system.windows else "a newer one"
         what = f"NVIDIA driver {driver.version} is too old for CUDA {cuda}"
-        why = f"torch is built for CUDA {cuda}, which needs driver {newer}; "
+        why = f"torch is built for CUDA {cuda}, which requires driver {newer}; "
         fix = f"upgrade the driver to {newer}, or install a torch for this driver: "
         group.warning("torch-driver-too-old", what, why + TRAINS_ON_CPU, fix + install)
     elif hidden is not None:
@@ -215,7 +215,7 @@ def _check_torchvision(group: Group, torch: str, libraries: ProbeResult, system:
     elif error and ("torchvision::nms" in error or builds[0] != builds[1]):
         mismatch = f"they are builds for different devices: {listed(builds)}"
     if mismatch:
-        what = f"torchvision {version} does not fit torch {torch}"
+        what = f"torchvision {version} does not match torch {torch}"
         why = mismatch + (f"; importing it fails: {message}" if error else "")
         fix = system.shell.pip(*force, *_torchvision_for(torch))
         group.failure("torchvision-mismatch", what, why, fix)
@@ -224,12 +224,12 @@ def _check_torchvision(group: Group, torch: str, libraries: ProbeResult, system:
         fix = reinstall(system.shell, "torchvision", "--no-deps")
         group.failure("torchvision-import-fails", what, message, fix)
     else:
-        group.ok("torchvision", f"torchvision {version} fits torch {torch}")
+        group.ok("torchvision", f"torchvision {version} matches torch {torch}")
 
 
 def _torchvision_for(torch: str) -> list[str]:
-    """The torchvision of the same build as a torch: arguments for pip."""
+    """Arguments of pip for the torchvision that matches a torch build."""
     major, minor, *patch = parse_version(torch)
-    # torch 2.0 came with torchvision 0.15, and both count on in step.
+    # torch 2.0 matches torchvision 0.15, 2.1 matches 0.16, and so on.
     pin = f"==0.{minor + 15}.{patch[0] if patch else 0}" if major == 2 else ""
     return [f"torchvision{pin}", *build_index(torch)]

@@ -1,4 +1,4 @@
-"""Removing from a report what identifies its author and machine."""
+"""Remove everything from a report that identifies its author or machine."""
 
 import contextlib
 import getpass
@@ -11,7 +11,7 @@ from mmsent.doctor.finding import variables
 
 
 def redact(value: Any) -> Any:
-    """A plain value without homes, names of users and of the machine, tokens and passwords."""
+    """``value`` without home folders, user names, the host name, tokens and passwords."""
     if isinstance(value, str):
         for pattern, replacement in _patterns():
             value = re.sub(pattern, replacement, value)

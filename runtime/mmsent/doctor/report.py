@@ -23,11 +23,11 @@ _MARKS: dict[Status, tuple[str, str, str]] = {
     "failure": ("[failure]", "✗", "red"),
     "not applicable": ("[n/a]", "-", "bright_black"),
 }
-"""How a status is shown: in plain text, and on a terminal as a sign and its colour."""
+"""A status in plain text, and its symbol and colour on a terminal."""
 
 
 def lines(group: Group, *, verbose: bool) -> Iterator[str]:
-    """A group as text: its findings and, if ``verbose``, its facts without what is private."""
+    """A group as text: its findings and, if ``verbose``, its redacted facts."""
     clean = redact if verbose else str
     plain = _plain()
     yield group.name if plain else click.style(group.name, bold=True)
@@ -63,6 +63,6 @@ def as_json(groups: Sequence[Group], *, verbose: bool) -> dict[str, Any]:
 
 
 def _plain() -> bool:
-    """Whether to write text without signs and colours: no terminal, or NO_COLOR is set."""
+    """Whether to write plain text: stdout is not a terminal, or NO_COLOR is set."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     return not sys.stdout.isatty() or "NO_COLOR" in os.environ or not encoding.startswith("utf")

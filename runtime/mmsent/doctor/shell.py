@@ -1,6 +1,6 @@
-"""The commands of a fix in the language of the system's shell: POSIX's, or PowerShell on Windows.
+"""The commands of a fix for the system's shell: a POSIX shell, or PowerShell on Windows.
 
-The rest of a fix reads the same in both: programs, their options, and a comment after #.
+The rest of a fix is the same in both: programs, their options, and a comment after #.
 """
 
 import re
@@ -11,23 +11,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Shell:
-    """How the shell of a system, PowerShell or a POSIX one, writes what a fix needs."""
+    """Writes the commands of a fix for PowerShell or a POSIX shell."""
 
     powershell: bool
 
     def command(self, *words: str) -> str:
-        """A program and its arguments, quoted where the shell needs that."""
+        """A program and its arguments, quoted for the shell."""
         if not self.powershell:
             return shlex.join(words)
         quoted = [
             word if re.fullmatch(r"[\w\\/:.=+-]+", word) else "'" + word.replace("'", "''") + "'"
             for word in words
         ]
-        call = "& " if quoted[0].startswith("'") else ""  # else it is a text, not a program
+        call = "& " if quoted[0].startswith("'") else ""  # otherwise it is a string, not a program
         return call + " ".join(quoted)
 
     def pip(self, *words: str) -> str:
-        """The pip of this interpreter, whatever `pip` on PATH belongs to."""
+        """The pip of this interpreter, which may differ from `pip` on PATH."""
         return self.command(sys.executable, "-m", "pip", *words)
 
     def both(self, first: str, second: str) -> str:
@@ -35,11 +35,11 @@ class Shell:
         return f"{first}; {second}" if self.powershell else f"{first} && {second}"
 
     def set(self, name: str, value: str) -> str:
-        """Give an environment variable a value."""
+        """Set an environment variable."""
         return f"$env:{name} = '{value}'" if self.powershell else f"export {name}={value}"
 
     def unset(self, *names: str) -> str:
-        """Take environment variables away."""
+        """Unset environment variables."""
         if self.powershell:
             return f"Remove-Item {', '.join(f'Env:{name}' for name in names)}"
         return f"unset {' '.join(names)}"
@@ -58,17 +58,17 @@ class Shell:
 
     @property
     def gpu_log(self) -> str:
-        """Show what NVIDIA's driver told the system."""
+        """Show the log messages of NVIDIA's driver."""
         if self.powershell:
             return "Get-WinEvent System | Where-Object ProviderName -eq nvlddmkm"
         return "sudo dmesg | grep -i -e xid -e nvrm"
 
     @property
     def largest_folders(self) -> str:
-        """Show what takes the space on the disk."""
+        """Show the largest folders on the disk."""
         if self.powershell:
-            return "start ms-settings:storagesense  # shows what takes the space"
-        return "du -xh --max-depth=2 ~ | sort -h | tail  # shows what takes the space"
+            return "start ms-settings:storagesense  # shows what uses the space"
+        return "du -xh --max-depth=2 ~ | sort -h | tail  # shows what uses the space"
 
     @property
     def conda_openmp(self) -> str:

@@ -1,4 +1,4 @@
-"""What this machine can do, judged by the findings."""
+"""What this machine can do, according to the findings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Device = Literal["gpu", "cpu"]
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """Where each kind of work can be done; None if it can't. ``gpus``: how many can train."""
+    """The device for each kind of work; None if it is impossible. ``gpus``: how many can train."""
 
     train: Device | None
     train_clip: Device | None
@@ -21,7 +21,7 @@ class Abilities:
 
 
 def judge(findings: Sequence[Finding]) -> Abilities:
-    """What can be done, by all findings of a report."""
+    """What can be done, according to all findings of a report."""
     gpus = usable_gpus(findings)
     device: Device = "gpu" if gpus else "cpu"
     train = None if _obstacles("train", findings) else device
@@ -41,14 +41,14 @@ def usable_gpus(findings: Sequence[Finding]) -> int:
 
 
 def sentence(can: Abilities, findings: Sequence[Finding]) -> str:
-    """What can be done, and what can't be and why."""
+    """What can be done, and what can't, with the reason."""
     cores = available_cores()
     on_cpu = f" on the CPU ({cores} {'core' if cores == 1 else 'cores'})"
     on_gpu = " on the GPU" if can.gpus == 1 else f" on {can.gpus} GPUs"
     models = "every model" if can.train_clip else "every model but CLIP (see its weights)"
     trains, predicts = (on_cpu if device == "cpu" else "" for device in (can.train, can.predict))
     if trains and predicts:
-        trains = ""  # said once
+        trains = ""  # do not repeat it
     possible = [f"train {models}{on_gpu if can.gpus else trains}"] if can.train else []
     possible += [f"predict{predicts or ' on the GPU'}"] if can.predict else []
     parts = [f"can {listed(possible)}"] if possible else []
@@ -59,15 +59,15 @@ def sentence(can: Abilities, findings: Sequence[Finding]) -> str:
 
 
 def _obstacles(work: Work, findings: Sequence[Finding]) -> list[str]:
-    """The ids of the findings for which ``work`` can't be done."""
+    """The ids of the findings that prevent ``work``."""
     missing = "training-not-installed" if work == "train" else None
     stops = (finding.id for finding in findings if work in finding.stops or finding.id == missing)
     return list(dict.fromkeys(stops))
 
 
 def check_required_gpu(findings: Sequence[Finding]) -> Group:
-    """The finding of `--require gpu`, by those about the driver and PyTorch."""
-    group = Group("Required")  # stops nothing: what works without a GPU still does
+    """The finding for `--require gpu`, from those about the driver and PyTorch."""
+    group = Group("Required")  # prevents nothing: what needs no GPU still works
     if gpus := usable_gpus(findings):
         group.ok("gpu-required", f"a GPU is required, and {gpus} can be used")
         return group
@@ -75,5 +75,5 @@ def check_required_gpu(findings: Sequence[Finding]) -> Group:
     why = f"see {listed(cause.id for cause in causes)}" if causes else "PyTorch sees none"
     fixes = [cause.fix for cause in causes if cause.fix]
     fix = fixes[0] if fixes else "run this on a machine with an NVIDIA GPU"
-    group.failure("gpu-required", "a GPU is required, and none can be used", why, fix)
+    group.failure("gpu-required", "a GPU is required, but none can be used", why, fix)
     return group

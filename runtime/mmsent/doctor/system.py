@@ -1,4 +1,4 @@
-"""The machine as files and sizes, so that a test can supply another one."""
+"""The machine as files and sizes, so that tests can replace it."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ from mmsent.doctor.shell import Shell
 
 @dataclass(frozen=True)
 class System:
-    """The machine: the files under ``root``, the usage of its file systems, whether it is Windows.
+    """The machine: its files under ``root``, its disk usage, and whether it is Windows.
 
-    ``usage`` gives the size, used and free bytes of the file system that holds a path.
+    ``usage`` returns the size, used and free bytes of the file system of a path.
     """
 
     root: Path = Path("/")
@@ -29,12 +29,12 @@ class System:
 
     @property
     def shell(self) -> Shell:
-        """The shell in which a user of this system types the fixes."""
+        """The shell in which a user of this system runs the fixes."""
         return Shell(powershell=self.windows)
 
     @property
     def in_container(self) -> bool:
-        """Whether this runs in a container of Docker, Podman, Kubernetes or LXC."""
+        """Whether this process runs in a Docker, Podman, Kubernetes or LXC container."""
         files = (self.root / ".dockerenv", self.root / "run/.containerenv")
         variables = {"KUBERNETES_SERVICE_HOST", "container"}
         return any(file.exists() for file in files) or not variables.isdisjoint(os.environ)

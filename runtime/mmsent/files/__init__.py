@@ -1,1 +1,1 @@
-"""What touches the system: files, locks, signals, progress, cores."""
+"""The operating system: files, locks, signals, progress, cores."""

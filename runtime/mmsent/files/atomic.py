@@ -1,4 +1,4 @@
-"""Files that appear under their final name only when they are whole."""
+"""Files that get their final name only when they are complete."""
 
 import errno
 import logging
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from mmsent.files.destination import find_file, parents_of
 
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
-"""How file systems say that they don't have a call at all."""
+"""Errors of file systems that do not support a call."""
 
 _IN_USE = (5, 32)  # Windows: access denied, sharing violation
 _DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds; a virus scanner takes one or two
@@ -23,19 +23,19 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a path next to the file at ``path`` to write to; rename it when the block succeeds.
+    """Yield a temporary path in the same folder, and rename it to ``path`` if the block succeeds.
 
-    A link at ``path`` stays, and what it leads to is replaced; folders that lack are made.
-    If the block raises, what it wrote is removed and a file that was at ``path`` stays as it was.
-    An OSError that names no file, such as that of a full disk, then names ``path``.
-    Raises InputError where ``path`` is no file that may be replaced: see `find_file`.
+    If ``path`` is a link, its target is replaced. Missing folders are created. If the block
+    raises, the temporary file is deleted, and an existing file at ``path`` stays unchanged. An
+    OSError without a file name, such as that of a full disk, gets the name ``path``.
+    Raises InputError if ``path`` may not be replaced: see `find_file`.
     """
     target = find_file(path)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     with parents_of(target):
         try:
             yield part
-            with open(part, "rb+") as file:  # Windows syncs only what may be written
+            with open(part, "rb+") as file:  # Windows syncs only files that are open for writing
                 sync(file)
             replace(part, target)
         except BaseException as error:
@@ -47,9 +47,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def sync(file: BinaryIO) -> None:
-    """Have the system write down what is in an open file, where its file system can.
+    """Sync an open file to disk, if its file system supports that.
 
-    Raises OSError where that fails.
+    Raises OSError if it fails.
     """
     file.flush()
     try:
@@ -58,13 +58,13 @@ def sync(file: BinaryIO) -> None:
         if error.errno not in UNSUPPORTED:
             raise
         warn_once(
-            f"the file system can't sync files ({error.strerror}): what was just written there may "
+            f"the file system can't sync files ({error.strerror}): data that was just written may "
             "be lost if the machine crashes"
         )
 
 
 def replace(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``; where a program has that open on Windows, wait for it.
+    """Rename ``source`` to ``target``; on Windows, wait while another program has it open.
 
     Raises OSError.
     """
@@ -76,12 +76,12 @@ def replace(source: Path, target: Path) -> None:
             if getattr(error, "winerror", None) not in _IN_USE:
                 raise
             if delay is None:
-                reason = "another program has it open; close that"
+                reason = "another program has it open; close that program"
                 raise PermissionError(error.errno, reason, str(target)) from None
             time.sleep(delay)
 
 
 @cache
 def warn_once(message: str) -> None:
-    """Log a warning, unless this process did already."""
+    """Log a warning once per process."""
     logger.warning(message)

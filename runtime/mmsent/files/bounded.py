@@ -1,4 +1,4 @@
-"""Opening files that strangers name or made: regular files only, of bounded size."""
+"""Open untrusted files: only regular files of limited size."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ MAX_TEXT_BYTES = 1 << 20
 MAX_IMAGE_BYTES = 1 << 26
 """Larger image files are refused."""
 
-# Without blocking: opening a named pipe would wait for a writer, perhaps forever.
+# Do not block: opening a named pipe could wait for a writer forever.
 _FLAGS = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NONBLOCK")
 )
@@ -23,17 +23,17 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 
 
 def open_file(path: str | os.PathLike[str], what: str, *, inside: Path | None = None) -> BinaryIO:
-    """Open a regular file to read; ``what`` names it in messages ("the text").
+    """Open a regular file for reading; ``what`` names it in messages ("the text").
 
-    With ``inside``, a dataset folder, ``path`` is GUID.txt or GUID.jpg in its data folder, and may
-    be a symbolic link only to somewhere in it (``data`` itself may be a link to anywhere). Links
-    cost nothing where there are none: only an open that meets one looks further.
-    Raises InputError where it does not exist, is something else, or leads out.
+    ``inside``: a dataset folder, where ``path`` is GUID.txt or GUID.jpg in its data folder. Then a
+    symbolic link must lead to a file inside the folder (``data`` itself may be a link to any
+    folder). This check costs nothing for files that are not links.
+    Raises InputError if the file does not exist, is not a regular file, or is outside the folder.
     """
     try:
         try:
             if inside and not _NO_LINK and os.path.islink(path):
-                raise OSError(errno.ELOOP, "a symbolic link", path)  # as O_NOFOLLOW has it
+                raise OSError(errno.ELOOP, "a symbolic link", path)  # as with O_NOFOLLOW
             descriptor = os.open(path, _FLAGS | (_NO_LINK if inside else 0))
         except OSError as error:
             if inside is None or error.errno != errno.ELOOP:
@@ -48,7 +48,7 @@ def open_file(path: str | os.PathLike[str], what: str, *, inside: Path | None = 
             os.close(descriptor)
             raise InputError(f"{what} is not a regular file")
         return open(descriptor, "rb")
-    except InputError:  # a ValueError, too
+    except InputError:  # it is also a ValueError
         raise
     except FileNotFoundError:
         raise InputError(f"{what} does not exist") from None
@@ -60,7 +60,7 @@ def open_file(path: str | os.PathLike[str], what: str, *, inside: Path | None = 
 
 
 def create_file(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
-    """Open a file to write, "r+b" or "ab", and make it where it is not there; links are refused.
+    """Open a file for writing, "r+b" or "ab", and create it if necessary. Links are refused.
 
     Raises OSError.
     """
@@ -75,9 +75,9 @@ def create_file(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
 def read_file(
     path: str | os.PathLike[str], what: str, *, limit: int, inside: Path | None = None
 ) -> bytes:
-    """The content of a file, as open_file opens it.
+    """Read a file with open_file.
 
-    Raises InputError also where it holds more than ``limit`` bytes.
+    Raises InputError like open_file, and if the file has more than ``limit`` bytes.
     """
     with open_file(path, what, inside=inside) as file:
         size = os.fstat(file.fileno()).st_size
@@ -90,17 +90,17 @@ def read_file(
 
 
 def within(content: bytes, what: str, *, limit: int) -> bytes:
-    """``content``. Raises InputError where it is larger than ``limit`` bytes."""
+    """Return ``content``. Raises InputError if it is larger than ``limit`` bytes."""
     if len(content) > limit:
         raise InputError(f"{what} is larger than {limit >> 10} KiB")
     return content
 
 
 def path_inside(folder: Path, name: str, what: str) -> str:
-    """The real path of ``name``, a path that strangers wrote: relative to ``folder``, or in it.
+    """The real path of the untrusted path ``name``, which is relative to ``folder`` or in it.
 
-    Raises InputError where it leads out of the folder (or of what its ``data`` is a link to), be it
-    as an absolute path, by ``..`` or by a symbolic link on the way; or where it can be no name.
+    Raises InputError if it leads out of the folder (or of the target of its ``data``): as an
+    absolute path, by ``..`` or through a symbolic link. Also raises it if the path is invalid.
     """
     try:
         real = os.path.realpath(os.path.join(folder, name))
@@ -115,10 +115,12 @@ def path_inside(folder: Path, name: str, what: str) -> str:
 
 
 def _no_name(error: ValueError) -> str:
-    """Why the system takes no such name: what Python raises before it asks the system."""
+    """Why a path is invalid, from the error that Python raises before it calls the system."""
     if isinstance(error, UnicodeEncodeError):
-        return f"its name holds {error.object[error.start]!r}, which {error.encoding} can't encode"
-    return "its name holds a NUL byte"
+        return (
+            f"its name contains {error.object[error.start]!r}, which {error.encoding} can't encode"
+        )
+    return "its name contains a NUL byte"
 
 
 def _is_inside(folder: Path, real: str) -> bool:
@@ -130,6 +132,6 @@ def _is_inside(folder: Path, real: str) -> bool:
         return False
 
 
-@lru_cache(maxsize=64)  # not for each of a million images
+@lru_cache(maxsize=64)  # instead of once for each of a million images
 def _roots(folder: str) -> tuple[str, str]:
     return os.path.realpath(folder), os.path.realpath(os.path.join(folder, "data"))

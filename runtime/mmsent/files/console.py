@@ -1,4 +1,4 @@
-"""What a command shows on stderr, and a library does not: its log, and progress bars."""
+"""What commands, but not libraries, show on stderr: the log and progress bars."""
 
 import io
 import json
@@ -18,15 +18,15 @@ _shown = False
 
 
 def bars_shown() -> bool:
-    """Whether progress bars are wanted: while a block of `console` runs."""
+    """Whether to show progress bars: true inside a `console` block."""
     return _shown
 
 
 @contextmanager
 def console() -> Iterator[None]:
-    """Show progress bars and, as bare messages, the log of mmsent's packages from INFO on.
+    """Show progress bars, and log messages of mmsent's packages from level INFO.
 
-    Both go to what ``sys.stderr`` is at that moment. Afterwards logging is as it was.
+    Both go to the current ``sys.stderr``. At the end of the block, logging is restored.
     """
     global _shown
     handler = _Stderr()
@@ -46,10 +46,11 @@ def console() -> Iterator[None]:
 
 
 def prepare_streams() -> None:
-    """Make the standard streams fit for a command: each is there, and prints any text.
+    """Make sure that all standard streams exist and can print any text.
 
-    One that was closed (``2>&-``) is as one to /dev/null: the next file to be opened would get its
-    number, and with it what libraries print. What stdout's encoding lacks is printed as an escape.
+    A closed stream (``2>&-``) is redirected to /dev/null. Otherwise the next opened file would get
+    its descriptor, and with it the output of libraries. Characters that an output's encoding lacks
+    are escaped.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -60,7 +61,7 @@ def prepare_streams() -> None:
 
 
 def _open_null(number: int) -> io.TextIOWrapper:
-    """A text stream to the null device, with the descriptor ``number`` where that is free."""
+    """A text stream to the null device, with the descriptor ``number`` if that is free."""
     null = os.open(os.devnull, os.O_RDWR)
     try:
         os.fstat(number)
@@ -74,17 +75,17 @@ def _open_null(number: int) -> io.TextIOWrapper:
 
 
 def readable(text: str) -> str:
-    """``text`` with a replacement character for what no encoding has: a path's odd bytes."""
+    """``text`` with U+FFFD for surrogates, which stand for undecodable bytes in paths."""
     return _SURROGATE.sub("\ufffd", text)
 
 
 def to_json(content: Any) -> str:
-    """JSON in ASCII, which every terminal has and every program reads: see `readable`."""
+    """JSON in ASCII, which every terminal and program can handle; see `readable`."""
     return json.dumps(json.loads(readable(json.dumps(content, ensure_ascii=False))))
 
 
 class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):  # a full disk or a closed pipe there is no reason to end the work
+        with suppress(OSError):  # a full disk or a closed pipe must not end the work
             sys.stderr.write(f"{self.format(record)}\n")
             sys.stderr.flush()

@@ -1,7 +1,7 @@
-"""Where an output goes: the file behind the links that lead to it, or a stream.
+"""Resolve an output path: to a file, behind any links, or to a stream.
 
-Replacing a link would leave what it leads to as it was; replacing /dev/stdout, as root may, would
-take it from every process of the machine.
+Replacing a link would leave its target unchanged. Replacing /dev/stdout, which root can do, would
+remove it for every process on the machine.
 """
 
 import errno
@@ -17,26 +17,25 @@ from mmsent.errors import InputError
 STDOUT = Path("-")
 """The name of standard output, as in other programs."""
 _DEVICES, _PROCESSES = Path("/dev"), Path("/proc")
-_MAX_LINKS = 40  # as Linux has it
+_MAX_LINKS = 40  # the limit of Linux
 
 
 def find_file(path: Path) -> Path:
-    """The file that writing to ``path`` writes, behind symbolic links; it need not be there yet.
+    """The file at ``path``, with symbolic links resolved; it need not exist.
 
-    Raises InputError where that is a stream, something else than a file, or belongs to the system.
+    Raises InputError if it is a stream, not a regular file, or belongs to the system.
     """
     target = _follow(path)
     if is_stream(path):
-        raise InputError(f"{path} is a stream, and this output must be a file: name one")
+        raise InputError(f"{path} is a stream, but this output must be a file")
     assert isinstance(target, Path)
     return target
 
 
 def is_stream(path: Path) -> bool:
-    """Whether ``path`` is written from its beginning to its end: a pipe, or an open descriptor.
+    """Whether ``path`` is a stream: "-", /dev/stdout, /dev/fd/N, a link to one of them, or a FIFO.
 
-    Those are "-", /dev/stdout, /dev/fd/N, what links lead there, and FIFOs. Raises InputError where
-    it is neither a stream nor a file that may be replaced.
+    Raises InputError if it is neither a stream nor a file that may be replaced.
     """
     if path == STDOUT:
         return True
@@ -49,7 +48,7 @@ def is_stream(path: Path) -> bool:
         mode = stat.S_IFREG
     if stat.S_ISFIFO(mode):
         return True
-    shared = _DEVICES / "shm"  # an ordinary folder, in memory
+    shared = _DEVICES / "shm"  # an ordinary folder in memory
     inside = {_DEVICES, _PROCESSES} & {*target.parents} and shared not in target.parents
     if inside or not stat.S_ISREG(mode):
         raise InputError(f"{path} is not a regular file; --output names one, a pipe, or - (stdout)")
@@ -57,16 +56,16 @@ def is_stream(path: Path) -> bool:
 
 
 def open_stream(path: Path) -> BinaryIO:
-    """Open a stream (see `is_stream`) to write; a FIFO waits for its reader.
+    """Open a stream (see `is_stream`) for writing; a FIFO waits for its reader.
 
-    Raises InputError where the descriptor is not open, and OSError.
+    Raises InputError if the descriptor is not open, and OSError for other errors.
     """
     target = 1 if path == STDOUT else _follow(path)
     if isinstance(target, Path):
         return open(target, "wb")
     try:
-        # What this process has opened itself is not inheritable (PEP 446): a number that was closed
-        # when it began may be anything by now.
+        # Files that this process opened are not inheritable (PEP 446). A descriptor that was closed
+        # at start-up may have been reused for one of them.
         if os.get_inheritable(target):
             return open(os.dup(target), "wb")
     except OSError:
@@ -75,14 +74,14 @@ def open_stream(path: Path) -> BinaryIO:
 
 
 def check_empty(folder: Path) -> None:
-    """Raises InputError where ``folder`` holds something, or is none: what is new goes there."""
+    """Raises InputError if ``folder`` exists and is not an empty folder."""
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; name another one")
 
 
 @contextmanager
 def parents_of(path: Path) -> Iterator[None]:
-    """Make the folders that ``path`` lies in; if the block raises, those it made go if empty."""
+    """Create the parent folders of ``path``; if the block raises, remove the created ones."""
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +97,7 @@ def parents_of(path: Path) -> Iterator[None]:
 
 
 def _follow(path: Path) -> Path | int:
-    """What ``path`` leads to, link by link: a path, or an open descriptor of this process."""
+    """Follow the links at ``path`` to a path, or to an open descriptor of this process."""
     place = str(path)
     for _ in range(_MAX_LINKS):
         folder, name = os.path.split(place)
@@ -108,12 +107,12 @@ def _follow(path: Path) -> Path | int:
         place = os.path.join(folder, name)
         try:
             place = os.path.join(folder, os.readlink(place))
-        except OSError:  # no link
+        except OSError:  # not a link
             return Path(place)
-    raise InputError(f"{path} is a symbolic link that leads to itself")
+    raise InputError(f"{path} is a symbolic link to itself")
 
 
 def _descriptors() -> set[str]:
-    """The folders whose files are this process's descriptors."""
+    """The folders that list this process's descriptors."""
     places = (_DEVICES / "fd", _PROCESSES / "self" / "fd")
     return {os.path.realpath(place) for place in places}

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end long work between two of its steps, instead of anywhere in it."""
+"""SIGINT and SIGTERM end long work between two steps."""
 
 import signal
 import threading
@@ -18,14 +18,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def stop_on_signals(
     resuming: str, agree: Callable[[int], int] | None = None
 ) -> Iterator[Stoppable]:
-    """Yield a function to wrap what the block iterates over.
+    """Yield a function that wraps the block's iterables.
 
-    After a signal it raises Interrupted, whose message ends with ``resuming``, before the next
-    item. A second signal does what it did before. One that whoever started the process lets it
-    ignore (``nohup``, a shell's ``&``) stays ignored.
+    After a signal, the wrapped iterator raises Interrupted before the next item; its message ends
+    with ``resuming``. A second signal has its previous effect. Signals that were ignored when the
+    process started (``nohup``, a shell's ``&``) stay ignored.
 
-    ``agree``: where several processes do the work in step, what makes of each one's signal, or 0,
-    the one that all of them obey. Launchers repeat signals, so a second one then changes nothing.
+    ``agree``: for several processes that work in step. It combines the signals of all processes (0
+    for none) into one that all obey. Launchers repeat signals, so a second one then has no effect.
     """
     received: list[signal.Signals] = []
 
@@ -49,7 +49,9 @@ def stop_on_signals(
                 raise Interrupted(f"stopped by {name}; {resuming}", number)
 
     before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():  # only it may set handlers
+    if (
+        threading.current_thread() is threading.main_thread()
+    ):  # only the main thread may set handlers
         for item in SIGNALS:
             if signal.getsignal(item) not in (signal.SIG_IGN, None):  # None: set by C code
                 before[item] = signal.signal(item, receive)

@@ -1,4 +1,4 @@
-"""One process at a time: a lock that the system drops when its holder ends, even if killed."""
+"""A lock between processes, which the system releases when its holder ends or is killed."""
 
 import errno
 import os
@@ -21,10 +21,10 @@ _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}  # the la
 
 @contextmanager
 def locked(path: Path, message: str) -> Iterator[None]:
-    """Hold the lock file ``path`` while the block runs; it is there no longer than that.
+    """Hold the lock file ``path`` while the block runs, and delete it afterwards.
 
-    Where the file system has no locks, that is said once, and the block runs without one.
-    Raises InputError(``message``) where another process holds it.
+    If the file system does not support locks, a warning says so, and the block runs without one.
+    Raises InputError(``message``) if another process holds it.
     """
     while True:
         file = os.open(path, _FLAGS, 0o644)
@@ -33,8 +33,8 @@ def locked(path: Path, message: str) -> Iterator[None]:
         except OSError as error:
             if error.errno in UNSUPPORTED:
                 warn_once(
-                    f"{path} can't be locked ({error.strerror}): start nothing else that writes "
-                    "there, since two processes would not notice each other"
+                    f"{path} can't be locked ({error.strerror}): make sure that no other process "
+                    "writes to the same place"
                 )
                 break
             os.close(file)
@@ -44,7 +44,7 @@ def locked(path: Path, message: str) -> Iterator[None]:
             raise
         if _is_at(file, path):
             break
-        os.close(file)  # its holder ended, and removed it, in between
+        os.close(file)  # its holder ended and deleted it in the meantime
     try:
         yield
     finally:
@@ -52,7 +52,7 @@ def locked(path: Path, message: str) -> Iterator[None]:
 
 
 def _take(file: int) -> None:
-    """Lock an open file. Raises OSError where another process has."""
+    """Lock an open file. Raises OSError if another process holds the lock."""
     if fcntl:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     else:
@@ -63,11 +63,11 @@ def _take(file: int) -> None:
 
 def _release(file: int, path: Path) -> None:
     if fcntl:
-        path.unlink(missing_ok=True)  # before it is unlocked: the next one makes its own
+        path.unlink(missing_ok=True)  # before unlocking, so that the next process creates its own
         os.close(file)
     else:
         os.close(file)
-        with suppress(OSError):  # Windows removes no file that the next one has open
+        with suppress(OSError):  # Windows does not delete a file that the next process has open
             path.unlink()
 
 

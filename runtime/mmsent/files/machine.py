@@ -1,4 +1,4 @@
-"""What this process may use of the machine."""
+"""The cores and memory that this process may use."""
 
 import os
 import re
@@ -9,7 +9,7 @@ ROOT = Path("/")
 
 
 def available_cores(root: Path = ROOT) -> int:
-    """Cores this process may run on: its CPU affinity, limited by its cgroups' quotas."""
+    """The cores that this process may use, by its CPU affinity and its cgroups' quotas."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
@@ -23,23 +23,23 @@ def available_cores(root: Path = ROOT) -> int:
 
 
 def memory_limit(root: Path = ROOT) -> int | None:
-    """The memory that this process's cgroups leave it, in bytes; None: all there is."""
+    """The memory limit of this process's cgroups in bytes, or None if there is none."""
     limits = _limits(root, "memory", "memory.max", "memory.limit_in_bytes")
     return min((int(limit) for (limit,) in limits), default=None)
 
 
 def _limits(root: Path, controller: str, v2: str, v1: str) -> Iterator[list[str]]:
-    """The numbers that limit this process: those of its cgroups (v1, v2) and their parents.
+    """The limits of this process's cgroups (v1, v2) and their parents.
 
-    ``v2`` and ``v1`` name the files; "max" and -1 are no limits. A container may see the path of
-    its cgroup on the host, of which it has but the end: what is not there limits nothing.
+    ``v2`` and ``v1`` name the files; "max" and -1 mean no limit. A container may see the host's
+    path of its cgroup, of which only the end exists inside; missing files mean no limit.
     """
     groups = re.findall(r"^\d+:([^:\n]*):/(.*)$", _read(root / "proc/self/cgroup"), re.MULTILINE)
     for controllers, path in groups:
         if controllers and controller not in controllers.split(","):
             continue
         mounts, files = (controllers, controller), v1.split()
-        if not controllers:  # version 2 names none; together with version 1 it is in "unified"
+        if not controllers:  # version 2 names none; next to version 1, it is in "unified"
             mounts, files = (".", "unified"), [v2]
         places = (PurePosixPath(path), *PurePosixPath(path).parents)
         for folder in {

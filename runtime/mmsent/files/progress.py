@@ -1,4 +1,4 @@
-"""Progress of long work: a bar where a command runs on a terminal, and its rate in the log."""
+"""Progress of long work: a bar if a command runs on a terminal, and a rate in the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 class Progress:
     """Counts items of work: ``with Progress("decoding", 4000, "images") as progress: …``.
 
-    ``summary`` says whether the end is worth a line in the log.
+    ``summary``: whether to log a line at the end.
     """
 
     def __init__(self, name: str, total: int | None, unit: str, *, summary: bool = True) -> None:
@@ -25,14 +25,14 @@ class Progress:
             desc=name,
             total=total,
             unit=f" {unit}",
-            disable=None if bars_shown() else True,  # None: where stderr is no terminal
+            disable=None if bars_shown() else True,  # None: disabled unless stderr is a terminal
             leave=False,
             dynamic_ncols=True,
         )
         self.count = 0
 
     def update(self, count: int = 1) -> None:
-        """Say that ``count`` more items are done."""
+        """Add ``count`` finished items."""
         self.count += count
         self.bar.update(count)
 
@@ -49,11 +49,11 @@ class Progress:
 
 
 def counted(count: int, unit: str) -> str:
-    """``count`` with its unit, which is given in the plural: "1 pair", "2 pairs"."""
+    """``count`` with its unit, given in the plural: "1 pair", "2 pairs"."""
     return f"{count} {unit.removesuffix('s') if count == 1 else unit}"
 
 
 def per_second(count: int, seconds: float) -> str:
-    """How many a second that is, for people: a slow rate is not 0."""
+    """The rate per second as text; a slow rate is not rounded to 0."""
     rate = count / max(seconds, 1e-9)
     return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"

@@ -1,4 +1,4 @@
-"""Telling a machine that lacks memory, threads or open files from bad input."""
+"""Distinguish a lack of memory, threads or file descriptors from bad input."""
 
 import errno
 import re
@@ -19,7 +19,7 @@ _THREADS = re.compile(  # Python, POSIX, Rust
 
 
 def raise_shortage(error: BaseException) -> None:
-    """Raise Shortage where ``error``, or what it came from, is such a lack."""
+    """Raise Shortage if ``error`` or one of its causes is such a lack."""
     for each in _origins(error):
         number = each.errno if isinstance(each, OSError) else None
         if isinstance(each, MemoryError) or number == errno.ENOMEM or _MEMORY.search(str(each)):
@@ -37,7 +37,7 @@ def raise_shortage(error: BaseException) -> None:
 
 
 def _origins(error: BaseException) -> Iterator[BaseException]:
-    """``error`` and the errors that led to it, unless it is a message of mmsent's own."""
+    """``error`` and its causes, up to the first error of mmsent's own."""
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, MmsentError):
         yield seen

@@ -1,4 +1,4 @@
-"""A list that comes through stdin, for what reads it more than once."""
+"""A list from stdin, stored in a file so that it can be read more than once."""
 
 import shutil
 import sys
@@ -14,9 +14,9 @@ _CHUNK = 1 << 16
 
 @contextmanager
 def from_stdin(path: Path) -> Iterator[Path]:
-    """``path`` or, where that is "-", a file that holds what stdin gave; it goes with the block.
+    """Yield ``path`` or, if it is "-", a temporary file with the content of stdin.
 
-    Its suffix is what its first bytes say: Parquet, JSON lines, else CSV. Raises OSError.
+    The first bytes decide its suffix: Parquet, JSON Lines, otherwise CSV. Raises OSError.
     """
     if path != STDIN:
         yield path

@@ -1,4 +1,4 @@
-"""Paths for libraries that take none but UTF-8."""
+"""Paths for libraries that accept only UTF-8."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from mmsent.files.console import readable
 
 @contextmanager
 def utf8_path(path: Path) -> Iterator[Path]:
-    """``path`` or, where that is not UTF-8, a link to it that is, while the block runs."""
+    """Yield ``path`` or, if it is not UTF-8, a temporary UTF-8 link to it."""
     if str(path) == readable(str(path)):
         yield path
         return

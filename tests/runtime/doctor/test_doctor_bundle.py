@@ -74,7 +74,7 @@ def test_a_whole_bundle_predicts(machine: Machine, tmp_path: Path) -> None:
     result = machine.doctor("--model", str(path))
     assert (
         result.finding("bundle")["what"]
-        == f"{path} (model light, fp32) is whole, opens and predicts"
+        == f"{path} (model light, fp32) opens, is undamaged and predicts"
     )
     assert result.code == 0
 

@@ -163,6 +163,6 @@ def test_a_torchvision_that_really_does_not_fit(real_environment: Path, version:
     if version == "0.28.0" and "CPU alone" not in findings["torch"]["what"]:
         pytest.skip("pip took a torch for CUDA, which this torchvision fits")
     found = findings["torchvision-mismatch"]
-    assert f"torchvision {version} does not fit torch 2.13.0" in found["what"]
+    assert f"torchvision {version} does not match torch 2.13.0" in found["what"]
     assert "importing it fails" in found["why"]
     assert "torchvision==0.28.0" in found["fix"]

@@ -81,7 +81,7 @@ def test_a_cuda_provider_that_lacks_cudnn(machine: Machine, nvidia_smi: NvidiaSm
     _imitate(machine)
     result = machine.doctor()
     assert result.finding("onnxruntime-cuda-fails")["why"] == (
-        "this build is for CUDA 12.8; libcudnn.so.9 is missing; it needs cuDNN 9.* and CUDA 12.*"
+        "this build is for CUDA 12.8; libcudnn.so.9 is missing; it requires cuDNN 9.* and CUDA 12.*"
         "; mmsent predicts on the CPU"
     )
     assert result.report["can"]["predict"] == "cpu"

@@ -215,7 +215,7 @@ def test_a_torch_that_hangs_does_not_hold_up_the_rest(machine: Machine) -> None:
 def test_a_torchvision_for_another_torch(machine: Machine) -> None:
     machine.torchvision("0.18.1", torch="2.3.1")
     found = machine.doctor().finding("torchvision-mismatch")
-    assert found["what"] == "torchvision 0.18.1 does not fit torch 2.4.1+cu121"
+    assert found["what"] == "torchvision 0.18.1 does not match torch 2.4.1+cu121"
     assert found["fix"].endswith(
         "--no-deps torchvision==0.19.1 --index-url https://download.pytorch.org/whl/cu121"
     )

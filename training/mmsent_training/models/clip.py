@@ -63,7 +63,7 @@ def read_inputs(task: Task) -> Inputs:
 def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Module]:
     """A ClipClassifier with the checkpoint's weights, always from safetensors.
 
-    Raises MmsentError where they are not those that the checkpoint's config.json describes.
+    Raises MmsentError if they are not those that the checkpoint's config.json describes.
     """
     folder = _folder(task)
     config = read_config(folder)

@@ -69,7 +69,7 @@ def find_encoder(model_type: str) -> DualEncoder:
 def read_config(folder: Path) -> dict[str, Any]:
     """The checkpoint's configuration, whole, and naming the token that its texts are padded with.
 
-    Raises InputError where it is none that can be trained.
+    Raises InputError if it is none that can be trained.
     """
     model_type = read_model_type(folder, str(folder))
     config = find_encoder(model_type).config.from_pretrained(folder).to_dict()
@@ -83,7 +83,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def load_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None:
     """Load those of the checkpoint's weights that ``model`` has, always from safetensors.
 
-    Raises MmsentError where they are not those that the checkpoint's config.json describes.
+    Raises MmsentError if they are not those that the checkpoint's config.json describes.
     """
     encoder = find_encoder(config["model_type"])
     try:
@@ -127,7 +127,7 @@ def read_preprocessing(
 ) -> tuple[ImageSettings, list[float], list[float]]:
     """How the checkpoint's images are resized, and their mean and deviation on the scale 0 to 1.
 
-    ``encoder``: its configuration. Raises InputError where preprocessor_config.json asks for what
+    ``encoder``: its configuration. Raises InputError if preprocessor_config.json asks for what
     a bundle can't do, or for another size than the encoder's.
     """
     path = folder / PREPROCESSOR

@@ -29,7 +29,7 @@ LAST = torch.iinfo(torch.int64).max
 def read_lexicon() -> dict[str, float]:
     """The valences of the installed package's entries, in lower case. Its code is not run.
 
-    Raises InputError where the file is missing, or not the one that was released.
+    Raises InputError if the file is missing, or not the one that was released.
     """
     try:
         path = find_package(PACKAGE, f"pip install {REQUIREMENT}") / FILE

@@ -80,8 +80,8 @@ class Recipe(Protocol):
     def find_weights(self, sources: Mapping[str, str]) -> Weights | None:
         """Its pretrained weights, verified; None where it has none.
 
-        ``sources``: its options of that kind that were given. Raises WeightsUnavailable where the
-        weights are unavailable, and InputError where a source can't be one.
+        ``sources``: its options of that kind that were given. Raises WeightsUnavailable if the
+        weights are unavailable, and InputError if a source can't be one.
         """
 
     def default_settings(self, device: Device, preset: Preset) -> Settings:

@@ -88,7 +88,7 @@ class Choice:
 
 
 def find_model(name: str) -> Model:
-    """The model of that name. Raises InputError where there is none."""
+    """The model of that name. Raises InputError if there is none."""
     if name not in MODELS:
         raise InputError(f"unknown model {name!r}; a newer mmsent may know it")
     return MODELS[name]
@@ -103,8 +103,8 @@ def choose(asked: str, options: Mapping[str, Any]) -> Choice:
     """The model that was ``asked`` for or, for "auto", the first whose weights are available.
 
     ``options``: the models' own that were given. Only unavailable weights cause a fallback, and it
-    is announced. Raises WeightsUnavailable where the weights of the model asked for are not
-    available, and InputError where it has no such option.
+    is announced. Raises WeightsUnavailable if the weights of the model asked for are not
+    available, and InputError if it has no such option.
     """
     names = [*MODELS] if asked == AUTO else [asked]
     missing: list[str] = []
@@ -146,7 +146,7 @@ def default_settings(
 ) -> Settings:
     """The settings of a training of a model, but for what is ``chosen``; None is no choice.
 
-    Its own flags may be among them; other models' are left out. Raises InputError where a value
+    Its own flags may be among them; other models' are left out. Raises InputError if a value
     can't be used.
     """
     model = find_model(name)
@@ -162,14 +162,14 @@ def default_settings(
 def build_model(description: Mapping[str, Any]) -> nn.Module:
     """The untrained model of a description such as {"name": "light", "vocabulary": 1000, …}.
 
-    Raises InputError where no model has that name.
+    Raises InputError if no model has that name.
     """
     arguments = {key: value for key, value in description.items() if key != "name"}
     return find_model(description["name"]).recipe.build(**arguments)
 
 
 def _check_options(names: list[str], options: Mapping[str, Any]) -> None:
-    """Raises InputError where a given option is none of any of the models ``names``."""
+    """Raises InputError if a given option is none of any of the models ``names``."""
     known = {option.name for name in names for option in find_model(name).options}
     for name, value in options.items():
         if value is not None and name not in known:

@@ -93,7 +93,7 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path) -> Record:
-    """Read run.json. Raises InputError where it is of another format or damaged."""
+    """Read run.json. Raises InputError if it is of another format or damaged."""
     path = folder / RECORD
     try:
         content = json.loads(read_file(path, str(path), limit=MAX_RECORD))
@@ -120,5 +120,5 @@ def plain(value: object) -> str:
 
 
 def typed(kind: type, value: Any) -> Any:
-    """The opposite of `plain`, for msgspec. Raises TypeError where ``value`` is no path."""
+    """The opposite of `plain`, for msgspec. Raises TypeError if ``value`` is no path."""
     return kind(value)

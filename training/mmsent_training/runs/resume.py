@@ -65,7 +65,7 @@ def write_start(folder: Path, start: Start) -> None:
 
 
 def read_start(folder: Path) -> Start:
-    """How a run was started. Raises InputError where ``folder`` is no unfinished run."""
+    """How a run was started. Raises InputError if ``folder`` is no unfinished run."""
     path = folder / START
     try:
         return msgspec.convert(json.loads(path.read_bytes()), Start, dec_hook=typed)
@@ -137,7 +137,7 @@ def resumable(folder: Path) -> Iterator[Stoppable]:
 def write_state(folder: Path, state: dict[str, Any]) -> None:
     """Write ``state``: dictionaries, lists and tuples of tensors, numbers, strings and None.
 
-    Raises OSError where it can't be written; then the state before is still there.
+    Raises OSError if it can't be written; then the state before is still there.
     """
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(_flatten(state, tensors))
@@ -152,7 +152,7 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
 def read_state(folder: Path) -> dict[str, Any] | None:
     """What write_state wrote, its tensors on the CPU; None where no epoch was finished.
 
-    Raises InputError where the file is damaged.
+    Raises InputError if the file is damaged.
     """
     path = folder / STATE
     if not path.exists():

@@ -45,7 +45,7 @@ class Run:
     def load_model(self) -> nn.Module:
         """The trained model with its temperature, on the CPU, ready for inference.
 
-        Raises InputError where the checkpoint is damaged, or of another model.
+        Raises InputError if the checkpoint is damaged, or of another model.
         """
         path, description = self.folder / CHECKPOINT, self.record.model
         try:
@@ -64,7 +64,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run. Raises InputError where ``folder`` is none, unfinished or damaged."""
+    """Read a run. Raises InputError if ``folder`` is none, unfinished or damaged."""
     check_finished(folder)
     record = read_record(folder)
     try:
@@ -99,7 +99,7 @@ def write_digests(folder: Path, digests: Digests) -> None:
 
 
 def check_run_folder(output: Path) -> None:
-    """Raises InputError where ``output`` holds something already."""
+    """Raises InputError if ``output`` holds something already."""
     if unfinished := _unfinished(output):
         raise InputError(unfinished)
     check_empty(output)
@@ -108,7 +108,7 @@ def check_run_folder(output: Path) -> None:
 def new_folder(model: str, output: Path | None) -> Path:
     """Make the folder of a new run: ``output``, or runs/MODEL-YYYYmmdd-HHMMSS.
 
-    Raises InputError where ``output`` holds something already.
+    Raises InputError if ``output`` holds something already.
     """
     if output is not None:
         check_run_folder(output)
@@ -128,7 +128,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def check_finished(folder: Path) -> None:
-    """Raises InputError where ``folder`` is no run, or one that was not finished."""
+    """Raises InputError if ``folder`` is no run, or one that was not finished."""
     if not (folder / RECORD).is_file():
         no_run = f"{folder} is no finished run (it has no {RECORD}); `mmsent train` writes one"
         raise InputError(_unfinished(folder) or no_run)

