@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -117,21 +118,18 @@ class Dataset:
         read to its end: it holds a file open.
         Raises InputError where a list can't be read or is no such list.
         """
-        alone = len(self.lists) == 1
-        passed = 0
-        for each in self.lists:
-            with closing(
-                each.rows(
-                    labelled=labelled,
-                    contents=contents,
-                    start=start if alone else 0,
-                    splits=self.splits,
+
+        def every(start: int = 0) -> Rows:
+            for each in self.lists:
+                yield from each.rows(
+                    labelled=labelled, contents=contents, start=start, splits=self.splits
                 )
-            ) as rows:
-                for row in rows:
-                    passed += 1
-                    if alone or passed > start:
-                        yield row
+
+        if len(self.lists) == 1:  # which may know a quick way to its row
+            yield from every(start)
+        else:
+            with closing(every()) as rows:
+                yield from islice(rows, start, None)
 
 
 def open_dataset(path: Path, reading: Reading = AS_IT_IS) -> Dataset:

@@ -35,25 +35,30 @@ def read_cells(
     Raises InputError where the list can't be read.
     """
     with _open(path) as (names, reader):
-        places = [
-            names.index(columns[role]) if role in columns else None
+        guid, text, image, label, split = (
+            names.index(columns[role]) if role in columns else -1
             for role in ("guid", "text", "image", "label", "split")
-        ]
+        )
         for fields in reader:
-            if not any(field.strip() for field in fields):
+            cells = [field.strip() for field in fields]
+            if not any(cells):
                 continue
             if start:
                 start -= 1
                 continue
-            if len(fields) != len(names):
-                yield reader.line_num, f"{len(fields)} fields where the header has {len(names)}"
+            if len(cells) != len(names):
+                yield reader.line_num, f"{len(cells)} fields where the header has {len(names)}"
                 continue
-            guid, text, image, label, split = (
-                None if place is None else fields[place].strip() for place in places
-            )
+            cells.append("")  # at -1: what there is no column for
             # An empty text is one, as an empty text file is; nothing else can be empty.
-            encoded = None if text is None else text.encode()
-            yield reader.line_num, Cells(guid, encoded, image or None, label or None, split or None)
+            content = None if text < 0 else cells[text].encode()
+            yield (
+                reader.line_num,
+                Cells(
+                    cells[guid], content, cells[image] or None, cells[label] or None,
+                    cells[split] or None,
+                ),
+            )  # fmt: skip
 
 
 @contextmanager

@@ -4,8 +4,10 @@ DIR/train.txt   DIR/test_without_label.txt   DIR/data/GUID.txt   DIR/data/GUID.j
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from mmsent.data.pair import File
 from mmsent.inputs.image import IMAGE_SUFFIXES
 
 TRAIN_LIST = "train.txt"
@@ -17,16 +19,30 @@ def text_file(folder: Path, guid: str) -> str:
     return os.path.join(folder, "data", f"{guid}.txt")
 
 
-def image_file(folder: Path, guid: str, suffix: str = IMAGE_SUFFIXES[0]) -> str:
-    """Where the image of ``guid`` is, if it has this suffix."""
-    return os.path.join(folder, "data", f"{guid}{suffix}")
+def image_file(folder: Path, guid: str) -> str:
+    """Where the image of ``guid`` is, if it is called as the task has it."""
+    return os.path.join(folder, "data", f"{guid}{IMAGE_SUFFIXES[0]}")
 
 
-def image_suffixes(folder: Path) -> tuple[str, ...]:
-    """How the images in ``data`` end, as their names are written; .jpg where none is there.
+def find_files(folder: Path) -> Callable[[str], tuple[File, File]]:
+    """What gives the text and the image of a guid.
 
-    One look at the folder's names, so that nobody has to look for each suffix of each guid.
+    It takes one look at the folder's names, so that nobody has to look for each suffix of each
+    guid, and joins paths once for all of them.
     """
+    suffix, *others = _image_suffixes(folder)
+    data = os.path.join(folder, "data", "")
+
+    def files_of(guid: str) -> tuple[File, File]:
+        stem = data + guid
+        elsewhere = tuple([stem + other for other in others])
+        return File(f"{stem}.txt", folder), File(stem + suffix, folder, others=elsewhere)
+
+    return files_of
+
+
+def _image_suffixes(folder: Path) -> tuple[str, ...]:
+    """How the images in ``data`` end, as their names are written; .jpg where none is there."""
     found = set()
     try:
         with os.scandir(os.path.join(folder, "data")) as entries:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmsent.data.columns import Cells, Columns, Role, plain
+from mmsent.data.columns import Cells, Columns, plain
 from mmsent.data.labels import NESTED, SEVERAL_LABELS
 from mmsent.errors import InputError
 from mmsent.files.bounded import open_file
@@ -38,29 +38,28 @@ def read_cells(
     """
     with _open(path) as lines:
         for line, content, fault in islice(lines, start, None):
-            cells: dict[str, Any] = {}
-            for role, name in columns.items():
-                value = content.get(name)
-                if not isinstance(value, list | dict):
-                    cells[role] = None if value is None else plain(value)
-                elif role == "label" and not labelled:
-                    cells[role] = NESTED
-                else:
-                    fault = _nested(role, name)
-            try:
-                encoded = {role: cell.encode() for role, cell in cells.items() if cell is not None}
-            except UnicodeEncodeError:
-                fault = "it holds half of a surrogate pair"
-            else:
-                cells["text"] = encoded.get("text")
-            yield line, fault or Cells(**cells)
+            yield line, fault or _cells(content, columns, labelled=labelled)
 
 
-def _nested(role: Role, name: str) -> str:
-    """What to say of a list or an object where one value belongs."""
-    if role == "label":
-        return f"{name!r} {SEVERAL_LABELS}"
-    return f"{name!r} holds a list or an object where the {role} belongs"
+def _cells(content: dict[str, Any], columns: Columns, *, labelled: bool) -> Cells | str:
+    """The row of an object, or what is wrong with it."""
+    cells: dict[str, Any] = {}
+    for role, name in columns.items():
+        value = content.get(name)
+        if isinstance(value, (list, dict)):
+            if role == "label" and labelled:
+                return f"{name!r} {SEVERAL_LABELS}"
+            if role != "label":
+                return f"{name!r} holds a list or an object where the {role} belongs"
+            value = NESTED
+        if value is None or (cell := plain(value)) is None:
+            continue
+        try:
+            encoded = cell.encode()
+        except UnicodeEncodeError:
+            return "it holds half of a surrogate pair"
+        cells[role] = encoded if role == "text" else cell
+    return Cells(**cells)
 
 
 @contextmanager

@@ -1,10 +1,9 @@
 """One list of a dataset: its rows as pairs, however it is written and wherever their parts are."""
 
 import os
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
@@ -18,12 +17,13 @@ from mmsent.data.columns import (
     listed,
     require_label,
 )
-from mmsent.data.folder import image_file, image_suffixes, text_file
+from mmsent.data.folder import find_files
 from mmsent.data.labels import plain_label
 from mmsent.data.pair import File, Pair, Source, make_pair
 from mmsent.errors import InputError, Problem
 
 Rows = Generator[Pair | Problem, None, None]
+_FilesOf = Callable[[str], tuple[Source | None, Source | None]]
 
 _READERS = {".jsonl": json_lines, ".ndjson": json_lines, ".parquet": parquet}
 _KINDS = {json_lines: "JSON lines", parquet: "Parquet", delimited: "CSV", mvsa: "MVSA's own form"}
@@ -86,6 +86,9 @@ class List:
         if labelled:
             require_label(self.names, self.columns, str(self.path))
         columns = dict(self.columns)
+        files_of: _FilesOf | None = None
+        if self.in_files:
+            files_of = find_files(self.folder) if contents else lambda guid: (None, None)
         if not contents:
             columns = {role: columns[role] for role in columns if role not in ("text", "image")}
         skipped = start if splits is None else 0
@@ -93,7 +96,7 @@ class List:
         with closing(cells_of(self.path, columns, labelled=labelled, start=skipped)) as cells:
             passed = skipped
             for number, (line, row) in enumerate(cells, skipped + 1):
-                found = self._row(number, line, row, labelled, splits)
+                found = self._row(number, line, row, labelled, splits, files_of)
                 if found is not None:
                     passed += 1
                     if passed > start:
@@ -106,6 +109,7 @@ class List:
         cells: Cells | str,
         labelled: bool,
         splits: Collection[str | None] | None,
+        files_of: _FilesOf | None,
     ) -> Pair | Problem | None:
         """The pair of a row, or what is wrong with it; None where it is of another split."""
         if isinstance(cells, str):
@@ -119,34 +123,21 @@ class List:
                 return Problem(self.name, line, guid, self.name, fault)
         if splits is not None and split not in splits:
             return None
-        text, image = self._sources(guid, cells)
-        return make_pair(
-            self.name, line, guid, plain_label(cells.label or ""),
-            labelled=labelled, text=text, image=image, split=split,
-        )  # fmt: skip
-
-    def _sources(self, guid: str, cells: Cells) -> tuple[Source | None, Source | None]:
         text: Source | None = cells.text
         image: Source | None = None
-        if self.in_files:
-            text = File(text_file(self.folder, guid), self.folder)
-            place, *others = (image_file(self.folder, guid, end) for end in self._suffixes)
-            image = File(place, self.folder, others=tuple(others))
-        elif cells.image == "":
-            image = None
-        elif isinstance(cells.image, str):
-            image = File(cells.image, self.images, named=True)
-        else:
+        if files_of:
+            text, image = files_of(guid)
+        elif not isinstance(cells.image, str):
             image = cells.image
-        return self._unless_missing(text), self._unless_missing(image)
-
-    @cached_property
-    def _suffixes(self) -> tuple[str, ...]:
-        return image_suffixes(self.folder)
-
-    def _unless_missing(self, source: Source | None) -> Source | None:
-        missing = self.allow_missing and isinstance(source, File) and not source.exists()
-        return None if missing else source
+        elif cells.image:
+            image = File(cells.image, self.images, named=True)
+        if self.allow_missing:
+            text, image = _unless_missing(text), _unless_missing(image)
+        label = plain_label(cells.label or "")
+        return make_pair(
+            self.name, line, guid, label,
+            labelled=labelled, in_path=files_of is not None, text=text, image=image, split=split,
+        )  # fmt: skip
 
 
 def open_list(
@@ -178,6 +169,10 @@ def open_list(
     return List(
         path, name or path.name, folder, images or folder, names, found, split, allow_missing
     )
+
+
+def _unless_missing(source: Source | None) -> Source | None:
+    return None if isinstance(source, File) and not source.exists() else source
 
 
 def find_list_files(folder: Path) -> list[str]:

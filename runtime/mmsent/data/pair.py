@@ -212,6 +212,7 @@ def make_pair(
     label: str,
     *,
     labelled: bool,
+    in_path: bool = False,
     text: Source | None = None,
     image: Source | None = None,
     split: str | None = None,
@@ -219,9 +220,12 @@ def make_pair(
     """The pair of a row that says ``guid`` and ``label``, or what is wrong with the row.
 
     With ``labelled`` there must be a label that can be one; otherwise it may be anything.
+    ``in_path``: the guid is part of files' names.
     """
-    made_of_guid = any(isinstance(part, File) and not part.named for part in (text, image))
-    fault = _guid_fault(guid, in_path=made_of_guid) or (label_fault(label) if labelled else None)
+    fault = None
+    if not guid.isalnum():  # letters and digits harm nothing, and almost all guids are those
+        fault = _guid_fault(guid, in_path=in_path)
+    fault = fault or (label_fault(label) if labelled else None)
     if fault:
         return Problem(list_name, line, guid, list_name, fault)
     known = None if label in NO_LABEL else label

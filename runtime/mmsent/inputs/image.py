@@ -130,19 +130,14 @@ def _resize(image: Image.Image, size: tuple[int, int], method: Image.Resampling)
 
     It rounds to bytes after each of its two passes, one a direction, so that their order changes
     pixels. Pillow 13 shrinks the height first where it shrinks by more than twice what the width
-    does (`ImagingResampleInner` in its Resample.c); older ones always begin with the width. Asked
-    for one direction at a time, they all do the same.
+    does (`ImagingResampleInner` in its Resample.c); older ones always begin with the width, unless
+    they are asked for the height alone.
     """
     width, height = size
     lost = image.height - height
     if lost > 0 and lost > 2 * (image.width - width):
-        between = (image.width, height)
-    else:
-        between = (width, image.height)
-    for step in (between, size):
-        if step != image.size:
-            image = image.resize(step, method)
-    return image
+        image = image.resize((image.width, height), method)
+    return image if image.size == size else image.resize(size, method)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
