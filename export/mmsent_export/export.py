@@ -16,7 +16,7 @@ from mmsent.bundle.info import INFO_KEY, TOKENIZER_KEY, BundleInfo, Precision
 from mmsent.bundle.seal import SEAL_KEY, UNSEALED, seal
 from mmsent.bundle.session import open_bundle
 from mmsent.data.pair import Pair
-from mmsent.data.training import TrainingSource, read_training_data
+from mmsent.data.training import TrainingSource
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.destination import find_file
@@ -143,9 +143,7 @@ def _read_dataset(run: Run, source: TrainingSource) -> tuple[list[Pair], Samples
     Raises InputError if the dataset is not the run's, or can't be read.
     """
     record, fraction = run.record, run.record.settings.validation_fraction
-    data = read_training_data(
-        *source.open(), labels=source.labels, parts=record.settings.parts, fraction=fraction
-    )
+    data = source.read(record.settings.parts, fraction=fraction)
     pairs, train, validation = divide(data, fraction=fraction, seed=record.settings.split_seed)
     examples = read_examples([pairs[index] for index in validation], record.labels)
     if examples.fingerprint() != record.dataset.validation_fingerprint:

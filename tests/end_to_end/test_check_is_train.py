@@ -191,6 +191,25 @@ def run_train(run_command, folder, options):
     return result.code, result.err.replace(f"{folder}/", "").replace(str(folder), ".")
 
 
+UNDECODED = {"an image that is broken", "an image that is a page"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options"), [*cases({k: v for k, v in BAD.items() if k not in UNDECODED})]
+)
+@pytest.mark.parametrize("name", ["train", "ablate"])
+def test_bad_data_are_refused_before_weights_are_looked_for(
+    run_command, folder, spoil, options, name
+):
+    spoil(folder)
+    sought = "weights were looked for"
+    with mock.patch("mmsent_training.models.registry.choose", side_effect=MmsentError(sought)):
+        result = run_command("mmsent", name, "--output", "../run", *options, cwd=folder)
+    assert result.code == 2, result.err
+    assert sought not in result.err
+    assert not (folder.parent / "run").exists()
+
+
 def run_check(run_command, folder, options):
     result = run_command("mmsent", "check-data", "--json", *options, cwd=folder)
     return result.code, json.loads(result.out) if result.out else {"errors": []}, result.err
@@ -242,6 +261,28 @@ def test_pairs_that_all_lack_a_part_still_have_their_labels(run_command, folder,
     assert report["labels"] == {"cat": 10, "dog": 10}
     assert "20 problems in the data" in message
     assert run_check(run_command, folder, [*options, "--modality", column])[0] == 0
+
+
+@pytest.mark.parametrize("labels", [None, "cat,dog,Dog"])
+def test_labels_that_differ_in_case_alone_are_warned_of(run_command, folder, labels):
+    """Unless --labels says that they are meant to be different."""
+    add(folder, *((number, "Dog") for number in range(20, 30)))
+    options = ["--labels", labels] if labels else []
+    warning = "the labels 'Dog', 'dog' differ in case or spaces alone"
+    code, message = run_train(run_command, folder, options)
+    assert (code, message.count(warning)) == (1, 0 if labels else 1)
+    code, report, _ = run_check(run_command, folder, options)
+    assert code == 0
+    assert sum(warning in each["message"] for each in report["warnings"]) == (not labels)
+
+
+def test_mvsas_cases_are_counted_once(run_command, folder):
+    (folder / "train.txt").unlink()
+    sentiments = ["positive", "negative"] * 10
+    lines = (f"{i}\t{label},{label}" for i, label in enumerate(sentiments))
+    (folder / "labelResultAll.txt").write_text("\n".join(["ID\ttext,image", *lines]) + "\n")
+    code, message = run_train(run_command, folder, [])
+    assert (code, message.count("kept 20 pairs")) == (1, 1)
 
 
 def test_a_list_to_predict_passes(run_command, folder):

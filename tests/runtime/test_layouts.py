@@ -405,14 +405,21 @@ def test_an_image_that_is_missing_is_an_error_unless_it_may_be(tmp_path, allowed
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_paths_of_images(tmp_path, name):
-    """Relative or absolute, in any folder below; nothing that leads out, whatever the way."""
+    r"""Relative or absolute, in any folder below; nothing that leads out, whatever the way.
+
+    Lists from Windows have \ between folders.
+    """
     folder = tmp_path / "pictures"
     touch(folder, "1.png", "a/b/2.png")
     touch(tmp_path, "outside/3.png")
     (folder / "link").symlink_to(tmp_path / "outside")
     (folder / "linked.png").symlink_to("a/b/2.png")
-    inside = ["1.png", "a/b/2.png", f"{folder}/a/b/2.png", "a/../1.png", "linked.png"]
+    inside = [
+        "1.png", "a/b/2.png", f"{folder}/a/b/2.png", "a/../1.png", "linked.png", r"a\b\2.png",
+        r"a\..\1.png",
+    ]  # fmt: skip
     outside = [
+        r"..\outside\3.png", r"link\3.png", r"a\..\..\outside\3.png",
         "../outside/3.png", f"{tmp_path}/outside/3.png", "link/3.png", f"{folder}/link/3.png",
         f"{folder}/../outside/3.png", "/etc/passwd", "a/b/../../../outside/3.png",
     ]  # fmt: skip
@@ -420,12 +427,36 @@ def test_paths_of_images(tmp_path, name):
     pairs = list(open_dataset(path, Reading(images=folder)).rows())
     for pair in pairs[: len(inside)]:
         assert pair.check(["image"]) == []
+        assert not pair.is_absent("image")
         assert pair.read("image").startswith(b"image ")
     for pair in pairs[len(inside) :]:
         (problem,) = pair.check(["image"])
         assert "leads out of the dataset folder" in str(problem)
         with pytest.raises(InputError, match="leads out"):
             pair.read("image")
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="a file's name can hold no backslash here")
+def test_a_file_may_have_a_backslash_in_its_name(tmp_path):
+    touch(tmp_path, r"a\1.png")
+    path = write_list(tmp_path / "list.csv", {"image": [r"a\1.png", r"C:\a\1.png"]})
+    here, elsewhere = open_dataset(path).rows()
+    assert here.read("image").startswith(b"image ")
+    assert "does not exist" in str(elsewhere.check(["image"])[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [("a.json", "one object a line"), ("a.XLSX", "save it as CSV"), ("a.csv.gz", "unpack it"),
+     ("a.zip", "unpack it")],
+)  # fmt: skip
+def test_what_is_no_list_gets_the_fix(run_command, tmp_path, name, fix):
+    (tmp_path / name).write_bytes(b"PK\x03\x04 whatever \xff")
+    result = run_command("mmsent", "check-data", "--data", name, cwd=tmp_path)
+    assert result.code == 2
+    (message,) = result.err.splitlines()
+    for part in (name, ".csv", ".jsonl", ".parquet", "docs/data.md", fix):
+        assert part in message
 
 
 def test_a_class_label_is_its_name(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -44,6 +45,24 @@ def test_the_scores_of_a_part(run_command, bundle, trained, sample, tmp_path, pa
     assert scores["pairs"] == len(rows)
     assert scores["accuracy"] == pytest.approx(accuracy_score(tags, guesses))
     assert scores["macro_f1"] == pytest.approx(f1_score(tags, guesses, average="macro"))
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jpg"])
+@pytest.mark.parametrize("fault", ["missing", "broken"])
+def test_a_file_that_can_not_be_used_is_named_with_its_row(
+    run_command, bundle, sample, tmp_path, suffix, fault
+):
+    folder = shutil.copytree(sample, tmp_path / "data")
+    pair = next(open_dataset(folder).select(TRAINING).rows())
+    file = folder / "data" / f"{pair.guid}{suffix}"
+    file.unlink()
+    if fault == "broken":
+        file.write_bytes(b"\xff\xff")
+    arguments = ("--model", bundle, "--data", folder, "--split", "all")
+    result = run_command("mmsent", "evaluate", *arguments, cwd=tmp_path)
+    assert result.code == 2
+    assert f"1 problem in the data; nothing was evaluated:\n  {TRAIN_LIST} line 2" in result.err
+    assert file.name in result.err
 
 
 def test_people_see_a_table(run_command, bundle, sample):

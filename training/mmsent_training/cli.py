@@ -41,12 +41,16 @@ def settings_of(
     return registry.default_settings(chosen.model, found, modality=modality, **options), chosen
 
 
-def check_training_list(data: Path, reading: Reading) -> None:
-    """Raises InputError where ``data`` is nothing to train on: before weights are looked for."""
-    from mmsent.data.dataset import open_dataset
-    from mmsent.data.training import training_parts
+def _read(data: Path, modality: str = "both", **where: Any) -> dict[str, Any]:
+    """What `train` is told of the pairs, read before weights are looked for.
 
-    training_parts(open_dataset(data, reading), None)
+    Raises InputError where ``data`` is nothing to train on.
+    """
+    from mmsent.data.pair import PARTS
+    from mmsent.data.training import TrainingSource
+
+    parts = [part for part in PARTS if modality in (part, "both")]
+    return where | {"found": TrainingSource(data, **where).read(parts)}
 
 
 @contextmanager
@@ -113,9 +117,10 @@ def train(
 
     with distributed.only_main_speaks():
         if resume is None:
-            check_training_list(data, reading)
+            where = _read(
+                data, options["modality"], validation=validation, labels=labels, reading=reading
+            )
             settings, chosen = settings_of(**options)
-            where: dict[str, Any] = {"validation": validation, "labels": labels, "reading": reading}
             _run(settings, lambda: train_model(data, settings, chosen, output, **where))
         else:
             moved = data if _given(context, "data") else None, validation, reading.images
@@ -197,9 +202,8 @@ def ablate(
     from mmsent_training.evaluation.ablation import table
     from mmsent_training.train import train as train_model
 
-    check_training_list(data, reading)
+    where = _read(data, validation=validation, labels=labels, reading=reading)
     settings, chosen = settings_of(**options)
-    where: dict[str, Any] = {"validation": validation, "labels": labels, "reading": reading}
     with enough_memory(settings):
         folder, ablation = compare(
             settings, output, lambda changed, run: train_model(data, changed, chosen, run, **where)

@@ -258,11 +258,10 @@ class Trainer:
         """Raises MmsentError unless ``loss`` is finite: nothing could be learnt any more."""
         if torch.isfinite(loss):
             return
-        lower = self.settings.learning_rate / 10
         raise MmsentError(
-            f"the loss is {float(loss):.0f} in {where}: the training diverged\n"
-            f"Train again with a lower --learning-rate, such as {lower:g} "
-            f"(it was {self.settings.learning_rate:g})"
+            f"the loss is {float(loss):.0f} in {where}: the training diverged
+"
+            f"Train again with a lower --learning-rate than {self.settings.learning_rate:g}"
         )
 
     @torch.no_grad()

@@ -17,7 +17,7 @@ from torch import nn
 from mmsent.data.dataset import AS_IT_IS, Reading
 from mmsent.data.labels import label_columns
 from mmsent.data.pair import Part
-from mmsent.data.training import TrainingSource, read_training_data, training_parts
+from mmsent.data.training import TrainingData, TrainingSource
 from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.interrupt import Stoppable
@@ -78,6 +78,7 @@ def train(
     validation: Path | None = None,
     labels: Sequence[str] | None = None,
     reading: Reading = AS_IT_IS,
+    found: TrainingData | None = None,
     parts: Parts | None = None,
     callback: Callback = lambda event: None,
 ) -> Path:
@@ -88,7 +89,8 @@ def train(
     ``validation``: a dataset with the pairs to validate on. Without it they are the split
     validation of ``data`` or, where it has none, a stratified share that is drawn.
     ``labels``: their set and order, by default those that the training pairs have. ``reading``:
-    how the datasets are read, where their layout does not say.
+    how the datasets are read, where their layout does not say. ``found``: what `TrainingSource`
+    reads of all that, where it was read before; the model may see less of it.
     ``parts``: instead of `divide`'s, for cross-validation. ``callback`` is called with each
     `loop.Event` in this process; what it raises ends the training as a crash would.
     Afterwards PyTorch's threads, random numbers and settings are as they were.
@@ -100,7 +102,7 @@ def train(
     source = TrainingSource(data, validation, tuple(labels) if labels else None, reading)
     threads = thread_count()
     with reproducible(settings.seed, threads, settings.device):
-        job = prepare(source.resolve(), settings, choice.weights, parts)
+        job = prepare(source.resolve(), settings, choice.weights, parts, found)
         start = _describe_start(job, choice, threads, latest=output is None)
         folder = broadcast(runs.new_folder(settings.model, output) if main else Path())
         with _held(folder) as stoppable:
@@ -127,7 +129,7 @@ def resume(
     """
     began, main, settings = time.perf_counter(), rank() == 0, start.settings
     with reproducible(settings.seed, start.threads, settings.device):
-        job = prepare((data or start.data).resolve(), settings, choice.weights, None)
+        job = prepare((data or start.data).resolve(), settings, choice.weights)
         with _held(folder) as stoppable:
             if main:
                 now = _describe_start(job, choice, start.threads, latest=start.latest)
@@ -191,7 +193,11 @@ def _carry_out(
 
 
 def prepare(
-    data: TrainingSource, settings: Settings, weights: Weights | None, parts: Parts | None
+    data: TrainingSource,
+    settings: Settings,
+    weights: Weights | None,
+    parts: Parts | None = None,
+    found: TrainingData | None = None,
 ) -> Job:
     """Read the pairs, divide them, create the model, and let its recipe say what is trained."""
     steps = settings.gradient_accumulation_steps
@@ -201,11 +207,11 @@ def prepare(
             f"Start {steps}, or train with --gradient-accumulation-steps {world_size()} "
             f"--batch-size {max(1, settings.batch_size * steps // world_size())}"
         )
-    (dataset, other), recipe = data.open(), find_model(settings.model).recipe
+    recipe = find_model(settings.model).recipe
     fraction, seed = settings.validation_fraction, settings.split_seed
-    found = read_training_data(
-        dataset, other, labels=data.labels, parts=settings.parts, fraction=fraction
-    )
+    if found is None:
+        found = data.read(settings.parts, fraction=fraction)
+    found = found.only(settings.parts)
     pairs, *drawn = divide(found, fraction=fraction, seed=seed)
     train, validation = parts or drawn
     examples = read_examples(pairs, found.labels)
@@ -228,7 +234,7 @@ def prepare(
     description = {"name": settings.model} | arguments
     return Job(
         data,
-        training_parts(dataset, other)[0].name,
+        found.name,
         fingerprint,
         examples.fingerprint(validation),
         task,

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from mmsent.data.contents import Contents, Inspected, inspect, spread
 from mmsent.data.dataset import AS_IT_IS, TRAINING, Dataset, Reading, mark_duplicates, open_dataset
-from mmsent.data.labels import VALIDATION_FRACTION, order_labels
+from mmsent.data.labels import VALIDATION_FRACTION, order_labels, similar_labels
 from mmsent.data.pair import PARTS, Pair, Part
 from mmsent.data.repeats import Entry, Repeats, Use, find_repeats
 from mmsent.data.training import label_problems, training_parts
@@ -100,7 +100,7 @@ def check_dataset(
     """Check every list of a dataset, and those ``parts`` of the pairs that they name.
 
     Where it has labels, or ``validation`` or ``labels`` are given, it is there to train on: what
-    `read_training_data` or the decoding of its images would refuse is an error. Other rows are
+    `TrainingSource.read` or the decoding of its images would refuse is an error. Other rows are
     there to be predicted, by the bundle of ``reader`` if that is given.
     Raises InputError where there is no dataset.
     """
@@ -273,6 +273,8 @@ def _judge_labels(
     known = tuple(labels) if labels else order_labels(str(pair.label) for pair in train)
     problems = label_problems(train, others, known, fraction=fraction, source=source)
     check.errors += problems
+    if not labels:
+        check.warnings += [Problem(source, 0, "", source, fault) for fault in similar_labels(known)]
     check.labels = _count(train, known)
     check.validation_labels = {} if others is None else _count(others, known)
     validation = math.ceil(len(train) * fraction) if others is None else len(others)

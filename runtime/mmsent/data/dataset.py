@@ -177,19 +177,27 @@ def mark_duplicates(rows: Iterable[Pair | Problem]) -> Iterator[Pair | Problem]:
 
 
 def read_pairs(
-    dataset: Dataset, parts: Collection[Part] = PARTS
+    dataset: Dataset,
+    parts: Collection[Part] = PARTS,
+    *,
+    labelled: bool = True,
+    optional: Collection[Part] = (),
 ) -> tuple[list[Pair], list[Problem]]:
-    """The pairs of a labelled dataset, and what is wrong with them and with other rows.
+    """The pairs of a dataset, and what is wrong with them and with other rows.
 
-    ``parts``: what of a pair is seen; the rest is not read, and the pairs lack it. A pair that
-    something is wrong with is among them: its label counts.
+    ``parts``: what of a pair is seen; the rest is not read, and the pairs lack it. They may lack
+    what is ``optional``. A pair that something is wrong with is among them: its label counts.
+    Without ``labelled`` there may be pairs without a label, and nothing of those is checked.
     """
     pairs: list[Pair] = []
     problems: list[Problem] = []
-    for row in mark_duplicates(dataset.rows(labelled=True)):
-        problems += [row] if isinstance(row, Problem) else row.check(parts)
-        if isinstance(row, Pair):
-            pairs.append(row.only(parts))
+    for row in mark_duplicates(dataset.rows(labelled=labelled)):
+        if isinstance(row, Problem):
+            problems.append(row)
+            continue
+        if row.label is not None:
+            problems += row.check(parts, optional=optional)
+        pairs.append(row.only(parts))
     return pairs, problems
 
 
@@ -203,12 +211,15 @@ def read_labelled(
     """
     pairs, problems = read_pairs(dataset, parts)
     if labels is not None:
-        problems += [foreign_label(pair, labels) for pair in pairs if pair.label not in labels]
+        problems += foreign_labels(pairs, labels)
     refuse(problems, "`mmsent check-data` reports on the whole dataset")
     return pairs
 
 
-def foreign_label(pair: Pair, labels: Sequence[str]) -> Problem:
-    """The problem of a pair whose label is none of ``labels``."""
-    message = unknown_label(str(pair.label), labels)
-    return Problem(pair.list, pair.line, pair.guid, pair.list, message)
+def foreign_labels(pairs: Iterable[Pair], labels: Sequence[str]) -> list[Problem]:
+    """The problem of each pair whose label is none of ``labels``."""
+    return [
+        Problem(pair.list, pair.line, pair.guid, pair.list, unknown_label(str(pair.label), labels))
+        for pair in pairs
+        if pair.label not in labels
+    ]

@@ -100,6 +100,19 @@ def unknown_label(label: str, labels: Sequence[str]) -> str:
     return f"unknown label {label!r}{hint}"
 
 
+def similar_labels(labels: Iterable[str]) -> list[str]:
+    """What to say of labels that are probably meant to be one: they differ in case or spaces."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(_folded(label), []).append(label)
+    return [
+        f"the labels {', '.join(map(repr, group))} differ in case or spaces alone; "
+        "if they mean the same, write them alike"
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
 def _folded(label: str) -> str:
     return "".join(label.split()).casefold()
 

@@ -27,6 +27,12 @@ _FilesOf = Callable[[str], tuple[Source | None, Source | None]]
 
 _READERS = {".jsonl": json_lines, ".ndjson": json_lines, ".parquet": parquet}
 _KINDS = {json_lines: "JSON lines", parquet: "Parquet", delimited: "CSV", mvsa: "MVSA's own form"}
+# What people have instead of a list, and how it becomes one.
+_FIXES = {
+    ".json": "write one object a line, into a file that ends in .jsonl",
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save it as CSV in UTF-8"),
+    **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"), "unpack it"),
+}
 
 
 @dataclass(frozen=True)
@@ -184,4 +190,9 @@ def find_list_files(folder: Path) -> list[str]:
 def _reader(path: Path) -> ModuleType:
     if path.name == mvsa.LIST:
         return mvsa
+    if fix := _FIXES.get(path.suffix.lower()):
+        raise InputError(
+            f"{path} is none of the lists that mmsent reads (.csv, .tsv, .txt, .jsonl, .ndjson, "
+            f".parquet; docs/data.md shows folders, too); {fix}"
+        )
     return _READERS.get(path.suffix.lower(), delimited)

@@ -67,7 +67,7 @@ class File:
     def exists(self) -> bool:
         """Whether anything is there."""
         if self.named:
-            return os.path.lexists(os.path.join(self.folder, self.place))
+            return os.path.lexists(os.path.join(self.folder, self._named()))
         return any(map(os.path.lexists, (self.place, *self.others)))
 
     @property
@@ -78,9 +78,16 @@ class File:
             place = next(filter(os.path.lexists, self.others), place)
         return os.path.basename(place.replace("\\", "/"))
 
+    def _named(self) -> str:
+        """The place as this system writes it: in lists from Windows, folders end in backslashes."""
+        place = self.place
+        if "\\" in place and not os.path.lexists(os.path.join(self.folder, place)):
+            return place.replace("\\", "/")
+        return place
+
     def _where(self, what: str) -> tuple[str, Path | None]:
         if self.named:
-            return path_inside(self.folder, self.place, what), None
+            return path_inside(self.folder, self._named(), what), None
         if not self.others:
             return self.place, self.folder
         found: dict[tuple[int, int], str] = {}  # where file names have no case, 1.JPG is 1.jpg

@@ -1,5 +1,6 @@
 """What a training takes from its data, and what it refuses: `mmsent check-data` says the same."""
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +11,20 @@ from mmsent.data.dataset import (
     TRAINING,
     Dataset,
     Reading,
-    foreign_label,
+    foreign_labels,
     open_dataset,
     read_pairs,
 )
-from mmsent.data.labels import label_faults, order_labels
+from mmsent.data.labels import (
+    VALIDATION_FRACTION,
+    label_faults,
+    order_labels,
+    similar_labels,
+)
 from mmsent.data.pair import PARTS, Pair, Part
 from mmsent.errors import InputError, Problem, refuse
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,31 @@ class TrainingSource:
     labels: tuple[str, ...] | None = None
     reading: Reading = AS_IT_IS
 
-    def open(self) -> tuple[Dataset, Dataset | None]:
-        """The datasets to train on and to validate on, as `read_training_data` takes them.
+    def read(
+        self, parts: Collection[Part] = PARTS, *, fraction: float = VALIDATION_FRACTION
+    ) -> "TrainingData":
+        """The pairs of a training, of which the texts decode and the images are there.
 
-        Raises InputError where there is none.
+        ``parts``: what of a pair the model sees; the rest is not read, and the pairs lack it.
+        ``fraction``: of the pairs, set aside where there are no others.
+        Raises InputError that names every bad row and file, and labels with too few pairs.
         """
         other = None if self.validation is None else open_dataset(self.validation, self.reading)
-        return open_dataset(self.path, self.reading), other
+        train_part, validation_part = training_parts(open_dataset(self.path, self.reading), other)
+        train, problems = read_pairs(train_part, parts)
+        validation = None
+        if validation_part is not None:
+            validation, faults = read_pairs(validation_part, parts)
+            problems += faults
+        labels, name = self.labels, train_part.name
+        if labels is None:
+            labels = order_labels(str(pair.label) for pair in train)
+            for warning in similar_labels(labels):
+                logger.warning("%s: %s", name, warning)
+        problems += label_problems(train, validation, labels, fraction=fraction, source=name)
+        # A row that is in no split is read with each of them.
+        refuse([*dict.fromkeys(problems)], "`mmsent check-data` reports on the whole dataset")
+        return TrainingData(name, labels, train, validation)
 
     def resolve(self) -> "TrainingSource":
         """The same with absolute paths, which hold in any folder."""
@@ -64,12 +90,20 @@ class TrainingSource:
 class TrainingData:
     """Labelled pairs, and the labels in their order.
 
-    ``validation`` is None where the training is to set some of ``train`` aside.
+    ``name`` is that of the list to train on, for people. ``validation`` is None where the training
+    is to set some of ``train`` aside.
     """
 
+    name: str
     labels: tuple[str, ...]
     train: Sequence[Pair]
     validation: Sequence[Pair] | None
+
+    def only(self, parts: Collection[Part]) -> "TrainingData":
+        """The same pairs as ones that lack whatever is not among ``parts``."""
+        train = [pair.only(parts) for pair in self.train]
+        others = self.validation and [pair.only(parts) for pair in self.validation]
+        return replace(self, train=train, validation=others)
 
 
 def training_parts(data: Dataset, validation: Dataset | None) -> tuple[Dataset, Dataset | None]:
@@ -93,34 +127,6 @@ def training_parts(data: Dataset, validation: Dataset | None) -> tuple[Dataset, 
     return train, other
 
 
-def read_training_data(
-    data: Dataset,
-    validation: Dataset | None = None,
-    *,
-    labels: Sequence[str] | None = None,
-    parts: Collection[Part] = PARTS,
-    fraction: float,
-) -> TrainingData:
-    """The pairs of a training, of which the texts decode and the images are there.
-
-    ``labels``: their set and order, by default those that the training pairs have. ``parts``: what
-    of a pair the model sees; the rest is not read, and the pairs lack it. ``fraction``: of the
-    pairs, set aside where there are no others.
-    Raises InputError that names every bad row and file, and labels with too few pairs.
-    """
-    train_part, validation_part = training_parts(data, validation)
-    train, problems = read_pairs(train_part, parts)
-    other = None
-    if validation_part is not None:
-        other, faults = read_pairs(validation_part, parts)
-        problems += faults
-    known = tuple(labels) if labels else order_labels(str(pair.label) for pair in train)
-    problems += label_problems(train, other, known, fraction=fraction, source=train_part.name)
-    # A row that is in no split is read with each of them.
-    refuse([*dict.fromkeys(problems)], "`mmsent check-data` reports on the whole dataset")
-    return TrainingData(known, train, other)
-
-
 def label_problems(
     train: Sequence[Pair],
     validation: Sequence[Pair] | None,
@@ -134,8 +140,7 @@ def label_problems(
     Those that are none of ``labels``, and labels with too few pairs: see `label_faults`; and no
     pairs to validate on. ``source`` names the training list.
     """
-    pairs = [*train, *(validation or ())]
-    foreign = [foreign_label(pair, labels) for pair in pairs if pair.label not in labels]
+    foreign = foreign_labels([*train, *(validation or ())], labels)
     counts = Counter(str(pair.label) for pair in train)
     aside = fraction if validation is None else 0.0
     faults = label_faults(counts, labels, fraction=aside)

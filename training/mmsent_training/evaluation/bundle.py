@@ -16,9 +16,9 @@ from mmsent.data.dataset import (
     TRAINING,
     Dataset,
     Reading,
-    foreign_label,
-    mark_duplicates,
+    foreign_labels,
     open_dataset,
+    read_pairs,
 )
 from mmsent.data.pair import PARTS, Pair, Part
 from mmsent.errors import InputError, Problem, refuse
@@ -108,29 +108,19 @@ def evaluate_bundle(
 def _read_pairs(dataset: Dataset, model: SentimentModel) -> list[Pair]:
     """The pairs that have a label, each without the part that the model does not see.
 
-    Raises InputError that names every bad row, and where there is none.
+    Raises InputError that names every bad row and file, and where there is none.
     """
-    parts = _parts(model)
-    problems: list[Problem] = []
-    pairs: list[Pair] = []
-    unlabelled = 0
-    for row in mark_duplicates(dataset.rows()):
-        if isinstance(row, Problem):
-            problems.append(row)
-        elif row.label is None:
-            unlabelled += 1
-        elif row.label in model.labels:
-            pairs.append(row.only(parts))
-        else:
-            problems.append(foreign_label(row, model.labels))
-    refuse(problems, "nothing was evaluated")
+    # What a pair lacks is for `_predict` to refuse, where the model can't do without.
+    found, problems = read_pairs(dataset, _parts(model), labelled=False, optional=PARTS)
+    pairs = [pair for pair in found if pair.label is not None]
+    refuse(problems + foreign_labels(pairs, model.labels), "nothing was evaluated")
     if not pairs:
         split = " in its split test" if dataset.splits == ("test",) else ""
         raise InputError(
             f"no row of {dataset.path}{split} has a label, so there is nothing to compare with; if "
             "a column says it, name it: --columns label=NAME"
         )
-    if unlabelled:
+    if unlabelled := len(found) - len(pairs):
         logger.info(f"{unlabelled} rows of {dataset.path} have no label and are left out")
     return pairs
 
