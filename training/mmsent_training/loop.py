@@ -259,8 +259,7 @@ class Trainer:
         if torch.isfinite(loss):
             return
         raise MmsentError(
-            f"the loss is {float(loss):.0f} in {where}: the training diverged
-"
+            f"the loss is {float(loss):.0f} in {where}: the training diverged\n"
             f"Train again with a lower --learning-rate than {self.settings.learning_rate:g}"
         )
 
