@@ -95,7 +95,7 @@ class Routes:
     def __init__(self, service: Service, page: Mapping[str, File]) -> None:
         self._service = service
         self._page = page
-        self._openapi = describe()
+        self._openapi = describe([model.name for model in service.models])
         self._docs = document(self._openapi)
 
     async def predict(self, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmsent import __version__
@@ -13,8 +14,8 @@ from mmsent.serve.problems import MEDIA_TYPE
 Schema = dict[str, Any]
 
 
-def describe() -> Schema:
-    """The description, as ``/openapi.json`` gives it."""
+def describe(models: Sequence[str]) -> Schema:
+    """The description, as ``/openapi.json`` gives it; ``models``: the names of those served."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -23,7 +24,7 @@ def describe() -> Schema:
             "summary": "Classifies posts of a text and an image.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": _own_paths() | _protocol_paths(),
+        "paths": _own_paths(models) | _protocol_paths(models),
         "components": {
             "schemas": _SCHEMAS | _PROTOCOL_SCHEMAS,
             "securitySchemes": {
@@ -35,7 +36,7 @@ def describe() -> Schema:
     }
 
 
-def _own_paths() -> Schema:
+def _own_paths(models: Sequence[str]) -> Schema:
     predict = _operation(
         "predict",
         "Predict one pair, or a list of pairs",
@@ -43,7 +44,8 @@ def _own_paths() -> Schema:
         errors=(400, 401, 404, 408, 413, 415, 422, 500, 503),
     )
     flag = _parameter("explain", "1: also what moved the prediction, of one pair.", enum=["0", "1"])
-    predict["parameters"] = [_parameter("model", "Its name; by default the first."), flag]
+    model = _parameter("model", "Its name; by default the first.", enum=[*models])
+    predict["parameters"] = [model, flag]
     predict["requestBody"] = _body({"anyOf": [_ref("Pair"), _ref("Pairs")]})
     explain = _operation(
         "explain",
@@ -52,7 +54,7 @@ def _own_paths() -> Schema:
         | _content("application/json", _ref("Explanation")),
         errors=(400, 401, 404, 406, 408, 413, 415, 422, 500, 503),
     )
-    explain["parameters"] = predict["parameters"][:1]
+    explain["parameters"] = [model]
     explain["requestBody"] = _body(_ref("Pair"))
     return {
         "/predict": {"post": predict},
@@ -77,8 +79,9 @@ def _body(json_schema: Schema) -> Schema:
     return {"required": True, "content": content}
 
 
-def _protocol_paths() -> Schema:
-    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+def _protocol_paths(models: Sequence[str]) -> Schema:
+    schema = {"type": "string", "enum": [*models]}
+    name = {"name": "name", "in": "path", "required": True, "schema": schema}
     infer = _operation(
         "infer",
         "Predict (Open Inference Protocol)",
@@ -249,7 +252,7 @@ _PROTOCOL_SCHEMAS: Schema = {
         shape=_array({"type": "integer", "minimum": 0}, minItems=1, maxItems=2),
         datatype={"const": "BYTES"},
         parameters=_PARAMETERS,
-        data={"type": "array"},
+        data=_array({"type": ["string", "array"]}),
     ),
     "WantedOutput": _object("name", name={"enum": list(OUTPUTS)}, parameters=_PARAMETERS),
     "InferResponse": _object(

@@ -79,14 +79,16 @@ def test_metrics_are_in_prometheus_own_format(client):
 
 
 def test_openapi_describes_every_route(client):
-    described = client.get("/openapi.json").json()
+    described, tried = client.get("/openapi.json").json(), []
     assert described["openapi"].startswith("3.1")
     for path, item in described["paths"].items():
         real = path.replace("{name}", "small")
         for method in item.keys() - {"parameters"}:
             answer = client.get(real, method=method.upper())
+            tried.append(real)
             assert str(answer.status) in item[method]["responses"]
             assert answer.status not in (404, 405), path
+    assert {"/predict", "/explain", "/v2/models/small/infer"} <= set(tried)
 
 
 def test_the_descriptions_page_fetches_nothing(client):
