@@ -29,3 +29,4 @@ head -n 5 submission.csv
 step "6. Evaluate the bundle on the validation pairs" mmsent evaluate --data "$data"
 
 printf '\nResults in demo/: model.onnx, submission.csv and the training report, runs/latest/report.md\n'
+printf 'To predict over HTTP: mmsent serve demo/model.onnx, then open http://127.0.0.1:8000\n'
