@@ -33,7 +33,7 @@ from mmsent_training.runs.run import Run, read_run
 
 CALIBRATION_PAIRS = 128
 KEPT_IN_FP32 = (0.0, 0.25, 0.5, 1.0)
-"""Shares of the linear layers' inputs that int8 leaves in fp32, tried in this order."""
+"""Shares of the linear layers' inputs that int8 keeps in fp32, tried in this order."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +50,14 @@ def export_run(
 ) -> Verification:
     """Export a run to the bundle ``output`` of a ``precision``, verified against PyTorch fp32.
 
-    It is verified on the run's validation pairs if the dataset is still there and the same, else on
-    random inputs. ``data``, ``validation`` and ``images`` say where it is now, by default where the
-    training had it.
-    Raises InputError if the run, or a dataset asked for, can't be used, or int8 has no training
-    pairs to be calibrated on; and MmsentError if the bundle would not answer as PyTorch does,
-    to ``accepted_loss`` percent in fp16 and int8. Then ``output`` is left as it was.
+    It is verified on the run's validation pairs if the dataset still exists and is unchanged,
+    otherwise on random inputs. ``data``, ``validation`` and ``images``: the dataset's location now,
+    by default where it was during training.
+    Raises InputError if the run or a given dataset can't be used, or if int8 has no training pairs
+    for calibration. Raises MmsentError if the bundle does not agree with PyTorch, to
+    ``accepted_loss`` percent in fp16 and int8. Then ``output`` stays unchanged.
     """
-    find_file(output)  # whether it can be written: before the work
+    find_file(output)  # check that it can be written before the work begins
     run = read_run(run_folder)
     model, record, tokenizer = run.load_model(), run.record, run.tokenizer
     max_length = tokenizer.truncation["max_length"]
@@ -102,9 +102,9 @@ def convert(
     samples: Samples,
     accepted_loss: float,
 ) -> tuple[onnx.ModelProto, Verification]:
-    """The graph in a ``precision``, and how it compares with ``model``, PyTorch in fp32.
+    """Convert ``graph`` to a ``precision``, and compare it with ``model``, PyTorch in fp32.
 
-    Where int8 loses too much, the layers that it hurts most stay in fp32, and the log says so.
+    If int8 loses too much, the layers that lose most stay in fp32, and the log says so.
     Raises MmsentError if the graph is wrong, or still loses more than ``accepted_loss`` percent.
     """
     reference = reference_logits(model, samples)
@@ -126,7 +126,7 @@ def convert(
 
 
 def _provenance(run: Run) -> dict[str, Any]:
-    """What a bundle says of its training, without the paths of this machine."""
+    """The bundle's record of its training, without the paths of this machine."""
     facts = asdict(run.record)
     for name in ("path", "validation", "reading"):
         del facts["dataset"][name]
@@ -138,7 +138,7 @@ def _provenance(run: Run) -> dict[str, Any]:
 
 
 def _read_dataset(run: Run, source: TrainingSource) -> tuple[list[Pair], Samples]:
-    """The training pairs of a run, and its validation pairs by length, for little padding.
+    """The training pairs of a run, and its validation pairs sorted by length, to save padding.
 
     Raises InputError if the dataset is not the run's, or can't be read.
     """
@@ -158,7 +158,7 @@ def _read_dataset(run: Run, source: TrainingSource) -> tuple[list[Pair], Samples
 
 
 def _calibration_feeds(run: Run, train: Sequence[Pair] | InputError) -> Iterator[Feed]:
-    """The inputs of some training pairs, one at a time: unpadded. Raises InputError without any."""
+    """The inputs of some training pairs, one by one, unpadded. Raises InputError without any."""
     if isinstance(train, InputError):
         raise InputError(
             f"int8 is calibrated on the run's training pairs, and {train}\n"

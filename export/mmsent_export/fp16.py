@@ -1,6 +1,6 @@
-"""fp16: half the size, and what GPUs compute fastest in.
+"""fp16: half the size, and fast on GPUs.
 
-CPUs have no kernels for it: there ONNX Runtime unpacks the weights when it opens the bundle, and
+CPUs have no fp16 kernels. There, ONNX Runtime unpacks the weights when it opens the bundle, and
 computes in fp32, as fast as with an fp32 bundle.
 """
 
@@ -13,14 +13,14 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from mmsent_export.simplify import tidy
 
-# Sums of squares exceed fp16's range (65504), and probabilities would be rounded to 3 digits.
+# Sums of squares exceed the range of fp16 (65504), which also keeps only 3 digits of a probability.
 FP32_OPERATORS = ["ReduceL2", "Softmax"]
 
 
 def to_fp16(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """``graph`` (fp32) with weights and computation in fp16, its inputs and outputs as before."""
+    """``graph`` with weights and computation in fp16, and the same inputs and outputs."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one for every weight below fp16's smallest number
+        warnings.simplefilter("ignore")  # one for each weight below the smallest fp16 number
         half: onnx.ModelProto = convert_float_to_float16(
             deepcopy(graph), keep_io_types=True, op_block_list=FP32_OPERATORS
         )

@@ -44,13 +44,13 @@ def to_onnx(model: nn.Module, *, image_size: int) -> onnx.ModelProto:
     chosen: dict[str, Any] = {"dynamo": False} if "dynamo" in parameters else {}
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
-            # Attention as plain matrix products, which ONNX Runtime fuses again by itself; the
-            # exporter of torch 2.4 fails on PyTorch's fused one.
+            # Attention as plain matrix products, which ONNX Runtime fuses again; torch 2.4 can't
+            # export PyTorch's fused attention.
             module.set_attn_implementation("eager")
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        # It warns of itself, of every traced shape, and of GRUs with a fixed batch: the tests and
-        # the verification show that none of that concerns these graphs.
+        # It warns about its deprecation, traced shapes and GRUs with a fixed batch. The tests and
+        # the verification show that these graphs are not affected.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _WithProbabilities(model).eval(),

@@ -1,17 +1,17 @@
-"""int8: a byte a weight, and the linear layers of transformers computed in int8.
+"""int8: one byte per weight, and the linear layers of transformers computed in int8.
 
 Linear layers (MatMul with constant weights, and the bias after it) are most of a transformer's
-work. Their weights are rounded per output channel, small enough for sums that overflow nowhere
-(`round_factors`); their inputs with one scale a layer that training pairs fix here, so that a
-pair's result does not depend on its batch. Before that, the channels of an input are brought to
-similar ranges (SmoothQuant, Xiao et al. 2023, with its default exponent 0.5): in the LayerNorm that
-computes it, if only such layers read that, else by a multiplication.
+work. Their weights are rounded per output channel, to values small enough that no sum overflows
+(`round_factors`). Their inputs have one scale per layer, which is calibrated here on training
+pairs, so that a pair's result does not depend on its batch. Before that, SmoothQuant (Xiao et al.
+2023, with its default exponent 0.5) brings the channels of an input to similar ranges: in the
+LayerNorm that computes it, if only such layers read its output, otherwise by a multiplication.
 
-The other large weights are stored as bytes with a scale for each row, those of convolutions in
-fp16, and computed with in fp32: an embedding's rows are unpacked when they are looked up, the rest
-once, when ONNX Runtime opens the bundle.
+The other large weights are stored as bytes with a scale per row, convolution kernels in fp16; both
+are computed in fp32. An embedding's rows are unpacked at lookup, the rest once, when ONNX Runtime
+opens the bundle.
 
-All is standard ONNX; ONNX Runtime turns a Gemm between DequantizeLinear into its own int8 Gemm.
+Everything is standard ONNX; ONNX Runtime converts a Gemm between DequantizeLinear to its int8 Gemm.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ from mmsent_export.session import Feed, open_session
 from mmsent_export.simplify import tidy
 
 SMALLEST = 4096
-"""Weights with fewer elements stay as they are: biases, normalisations, the last layer."""
+"""Weights with fewer elements stay in fp32: biases, normalisations, the last layer."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Range:
     square: Floats
 
     def rounding(self) -> tuple[float, int]:
-        """Scale and zero point that fit all channels into uint8."""
+        """The scale and zero point that map all channels to uint8."""
         low, high = min(0.0, float(self.low.min())), max(0.0, float(self.high.max()))
         scale = (high - low) / 255 or 1.0
         return scale, round(-low / scale)
 
     def noise(self) -> float:
-        """The power of the rounding error, relative to the tensor's own."""
+        """The power of the rounding error relative to that of the tensor."""
         return float(self.rounding()[0] ** 2 / 12 / max(self.square.mean(), 1e-12))
 
 

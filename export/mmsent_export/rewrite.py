@@ -1,4 +1,4 @@
-"""A graph that is being rewritten: which nodes write and read a tensor, what a weight holds."""
+"""Rewrite a graph: find the nodes that write and read a tensor, and change weights."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ Nodes = list[NodeProto]
 
 @dataclass
 class Graph:
-    """A model's graph, indexed by tensor name; rewriting it changes ``model``."""
+    """A model's graph, indexed by tensor name; changes apply to ``model``."""
 
     model: ModelProto
     weights: dict[str, TensorProto] = field(init=False)
@@ -35,7 +35,7 @@ class Graph:
         return numpy_helper.to_array(self.weights[name])
 
     def put(self, name: str, value: npt.NDArray[Any] | np.generic) -> str:
-        """Set the values of a weight, which may be a new one; returns its name."""
+        """Set the values of a new or existing weight; returns its name."""
         if name not in self.weights:
             self.weights[name] = self.model.graph.initializer.add()
         self.weights[name].CopyFrom(numpy_helper.from_array(np.asarray(value), name))
@@ -64,7 +64,7 @@ def assign(field: Any, values: list[Any]) -> None:
 
 
 def image_size(model: ModelProto) -> int:
-    """The height and width, in pixels, of the images that a graph takes."""
+    """The height and width of a graph's images, in pixels."""
     pixels = next(value for value in model.graph.input if value.name == INPUTS[2])
     size: int = pixels.type.tensor_type.shape.dim[1].dim_value
     return size

@@ -1,4 +1,4 @@
-"""Running a graph in ONNX Runtime, on the CPU."""
+"""Run a graph with ONNX Runtime on the CPU."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -20,7 +20,7 @@ Feed = dict[str, npt.NDArray[Any]]
 def open_session(
     graph: onnx.ModelProto, options: ort.SessionOptions | None = None, *, probes: Sequence[str] = ()
 ) -> ort.InferenceSession:
-    """A session that logs only errors; the tensors ``probes`` can be asked for like outputs."""
+    """A session that logs only errors; the tensors ``probes`` become additional outputs."""
     if probes:
         graph = deepcopy(graph)
         graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in probes)

@@ -1,8 +1,8 @@
-"""A graph without what costs time and does nothing: constants folded, shapes and identities gone.
+"""Simplify a graph: fold constants, and remove identities and computed shapes.
 
-ONNX Runtime's own basic optimisations stay within standard ONNX and suit every machine. Layouts and
-fused operators come when it opens the bundle: that takes 0.1 s on a CPU, and doing it here would
-tie the file to one processor and one runtime.
+ONNX Runtime's basic optimisations stay within standard ONNX and suit every machine. It adds layouts
+and fused operators when it opens the bundle, in 0.1 s on a CPU. Adding them here would tie the file
+to one processor and one runtime.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ from mmsent_export.session import make_feed, open_session
 
 
 def simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The same function as ``graph``, which it alters, in fewer nodes of the same opset."""
+    """The same function in fewer nodes of the same opset. Modifies ``graph``."""
     _fix_paddings(graph)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "simplified.onnx"
@@ -34,10 +34,10 @@ def simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _fix_paddings(model: onnx.ModelProto) -> None:
-    """Make constants of paddings that are computed from sizes which never change.
+    """Replace paddings that are computed from constant sizes by constants.
 
-    ONNX Runtime then merges them with the convolutions that follow. Otherwise an operator would
-    ask for a shape between two convolutions, and data would have to leave their fast layout for it.
+    ONNX Runtime then merges them with the following convolutions. Otherwise an operator between two
+    convolutions would read a shape, and the data would have to leave their fast layout.
     """
     nodes, constants = model.graph.node, {weight.name for weight in model.graph.initializer}
     names = sorted({node.input[1] for node in nodes if node.op_type == "Pad"} - constants)
@@ -53,7 +53,7 @@ def _fix_paddings(model: onnx.ModelProto) -> None:
         if fixed.keys() & set(node.output):
             node.output[:] = [f"{name}.computed" for name in node.output]
     model.graph.initializer.extend(numpy_helper.from_array(fixed[name], name) for name in fixed)
-    Graph(model).replace({})  # of the nodes that nothing reads now
+    Graph(model).replace({})  # drop the nodes that are no longer used
 
 
 def tidy(model: onnx.ModelProto) -> None:

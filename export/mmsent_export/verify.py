@@ -1,4 +1,4 @@
-"""Does the bundle answer as PyTorch does? Checked before the bundle is written."""
+"""Compare the bundle with PyTorch, before the bundle is written."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from mmsent_training.evaluation.metrics import macro_f1
 
 BATCH_SIZE = 16
 FP32_LOGITS = 1e-4
-"""The largest difference of a logit that is allowed in fp32."""
+"""The largest allowed difference of a logit in fp32."""
 
 ACCEPTED_LOSS = 1.0
-"""Percent of the labels that fp16 and int8 may change, and points of accuracy they may lose."""
+"""Percent of the labels that fp16 and int8 may change, and points of accuracy to lose."""
 
 ALONE: dict[Precision, float] = {"fp32": 1e-6, "fp16": 1e-4, "int8": 1e-3}
-"""How far a batch may move a probability: by rounding in the attention, or a step of int8's."""
+"""How much a batch may change a probability: by rounding in attention, or one step of int8."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Pairs to verify on; ``source`` says in words what they are.
+    """Pairs for the verification; ``source`` describes them.
 
     ``ids``: token ids. ``pixels``: uint8 [pairs, size, size, 3]. ``labels``: int64 [pairs] or None.
     """
@@ -44,7 +44,7 @@ class Samples:
 
     @classmethod
     def random(cls, vocabulary: int, max_length: int, size: int) -> Samples:
-        """Random ids and pixels of many lengths; always the same ones."""
+        """Random ids of various lengths and random pixels; always the same."""
         generator = np.random.default_rng(0)
         lengths = generator.integers(1, max_length + 1, 16)
         ids = [generator.integers(0, vocabulary, length).tolist() for length in lengths]
@@ -54,11 +54,11 @@ class Samples:
 
 @dataclass(frozen=True)
 class Verification:
-    """How far ONNX Runtime, with the bundle, is from PyTorch fp32 over ``pairs`` pairs.
+    """The differences between the bundle in ONNX Runtime and PyTorch fp32 on ``pairs`` pairs.
 
-    ``alone_difference``: the largest between the probabilities of a pair alone and in its batch.
-    ``accuracy``, ``macro_f1``: PyTorch's and the bundle's, or None without labels.
-    ``accepted_loss``: percent. ``kept_in_fp32``: the share of linear layers' inputs left in fp32.
+    ``alone_difference``: the largest difference of a pair's probabilities alone and in its batch.
+    ``accuracy``, ``macro_f1``: of PyTorch and of the bundle, or None without labels.
+    ``accepted_loss``: percent. ``kept_in_fp32``: the share of linear layers' inputs kept in fp32.
     """
 
     pairs: int
@@ -102,17 +102,17 @@ class Verification:
 
 
 def reference_logits(model: nn.Module, samples: Samples) -> Floats:
-    """What ``model``, PyTorch in fp32, answers to ``samples``: float32 [pairs, labels]."""
+    """The logits of ``model``, PyTorch in fp32, for ``samples``: float32 [pairs, labels]."""
 
     @torch.inference_mode()
     def run(feed: Feed) -> list[Floats]:
         return [model(*map(torch.from_numpy, feed.values())).numpy()]
 
-    return _answers("answering with PyTorch", run, samples)[0]
+    return _answers("predicting with PyTorch", run, samples)[0]
 
 
 def _answers(name: str, run: Callable[[Feed], list[Floats]], samples: Samples) -> list[Floats]:
-    """The outputs of ``run`` over all ``samples``, which it is given in batches of BATCH_SIZE."""
+    """The outputs of ``run`` for all ``samples``, in batches of BATCH_SIZE."""
     outputs = []
     with Progress(name, len(samples.ids), "pairs") as progress:
         for start in range(0, len(samples.ids), BATCH_SIZE):
@@ -132,7 +132,7 @@ def verify(
 ) -> Verification:
     """Compare ``graph``, of a ``precision``, with the ``reference`` logits of the same samples.
 
-    Raises MmsentError if an fp32 graph answers differently, or any graph gives NaN or lets a
+    Raises MmsentError if an fp32 graph gives other results, or if any graph returns NaN or lets a
     pair depend on its batch. The caller decides whether fp16 or int8 loses too much.
     """
     run = partial(open_session(graph).run, OUTPUTS)
@@ -160,13 +160,13 @@ def verify(
         accepted_loss=0.0 if precision == "fp32" else accepted_loss,
         kept_in_fp32=kept,
     )
-    right = result.alone_difference <= ALONE[precision]  # no comparison with NaN is true
+    right = result.alone_difference <= ALONE[precision]  # comparisons with NaN are false
     if precision == "fp32":
         right &= result.changed_labels == 0 and result.logits_difference <= FP32_LOGITS
     if not right or not np.isfinite(result.probabilities_difference):
         raise MmsentError(
-            f"the {precision} graph does not answer as PyTorch does; no bundle was written.\n"
-            f"{result}\nThis is a fault of mmsent or of the versions of torch and "
-            "onnxruntime here: please report it with the versions in run.json"
+            f"the {precision} graph does not agree with PyTorch; no bundle was written.\n"
+            f"{result}\nThis is a bug in mmsent or in this version of torch or "
+            "onnxruntime: please report it with the versions in run.json"
         )
     return result

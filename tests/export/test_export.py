@@ -146,7 +146,7 @@ def test_a_graph_that_answers_otherwise_is_refused(trained, tmp_path, monkeypatc
 
     module_to_onnx = module.to_onnx
     monkeypatch.setattr(module, "to_onnx", other_weights)
-    with pytest.raises(MmsentError, match="does not answer as PyTorch does"):
+    with pytest.raises(MmsentError, match="does not agree with PyTorch"):
         module.export_run(trained, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -180,7 +180,7 @@ def newer_record(run):
     [
         (spoil_checkpoint, "checkpoint.safetensors can't be loaded"),
         (truncate_checkpoint, "checkpoint.safetensors can't be loaded"),
-        (remove_record, "is no finished run"),
+        (remove_record, "is not a finished run"),
         (spoil_record, "is damaged"),
         (newer_record, f"its format is {FORMAT + 1}, and this mmsent reads {FORMAT}"),
     ],
@@ -197,4 +197,4 @@ def test_a_damaged_run_is_refused(run_command, trained, tmp_path, spoil, message
 def test_without_any_run(run_command, tmp_path):
     result = export(run_command, cwd=tmp_path)
     assert result.code == 2
-    assert "runs/latest is no finished run" in result.err
+    assert "runs/latest is not a finished run" in result.err

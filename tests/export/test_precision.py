@@ -206,7 +206,7 @@ def test_too_much_lost_is_refused_and_can_be_accepted(model, graph):
     assert "macro F1" in str(accepted)
     with pytest.raises(MmsentError, match=f"--accept-loss {accepted.loss:g}"):
         exporting.convert(model, altered, "fp16", [], pairs, 1.0)
-    with pytest.raises(MmsentError, match="does not answer as PyTorch does"):
+    with pytest.raises(MmsentError, match="does not agree with PyTorch"):
         exporting.convert(model, altered, "fp32", [], pairs, 100.0)
 
 

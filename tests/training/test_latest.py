@@ -64,7 +64,7 @@ def test_it_is_a_convenience(tmp_path, monkeypatch, caplog, before, links):
         refuse_links(monkeypatch)
     point_latest(Path("runs", "new"))
     if before == "folder":
-        assert "runs/latest can't be runs/new" in caplog.text
+        assert "runs/latest can't point to runs/new" in caplog.text
     else:
         assert follow_latest(latest).resolve() == Path("runs", "new").resolve()
         assert not caplog.messages
@@ -76,7 +76,7 @@ def test_a_file_that_names_no_run(run_command, tmp_path, content):
     (tmp_path / "latest").write_text(content)
     result = run_command("mmsent-export", "onnx", "latest", cwd=tmp_path)
     assert result.code == 2
-    assert "latest is no finished run" in result.err
+    assert "latest is not a finished run" in result.err
 
 
 def test_after_an_ablation_it_is_the_run_that_saw_both(run_command, few, tmp_path):

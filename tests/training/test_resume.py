@@ -231,7 +231,7 @@ def test_it_reads_its_data_as_it_was_started(run_command, posts, tmp_path, monke
     write_lines(other, [train[-1], *validation])
     changed = resume(run_command, moved, *posts_of(posts))
     assert changed.code == 2
-    assert "the pairs to validate on are not those that they were" in changed.err
+    assert "the validation pairs have changed" in changed.err
     write_lines(one, train)
     write_lines(other, validation)
     result = resume(run_command, moved, *posts_of(posts))
@@ -289,7 +289,7 @@ def test_a_finished_run_needs_no_more(run_command, whole):
 def test_what_is_no_run_is_not_gone_on_with(run_command, tmp_path):
     result = resume(run_command, tmp_path / "none")
     assert result.code == 2
-    assert "is no unfinished run" in result.err
+    assert "is not an unfinished run" in result.err
 
 
 def test_a_run_keeps_its_settings(run_command, unfinished):
@@ -311,7 +311,7 @@ def test_the_dataset_may_move_but_not_change(run_command, sample, whole, unfinis
     text.write_bytes(b"another " + content)
     changed = resume(run_command, unfinished, "--data", moved)
     assert changed.code == 2
-    assert "is not what it was" in changed.err
+    assert "has changed" in changed.err
     text.write_bytes(content)
     assert resume(run_command, unfinished, "--data", moved).code == 0
     assert outcome(unfinished)[0] == outcome(whole)[0]

@@ -398,8 +398,8 @@ def test_a_hub_without_a_file(make_hub, find, change, message):
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (None, "has no no/such, or only for those who ran `hf auth login`"),
-        (401, "has no no/such, or only for those who ran `hf auth login`"),
+        (None, "has no no/such, or requires `hf auth login` for it"),
+        (401, "has no no/such, or requires `hf auth login` for it"),
         pytest.param(500, "answers with the HTTP status 500", marks=pytest.mark.slow),
     ],
 )
@@ -650,7 +650,7 @@ def test_a_mirror_that_sends_a_page_instead(make_hub, find, file):
     if file == "config.json":
         assert "HF_ENDPOINT to a mirror" in result.err
     else:
-        assert f"/{file} answers is no such file: its 26 bytes are not a whole" in result.err
+        assert f"/{file} returns a damaged file: its 26 bytes are not a complete" in result.err
     assert f"{file} of {NAME}" in (err := find(hub, fetch=False).err) or f"{NAME} is not" in err
 
 
@@ -692,7 +692,7 @@ def test_a_damaged_file_in_the_cache_is_named_and_kept(hub, find, file):
 def test_a_truncated_file_in_the_cache(hub, find):
     path = Path(find(hub).found["folder"], "model.safetensors")
     os.truncate(path, 1000)
-    assert f"{path} is damaged: its 1,000 bytes are not a whole safetensors" in find(hub).err
+    assert f"{path} is damaged: its 1,000 bytes are not a complete safetensors" in find(hub).err
 
 
 # A local folder
@@ -723,15 +723,15 @@ def test_a_folder_with_shards(tmp_path):
         ({"model.safetensors": None}, "it lacks model.safetensors"),
         ({"tokenizer.json": None}, "it lacks tokenizer.json"),
         ({"config.json": None, "preprocessor_config.json": None}, "lacks config.json, preproc"),
-        ({"model.safetensors": safetensors(1000)[:-1]}, "are not a whole safetensors file"),
-        ({"model.safetensors": safetensors(1000) + b"\0"}, "are not a whole safetensors file"),
-        ({"model.safetensors": b""}, "its 0 bytes are not a whole safetensors file"),
-        ({"model.safetensors": b"\x02" + b"\0" * 7 + b"[]"}, "are not a whole safetensors file"),
-        ({"model.safetensors": b"\x80\x02" * 100}, "are not a whole safetensors file"),
+        ({"model.safetensors": safetensors(1000)[:-1]}, "are not a complete safetensors file"),
+        ({"model.safetensors": safetensors(1000) + b"\0"}, "are not a complete safetensors file"),
+        ({"model.safetensors": b""}, "its 0 bytes are not a complete safetensors file"),
+        ({"model.safetensors": b"\x02" + b"\0" * 7 + b"[]"}, "are not a complete safetensors file"),
+        ({"model.safetensors": b"\x80\x02" * 100}, "are not a complete safetensors file"),
         ({"model.safetensors": b"version https://git-lfs"}, "`git lfs pull` fetches"),
         (
             {"config.json": b'{"model_type"'},
-            "config.json is damaged: its 13 bytes are not a whole json",
+            "config.json is damaged: its 13 bytes are not a complete json",
         ),
         (
             {
@@ -810,4 +810,4 @@ def test_download_clip_overwrites_nothing(make_hub, download, tmp_path):
     other = make_hub(checkpoint(2000), name="acme/other")
     result = download(other, "--to", "empty", name="acme/other")
     assert result.code == 2
-    assert "empty holds something other than acme/other" in result.err
+    assert "empty contains something other than acme/other" in result.err

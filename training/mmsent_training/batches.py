@@ -1,4 +1,4 @@
-"""Batches: which rows a step takes, and what of each row a module sees."""
+"""Batches: the rows of each step, and the inputs of the module."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ WINDOW = 8
 
 
 class Batches(Protocol):
-    """Encoded pairs, of which any rows make a batch."""
+    """Encoded pairs that can be batched by row."""
 
     def batch(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """What the trained module's forward takes for ``rows``, int64 [batch]; the image last."""
+        """The module's inputs for ``rows``, int64 [batch]; the image is last."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class StateBatches:
 
 
 def divide_epoch(lengths: Tensor, settings: Settings, epoch: int) -> list[list[Tensor]]:
-    """The steps of an epoch in random order: the rows, int64, of their batches.
+    """The steps of an epoch in random order; each is a list of batches of rows, int64.
 
-    ``lengths``: of each pair's text, in tokens, int64 [pairs]. A step has as many batches as
-    gradients are accumulated over; the last ones may be smaller. With ``group_by_length`` a batch
-    holds texts of similar length, hence little padding: the pairs of a few steps are sorted, and
-    the batches made of them shuffled.
+    ``lengths``: of each pair's text, in tokens, int64 [pairs]. A step has
+    ``gradient_accumulation_steps`` batches; the last step and batch may be smaller. With
+    ``group_by_length``, texts of similar length share a batch, which saves padding: the pairs of a
+    few steps are sorted, and their batches shuffled.
     """
     generator = torch.Generator().manual_seed(batch_seed(settings.seed, epoch, 0))
     order = torch.randperm(len(lengths), generator=generator)
@@ -87,12 +87,12 @@ def divide_epoch(lengths: Tensor, settings: Settings, epoch: int) -> list[list[T
 
 
 def batch_seed(*numbers: int) -> int:
-    """A seed of its own for every batch, from a training's seed and the batch's numbers."""
+    """The seed of a batch, from the training's seed and the batch's numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def augment_each(augment: nn.Module, pixels: Tensor) -> Tensor:
-    """Apply a torchvision transform to each image of a batch, uint8 NHWC, redrawn for each."""
+    """Apply a random torchvision transform to each image of a batch, uint8 NHWC."""
     images = pixels.permute(0, 3, 1, 2).contiguous()
     return torch.stack([augment(image) for image in images]).permute(0, 2, 3, 1)
 
@@ -100,9 +100,9 @@ def augment_each(augment: nn.Module, pixels: Tensor) -> Tensor:
 def drop_modalities(
     tokens: Tensor, mask: Tensor, image: Tensor, missing: tuple[Tensor, Tensor], share: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Take the text of a ``share`` of the pairs, and the image of a share; none loses both.
+    """Remove the text of a ``share`` of the pairs, and the image of another share, never both.
 
-    ``missing`` is what stands for a text, [tokens, ...], and for an image, each of a pair's shape.
+    ``missing``: what replaces a text, [tokens, ...], and an image, in the shape of one pair.
     """
     draw = torch.rand(len(tokens), device=tokens.device)
     text, picture = missing

@@ -1,4 +1,4 @@
-"""What a training computes on, in which precision, and that it does so the same way each time."""
+"""The device and precision of a training, and reproducible computation."""
 
 import platform
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from mmsent_training.settings import Device, Precision
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a run was trained. ``libraries``: see the function of that name."""
+    """The environment of a training. ``libraries``: see the function of that name."""
 
     platform: str
     gpu: str | None
@@ -26,9 +26,9 @@ class Environment:
 
 
 def pick_device(asked: str) -> Device:
-    """The device to train on: "cpu" or "cuda" as asked for, or for "auto" a GPU if there is one.
+    """The device to train on: ``asked`` or, for "auto", a GPU if there is one.
 
-    Raises InputError if a GPU is asked for and PyTorch sees none.
+    Raises InputError if ``asked`` is "cuda" and PyTorch sees no GPU.
     """
     if asked == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch sees no GPU here; use --device cpu")
@@ -36,7 +36,7 @@ def pick_device(asked: str) -> Device:
 
 
 def training_precision(device: Device) -> Precision:
-    """What a GPU trains in; fp32 on a CPU."""
+    """bf16 or fp16 on a GPU, fp32 on a CPU."""
     if device == "cpu":
         return "fp32"
     # Compute capability 8.0 (Ampere) is the first with bf16 arithmetic; older ones emulate it.
@@ -44,7 +44,7 @@ def training_precision(device: Device) -> Precision:
 
 
 def embedding_precision(device: Device) -> Precision:
-    """bf16 where the processor or GPU computes in it, else fp32."""
+    """bf16 if the processor or GPU supports it, otherwise fp32."""
     if device == "cuda":
         return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp32"
     try:
@@ -55,9 +55,9 @@ def embedding_precision(device: Device) -> Precision:
 
 
 def thread_count() -> int:
-    """PyTorch's threads, but no more than this process's share of the cores it may use.
+    """PyTorch's number of threads, limited to this process's share of the available cores.
 
-    PyTorch counts the machine's cores, whatever part of them a container may use.
+    PyTorch counts the machine's cores, even if a container may use fewer.
     """
     cores = max(1, available_cores() // local_world_size())
     return min(torch.get_num_threads(), cores)
@@ -65,7 +65,7 @@ def thread_count() -> int:
 
 @contextmanager
 def reproducible(seed: int, threads: int, device: Device) -> Iterator[None]:
-    """Seed PyTorch and let it compute deterministically; afterwards it is as it was before.
+    """Seed PyTorch and make it deterministic; restore its state at the end of the block.
 
     The last bit of a sum depends on the number of ``threads``.
     """
@@ -85,13 +85,13 @@ def reproducible(seed: int, threads: int, device: Device) -> Iterator[None]:
 
 
 def libraries() -> dict[str, str | None]:
-    """The versions of everything that affects a training's outcome."""
+    """The versions of all libraries that affect a training's result."""
     names = "mmsent-training torch torchvision transformers scikit-learn tokenizers pillow numpy"
     versions = {"python": platform.python_version(), "cuda": torch.version.cuda}
     return versions | {name: version(name) for name in names.split()}
 
 
 def environment(device: Device) -> Environment:
-    """What this process trains on."""
+    """The environment of this process."""
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
     return Environment(platform.platform(), gpu, torch.get_num_threads(), libraries())

@@ -1,6 +1,6 @@
-"""Several processes that train one model together: what each computes, and that one speaks.
+"""Several processes that train one model together.
 
-Where no launcher has started several, all of this does nothing and costs nothing.
+In a single process, all of these functions do nothing.
 """
 
 import logging
@@ -23,7 +23,7 @@ from mmsent.errors import InputError, Interrupted
 Value = TypeVar("Value")
 
 PATIENCE = 10.0
-"""Seconds for which a process that failed lets the main one, which may fail alike, speak first."""
+"""Seconds that a failed process waits, so that the main one can report the same failure first."""
 
 
 def world_size() -> int:
@@ -32,19 +32,19 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """The number of this process among them; 0 is the main one, which writes and speaks."""
+    """The rank of this process; 0 is the main process, which writes files and prints."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def local_world_size() -> int:
-    """How many of them the launcher started on this machine."""
+    """The number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def connect(device: str) -> None:
-    """Join the processes that a launcher such as torchrun started, if it did.
+    """Connect the processes that a launcher such as torchrun started, if there is one.
 
-    ``device``: "cpu" or "cuda"; each process computes on the GPU of its local rank.
+    ``device``: "cpu" or "cuda"; each process uses the GPU of its local rank.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         return
@@ -54,7 +54,7 @@ def connect(device: str) -> None:
 
 
 def name_part(work: str) -> str:
-    """What to call this process's part of ``work``."""
+    """The name of this process's part of ``work``, for messages."""
     return work if world_size() == 1 else f"{work}, part {rank() + 1} of {world_size()}"
 
 
@@ -77,7 +77,7 @@ def all_gather(value: Value) -> list[Value]:
 
 
 def all_reduce_sum(tensors: Sequence[Tensor]) -> None:
-    """Put into each of ``tensors`` the sum of what all processes have there."""
+    """Replace each of ``tensors`` by its sum over all processes."""
     if world_size() > 1 and tensors:
         together = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(together)
@@ -87,12 +87,12 @@ def all_reduce_sum(tensors: Sequence[Tensor]) -> None:
 
 
 def all_reduce_mean(values: Sequence[float], count: int) -> float:
-    """The sum of all processes' ``values``, whatever their order, divided by ``count``."""
+    """The sum of all processes' ``values`` divided by ``count``, independent of their order."""
     return math.fsum(chain.from_iterable(all_gather([*values]))) / count
 
 
 def all_reduce_max(number: int) -> int:
-    """The highest ``number`` of any process, in every process."""
+    """The maximum of ``number`` over all processes, in every process."""
     if world_size() == 1:
         return number
     tensor = torch.tensor(number)
@@ -101,7 +101,7 @@ def all_reduce_max(number: int) -> int:
 
 
 def check_same(**facts: Any) -> None:
-    """Raises InputError if ``facts`` are not the same in all processes that train together."""
+    """Raises InputError unless ``facts`` are the same in all processes."""
     everyone = all_gather(facts)
     for number, others in enumerate(everyone):
         differing = [name for name in facts if others[name] != everyone[0][name]]
@@ -113,10 +113,10 @@ def check_same(**facts: Any) -> None:
 
 
 def leave() -> None:
-    """Wait for the other processes, and end this one well; where there are none, do nothing.
+    """Wait for the other processes, then exit with success; do nothing in a single process.
 
-    The interpreter's own end is left out: threads of gloo that still want its lock then, to free
-    the last tensors, would abort the process.
+    This skips the interpreter's shutdown: threads of gloo that still need its lock, to free the
+    last tensors, would abort the process.
     """
     if world_size() > 1:
         all_gather(None)
@@ -128,15 +128,15 @@ def leave() -> None:
 
 @cache
 def _group() -> dist.ProcessGroup:
-    """The processes, connected by gloo: what lies in main memory needs no detour over the GPUs."""
+    """The processes, connected by gloo, for data in main memory."""
     return dist.new_group(backend="gloo")
 
 
 @contextmanager
 def only_main_speaks() -> Iterator[None]:
-    """Let the block print nothing in the other processes of a launcher, except their errors.
+    """Suppress the block's output in all processes but the main one, except for errors.
 
-    The launcher ends all processes as soon as one fails, so the others let the main one go first.
+    The launcher ends all processes as soon as one fails, so the others let the main one fail first.
     """
     if int(os.environ.get("RANK", 0)) == 0:
         yield

@@ -1,4 +1,4 @@
-"""The training loop. It knows no model by name: a recipe prepared what it trains, and on what."""
+"""The training loop. It is independent of the model: a recipe prepares the module and its data."""
 
 import copy
 import logging
@@ -41,11 +41,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Event:
-    """What a training has just done: see `train`. ``epoch`` and ``step`` count from 1.
+    """Progress of a training, for the callback of `train`. ``epoch`` and ``step`` count from 1.
 
-    "step": an optimiser step. "evaluated": the epoch's scores are known. "saved": the epoch's
-    state is on the disk, so that a training that ends now can resume after it. "trained": the
-    epochs are over and nothing of the result is written. "written": all of it is.
+    "step": an optimiser step is done. "evaluated": the epoch's scores are known. "saved": the
+    epoch's state is on disk, so that an interrupted training resumes after it. "trained": all
+    epochs are done, but no result is written. "written": the whole result is written.
     """
 
     kind: Literal["step", "evaluated", "saved", "trained", "written"]
@@ -58,7 +58,7 @@ Callback = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Epoch:
-    """A row of history.csv. Losses are means over the pairs; ``seconds`` leaves out validation."""
+    """A row of history.csv. Losses are means over the pairs; ``seconds`` excludes validation."""
 
     epoch: int
     train_loss: float
@@ -81,7 +81,7 @@ class Kept:
 
 @dataclass
 class Result:
-    """What the epochs so far came to."""
+    """The result of the epochs so far."""
 
     history: list[Epoch] = field(default_factory=list)
     kept: Kept | None = None
@@ -94,16 +94,16 @@ class Result:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Become what `state_dict` gave."""
+        """Restore a `state_dict`."""
         self.history = [Epoch(**row) for row in state["history"]]
         self.kept = Kept(**state["kept"]) if state["kept"] else None
 
 
 class RunningStatistics:
-    """The buffers of a model in training, such as batch norms' statistics, moved once a step.
+    """The buffers of a model, such as batch norm statistics, updated once per step.
 
-    Each batch starts from the same; then they move by the mean of what the batches made of them,
-    whoever computed those and in whichever order.
+    Each batch starts from the same values. The update is the mean of the batches' changes, so it
+    does not depend on which process computed a batch, or in which order.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -112,14 +112,14 @@ class RunningStatistics:
         self.changes = [torch.zeros_like(buffer) for buffer in self.buffers]
 
     def take(self, counts: bool) -> None:
-        """Note what a batch made of them, if it counts, and undo it."""
+        """Record a batch's change of the buffers, if it counts, and undo it."""
         for buffer, before, change in zip(self.buffers, self.before, self.changes):
-            if counts:  # one that does not may have overflowed
+            if counts:  # a batch that does not may have overflowed
                 change += buffer - before
             buffer.copy_(before)
 
     def step(self, batches: int) -> None:
-        """Move by the mean of what was taken from a step's ``batches``, by all processes."""
+        """Apply the mean change of a step's ``batches`` in all processes."""
         all_reduce_sum(self.changes)
         for buffer, before, change in zip(self.buffers, self.before, self.changes):
             before += (change / batches).to(before.dtype)
@@ -128,10 +128,10 @@ class RunningStatistics:
 
 
 class Trainer:
-    """Trains a module, one optimiser step after another.
+    """Trains a module.
 
     ``lengths``: of the training texts, in tokens, int64 [pairs].
-    Random numbers are drawn from a seed of each batch's own, so no generator is part of the state.
+    Every batch seeds its own random numbers, so the state includes no random generator.
     """
 
     def __init__(self, prepared: Prepared, task: Task, lengths: Tensor) -> None:
@@ -162,15 +162,15 @@ class Trainer:
 
     @property
     def current(self) -> nn.Module:
-        """The module whose scores count: the averaged one, where weights are averaged."""
+        """The module to evaluate: the averaged one, if weights are averaged."""
         return self.averaged.module if self.averaged else self.module
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an epoch changes."""
+        """Everything that an epoch changes."""
         return {name: part.state_dict() for name, part in self._parts()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Continue from a `state_dict`."""
         for name, part in self._parts():
             part.load_state_dict(state[name])
         self.statistics = RunningStatistics(self.module)
@@ -183,7 +183,7 @@ class Trainer:
     def run_epoch(
         self, epoch: int, stoppable: Stoppable, callback: Callback
     ) -> tuple[float, float]:
-        """Train on every pair once; the mean loss of a pair, and the seconds that it took.
+        """Train on every pair once. Returns the mean loss of the pairs, and the seconds.
 
         Raises MmsentError if the loss is not finite.
         """
@@ -202,14 +202,14 @@ class Trainer:
         return all_reduce_mean(parts, len(self.labels)), progress.seconds
 
     def _accumulate(self, epoch: int, step: int, batches: Sequence[Tensor]) -> list[Tensor]:
-        """Add up the gradients of this process's batches of a step; what each of them lost."""
+        """Accumulate the gradients of this process's batches in a step; returns their losses."""
         whole = self.labels[torch.cat([*batches])]
         losses = []
-        # Where a step has fewer batches than there are processes, the rest compute one of them,
-        # too, for nothing.
+        # If a step has fewer batches than processes, the other processes compute one of its batches
+        # without using the result.
         for index in range(rank(), max(len(batches), rank() + 1), world_size()):
             rows, counts = batches[index % len(batches)], index < len(batches)
-            # Whoever computes it, a batch draws the same random numbers.
+            # A batch draws the same random numbers in every process.
             torch.manual_seed(batch_seed(self.settings.seed, epoch, step, index))
             inputs = self._augment([array.to(self.device) for array in self.training.batch(rows)])
             dtype = DTYPES[self.settings.precision]
@@ -223,7 +223,7 @@ class Trainer:
         return losses
 
     def _augment(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """A batch as it is trained on; the image is the last of ``inputs``."""
+        """Augment a batch; the image is the last of ``inputs``."""
         *others, image = inputs
         if self.settings.augment:
             image = augment_each(self.augmentation, image)
@@ -234,9 +234,9 @@ class Trainer:
         return [*others, image]
 
     def _step(self, batches: int, losses: Sequence[Tensor]) -> Tensor:
-        """An optimiser step with the gradients of all processes' ``batches``.
+        """Take an optimiser step with the gradients of all processes' ``batches``.
 
-        ``losses``: of this process's. Returns the sum of all processes', float [].
+        ``losses``: of this process. Returns the sum over all processes, float [].
         """
         total = sum(losses, torch.zeros((), device=self.device))
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
@@ -247,7 +247,7 @@ class Trainer:
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.scaler.get_scale() >= scale:  # else a gradient overflowed, and it was no step
+        if self.scaler.get_scale() >= scale:  # otherwise a gradient overflowed
             self.scheduler.step()
             if self.averaged:
                 self.averaged.update_parameters(self.module)
@@ -255,7 +255,7 @@ class Trainer:
         return total
 
     def _check(self, loss: Tensor, where: str) -> None:
-        """Raises MmsentError unless ``loss`` is finite: nothing could be learnt any more."""
+        """Raises MmsentError unless ``loss`` is finite."""
         if torch.isfinite(loss):
             return
         raise MmsentError(
@@ -265,9 +265,9 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, epoch: int, stoppable: Stoppable) -> tuple[npt.NDArray[np.float32], float]:
-        """Logits of the validation pairs, float32 [pairs, labels], and their loss; in fp32.
+        """Logits of the validation pairs, float32 [pairs, labels], and their loss, in fp32.
 
-        Processes that train together divide the pairs, and all have all logits.
+        The processes share the pairs; each one returns the logits of all pairs.
         Raises MmsentError if the loss is not finite.
         """
         self.current.eval()
@@ -292,9 +292,9 @@ def fit(
     save: Callable[[dict[str, Any]], None],
     callback: Callback,
 ) -> None:
-    """Train the epochs that ``result`` lacks; ``save`` keeps the state after each.
+    """Train the remaining epochs of ``result``; ``save`` stores the state after each.
 
-    ``stoppable`` wraps what is iterated over and may end it with an exception.
+    ``stoppable`` wraps iterables and may raise between two items.
     """
     settings = trainer.settings
     true_labels = trainer.true_labels.cpu().numpy()

@@ -1,4 +1,4 @@
-"""The optimiser's parameters, the learning rate's schedule, and the average of the weights."""
+"""The optimiser, the learning rate schedule, and the moving average of the weights."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ from mmsent_training.settings import Settings
 def make_optimizer(module: nn.Module, settings: Settings, pretrained: Sequence[str]) -> AdamW:
     """AdamW over the trainable parameters of ``module``.
 
-    ``pretrained``: how the names of pretrained parameters begin, which have a learning rate of
-    their own, ``settings.encoder_learning_rate``.
+    ``pretrained``: prefixes of the names of pretrained parameters, which use the learning rate
+    ``settings.encoder_learning_rate``.
     """
     known: list[nn.Parameter] = []
     new: list[nn.Parameter] = []
@@ -29,7 +29,7 @@ def make_optimizer(module: nn.Module, settings: Settings, pretrained: Sequence[s
 
 
 def warmup_cosine(steps: int, warmup_ratio: float) -> Callable[[int], float]:
-    """The learning rate's factor at each of ``steps``: a linear rise, then half a cosine to 0."""
+    """The learning rate's factor at each of ``steps``: linear warm-up, then cosine decay to 0."""
     rise = max(1, round(steps * warmup_ratio))
 
     def factor(step: int) -> float:
@@ -41,10 +41,10 @@ def warmup_cosine(steps: int, warmup_ratio: float) -> Callable[[int], float]:
 
 
 def ema_update(decay: float) -> Callable[[Any, Any, Any], None]:
-    """An exponential moving average for AveragedModel, of the steps since the start at first.
+    """An exponential moving average for AveragedModel.
 
-    The decay rises to ``decay``, as TensorFlow's ExponentialMovingAverage has it: a short training
-    would else keep its first weights.
+    The decay rises to ``decay``, as in TensorFlow's ExponentialMovingAverage. Otherwise a short
+    training would keep too much of its first weights.
     """
 
     @torch.no_grad()

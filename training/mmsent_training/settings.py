@@ -1,4 +1,4 @@
-"""Every setting of a training, in one place; saved in run.json."""
+"""All settings of a training, as saved in run.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,24 +27,24 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 class Settings:
     """How a model is trained. A recipe gives the defaults for its model and device.
 
-    ``preset``: "reference" builds and trains the model as the task's report has it.
-    ``options``: the model's own, such as {"freeze": True}; see registry.Option.
-    ``learning_rate`` is that of new parameters, ``encoder_learning_rate`` that of pretrained ones.
+    ``preset``: "reference" builds and trains the model as in the task's report.
+    ``options``: options of the model, such as {"freeze": True}; see registry.Option.
+    ``learning_rate``: for new parameters; ``encoder_learning_rate``: for pretrained parameters.
     ``augment``: flip images at random, and change their brightness, contrast and colour by up to
-    ``color_jitter``. ``gradient_accumulation_steps``: batches of ``batch_size`` whose gradients
-    make one optimiser step; processes that train together divide them. ``group_by_length``: put
-    texts of similar length into one batch. ``warmup_ratio``: the share of the optimiser steps in
-    which the learning rate rises; then it falls along a cosine.
-    ``keep``: the weights of the "best" epoch by validation macro F1, where training stops after
-    ``patience`` epochs without a better one; or of the "last", so that the validation pairs choose
-    nothing and their scores are fair. ``ema_decay``: keep an exponential moving average of the
-    weights instead, with this decay; 0 for none. ``class_weights``, ``logit_adjustment`` and
-    ``label_smoothing`` shape the loss: see Criterion.
-    ``modality_dropout``: the share of the training pairs that lose their text, and the share that
-    lose their image, drawn again in every epoch; the model can then do without either.
+    ``color_jitter``. ``gradient_accumulation_steps``: the number of batches of ``batch_size`` in
+    one optimiser step; several processes share them. ``group_by_length``: put texts of similar
+    length into one batch. ``warmup_ratio``: the share of the optimiser steps in which the learning
+    rate rises; then it follows a cosine to 0.
+    ``keep``: the "best" epoch by validation macro F1, where training stops after ``patience``
+    epochs without improvement; or the "last" epoch, so that the validation pairs choose nothing and
+    their scores are unbiased. ``ema_decay``: keep an exponential moving average of the weights with
+    this decay; 0 keeps the weights themselves. ``class_weights``, ``logit_adjustment``,
+    ``label_smoothing``: see Criterion.
+    ``modality_dropout``: the share of the training pairs without their text, and the share without
+    their image, drawn again in every epoch, so that the model works without either.
     ``precision``: fp32, or bf16 or fp16 for mixed precision. ``max_length``: of a text, in tokens.
-    ``validation_fraction`` and ``split_seed`` choose the validation pairs, whatever ``seed`` is,
-    where the data don't. ``digests``: keep short digests of all pairs in run and bundle.
+    ``validation_fraction`` and ``split_seed`` choose the validation pairs, independently of
+    ``seed``, unless the data do. ``digests``: store short digests of all pairs in run and bundle.
     """
 
     model: str
@@ -79,13 +79,13 @@ class Settings:
 
     @property
     def parts(self) -> "tuple[Part, ...]":
-        """What the model sees of a pair; the rest is never read."""
+        """The parts of a pair that the model sees; other parts are never read."""
         return ("text", "image") if self.modality == "both" else (self.modality,)
 
     def override(self, chosen: Mapping[str, Any]) -> "Settings":
-        """These settings with the ``chosen`` ones; those that are None stay.
+        """These settings with the ``chosen`` values, except those that are None.
 
-        Raises ValueError if one is not of its field's kind.
+        Raises ValueError if a value has the wrong type or range.
         """
         given = {name: value for name, value in chosen.items() if value is not None}
         return msgspec.convert(msgspec.to_builtins(self) | given, Settings)

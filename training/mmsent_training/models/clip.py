@@ -1,7 +1,7 @@
-"""CLIP: both of its projected embeddings, side by side, under a small head.
+"""CLIP: its projected text and image embeddings, concatenated, below a small head.
 
-Fine-tuned on a GPU; on a CPU frozen, with each pair embedded once and cached. Its relatives among
-the dual encoders are trained alike.
+On a GPU, all of it is fine-tuned. On a CPU, CLIP is frozen, and each pair is embedded once and
+cached. Related dual encoders are trained in the same way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ def find_weights(sources: Mapping[str, str]) -> ClipCheckpoint:
 
 
 def default_settings(device: Device, preset: Preset) -> Settings:
-    """A GPU fine-tunes all of it, a CPU the head."""
+    """A GPU trains the whole model, a CPU only the head."""
     gpu, small = device == "cuda", device == "cpu" and preset == "default"
     return Settings(
         model="clip",
@@ -53,7 +53,7 @@ def default_settings(device: Device, preset: Preset) -> Settings:
 
 
 def read_inputs(task: Task) -> Inputs:
-    """The checkpoint's own, cutting texts to the settings' maximum or the encoder's positions."""
+    """The checkpoint's; texts are truncated to the settings' maximum or the encoder's positions."""
     folder = _folder(task)
     config = read_config(folder)
     tokenizer = read_tokenizer(folder, config, task.settings.max_length)
@@ -81,7 +81,7 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
 
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
-    """All of the model on pairs, or its head on their embeddings."""
+    """The whole model on pairs, or its head on their embeddings."""
     missing = missing_pair(inputs)
     if not task.settings.options["freeze"]:
         return Prepared(model, *pixel_batches(task, inputs, ids), missing, pretrained=("clip.",))
@@ -99,7 +99,7 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
         return FeatureBatches(torch.from_numpy(found))
 
     training = embed(task.train, embedding_precision(task.settings.device))
-    # The validation pairs are embedded as a bundle does it, so that their scores hold.
+    # Embed the validation pairs as a bundle does, so that their scores apply to it.
     return Prepared(model.head, training, embed(task.validation, "fp32"), missing)
 
 
@@ -128,7 +128,7 @@ class ClipClassifier(nn.Module):
         self.modality = modality
         self.encoder = find_encoder(config.get("model_type", "clip"))
         self.clip = self.encoder.model(self.encoder.config.from_dict(without_code(config)))
-        # What is never used gets no gradient, and is not worth its bytes in a bundle.
+        # An unused encoder gets no gradient, and would only take space in a bundle.
         for name, parameter in self.clip.named_parameters():
             parameter.requires_grad_(not name.startswith("logit_"))
         unused = {"text": self.encoder.image, "image": self.encoder.text}
@@ -146,7 +146,7 @@ class ClipClassifier(nn.Module):
         )
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
-        """The embeddings that the head sees, text before image: float [batch, both widths]."""
+        """The head's input, text before image: float [batch, both widths]."""
         embeddings = []
         if self.modality != "image":
             embeddings.append(self.encoder.embed_text(self.clip, input_ids, attention_mask))

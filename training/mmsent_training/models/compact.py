@@ -1,7 +1,7 @@
-"""MiniLM-L6 and EfficientNet-Lite0, whose weights are pip packages, under a small head.
+"""MiniLM-L6 and EfficientNet-Lite0, whose weights are pip packages, below a small head.
 
-Half of the text encoder and all of the image encoder stay as they came. What they make of a pair is
-computed once; the upper half of the text encoder is trained with the head.
+The lower half of the text encoder and the whole image encoder are frozen; their outputs are
+computed once per pair. The upper half of the text encoder is trained with the head.
 """
 
 import copy
@@ -42,9 +42,9 @@ MINILM: dict[str, Any] = {
     "num_attention_heads": 12,
     "intermediate_size": 1536,
     "max_position_embeddings": 512,
-    "attn_implementation": "eager",  # what the exporter of torch 2.4 can export
+    "attn_implementation": "eager",  # the exporter of torch 2.4 supports only this one
 }
-"""Its BertConfig, as the package's config.json has it."""
+"""MiniLM's BertConfig, from the package's config.json."""
 FROZEN_LAYERS = 3
 """Of the text encoder's six."""
 
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_weights(sources: Mapping[str, str]) -> CompactCheckpoint:
-    """Both encoders', from the installed packages."""
+    """The weights of both encoders, from the installed packages."""
     return find_compact()
 
 
@@ -116,9 +116,9 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
 
 
 def uses_pretraining_texts(task: Task) -> bool:
-    """Whether the text encoder is trained on the texts that people have rated first.
+    """Whether the text encoder is first trained on rated texts.
 
-    Unless an option says so, where the labels are what those are rated by: the sentiments.
+    An option decides; by default, if the labels are the three sentiments.
     """
     if task.settings.modality == "image":
         return False
@@ -127,7 +127,7 @@ def uses_pretraining_texts(task: Task) -> bool:
 
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
-    """Its head, on what the frozen encoders make of each pair."""
+    """The head, on the outputs of the frozen encoders."""
     settings, sha256 = task.settings, _weights(task).sha256
     if uses_pretraining_texts(task):
         pretrain(model, inputs.tokenizer, weights=sha256, precision=settings.precision)
@@ -143,7 +143,7 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     return Prepared(
         model.head,
         StateBatches([states[index] for index in train], views[train]),
-        # Mirror images are for training alone.
+        # Mirror images are only for training.
         StateBatches([states[index] for index in validation], views[validation, 0]),
         embed_missing(model, *missing_pair(inputs)),
         pretrained=("layers.",),
@@ -156,13 +156,13 @@ def _weights(task: Task) -> CompactCheckpoint:
 
 
 def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tensor:
-    """Embeddings of every image and of its mirror image: float32 [pairs, 2, 1280].
+    """Embeddings of every image and its mirror image: float32 [pairs, 2, 1280].
 
-    They are cached: see cached_embeddings. Zeros where the model sees no image.
+    They are cached: see cached_embeddings. Zeros if the model does not use images.
     """
     if model.modality == "text":
         return torch.zeros(len(ids), 2, 1)
-    # An image is known by its pair; its embedding does not depend on the text.
+    # The cache identifies an image by its pair, but its embedding does not depend on the text.
     views = {"views": "image and mirror image", "batch norms": "folded"}
     key, encoder = views | {"weights": _weights(task).sha256}, model.image
     model.image = fold_batch_norms(encoder)
@@ -178,7 +178,7 @@ def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tens
 def embed_texts(model: nn.Module, ids: Ids) -> list[Tensor]:
     """The frozen layers' states of every text: float16 [tokens, width] each.
 
-    Zeros, [tokens, 1], where the model sees no text. Processes that train together divide them.
+    Zeros, [tokens, 1], if the model does not use texts. Several processes share the work.
     """
     if model.modality == "image":
         return [torch.zeros(len(item), 1) for item in ids]
@@ -202,11 +202,10 @@ def embed_texts(model: nn.Module, ids: Ids) -> list[Tensor]:
 
 @torch.no_grad()
 def embed_missing(model: nn.Module, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeddings of what stands for a missing text and a missing image.
+    """Embeddings of the stand-ins for a missing text and a missing image.
 
-    ``text``: its ids, int64 [tokens]; ``image``: uint8 [height, width, 3]. As the functions above
-    have them: [tokens, width] and [2, 1280]; a model of one modality misses nothing, and gives
-    both back.
+    ``text``: ids, int64 [tokens]; ``image``: uint8 [height, width, 3]. Returns [tokens, width] and
+    [2, 1280], as above. A model of one modality needs none, and returns both arguments.
     """
     if model.modality != "both":
         return text, image
@@ -217,9 +216,9 @@ def embed_missing(model: nn.Module, text: Tensor, image: Tensor) -> tuple[Tensor
 
 
 def fold_batch_norms(encoder: nn.Module) -> nn.Module:
-    """A copy of an EfficientNet of timm's for prediction, in half the time.
+    """A copy of a timm EfficientNet for prediction, twice as fast.
 
-    Each batch norm has become a part of the convolution before it; features differ by rounding.
+    Each batch norm is merged into the convolution before it; features differ only by rounding.
     """
     encoder = copy.deepcopy(encoder).eval()
     for part in [*encoder.modules()]:
@@ -231,7 +230,7 @@ def fold_batch_norms(encoder: nn.Module) -> nn.Module:
 
 
 class CompactHead(nn.Module):
-    """What is trained: the text encoder's upper layers, and a linear layer over both encoders.
+    """The trained part: the text encoder's upper layers, and a linear layer over both encoders.
 
     ``modality``: "both", or "text" or "image" to see only that one.
     """
@@ -258,11 +257,11 @@ class CompactHead(nn.Module):
         self.classifier = nn.Linear(width, labels)
 
     def set_statistics(self, image: Tensor) -> None:
-        """Standardise image features by those of ``image``, float [..., 1280], from now on."""
+        """Standardise image features by the statistics of ``image``, float [..., 1280]."""
         if self.modality != "text":
             rows = image.flatten(0, -2)
             self.mean.copy_(rows.mean(0))
-            self.std.copy_(rows.std(0) + 1e-2)  # some features are next to never active
+            self.std.copy_(rows.std(0) + 1e-2)  # some features are almost never active
 
     def text_features(self, states: Tensor, attention_mask: Tensor) -> Tensor:
         """Means of the text's ``states`` and of what the layers make of them: [batch, 2 x width].
@@ -270,7 +269,7 @@ class CompactHead(nn.Module):
         ``states`` and ``attention_mask`` are as `forward` takes them.
         """
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
-        # What is added to the attention's scores: nothing to tokens, all but -inf to padding.
+        # Added to the attention scores: 0 for tokens, almost -inf for padding.
         bias = (1 - mask).transpose(1, 2).unsqueeze(1) * torch.finfo(torch.float32).min
         lower = states
         for layer in self.layers:
@@ -297,7 +296,7 @@ class CompactHead(nn.Module):
 
 
 class CompactModel(nn.Module):
-    """Frozen encoders under a CompactHead.
+    """Frozen encoders below a CompactHead.
 
     ``modality``: "both", or "text" or "image" to see only that one (the inputs stay the same).
     """
@@ -327,7 +326,7 @@ class CompactModel(nn.Module):
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         """Features of each image and of its mirror image, side by side: float [batch, 2 x 1280]."""
-        # Of few images, what the layers hand on stays in a processor's cache.
+        # In small batches, the activations fit into the processor's cache.
         size = 4 if pixels.device.type == "cpu" else len(pixels)
         views = [
             torch.cat([self.embed_image(part) for part in torch.split(view, size)])
@@ -342,5 +341,5 @@ class CompactModel(nn.Module):
 
 
 def build(labels: int = 3, modality: str = "both", pretraining_texts: bool = False) -> nn.Module:
-    """A CompactModel. ``pretraining_texts``, how its weights were found, changes nothing in it."""
+    """A CompactModel. ``pretraining_texts`` records how it was trained, and is not used here."""
     return CompactModel(labels, modality)

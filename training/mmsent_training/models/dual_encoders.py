@@ -1,7 +1,7 @@
-"""The dual encoders that transformers loads with projected embeddings: CLIP and its relatives.
+"""Dual encoders of transformers with projected embeddings: CLIP and related models.
 
-They differ in how a text is padded and pooled. What else does stands in their own files: the
-tokenizer, and how an image is resized.
+They differ in how texts are padded and pooled. Other differences are in the checkpoint's files: the
+tokenizer and the resizing of images.
 """
 
 import json
@@ -67,9 +67,9 @@ def find_encoder(model_type: str) -> DualEncoder:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The checkpoint's configuration, whole, and naming the token that its texts are padded with.
+    """The checkpoint's complete configuration, with the padding token of its texts.
 
-    Raises InputError if it is none that can be trained.
+    Raises InputError if mmsent can't train the model.
     """
     model_type = read_model_type(folder, str(folder))
     config = find_encoder(model_type).config.from_pretrained(folder).to_dict()
@@ -81,9 +81,9 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None:
-    """Load those of the checkpoint's weights that ``model`` has, always from safetensors.
+    """Load the checkpoint's weights for ``model``, always from safetensors.
 
-    Raises MmsentError if they are not those that the checkpoint's config.json describes.
+    Raises MmsentError if they do not match the checkpoint's config.json.
     """
     encoder = find_encoder(config["model_type"])
     try:
@@ -98,7 +98,7 @@ def load_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None
     except RuntimeError as error:  # a shape that differs
         raise_shortage(error)
         raise MmsentError(f"the weights in {folder} do not fit its config.json: {error}") from None
-    if report["missing_keys"]:  # transformers would go on, with random ones in their place
+    if report["missing_keys"]:  # transformers would continue with random weights
         missing = ", ".join(sorted(report["missing_keys"]))
         raise MmsentError(f"the weights in {folder} do not fit its config.json: no {missing}")
     used = model.state_dict().keys()
@@ -107,10 +107,10 @@ def load_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None
 
 
 def read_tokenizer(folder: Path, config: dict[str, Any], max_length: int) -> Tokenizer:
-    """The checkpoint's tokenizer, cutting texts to ``max_length`` or the encoder's positions.
+    """The checkpoint's tokenizer; it truncates to ``max_length`` or the encoder's positions.
 
-    Its post-processor adds the end token after the cut, so that it is always there: CLIP's text
-    encoder pools at it. A vocab.txt is BERT's: transformers makes the tokenizer of it.
+    Its post-processor adds the end token, at which CLIP pools, after the truncation. For a
+    vocab.txt, which is BERT's, transformers builds the tokenizer.
     """
     if (folder / TOKENIZER).is_file():
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
@@ -125,10 +125,10 @@ def read_tokenizer(folder: Path, config: dict[str, Any], max_length: int) -> Tok
 def read_preprocessing(
     folder: Path, encoder: dict[str, Any]
 ) -> tuple[ImageSettings, list[float], list[float]]:
-    """How the checkpoint's images are resized, and their mean and deviation on the scale 0 to 1.
+    """The resizing of the checkpoint's images, and their mean and deviation, scaled to 0 to 1.
 
-    ``encoder``: its configuration. Raises InputError if preprocessor_config.json asks for what
-    a bundle can't do, or for another size than the encoder's.
+    ``encoder``: its configuration. Raises InputError if preprocessor_config.json requires something
+    that a bundle does not support, or another size than the encoder's.
     """
     path = folder / PREPROCESSOR
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -172,10 +172,10 @@ def _pad_token(folder: Path) -> int:
 
 
 def without_code(config: Any) -> Any:
-    """A configuration without what makes transformers run code that it names.
+    """A configuration without the keys that make transformers run code.
 
-    "attn_implementation": "owner/name", under several names and at any depth, is fetched from the
-    hub and run, where the package kernels is installed; "auto_map" names a checkpoint's own code.
+    If the package kernels is installed, "attn_implementation": "owner/name", under several names
+    and at any depth, is downloaded from the hub and run. "auto_map" names a checkpoint's code.
     """
     if not isinstance(config, dict):
         return config
@@ -220,10 +220,10 @@ def _chinese_clip_image(clip: ChineseCLIPModel, scaled: Tensor) -> Tensor:
 
 
 def _siglip_text(siglip: SiglipModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """Pooled at the last of all positions, which sees the padding.
+    """Pooled at the last position, which sees the padding.
 
-    SigLIP was trained on texts padded to its positions, with a token that is not masked. So is
-    every text here, however long its batch's longest is.
+    SigLIP was trained on texts that are padded to all its positions, with a token that is not
+    masked. Texts are padded in the same way here, whatever their batch.
     """
     config: Any = siglip.config.text_config
     positions, pad = config.max_position_embeddings, config.pad_token_id
@@ -240,9 +240,9 @@ def _siglip_image(siglip: SiglipModel, scaled: Tensor) -> Tensor:
 def _last_layer(layer: CLIPEncoderLayer, hidden: Tensor, end: Tensor | None = None) -> Tensor:
     """``layer``'s output for the one position that is pooled: float [batch, width].
 
-    ``hidden``: its input, float [batch, tokens, width]. The position is the first, which sees all,
-    or that of ``end``, int64 [batch], which sees those up to it. A position's output needs the
-    others' keys and values alone: a bundle so leaves out 7 % of CLIP's arithmetic.
+    ``hidden``: its input, float [batch, tokens, width]. The position is the first, which sees all
+    positions, or ``end``, int64 [batch], which sees those up to it. Its output needs only the keys
+    and values of the others, which saves 7 % of CLIP's arithmetic in a bundle.
     """
     attention, (batch, tokens, width) = layer.self_attn, hidden.shape
     rows = torch.arange(batch, device=hidden.device)

@@ -1,4 +1,4 @@
-"""Embeddings by a frozen encoder: computed once for each pair, and kept in a cache."""
+"""Embeddings of a frozen encoder: computed once per pair, and cached."""
 
 import hashlib
 import json
@@ -27,15 +27,15 @@ from mmsent_training.settings import Precision
 
 BATCH_SIZE = 16
 CHUNK = 256
-"""Pairs whose images are decoded together, while the chunk before is embedded: whole batches."""
+"""Pairs whose images are decoded together, while the previous chunk is embedded: whole batches."""
 
 logger = logging.getLogger(__name__)
 
 
 def cache_file(kind: str, key: Mapping[str, Any]) -> Path:
-    """The cache's file of what ``key`` identifies, plain values.
+    """The cache file for ``key``, which consists of plain values.
 
-    The cache is MMSENT_CACHE, else mmsent/ in the user's cache folder.
+    The cache is MMSENT_CACHE, or else mmsent/ in the user's cache folder.
     """
     user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     folder = Path(os.environ.get("MMSENT_CACHE") or f"{user}/mmsent").expanduser()
@@ -53,11 +53,11 @@ def cached_embeddings(
     key: Mapping[str, Any],
     precision: Precision,
 ) -> npt.NDArray[np.float32]:
-    """``model.embed`` of some pairs, float32 [indices, features], from the cache where it knows.
+    """``model.embed`` of some pairs, float32 [indices, features], from the cache if possible.
 
-    ``key`` identifies the encoder: its weights, tokenizer and whatever else shapes an embedding.
-    Pairs are known by their contents, so that other lists and other labels find them again.
-    Processes that train together divide the pairs; the main one's cache counts.
+    ``key`` identifies the encoder: its weights, tokenizer and everything else that affects an
+    embedding. The cache identifies pairs by their contents, so it also works for other lists and
+    labels. Several processes share the pairs, and use the main process's cache.
     Raises InputError that names every image which can't be decoded.
     """
     path = cache_file("embeddings", {**key, "image": asdict(image), "precision": precision})
@@ -66,13 +66,13 @@ def cached_embeddings(
     keys = (digest.tobytes() for digest in arrays.get("digests", ()))
     cached = dict(zip(keys, arrays.get("features", ())))
     known = broadcast({digest: cached[digest] for digest in digests if digest in cached})
-    # One pair for each content, by length: batches then hold little padding.
+    # One pair per content, sorted by length, so that batches have little padding.
     missing = {digest: index for digest, index in zip(digests, indices) if digest not in known}
     order = sorted(missing.values(), key=lambda index: len(ids[index]))
     known_pairs = sum(digest in known for digest in digests)
     logger.info("%d of %d pairs are in the cache %s", known_pairs, len(indices), path)
     if order:
-        # Whole batches to each process, so that none is another one than without the others.
+        # Whole batches per process, so that batches do not depend on the number of processes.
         starts = range(rank() * BATCH_SIZE, len(order), world_size() * BATCH_SIZE)
         mine = [index for start in starts for index in order[start : start + BATCH_SIZE]]
         pairs = [examples.pairs[index] for index in mine]
@@ -122,18 +122,18 @@ def _embed(
 
 
 def read_cached(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a cached file; none where there is none, or it is damaged."""
+    """The arrays of a cached file; empty if it is missing or damaged."""
     try:
         return dict(safetensors.numpy.load_file(path))
     except FileNotFoundError:
         return {}
-    except Exception as error:  # safetensors' own exceptions; whatever it is, it can be made again
+    except Exception as error:  # safetensors has its own exceptions; any cache file can be rebuilt
         logger.warning("%s is damaged (%s): making it again", path, error)
         return {}
 
 
 def write_cached(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    """Keep arrays in the cache; where that can't be, say so and go on."""
+    """Write arrays to the cache; log a warning if that fails."""
     content = safetensors.numpy.save(arrays)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

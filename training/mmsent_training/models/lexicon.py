@@ -1,7 +1,7 @@
-"""What a list of words that people have rated says of a text: VADER's lexicon, a pip package.
+"""Features of a text from a lexicon of rated words: VADER's, from its pip package.
 
-VADER (Hutto and Gilbert, 2014) holds some 7,500 words, emoticons and abbreviations of English
-social media, each with its valence: the mean of ten people's ratings, whole numbers from -4 to 4.
+VADER (Hutto and Gilbert, 2014) has some 7,500 words, emoticons and abbreviations of English social
+media, each with a valence: the mean of ten people's ratings, whole numbers from -4 to 4.
 """
 
 from collections.abc import Iterator
@@ -19,17 +19,17 @@ REQUIREMENT = f"{PACKAGE}==3.3.2"
 FILE = "vader_lexicon.txt"
 SHA256 = "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5"
 ROWS = 8192
-"""A power of two, for the search by halves; more than the entries."""
+"""A power of two, for the binary search, above the number of entries."""
 FEATURES = 4
 SCALE = 3.0
-"""Of the features, so that the layer that reads them learns in few steps."""
+"""The scale of the features, so that the next layer learns in few steps."""
 LAST = torch.iinfo(torch.int64).max
 
 
 def read_lexicon() -> dict[str, float]:
-    """The valences of the installed package's entries, in lower case. Its code is not run.
+    """The valences of the installed package's entries, in lower case. Its code never runs.
 
-    Raises InputError if the file is missing, or not the one that was released.
+    Raises InputError if the file is missing or differs from the release.
     """
     try:
         path = find_package(PACKAGE, f"pip install {REQUIREMENT}") / FILE
@@ -38,7 +38,7 @@ def read_lexicon() -> dict[str, float]:
         raise InputError(str(error)) from None
     lines = (line.split("\t") for line in content.decode().splitlines())
     entries = {entry: float(valence) for entry, valence, *_ in lines}
-    # Where :P and :p differ, VADER finds the latter in either's place.
+    # If :P and :p differ, VADER uses the latter for both.
     return {
         entry.lower(): entries.get(entry.lower(), valence) for entry, valence in entries.items()
     }
@@ -85,11 +85,11 @@ class Lexicon(nn.Module):
         numbers, inside = map(torch.stack, found)
         row = torch.zeros_like(numbers)
         half = ROWS // 2
-        while half:  # search by halves, for all runs at once
+        while half:  # binary search for all runs at once
             row = torch.where(self.entries[row + half] <= numbers, row + half, row)
             half //= 2
         known = (self.entries[row] == numbers) * inside
-        # An entry is whole words: what follows begins another, or is padding.
+        # An entry consists of whole words: the next token begins a word, or is padding.
         ends = torch.maximum(self.begins[input_ids], 1 - attention_mask)
         return (self.tenths[row] / 10 * known).sum(0) * nn.functional.pad(
             ends[:, 1:], (0, 1), value=1

@@ -1,4 +1,4 @@
-"""A small model trained from nothing: a bidirectional GRU, a bag of n-grams, a lexicon, a CNN."""
+"""A small model without pretraining: a bidirectional GRU, a bag of n-grams, a lexicon, a CNN."""
 
 import logging
 from collections import defaultdict
@@ -35,11 +35,11 @@ NGRAM = 3
 BAG_WIDTH = 16
 """Of the bag's rows, unless there are more labels: naive Bayes needs a column for each."""
 MIN_TEXTS = 2
-"""In how many training texts an n-gram has to stand to be in the bag."""
+"""The minimum number of training texts with an n-gram of the bag."""
 NAIVE_BAYES = 0.3
 """What a log-count ratio counts in the bag, before any training."""
 LONGEST_ENTRY = 6
-"""The longest entries of the lexicon, in tokens: as many as a run's number has room for."""
+"""The longest entries of the lexicon, in tokens; longer runs do not fit into int64."""
 
 NETWORKS: dict[Preset, dict[str, Any]] = {
     "default": {
@@ -52,7 +52,7 @@ NETWORKS: dict[Preset, dict[str, Any]] = {
     },
     "reference": {},
 }
-"""What LightModel is made with."""
+"""The arguments of LightModel."""
 
 # Of ImageNet's training images, on the scale 0 to 1 (torchvision's models document them).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -63,7 +63,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_weights(sources: Mapping[str, str]) -> None:
-    """It has none."""
+    """None: the model is not pretrained."""
 
 
 def default_settings(device: Device, preset: Preset) -> Settings:
@@ -96,7 +96,7 @@ def default_settings(device: Device, preset: Preset) -> Settings:
 
 
 def read_inputs(task: Task) -> Inputs:
-    """A tokenizer of the training texts, and small stretched images."""
+    """A tokenizer trained on the training texts, and small stretched images."""
     preset, texts = task.settings.preset, [task.examples.texts[index] for index in task.train]
     tokenizer = train_tokenizer(texts, max_length=task.settings.max_length, preset=preset)
     image = ImageSettings(size=IMAGE_SIZES[preset], resize="stretch", filter="bilinear")
@@ -126,7 +126,7 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
 
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
-    """All of it, on pairs; where images were dropped in training, it can do without."""
+    """The whole model, on pairs; if training drops images, they are optional."""
     batches = pixel_batches(task, inputs, ids)
     drops = NETWORKS[task.settings.preset].get("image_dropout", 0) > 0
     optional: tuple[Part, ...] = ("image",) if drops else ()
@@ -136,9 +136,9 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
 def train_tokenizer(texts: Iterable[str], *, max_length: int, preset: Preset) -> Tokenizer:
     """A tokenizer of lower-cased words, numbers and punctuation marks.
 
-    With the preset "reference" those seen at least twice are tokens, at most MAX_WORDS; else they
-    are cut into the SUBWORDS that byte-pair encoding finds, so that a word never seen is not lost.
-    Every text begins with [START], so that an empty one still has a token.
+    With the preset "reference", words seen at least twice are tokens, at most MAX_WORDS. Otherwise
+    words are split into SUBWORDS by byte-pair encoding, so that unseen words are not lost. Every
+    text begins with [START], so that an empty text has a token, too.
     """
     trainer: WordLevelTrainer | BpeTrainer
     if preset == "reference":
@@ -208,7 +208,7 @@ class LightModel(nn.Module):
             nn.init.zeros_(self.bag.weight)
             self.register_buffer("known", torch.full((ngrams,), -1, dtype=torch.int32))
             self.bag_head = nn.Sequential(nn.Dropout(dropout), nn.Linear(bag_width, labels))
-            with torch.no_grad():  # of unit variance, rare tokens drown the others
+            with torch.no_grad():  # with unit variance, rare tokens dominate
                 self.embedding.weight.mul_(0.3)
         self.lexicon = None
         if lexicon and modality != "image":
@@ -229,8 +229,8 @@ class LightModel(nn.Module):
             for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
                 self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
             features += 256
-        # On few pairs the CNN learns the images by heart, and the head then trusts it over the
-        # text; and the encoders the texts, and the sum then trusts the head over the bag.
+        # On few pairs, the CNN memorises the images, and the head then prefers it to the text.
+        # Likewise, the encoders memorise the texts, and the sum then prefers the head to the bag.
         self.image_dropout = nn.Dropout1d(image_dropout if modality == "both" else 0.0)
         self.head_dropout = nn.Dropout1d(head_dropout)
         self.head = nn.Sequential(

@@ -1,4 +1,4 @@
-"""Models that are trained on pixels: both parts decoded, and what stands for a missing input."""
+"""For models that train on pixels: decoded pairs, and stand-ins for missing inputs."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from mmsent_training.models.recipe import Ids, Inputs, Task
 
 
 def pixel_batches(task: Task, inputs: Inputs, ids: Ids) -> tuple[PixelBatches, PixelBatches]:
-    """The training and the validation pairs, decoded; grey stands for an image that one lacks.
+    """The training and validation pairs, decoded, with a grey image for missing images.
 
     Raises InputError that names every image which can't be decoded.
     """
@@ -30,6 +30,6 @@ def pixel_batches(task: Task, inputs: Inputs, ids: Ids) -> tuple[PixelBatches, P
 
 
 def missing_pair(inputs: Inputs) -> tuple[Tensor, Tensor]:
-    """What stands for a missing text, ids [tokens], and a missing image, uint8 [size, size, 3]."""
+    """The stand-ins for a missing text, ids [tokens], and image, uint8 [size, size, 3]."""
     text = torch.tensor(tokenize(inputs.tokenizer, [""])[0])
     return text, torch.from_numpy(missing_image(inputs.image))

@@ -1,8 +1,8 @@
-"""Texts that people have rated: the compact model's text encoder is trained on them first.
+"""Rated texts, on which the compact model's text encoder is trained first.
 
-Tweets and sentences of reviews, 18,512, each with how many of its 15 to 99 raters found it
-negative, neutral and positive: what VADER was tested on (Hutto and Gilbert, 2014;
-PRETRAINING_TEXTS.md has its licence). Training on a related task first is known as STILTs (Phang et
+There are 18,512 tweets and sentences of reviews, each with the numbers of its 15 to 99 raters who
+found it negative, neutral and positive. VADER was tested on them (Hutto and Gilbert, 2014;
+PRETRAINING_TEXTS.md has the licence). Training on a related task first is called STILTs (Phang et
 al., 2018).
 """
 
@@ -33,12 +33,12 @@ SETTINGS = Settings(
     learning_rate=1e-3,
     encoder_learning_rate=6e-5,
     weight_decay=1e-2,
-    seed=0,  # whatever a training's is, so that all trainings begin with the same weights
+    seed=0,  # independent of the training's seed, so that all trainings start from the same weights
 )
 
 
 def read_texts() -> tuple[list[str], Tensor]:
-    """The texts, and which share of its raters gave each label to each: float32 [texts, labels]."""
+    """The texts, and the share of raters for each label: float32 [texts, labels]."""
     _, *lines = FILE.read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines]
     counts = torch.tensor(
@@ -48,10 +48,10 @@ def read_texts() -> tuple[list[str], Tensor]:
 
 
 def pretrain(model: nn.Module, tokenizer: Tokenizer, *, weights: str, precision: Precision) -> None:
-    """Train the layers of a CompactModel's head to predict what the raters found.
+    """Train the layers of a CompactModel's head to predict the raters' labels.
 
-    The outcome depends on nothing of the user's and is cached. ``weights``: the SHA-256 of the
-    model's; ``precision``: "bf16" for mixed precision.
+    The result does not depend on the user's data, and is cached. ``weights``: the SHA-256 of the
+    model's weights. ``precision``: "bf16" for mixed precision.
     """
     layers = model.head.layers
     content = {
@@ -77,7 +77,7 @@ def pretrain(model: nn.Module, tokenizer: Tokenizer, *, weights: str, precision:
 
 
 def _train(model: nn.Module, tokenizer: Tokenizer, precision: Precision) -> None:
-    """Train the layers of ``model``'s head, under an output that is thrown away."""
+    """Train the layers of ``model``'s head, below an output layer that is discarded."""
     texts, shares = read_texts()
     ids = tokenize(tokenizer, texts)
     lengths = torch.tensor([len(item) for item in ids])

@@ -1,6 +1,6 @@
-"""What a model must say of itself. README.md in this folder says how to add one.
+"""The protocol of a model. README.md in this folder explains how to add one.
 
-Everything that differs between models stands behind this protocol. A module with these names is a
+Everything that is specific to a model is behind this protocol. A module with these functions is a
 recipe.
 """
 
@@ -22,10 +22,10 @@ Ids = Sequence[Sequence[int]]
 
 
 class Weights(Protocol):
-    """Pretrained weights, found and verified.
+    """Verified pretrained weights.
 
-    ``name``: what a person calls them; ``revision``: of a hub's repository or a package, None for
-    a local folder; ``sha256``: of the files that hold them.
+    ``name``: for people. ``revision``: of the hub's repository or the package, or None for a local
+    folder. ``sha256``: of their files.
     """
 
     @property
@@ -38,7 +38,7 @@ class Weights(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What a recipe knows of a training. ``train`` and ``validation`` are rows of ``examples``."""
+    """A training, as a recipe sees it. ``train`` and ``validation`` are rows of ``examples``."""
 
     settings: Settings
     weights: Weights | None
@@ -49,7 +49,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Inputs:
-    """How a pair becomes what the model takes: both go into the bundle."""
+    """The preprocessing of pairs; both parts go into the bundle."""
 
     tokenizer: Tokenizer
     image: ImageSettings
@@ -57,13 +57,12 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the loop trains, and on what.
+    """The module that the loop trains, and its data.
 
-    ``module``: the model, or the part of it that is trained. ``training`` and ``validation``: its
-    inputs, in the order of the task's rows. ``missing``: what stands for a missing text, [tokens,
-    ...], and a missing image, in the form in which the module takes them. ``pretrained``: how the
-    names of its pretrained parameters begin. ``optional``: what a pair may lack because of how the
-    model is built, even where the training drops no modality.
+    ``module``: the model, or the part to train. ``training`` and ``validation``: its inputs, in the
+    order of the task's rows. ``missing``: the module's inputs for a missing text, [tokens, ...],
+    and image. ``pretrained``: prefixes of the names of pretrained parameters. ``optional``:
+    the parts that a pair may lack by design of the model, even without modality dropout.
     """
 
     module: nn.Module
@@ -75,30 +74,30 @@ class Prepared:
 
 
 class Recipe(Protocol):
-    """A model, from its weights to what the loop trains. A training calls these in their order."""
+    """A model. A training calls these functions in this order."""
 
     def find_weights(self, sources: Mapping[str, str]) -> Weights | None:
-        """Its pretrained weights, verified; None where it has none.
+        """The verified pretrained weights, or None if the model has none.
 
-        ``sources``: its options of that kind that were given. Raises WeightsUnavailable if the
-        weights are unavailable, and InputError if a source can't be one.
+        ``sources``: the given options of the kind "source". Raises WeightsUnavailable if the
+        weights are unavailable, and InputError if a source is invalid.
         """
 
     def default_settings(self, device: Device, preset: Preset) -> Settings:
-        """How it is trained unless the user chooses otherwise. Raises InputError for no preset."""
+        """The default settings. Raises InputError if the model lacks the preset."""
 
     def read_inputs(self, task: Task) -> Inputs:
-        """Tokenizer and image settings; a vocabulary comes from the training part alone."""
+        """Tokenizer and image settings; a vocabulary comes only from the training pairs."""
 
     def create(self, task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Module]:
-        """The arguments of `build`, as run.json keeps them, and that model, ready to be trained."""
+        """The arguments of `build`, as stored in run.json, and the model, ready for training."""
 
     @property
     def build(self) -> Callable[..., nn.Module]:
-        """The network: ids, mask and pixels, as a bundle has them, to logits, [batch, labels].
+        """Builds the network, from a bundle's ids, mask and pixels to logits [batch, labels].
 
-        It takes ``labels``, a number, and whatever else `create` returns. The export calls it.
+        It takes ``labels``, a number, and the arguments that `create` returns. Export calls it.
         """
 
     def prepare(self, model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
-        """Say what of ``model``, which is on its device by now, is trained on what."""
+        """Choose the part of ``model`` to train, and its data. ``model`` is on its device."""

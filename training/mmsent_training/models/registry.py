@@ -1,4 +1,4 @@
-"""Which models there are. A recipe, which brings torch, is imported when it is asked for."""
+"""The list of models. A recipe, which imports torch, is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from mmsent_training.models.recipe import Recipe, Weights
     from mmsent_training.settings import Device, Preset, Settings
 
-    _recipes: tuple[Recipe, ...] = (clip, compact, light)  # mypy holds them to the protocol
+    _recipes: tuple[Recipe, ...] = (clip, compact, light)  # mypy checks them against the protocol
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of the command line that a model has for itself.
+    """A command-line option of one model.
 
-    A "flag" is --NAME/--no-NAME and goes into Settings.options; the default settings hold its
-    default, or leave the choice to the recipe. A "source" is --NAME VALUE, a name on a hub or a
-    folder, and goes to find_weights.
+    A "flag" is --NAME/--no-NAME and goes to Settings.options; its default is in the default
+    settings, or the recipe chooses it. A "source" is --NAME VALUE, a name on a hub or a folder, and
+    goes to find_weights.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Model:
-    """Where a model's recipe is, and its own options."""
+    """A model: the module of its recipe, and its options."""
 
     module: str
     options: tuple[Option, ...] = ()
@@ -79,7 +79,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Choice:
-    """A model that was chosen, its pretrained weights, where they came from, and why it is this."""
+    """The chosen model, its pretrained weights, their sources, and the reason for the choice."""
 
     model: str
     weights: Weights | None
@@ -100,11 +100,11 @@ def model_options() -> list[Option]:
 
 
 def choose(asked: str, options: Mapping[str, Any]) -> Choice:
-    """The model that was ``asked`` for or, for "auto", the first whose weights are available.
+    """The model ``asked`` or, for "auto", the first one whose weights are available.
 
-    ``options``: the models' own that were given. Only unavailable weights cause a fallback, and it
-    is announced. Raises WeightsUnavailable if the weights of the model asked for are not
-    available, and InputError if it has no such option.
+    ``options``: the given options of models. Only unavailable weights cause a fallback, which is
+    logged. Raises WeightsUnavailable if the weights of the requested model are unavailable, and
+    InputError if it does not have a given option.
     """
     names = [*MODELS] if asked == AUTO else [asked]
     missing: list[str] = []
@@ -144,10 +144,10 @@ def find_sources(name: str, options: Mapping[str, Any]) -> dict[str, str]:
 def default_settings(
     name: str, device: Device, *, preset: Preset = "default", **chosen: Any
 ) -> Settings:
-    """The settings of a training of a model, but for what is ``chosen``; None is no choice.
+    """The default settings of a model with the ``chosen`` values, except those that are None.
 
-    Its own flags may be among them; other models' are left out. Raises InputError if a value
-    can't be used.
+    They may include flags of the model; other models' flags are ignored. Raises InputError if a
+    value is invalid.
     """
     model = find_model(name)
     settings = model.recipe.default_settings(device, preset)
@@ -169,7 +169,7 @@ def build_model(description: Mapping[str, Any]) -> nn.Module:
 
 
 def _check_options(names: list[str], options: Mapping[str, Any]) -> None:
-    """Raises InputError if a given option is none of any of the models ``names``."""
+    """Raises InputError if a given option belongs to none of the models ``names``."""
     known = {option.name for name in names for option in find_model(name).options}
     for name, value in options.items():
         if value is not None and name not in known:

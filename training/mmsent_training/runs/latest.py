@@ -1,4 +1,4 @@
-"""runs/latest, the newest finished run: a link, or a text file where links can't be made."""
+"""runs/latest, the newest finished run: a link, or a text file if links are not supported."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def point_latest(folder: Path) -> None:
-    """Let runs/latest be ``folder``, which lies in runs/. Where it can't be, the log says so."""
+    """Point runs/latest to ``folder``, which is in runs/. If that fails, log a warning."""
     name = os.path.relpath(folder, RUNS)
     part = LATEST.with_name(f".latest.{os.getpid()}")
     try:
@@ -29,11 +29,11 @@ def point_latest(folder: Path) -> None:
         replace(part, LATEST)
     except OSError as error:
         part.unlink(missing_ok=True)
-        logger.warning(f"{LATEST} can't be {folder} ({error.strerror}); name the run instead")
+        logger.warning(f"{LATEST} can't point to {folder} ({error.strerror}); name the run instead")
 
 
 def follow_latest(folder: Path) -> Path:
-    """The run that ``folder`` stands for: what a text file such as runs/latest names, or itself."""
+    """The run that ``folder`` names, if it is a text file such as runs/latest, or itself."""
     if not folder.is_file():
         return folder
     with open(folder, "rb") as file:
@@ -43,7 +43,7 @@ def follow_latest(folder: Path) -> Path:
 
 
 class RunFolder(click.Path):
-    """The type of an argument that names a run, be it as runs/latest: see `follow_latest`."""
+    """The type of an argument that names a run, such as runs/latest: see `follow_latest`."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)

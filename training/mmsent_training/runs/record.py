@@ -1,4 +1,4 @@
-"""run.json: everything about a run but its weights, typed and checked when it is read."""
+"""run.json: everything about a run except its weights, validated when it is read."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -22,14 +22,14 @@ from mmsent_training.settings import Settings
 FORMAT = 3
 RECORD = "run.json"
 MAX_RECORD = 1 << 24
-"""A larger run.json, in bytes, is refused."""
+"""Maximum size of run.json, in bytes."""
 
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """What a run was trained on. The fingerprints are SHA-256: see Examples.fingerprint.
+    """The data of a run. The fingerprints are SHA-256: see Examples.fingerprint.
 
-    ``fingerprint`` is of all pairs. ``path``, ``validation`` and ``reading``: see TrainingSource.
+    ``fingerprint``: of all pairs. ``path``, ``validation`` and ``reading``: see TrainingSource.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class DatasetRecord:
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """The pretrained weights that a run began with: see `Weights`."""
+    """The pretrained weights that a run started from: see `Weights`."""
 
     name: str
     revision: str | None
@@ -56,10 +56,9 @@ class WeightsRecord:
 class Record:
     """All of run.json.
 
-    ``model``: the description that build_model takes. ``optional``: what a pair may lack.
-    ``chosen``: why it is this model.
-    ``kept_epoch``: whose weights the run holds; ``epochs``: trained in all; ``seconds``: taken,
-    without what an interruption undid.
+    ``model``: the arguments of build_model. ``optional``: the parts that a pair may lack.
+    ``chosen``: why this model was chosen. ``kept_epoch``: the epoch of the weights. ``epochs``: the
+    number of trained epochs. ``seconds``: without epochs that an interruption undid.
     """
 
     created: str

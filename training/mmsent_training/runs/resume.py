@@ -1,9 +1,9 @@
-"""What an unfinished run keeps, so that a training that was killed can go on.
+"""The files of an unfinished run, from which an interrupted training continues.
 
-unfinished.json     how the run was started; it makes the folder an unfinished run
-state.safetensors   everything after the last finished epoch, written as a whole or not at all
+unfinished.json     how the run was started; it marks the folder as an unfinished run
+state.safetensors   the state after the last finished epoch, written atomically
 
-Both are gone when the run is finished. Neither is ever unpickled.
+Both are deleted when the run is finished. Neither is ever unpickled.
 """
 
 import json
@@ -36,13 +36,12 @@ _STRUCTURE = "mmsent.state"
 
 @dataclass(frozen=True)
 class Start:
-    """How a run was started, and what must still be so where it goes on.
+    """How a run was started, which must be the same when it continues.
 
-    ``data``: where the pairs are; ``fingerprint`` and ``validation_fingerprint``: what
-    Examples.fingerprint makes of all of them, and of those to validate on. ``sources`` say where
-    the pretrained weights came from, and ``weights`` is their SHA-256, if it has any. ``threads``:
-    PyTorch's, on which the last bit of a sum depends. ``latest``: whether runs/latest is to be
-    this run when it is finished.
+    ``data``: the location of the pairs. ``fingerprint`` and ``validation_fingerprint``: of all
+    pairs and of the validation pairs, by Examples.fingerprint. ``sources``: where the pretrained
+    weights come from. ``weights``: their SHA-256, if there are any. ``threads``: PyTorch's number,
+    on which the last bits of sums depend. ``latest``: whether runs/latest will point to this run.
     """
 
     settings: Settings
@@ -65,13 +64,13 @@ def write_start(folder: Path, start: Start) -> None:
 
 
 def read_start(folder: Path) -> Start:
-    """How a run was started. Raises InputError if ``folder`` is no unfinished run."""
+    """Read how a run was started. Raises InputError if ``folder`` is not an unfinished run."""
     path = folder / START
     try:
         return msgspec.convert(json.loads(path.read_bytes()), Start, dec_hook=typed)
     except FileNotFoundError:
         raise InputError(
-            f"{folder} is no unfinished run (it has no {START}); `mmsent train` starts one"
+            f"{folder} is not an unfinished run: it has no {START}; `mmsent train` starts one"
         ) from None
     except (ValueError, RecursionError) as error:
         why = f"can't be read ({error}): it is damaged, or of an older mmsent; train again"
@@ -79,21 +78,21 @@ def read_start(folder: Path) -> Start:
 
 
 def check_start(folder: Path, start: Start, now: Start) -> None:
-    """Check that the run in ``folder``, begun as ``start``, comes to the same end under ``now``.
+    """Check that the run in ``folder``, started as ``start``, has the same result under ``now``.
 
-    Files that a killed process left half-written are removed.
-    Raises InputError that names everything that is not as it was, and where another process has
-    finished the run since ``start`` was read.
+    Deletes incomplete files of killed processes.
+    Raises InputError that lists all differences, or if another process has finished the run since
+    ``start`` was read.
     """
     if not is_unfinished(folder):
         raise InputError(f"{folder} was finished by another process")
     differing = []
     if start.fingerprint != now.fingerprint:
-        differing.append(f"the dataset in {now.data.path} is not what it was")
+        differing.append(f"the dataset in {now.data.path} has changed")
     elif start.validation_fingerprint != now.validation_fingerprint:
-        differing.append("the pairs to validate on are not those that they were")
+        differing.append("the validation pairs have changed")
     if start.weights != now.weights:
-        differing.append("the pretrained weights are not those that it started from")
+        differing.append("the pretrained weights have changed")
     before = asdict(start.settings) | start.libraries
     differing += [
         f"{name} was {before.get(name)} and is {value}"
@@ -103,10 +102,10 @@ def check_start(folder: Path, start: Start, now: Start) -> None:
     if differing:
         reasons = "\n".join(f"  {difference}" for difference in differing)
         raise InputError(
-            f"{folder} would not end as it would have without the interruption:\n{reasons}\n"
+            f"{folder} would not have the same result as without the interruption:\n{reasons}\n"
             "fix that, or train again"
         )
-    for part in folder.glob(".*.part"):  # half-written by a process that was killed
+    for part in folder.glob(".*.part"):  # left incomplete by a killed process
         part.unlink()
 
 
@@ -119,9 +118,9 @@ def is_unfinished(folder: Path) -> bool:
 def resumable(folder: Path) -> Iterator[Stoppable]:
     """While the block trains the run in ``folder``, SIGINT and SIGTERM end it between two steps.
 
-    Yields a function to wrap what is iterated over; processes that train together end after the
-    same step, whichever of them got the signal. What it raises then, and the MmsentError that
-    an OSError becomes, say how to go on.
+    Yields a function that wraps iterables. All processes end after the same step, whichever of them
+    got the signal. The error that it raises, and the MmsentError that replaces an OSError, say how
+    to continue.
     """
     resuming = f"`mmsent train --resume {folder}` resumes after its last finished epoch"
     try:
@@ -137,7 +136,7 @@ def resumable(folder: Path) -> Iterator[Stoppable]:
 def write_state(folder: Path, state: dict[str, Any]) -> None:
     """Write ``state``: dictionaries, lists and tuples of tensors, numbers, strings and None.
 
-    Raises OSError if it can't be written; then the state before is still there.
+    Raises OSError if it can't be written; the previous state then stays.
     """
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(_flatten(state, tensors))
@@ -150,7 +149,7 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """What write_state wrote, its tensors on the CPU; None where no epoch was finished.
+    """Read the state, with its tensors on the CPU; None if no epoch was finished.
 
     Raises InputError if the file is damaged.
     """
@@ -160,13 +159,13 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     try:
         with utf8_path(path) as source, safe_open(source, framework="pt") as file:
             return _restore(json.loads(file.metadata()[_STRUCTURE]), file)
-    except Exception as error:  # safetensors raises its own, a wrong structure whatever it leads to
+    except Exception as error:  # safetensors raises its own errors, a wrong structure any
         raise_shortage(error)
         raise InputError(f"{path} is damaged ({error!r}); train again") from None
 
 
 def remove_state(folder: Path) -> None:
-    """The run is finished: what it kept to go on is not needed any more."""
+    """Delete the files of an unfinished run, because it is finished."""
     (folder / START).unlink(missing_ok=True)
     (folder / STATE).unlink(missing_ok=True)
 
@@ -174,17 +173,17 @@ def remove_state(folder: Path) -> None:
 def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     """``value`` as JSON, its tensors moved to ``tensors``.
 
-    A tensor is stored with its dimensions in the order in which they lie in memory, and comes back
-    so: an optimiser's state in another layout than its weights may round its last bits otherwise.
+    A tensor keeps the order of its dimensions in memory. With a different layout of an optimiser's
+    state and its weights, the last bits could be rounded differently.
     """
     if isinstance(value, Tensor):
         strides = value.stride()
         order = sorted(range(value.dim()), key=lambda dim: -strides[dim])
         name = str(len(tensors))
-        # A copy: tensors that share memory are stored apart.
+        # A copy, since tensors that share memory must be stored separately.
         tensors[name] = value.detach().permute(order).cpu().contiguous().clone()
         return {"tensor": name, "order": order}
-    if isinstance(value, dict):  # JSON has no keys but strings; an optimiser's are numbers
+    if isinstance(value, dict):  # JSON keys are strings, but an optimiser's are numbers
         return {"dict": [[key, _flatten(item, tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
         return {type(value).__name__: [_flatten(item, tensors) for item in value]}
@@ -192,7 +191,7 @@ def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _restore(value: Any, file: Any) -> Any:
-    """The opposite of _flatten; ``file`` gives the tensors."""
+    """The inverse of _flatten; the tensors come from ``file``."""
     if not isinstance(value, dict):
         return value
     if "tensor" in value:

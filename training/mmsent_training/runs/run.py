@@ -1,4 +1,4 @@
-"""A run: its folder, made and found again, and all that evaluation and export read of it."""
+"""A run: its folder, and everything that evaluation and export read from it."""
 
 import time
 from contextlib import suppress
@@ -35,7 +35,7 @@ DIGESTS = "digests.json"
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. ``record`` is all of run.json; ``digests``: see BundleInfo."""
+    """A finished run. ``record``: the content of run.json. ``digests``: see BundleInfo."""
 
     folder: Path
     record: Record
@@ -45,26 +45,26 @@ class Run:
     def load_model(self) -> nn.Module:
         """The trained model with its temperature, on the CPU, ready for inference.
 
-        Raises InputError if the checkpoint is damaged, or of another model.
+        Raises InputError if the checkpoint is damaged or belongs to another model.
         """
         path, description = self.folder / CHECKPOINT, self.record.model
         try:
-            with torch.device("meta"):  # nothing is allocated: the description may be anybody's
+            with torch.device("meta"):  # allocates nothing, since the description is untrusted
                 described = build_model(description).state_dict()
             with utf8_path(path) as source, safe_open(source, framework="pt") as file:
                 shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
                 if shapes != {name: list(tensor.shape) for name, tensor in described.items()}:
-                    raise InputError("its tensors are not those of the model in run.json")
+                    raise InputError("its tensors do not match the model in run.json")
                 model = build_model(description)
                 model.load_state_dict({name: file.get_tensor(name) for name in shapes})
-        except Exception as error:  # safetensors raises its own, torch and models whatever they do
+        except Exception as error:  # safetensors raises its own errors, torch and models any
             raise_shortage(error)
             raise InputError(f"{path} can't be loaded ({error}); train again") from None
         return Calibrated(model, self.record.calibration.temperature).eval()
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run. Raises InputError if ``folder`` is none, unfinished or damaged."""
+    """Read a run. Raises InputError if ``folder`` is not a run, or is unfinished or damaged."""
     check_finished(folder)
     record = read_record(folder)
     try:
@@ -85,7 +85,7 @@ def read_run(folder: Path) -> Run:
 def write_checkpoint(folder: Path, model: nn.Module) -> None:
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(folder / CHECKPOINT) as part:
-        part.write_bytes(safetensors.torch.save(weights))  # save_file makes it private (0600)
+        part.write_bytes(safetensors.torch.save(weights))  # save_file would make it private (0600)
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
@@ -99,16 +99,16 @@ def write_digests(folder: Path, digests: Digests) -> None:
 
 
 def check_run_folder(output: Path) -> None:
-    """Raises InputError if ``output`` holds something already."""
+    """Raises InputError if ``output`` is not empty."""
     if unfinished := _unfinished(output):
         raise InputError(unfinished)
     check_empty(output)
 
 
 def new_folder(model: str, output: Path | None) -> Path:
-    """Make the folder of a new run: ``output``, or runs/MODEL-YYYYmmdd-HHMMSS.
+    """Create the folder of a new run: ``output``, or runs/MODEL-YYYYmmdd-HHMMSS.
 
-    Raises InputError if ``output`` holds something already.
+    Raises InputError if ``output`` is not empty.
     """
     if output is not None:
         check_run_folder(output)
@@ -119,18 +119,18 @@ def new_folder(model: str, output: Path | None) -> Path:
         with suppress(FileExistsError):
             (folder := RUNS / (name + suffix)).mkdir(parents=True)
             return folder
-    raise InputError(f"{RUNS} holds 99 runs of this second; name the run with --output")
+    raise InputError(f"{RUNS} has 99 runs of this second; name the run with --output")
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether ``folder`` is a run to which nothing is left to do."""
+    """Whether ``folder`` is a finished run."""
     return (folder / RECORD).is_file() and not is_unfinished(folder)
 
 
 def check_finished(folder: Path) -> None:
-    """Raises InputError if ``folder`` is no run, or one that was not finished."""
+    """Raises InputError if ``folder`` is not a finished run."""
     if not (folder / RECORD).is_file():
-        no_run = f"{folder} is no finished run (it has no {RECORD}); `mmsent train` writes one"
+        no_run = f"{folder} is not a finished run: it has no {RECORD}; `mmsent train` writes one"
         raise InputError(_unfinished(folder) or no_run)
 
 

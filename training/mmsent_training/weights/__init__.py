@@ -1,1 +1,1 @@
-"""Pretrained weights: found, fetched and verified before use."""
+"""Find, download and verify pretrained weights."""

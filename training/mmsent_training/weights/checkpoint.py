@@ -1,7 +1,7 @@
-"""Pretrained checkpoints, and whether their files are whole.
+"""Pretrained checkpoints, and whether their files are complete.
 
-CLIP's is a folder with config.json, preprocessor_config.json, tokenizer.json and the weights:
-model.safetensors, or shards and the index that names them. Its relatives' differ in the tokenizer.
+A CLIP checkpoint is a folder with config.json, preprocessor_config.json, tokenizer.json and the
+weights: model.safetensors, or shards and their index. Related models differ in the tokenizer.
 """
 
 import hashlib
@@ -31,19 +31,19 @@ CHUNK = 1 << 20
 
 
 class WeightsUnavailable(MmsentError):
-    """Weights are missing, can't be fetched or are damaged.
+    """Weights are missing, can't be downloaded, or are damaged.
 
-    The message's first line says which and why, the others say what to do.
+    The message's first line says which and why; the other lines say what to do.
     """
 
 
 @dataclass(frozen=True)
 class ClipCheckpoint:
-    """A whole and verified CLIP checkpoint.
+    """A complete and verified CLIP checkpoint.
 
-    ``name`` is what was asked for: a name on the hub or a folder. ``revision`` is the hub's
-    commit, None for a local folder. ``sha256``, in hexadecimal, is that of the weights; of shards,
-    that of their SHA-256, joined in the order of their names.
+    ``name``: as requested, a name on the hub or a folder. ``revision``: the hub's commit, or None
+    for a local folder. ``sha256``: of the weights, in hexadecimal; for shards, the SHA-256 of their
+    joined SHA-256, in the order of their names.
     """
 
     folder: Path
@@ -55,8 +55,8 @@ class ClipCheckpoint:
 def read_model_type(folder: Path, name: str) -> str:
     """The model type in the config.json of the checkpoint ``name``, which is in ``folder``.
 
-    It counts as "clip" where that file is missing or damaged, which others find out. Raises
-    InputError if it is none of MODEL_TYPES.
+    Returns "clip" if that file is missing or damaged, which other checks report. Raises InputError
+    if it is not one of MODEL_TYPES.
     """
     try:
         config = json.loads((folder / CONFIG).read_bytes())
@@ -69,10 +69,10 @@ def read_model_type(folder: Path, name: str) -> str:
 
 
 def descriptions(model_type: str, exists: Callable[[str], bool]) -> list[str]:
-    """The files next to the weights; ``exists`` says whether the checkpoint has one of a name.
+    """The files next to the weights; ``exists`` tells whether the checkpoint has a file.
 
-    SigLIP's tokenizer_config.json names the token that it pads with. Chinese-CLIP often has its
-    vocabulary instead of a tokenizer.json, and perhaps a tokenizer_config.json for it.
+    SigLIP's tokenizer_config.json names its padding token. Chinese-CLIP often has a vocabulary
+    instead of a tokenizer.json, and perhaps a tokenizer_config.json for it.
     """
     files = [CONFIG, PREPROCESSOR, TOKENIZER]
     if model_type == "chinese_clip" and not exists(TOKENIZER) and exists(VOCABULARY):
@@ -82,9 +82,9 @@ def descriptions(model_type: str, exists: Callable[[str], bool]) -> list[str]:
 
 
 def file_names(folder: Path, name: str) -> list[str]:
-    """The files of which the checkpoint in ``folder`` consists, whether they are there or not.
+    """The files that belong to the checkpoint in ``folder``, whether they exist or not.
 
-    Raises InputError if it is of a model that can't be trained.
+    Raises InputError if mmsent can't train its model.
     """
     model_type = read_model_type(folder, name)
     described = descriptions(model_type, lambda file: (folder / file).is_file())
@@ -102,7 +102,7 @@ def file_names(folder: Path, name: str) -> list[str]:
 
 
 def missing_files(folder: Path, name: str) -> list[str]:
-    """The files that ``folder`` lacks to be the checkpoint ``name``."""
+    """The files of the checkpoint ``name`` that are missing in ``folder``."""
     return [file for file in file_names(folder, name) if not (folder / file).is_file()]
 
 
@@ -111,8 +111,8 @@ def verify(
 ) -> tuple[ClipCheckpoint, dict[str, str]]:
     """The checkpoint in ``folder``, and the SHA-256 of each of its files.
 
-    Raises WeightsUnavailable for missing files, and for the first damaged one; ``fix`` says how to
-    get that again. Raises InputError if it is of a model that can't be trained.
+    Raises WeightsUnavailable for missing files, or for the first damaged file; ``fix`` says how to
+    get it again. Raises InputError if mmsent can't train its model.
     """
     if missing := missing_files(folder, name):
         raise WeightsUnavailable(messages.incomplete(folder, missing))
@@ -130,8 +130,8 @@ def verify(
 def known_checksums(folder: Path) -> dict[str, str]:
     """The files' checksums from SHA256SUMS or, in the hub's cache, from its links, by file name.
 
-    There each file is a link to one that is named by the checksum that the hub gave: its SHA-256,
-    or git's SHA-1 for a small file; a mirror may give something else.
+    In the hub's cache, each file is a link to a file that is named by the hub's checksum: SHA-256,
+    or git's SHA-1 for a small file. A mirror may give something else.
     """
     if (sums := folder / CHECKSUMS).is_file():
         lines = [line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines()]
@@ -140,16 +140,16 @@ def known_checksums(folder: Path) -> dict[str, str]:
 
 
 def write_checksums(folder: Path, digests: dict[str, str]) -> None:
-    """Write the files' SHA-256 to SHA256SUMS, as the command sha256sum does."""
+    """Write the files' SHA-256 to SHA256SUMS, in the format of sha256sum."""
     with atomic_path(folder / CHECKSUMS) as part:
         part.write_text("".join(f"{digests[file]}  {file}\n" for file in digests))
 
 
 def check_file(path: Path, name: str, revision: str | None, known: str) -> tuple[str, str | None]:
-    """A file's SHA-256, and what is wrong with it; None for nothing.
+    """A file's SHA-256, and its damage, or None.
 
-    ``name``: of the checkpoint's file that ``path`` holds. ``known``: its checksum, or "". The
-    default checkpoint's weights have a pinned one, and a pinned size.
+    ``name``: the name of the file in the checkpoint. ``known``: its checksum, or "". The default
+    checkpoint's weights have a pinned checksum and size.
     """
     digest, size = _sha256(path, name), None
     if name == WEIGHTS and revision == clip_pin.REVISION:
@@ -158,7 +158,7 @@ def check_file(path: Path, name: str, revision: str | None, known: str) -> tuple
 
 
 def _damage(path: Path, name: str, sha256: str, known: str, expected: int | None) -> str | None:
-    """What is wrong with a file; None for nothing. ``expected`` is its size in bytes, if known."""
+    """The damage of a file, or None. ``expected``: its size in bytes, if known."""
     size, digests, form = path.stat().st_size, {sha256}, "[0-9a-f]{64}"
     with open(path, "rb") as file:
         if file.read(len(POINTER)) == POINTER:
@@ -178,7 +178,7 @@ def _damage(path: Path, name: str, sha256: str, known: str, expected: int | None
             digests |= {hashlib.sha1(blob).hexdigest(), hashlib.sha1(content).hexdigest()}
             form += "|[0-9a-f]{40}"
     except (ValueError, SafetensorError) as error:
-        return f"its {size:,} bytes are not a whole {suffix[1:]} file ({error})"
+        return f"its {size:,} bytes are not a complete {suffix[1:]} file ({error})"
     wrong = re.fullmatch(form, known) and known not in digests
     return f"its checksum is not {known}" if wrong else None
 

@@ -1,9 +1,9 @@
-"""CLIP's weights: found in a folder or in the hub's cache, or fetched; verified before use.
+"""CLIP's weights, from a folder, the hub's cache or the hub; verified before use.
 
-A damaged file is named and never used, nor fetched over. huggingface_hub fetches: before its
-version 1.31 it resumes an interrupted file that comes over HTTP; later, and over hf_xet (which
-HF_HUB_DISABLE_XET=1 turns off), it begins that file again. Where a mirror does not answer as it
-needs, the files are fetched without it.
+A damaged file is reported, never used, and never overwritten. huggingface_hub downloads the files.
+Its versions before 1.31 resume an interrupted HTTP download; later versions, and hf_xet (which
+HF_HUB_DISABLE_XET=1 disables), start the file again. If a mirror does not answer as
+huggingface_hub requires, the files are downloaded without it.
 """
 
 import json
@@ -40,29 +40,29 @@ log = logging.getLogger(__name__)
 DEFAULT_CLIP = clip_pin.REPOSITORY
 
 PROBE_SECONDS = 10
-"""How long the hub may take to say what it has: under 15 seconds together with all the rest."""
+"""Time limit of the hub's listing; everything together then takes less than 15 seconds."""
 
 
 def find_clip(name: str = DEFAULT_CLIP, *, fetch: bool = True) -> ClipCheckpoint:
-    """The checkpoint in the folder ``name``, or the hub's of that name: from its cache, or fetched.
+    """The checkpoint in the folder ``name``, or of that name on the hub: cached or downloaded.
 
-    Raises WeightsUnavailable if it is unavailable or damaged, and InputError if ``name``
-    can be neither. Without a network that takes less than 15 seconds.
+    Raises WeightsUnavailable if it is unavailable or damaged, and InputError if ``name`` is neither
+    a folder nor a name on the hub. Without a network, this takes less than 15 seconds.
     """
     return _find(name, fetch)[0]
 
 
 def download(name: str, to: Path | None) -> tuple[ClipCheckpoint, bool]:
-    """Fetch the hub's checkpoint ``name`` into its cache, and copy it to the folder ``to``, if any.
+    """Download the checkpoint ``name`` to the cache, and copy it to the folder ``to``, if any.
 
-    Also says whether that was needed. The folder can be taken to another machine. Raises what
-    find_clip raises, and InputError if ``to`` holds something else.
+    Also returns whether anything was done. The folder can be copied to another machine. Raises the
+    same errors as find_clip, and InputError if ``to`` contains something else.
     """
     if to is None:
         whole = Path(name).expanduser().is_dir() or _cached(name)[1] == []
         return find_clip(name), not whole
     sums = to / checkpoint.CHECKSUMS
-    other = f"{to} holds something other than {name}; name a new or an empty folder"
+    other = f"{to} contains something other than {name}; choose a new or empty folder"
     if to.is_file() or (to.is_dir() and any(to.iterdir()) and not sums.is_file()):
         raise InputError(other)
     source, digests = _find(name)
@@ -94,7 +94,7 @@ def _find(name: str, fetch: bool = True) -> tuple[ClipCheckpoint, dict[str, str]
     revision = _revision(name, snapshot.name)
     commit = revision if _is_commit(revision) else None
     found, digests = checkpoint.verify(snapshot, name, commit, fix)
-    if fetched and not checkpoint.known_checksums(snapshot):  # a cache without links to name them
+    if fetched and not checkpoint.known_checksums(snapshot):  # no links with checksums
         checkpoint.write_checksums(snapshot, digests)
     return found, digests
 
@@ -119,7 +119,7 @@ def _cache_folder(name: str) -> Path:
 
 
 def _revision(name: str, commit: str | None = None) -> str:
-    """The default's pinned commit, whatever a mirror says; another's ``commit``, or its branch."""
+    """The pinned commit of the default checkpoint; otherwise ``commit``, or the default branch."""
     if name == DEFAULT_CLIP:
         return clip_pin.REVISION
     return commit if commit and _is_commit(commit) else constants.DEFAULT_REVISION
@@ -130,11 +130,11 @@ def _is_commit(revision: str) -> bool:
 
 
 class _Source:
-    """What the hub, or a mirror of it, has of a checkpoint: ``get`` fetches a file to the cache.
+    """A checkpoint on the hub or a mirror: ``get`` downloads a file to the cache.
 
-    ``info``: its listing of the files; a mirror may have none. Where it does not answer as
-    huggingface_hub wants it to, the files are fetched without that, into the same folder of the
-    same cache, which is then laid out as huggingface_hub does it on a system without links.
+    ``info``: the list of its files; a mirror may have none. If the mirror does not answer as
+    huggingface_hub requires, the files are downloaded without it, to the same folder of the cache,
+    in the layout that huggingface_hub uses on a system without links.
     """
 
     def __init__(self, name: str, info: ModelInfo | None) -> None:
@@ -145,14 +145,14 @@ class _Source:
         self.snapshot = self.cache / "snapshots" / self.revision
 
     def get(self, file: str) -> bool:
-        """Fetch ``file`` unless it is there; False where the hub has none of that name."""
+        """Download ``file`` unless it is cached; False if the hub does not have it."""
         if (self.snapshot / file).is_file():
             return True
         if self.listed is not None and file not in self.listed:
             return False
         if self.plain:
             return self._get_plainly(file)
-        # The first is asked for by the branch, so that the cache knows which commit that is.
+        # Request the first file by branch, so that the cache records its commit.
         first = file == checkpoint.CONFIG
         try:
             revision = _revision(self.name) if first else self.revision
@@ -160,7 +160,9 @@ class _Source:
             self.revision = self.snapshot.name
             return True
         except (LocalEntryNotFoundError, FileMetadataError) as error:
-            log.info("%s does not answer as a hub: %s", constants.ENDPOINT, _why(self.name, error))
+            log.info(
+                "%s does not answer like a hub: %s", constants.ENDPOINT, _why(self.name, error)
+            )
             self.plain = True
             return self._get_plainly(file)
         except EntryNotFoundError:
@@ -184,12 +186,12 @@ class _Source:
         return True
 
     def checksum(self, file: str) -> str:
-        """The listing's, or "": SHA-256 of a large file, git's SHA-1 of a small one."""
+        """The listed checksum, or "": SHA-256 of a large file, git's SHA-1 of a small file."""
         about = (self.listed or {}).get(file)
         return ((about.lfs.sha256 if about.lfs else about.blob_id) or "") if about else ""
 
     def size(self) -> str:
-        """The size of the listed weights that are not there yet, for a message."""
+        """The size of the listed weights that are not cached yet, for a message."""
         lacking = [
             about.size or 0
             for file, about in (self.listed or {}).items()
@@ -199,9 +201,9 @@ class _Source:
 
 
 def _fetch(name: str, absence: str) -> Path:
-    """Fetch what the cache lacks of ``name``; the whole snapshot.
+    """Download the files of ``name`` that the cache lacks; returns the complete snapshot.
 
-    ``absence`` says that it is not there. Raises WeightsUnavailable with the reason.
+    ``absence``: the beginning of the error message. Raises WeightsUnavailable with the reason.
     """
     info = _ask_hub(name)
     source = _Source(name, info if isinstance(info, ModelInfo) else None)
@@ -219,7 +221,7 @@ def _fetch(name: str, absence: str) -> Path:
 
 
 def _answered(error: Exception) -> bool:
-    """Whether ``error`` came from an answer, if not a hub's: a mirror may have no listing."""
+    """Whether ``error`` came from an answer; a mirror may have no listing."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status is not None or isinstance(error, (ValueError, KeyError, TypeError))
 
@@ -233,7 +235,7 @@ def _has_config(source: _Source) -> bool:
 
 
 def _fetch_files(source: _Source) -> None:
-    """Fetch a checkpoint's files: the small ones first, so that no other model's weights come."""
+    """Download a checkpoint, small files first: they show whether mmsent supports the model."""
 
     def need(file: str) -> None:
         if not source.get(file):
@@ -252,9 +254,9 @@ def _fetch_files(source: _Source) -> None:
 
 
 def _ask_hub(name: str) -> ModelInfo | Exception:
-    """What the hub has of ``name``: the commit and its files; an error if it does not answer.
+    """The hub's listing of ``name``, commit and files, or an error if it does not answer.
 
-    A time limit of the socket would not do: looking up a host's name is not subject to it.
+    A socket timeout is not enough: it does not cover DNS lookups.
     """
     if constants.HF_HUB_OFFLINE:
         return ConnectionError("HF_HUB_OFFLINE is set (unset it to fetch)")
@@ -273,14 +275,14 @@ def _ask_hub(name: str) -> ModelInfo | Exception:
 
 
 def _why(name: str, error: BaseException, otherwise: str = "") -> str:
-    """What the hub answered, else ``otherwise`` and an error's innermost reason, in a line."""
+    """The hub's answer, or ``otherwise`` and the error's innermost reason, in one line."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403, 404):
-        return f"{constants.ENDPOINT} has no {name}, or only for those who ran `hf auth login`"
+        return f"{constants.ENDPOINT} has no {name}, or requires `hf auth login` for it"
     if status is not None:
         return f"{constants.ENDPOINT} answers with the HTTP status {status}"
     if isinstance(error, (json.JSONDecodeError, KeyError, TypeError)):
-        return f"{constants.ENDPOINT} does not answer as a hub does, but as a login page or a proxy"
+        return f"{constants.ENDPOINT} does not answer like a hub, but like a login page or a proxy"
     while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause
     reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__

@@ -1,4 +1,4 @@
-"""What errors about CLIP's weights say: what happened and why, then a line for each remedy."""
+"""Error messages about CLIP's weights: what happened and why, then one line per fix."""
 
 import shlex
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ COPY_AGAIN = (
 
 
 def download_command(name: str, to: Path | str | None = None) -> str:
-    """The command that fetches the checkpoint ``name``."""
+    """The command that downloads the checkpoint ``name``."""
     clip = ["--clip", name] if name != REPOSITORY else []
     folder = ["--to", str(to)] if to is not None else []
     return f"`{shlex.join(['mmsent', 'download-clip', *clip, *folder])}`"
@@ -26,7 +26,7 @@ def no_such(name: str) -> str:
 
 
 def not_cached(name: str, cache: str, missing: list[str] | None) -> str:
-    """A first line's beginning; ``missing`` are the files that a snapshot in the cache lacks."""
+    """The beginning of a first line; ``missing``: the files that the cached snapshot lacks."""
     what = f"{', '.join(missing)} of {name}" if missing else name
     return f"{what} is not in the cache {cache}"
 
@@ -37,9 +37,9 @@ def other_model(name: str, found: object, trained: Sequence[str]) -> str:
 
 
 def not_fetched(name: str, absence: str, why: str, folder: Path) -> str:
-    """Where the hub does not help; ``absence`` is the first line's beginning, ``why`` its end.
+    """For a hub that does not help; ``absence`` and ``why`` form the first line.
 
-    ``folder`` is the cache's for this checkpoint.
+    ``folder``: the folder of this checkpoint in the cache.
     """
     return (
         f"{absence}, and {why}\n"
@@ -52,7 +52,7 @@ def not_fetched(name: str, absence: str, why: str, folder: Path) -> str:
 
 
 def not_whole(url: str, damage: str) -> str:
-    return f"what {url} answers is no such file: {damage}"
+    return f"{url} returns a damaged file: {damage}"
 
 
 def no_file(name: str, file: str, hub: str) -> str:
@@ -68,12 +68,12 @@ def incomplete(folder: Path, missing: list[str]) -> str:
     pickles = [path.name for path in sorted(folder.glob("*.bin"))]
     pickle = f", and {pickles[0]} is a pickle, which is never loaded" if pickles else ""
     return (
-        f"{folder} is not a whole CLIP checkpoint: it lacks {', '.join(missing)}{pickle}\n"
-        f"Make a folder that holds everything with {download_command(REPOSITORY, 'DIR')}"
+        f"{folder} is not a complete CLIP checkpoint: it lacks {', '.join(missing)}{pickle}\n"
+        f"To make a complete folder, run {download_command(REPOSITORY, 'DIR')}"
     )
 
 
 def damaged(path: Path, damage: str, fix: str) -> str:
-    # A link in the hub's cache leads to the file; once that is gone, the link counts as missing.
+    # In the hub's cache, this is the target of a link; without it, the link counts as missing.
     delete = f"Delete it (rm {shlex.quote(str(path.resolve()))})"
     return f"{path} is damaged: {damage}\n{delete}, then {fix}"

