@@ -93,8 +93,8 @@ def onnx(
     """
     if loss is not None and precision == "fp32":
         raise click.UsageError("--accept-loss is for fp16 and int8: fp32 loses nothing")
-    # PyTorch's exporter warns of shapes that it can't infer, and transformers of CLIP's two towers,
-    # whose attention it can't check: the graph is verified in any case.
+    # PyTorch's exporter warns about shapes that it can't infer, transformers about the attention of
+    # CLIP's two towers. Both are harmless: the exporter verifies the graph.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from mmsent_export.export import export_run
     from mmsent_export.verify import ACCEPTED_LOSS

@@ -1,7 +1,7 @@
 """A transformer's image patches as one linear layer over the pixels' bytes.
 
-A convolution whose windows do not overlap is a matrix product over the windows. Its weights take
-up scaling and normalisation at no cost, and int8 then need not round its inputs: they are bytes.
+A convolution whose windows do not overlap is a matrix product over the windows. Scaling and
+normalisation fold into its weights at no cost, and int8 need not round its inputs: they are bytes.
 """
 
 import numpy as np

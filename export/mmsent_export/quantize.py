@@ -67,9 +67,10 @@ class _Linear:
 
 
 def calibrate(model: ModelProto, feeds: Iterable[Feed]) -> Ranges:
-    """The ranges that the inputs of the linear layers of a graph, from `simplify`, take.
+    """Measure the ranges of the linear layers' inputs in ``model``, a graph from `simplify`.
 
-    ``feeds``: inputs of training pairs, without padding; not read if there is no such layer.
+    ``feeds``: inputs of training pairs, without padding. They are not read if there is no such
+    layer.
     """
     graph = Graph(model)
     names = sorted({item.source for item in _linears(graph) if not is_patches(graph, item.source)})
@@ -89,10 +90,10 @@ def calibrate(model: ModelProto, feeds: Iterable[Feed]) -> Ranges:
 
 
 def to_int8(model: ModelProto, ranges: Ranges, kept: float = 0.0) -> ModelProto:
-    """The fp32 graph ``model``, from `simplify`, in int8; ``ranges`` are those of `calibrate`.
+    """Convert the fp32 graph ``model``, from `simplify`, to int8, with ``ranges`` from `calibrate`.
 
-    ``kept``: the share of the linear layers' inputs that stay in fp32, those first that rounding
-    hurts most. The weights there are stored as bytes, too.
+    ``kept``: the share of the linear layers' inputs that stay in fp32, starting with those that
+    rounding hurts most. Their weights are stored as bytes all the same.
     """
     quantized = deepcopy(model)
     graph = Graph(quantized)
@@ -127,7 +128,7 @@ def _linears(graph: Graph) -> list[_Linear]:
 
 
 def _smooth(graph: Graph, linears: Sequence[_Linear], ranges: Ranges) -> tuple[Ranges, Factors]:
-    """Even out the channels of what linear layers read, in their weights and in LayerNorms.
+    """Bring the channels of the linear layers' inputs to similar ranges (SmoothQuant).
 
     Returns the new ranges, and the factors, float32 [channels], by which to divide other inputs.
     """
@@ -156,7 +157,7 @@ def _smooth(graph: Graph, linears: Sequence[_Linear], ranges: Ranges) -> tuple[R
 
 
 def _quantize(graph: Graph, linears: Sequence[_Linear], ranges: Ranges, factors: Factors) -> None:
-    """Put a Gemm between DequantizeLinear in place of each linear layer."""
+    """Replace each linear layer by a Gemm between DequantizeLinear nodes."""
     graph.put("first", np.array([0]))
     graph.put("last", np.array([-1]))
     nodes: dict[str, Nodes] = {}
@@ -225,9 +226,9 @@ def _dequantize(
 
 
 def _pack(graph: Graph) -> None:
-    """Store the weights that are still large as bytes, those of convolutions in fp16.
+    """Store the remaining large weights as bytes, and those of convolutions in fp16.
 
-    As bytes, an image encoder's many small kernels would change more labels than all the rest.
+    As bytes, an image encoder's many small kernels would change more labels than all other layers.
     """
     nodes: dict[str, Nodes] = {}
     for name, tensor in list(graph.weights.items()):
@@ -289,11 +290,11 @@ def _use(node: NodeProto, name: str, rank: int) -> tuple[bool, int] | None:
 
 
 def round_factors(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
-    """The weights of a product of bytes, float32 [inner, outer], as int8 with a scale a column.
+    """Round the weights of a matrix product, float32 [inner, outer], to int8, one scale per column.
 
     x86 processors without VNNI multiply bytes by an instruction (PMADDUBSW) that adds two products,
-    of rows 2n and 2n + 1, in 16 bits. So no two such weights may be larger than 128 together: by a
-    byte each they then add up to 255 x 128 at most, and every processor computes the same sum.
+    of rows 2n and 2n + 1, in 16 bits. So two such weights may add up to at most 128: times a byte
+    each they give at most 255 x 128, and every processor computes the same sum.
     Returns int8 [inner, outer] and float32 [outer].
     """
     sizes = np.abs(weight)
@@ -303,7 +304,7 @@ def round_factors(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
 
 
 def round_rows(weight: Floats, *, axis: int) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Weights as int8, and the scale of each row, along which ``axis`` runs; they broadcast."""
+    """Weights as int8, and one scale for each row along ``axis``, shaped to broadcast."""
     return _rounded(weight, np.abs(weight).max(axis=axis, keepdims=True))
 
 

@@ -45,11 +45,11 @@ def read_lexicon() -> dict[str, float]:
 
 
 class Lexicon(nn.Module):
-    """Features of a text from the entries of a lexicon in it, as runs of tokens.
+    """Features of a text from the lexicon's entries in it, found as runs of tokens.
 
-    ``vocabulary``: tokens of the tokenizer, in which those that begin a word begin with ▁, as
-    Metaspace has it. ``longest``: of the entries, in tokens; ``vocabulary`` to that power has to
-    fit int64. Nothing is found before `learn` is called.
+    ``vocabulary``: the number of tokens in the tokenizer, whose tokens start with ▁ where a word
+    starts, as Metaspace writes them. ``longest``: the most tokens of an entry;
+    ``vocabulary ** longest`` must fit into int64. The lexicon is empty until `learn` is called.
     """
 
     def __init__(self, vocabulary: int, longest: int) -> None:
@@ -60,9 +60,9 @@ class Lexicon(nn.Module):
         self.register_buffer("begins", torch.zeros(vocabulary, dtype=torch.int8))
 
     def learn(self, lexicon: dict[str, float], tokenizer: Tokenizer) -> None:
-        """Know the entries of ``lexicon`` that are at most ``longest`` tokens, all of them known.
+        """Store the entries of ``lexicon`` that have at most ``longest`` tokens and none unknown.
 
-        Valences have one decimal.
+        Valences are stored to one decimal, which is all that they have.
         """
         for token, number in tokenizer.get_vocab().items():
             self.begins[number] = token.startswith("▁")
@@ -75,7 +75,7 @@ class Lexicon(nn.Module):
                 for token in ids:
                     number = number * self.vocabulary + token
                 found.setdefault(number, valence)
-        numbers = sorted(found)  # what is left of the rows holds LAST
+        numbers = sorted(found)  # the remaining rows keep LAST
         self.entries[: len(numbers)] = torch.tensor(numbers)
         self.tenths[: len(numbers)] = torch.tensor([round(10 * found[n]) for n in numbers])
 
@@ -96,11 +96,11 @@ class Lexicon(nn.Module):
         )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """How much is good, how much is bad, their balance and its square: [batch, FEATURES].
+        """Positive score, negative score, their balance and its square: float32 [batch, FEATURES].
 
-        A word of the strongest valence, 4, is half of what can be good. The balance is VADER's
-        compound score without its rules, with its constant 15; the square tells the neutral from
-        the rest.
+        Each score saturates: one word of the strongest valence, 4, gives half of the maximum. The
+        balance is VADER's compound score without its rules (alpha = 15); its square separates
+        neutral texts from the others.
         """
         valences = self.find(input_ids, attention_mask)
         good, bad = valences.clamp(min=0).sum(1), valences.neg().clamp(min=0).sum(1)
@@ -112,10 +112,10 @@ class Lexicon(nn.Module):
 def runs(
     input_ids: Tensor, attention_mask: Tensor, vocabulary: int, longest: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The runs that end at each token, by size up to ``longest``: int64 [batch, tokens], twice.
+    """Yield two int64 [batch, tokens] tensors for each run size from 1 to ``longest``.
 
-    First the number that its ids spell in base ``vocabulary``, then 1 where it lies within its
-    text, else 0.
+    The first holds, for the run that ends at each token, the number whose digits in base
+    ``vocabulary`` are its ids. The second is 1 where that run lies within its text, else 0.
     """
     length = input_ids.shape[1]
     numbers = torch.zeros_like(input_ids)

@@ -37,7 +37,7 @@ BAG_WIDTH = 16
 MIN_TEXTS = 2
 """The minimum number of training texts with an n-gram of the bag."""
 NAIVE_BAYES = 0.3
-"""What a log-count ratio counts in the bag, before any training."""
+"""The factor of the log-count ratios in the bag's initial weights."""
 LONGEST_ENTRY = 6
 """The longest entries of the lexicon, in tokens; longer runs do not fit into int64."""
 
@@ -104,7 +104,7 @@ def read_inputs(task: Task) -> Inputs:
 
 
 def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Module]:
-    """Its bag counts the training texts' n-grams, and its lexicon finds its entries' tokens."""
+    """A new model, with the bag and the lexicon filled from the training texts."""
     description = {
         "vocabulary": inputs.tokenizer.get_vocab_size(),
         "labels": len(task.examples.label_names),
@@ -169,16 +169,23 @@ def train_tokenizer(texts: Iterable[str], *, max_length: int, preset: Preset) ->
 class LightModel(nn.Module):
     """Text and image encoders of 256 features each, a head over both, and a bag of n-grams.
 
-    ``vocabulary``: tokens of the tokenizer. ``modality``: "both", or "text" or "image" to see only
-    that one (the inputs stay the same). ``width`` is that of the embedding and of each direction of
-    the GRU. ``ngrams``: the rows, best a prime, of an embedding into which runs of up to NGRAM
-    tokens are hashed, those that `learn_ngrams` was told of; a linear layer over their sum, which
-    begins as naive Bayes, adds to the head's logits, since few texts teach a GRU little of what a
-    bag of n-grams knows. ``lexicon``: so does one over what a lexicon of rated words, which is to
-    be told to ``lexicon.learn``, says of the text.
-    ``dropout`` is that of the encoders' and of the bag's features. ``image_dropout`` and
-    ``head_dropout``: the shares of the training pairs that come without their image, and whose
-    logits are the bag's alone. With none of these it is the model of the task's report.
+    The logits are a sum of up to three parts: the head over the two encoders; a linear layer over
+    the bag, initialised as naive Bayes, because few texts teach a GRU little of what a bag of
+    n-grams knows; and a linear layer over the features of a lexicon. Call `learn_ngrams` and
+    ``lexicon.learn`` before training: until then the bag and the lexicon are empty. With the
+    defaults this is the model of the task's report.
+
+    Args:
+        vocabulary: the number of tokens in the tokenizer.
+        labels: the number of labels.
+        modality: "both", or "text" or "image" to use only that one; the inputs stay the same.
+        width: of the embedding, and of each direction of the GRU.
+        ngrams: rows of the bag's hashed embedding, preferably a prime; 0: no bag. N-grams have up
+            to NGRAM tokens.
+        lexicon: whether to add the lexicon's features.
+        dropout: of the encoders' and the bag's features.
+        image_dropout: the share of training pairs whose image is dropped.
+        head_dropout: the share of training pairs whose logits come without the head.
     """
 
     def __init__(
@@ -252,12 +259,13 @@ class LightModel(nn.Module):
 
     @torch.no_grad()
     def learn_ngrams(self, texts: Iterable[Iterable[int]], labels: Iterable[int]) -> None:
-        """Have the bag know the n-grams of ``texts``, token ids, that stand in MIN_TEXTS of them.
+        """Fill the bag with the n-grams that occur in at least MIN_TEXTS of ``texts``.
 
-        Of those that share a row, the one in most texts. The bag is blind to all others, and to all
-        before this is called. Its logits begin as NAIVE_BAYES times the scaled sums of the
-        n-grams' log-count ratios, each label against the rest (Wang and Manning, Baselines and
-        bigrams, 2012, equation 2, with a smoothing of 1). Does nothing where the model has no bag.
+        ``texts``: token ids; ``labels``: their indices. If several n-grams hash to one row, the one
+        in the most texts takes it; the bag ignores all others. The weights start as naive Bayes:
+        NAIVE_BAYES times each n-gram's log-count ratio, each label against the rest (Wang and
+        Manning, Baselines and bigrams, 2012, equation 2, with a smoothing of 1). Does nothing if
+        the model has no bag.
         """
         if not self.ngrams:
             return
@@ -289,7 +297,7 @@ class LightModel(nn.Module):
     def embed_ngrams(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The sum of the rows of all known runs of tokens, scaled: [batch, bag width].
 
-        A run's row is its number modulo ``ngrams``; the quotient tells it from others of that row.
+        A run's row is its number modulo ``ngrams``; the quotient distinguishes runs that share it.
         """
         sums = []
         for numbers, inside in runs(input_ids, attention_mask, self.vocabulary, NGRAM):
@@ -297,7 +305,7 @@ class LightModel(nn.Module):
             quotients = torch.div(numbers, self.ngrams, rounding_mode="trunc")
             known = inside * (self.known[rows] == quotients)
             sums.append((self.bag(rows) * known.unsqueeze(2)).sum(dim=1))
-        # By the root of the runs' number, as the length of a text's TF-IDF vector goes.
+        # Divide by the root of the number of runs, like the norm of a TF-IDF vector.
         scale = (NGRAM * attention_mask.sum(dim=1, keepdim=True)).sqrt()
         return sum(sums[1:], sums[0]) / scale
 
@@ -314,7 +322,7 @@ class LightModel(nn.Module):
         if self.modality != "text":
             image = self.embed_image(pixels)
             features.append(self.image_dropout(image.unsqueeze(1)).squeeze(1))  # whole vectors
-            if self.image_dropout.p > 0:  # and so does a missing image: it has one grey
+            if self.image_dropout.p > 0:  # a missing image, which is all grey, counts as dropped
                 seen = (pixels.float() - MISSING).abs().amax(dim=(1, 2, 3)).clamp(max=1)
                 features[-1] = features[-1] * seen.unsqueeze(1)
         logits = self.head(torch.cat(features, dim=1))
