@@ -12,7 +12,7 @@ IDLE_SECONDS = 75
 """How long a connection waits for the next request: longer than reverse proxies keep theirs."""
 EXCHANGE_SECONDS = 120.0
 """How long a request may take from its head until the client has read the answer."""
-LAST_SECONDS = 0.2
+LAST_SECONDS = 1.0
 """How long an idle connection stays open when the service stops: its client may just have asked."""
 
 
@@ -58,4 +58,11 @@ class Connection(H11Protocol):
         """Set the clock anew."""
         if self.clock is not None:
             self.clock.cancel()
-        self.clock = self.loop.call_later(seconds, self.transport.abort)
+        self.clock = self.loop.call_later(seconds, self.expire)
+
+    def expire(self) -> None:
+        """End the connection; at once where an answer is not read."""
+        if self.is_idle and not self.transport.get_write_buffer_size():
+            self.transport.close()
+        else:
+            self.transport.abort()

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -34,11 +34,34 @@ logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals to `serve`."""
+    """uvicorn's server, which leaves signals to `serve` and resets no connection at its end."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept the connections that the system has accepted already, then end.
+
+        Those are reset when a listening socket is closed. Between the last one and the close
+        nothing else runs, so that hardly any can come.
+        """
+        pending: list[socket.socket] = []
+        for listener in sockets or ():
+            with suppress(OSError):  # there is no more; on Windows, accepting is asyncio's own
+                while True:
+                    pending.append(listener.accept()[0])
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connection in pending:
+            with suppress(OSError):
+                await loop.connect_accepted_socket(self._connection, connection)
+        await asyncio.sleep(0.01)  # asyncio has others on their way
+        await super().shutdown(sockets)
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state)
 
 
 def listen(host: str, port: int) -> socket.socket:
