@@ -17,10 +17,10 @@ from PIL import Image
 from mmsent import Prediction, SentimentModel
 
 POSTS = (  # one image with three texts, then the last text again with another image
-    ("3760", "what a beautiful day, love it"),
-    ("3760", "tired and alone in the rain"),
-    ("3760", "a new day in the city"),
-    ("168", "a new day in the city"),
+    ("1703", "what a beautiful day, love it"),
+    ("1703", "tired and alone in the rain"),
+    ("1703", "the city today"),
+    ("1622", "the city today"),
 )
 BLUE, GREY = "#0072b2", "0.8"
 

@@ -1,5 +1,6 @@
 """The commands as such: help, what belongs to other distributions, sample data."""
 
+import csv
 import os
 import shlex
 import shutil
@@ -8,12 +9,16 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from mmsent import __version__, cli, commands
 from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
+from mmsent.data.folder import image_file, text_file
 from mmsent.distributions import FOLDERS
+from mmsent.inputs.image import ImageSettings, load_image
+from mmsent.inputs.text import decode_text
 from mmsent_export.cli import export
 
 
@@ -144,6 +149,30 @@ def test_sample_data_says_that_it_is_synthetic(run_command, tmp_path):
     assert "synthetic" in result.err
     assert "synthetic" in (tmp_path / "new" / "README.md").read_text()
     assert len(read_labelled(open_dataset(tmp_path / "new").select(TRAINING))) == 30
+
+
+def test_sample_data_says_what_carries_the_label(sample):
+    """The words are in the text; the patch is where the image is most colourful."""
+    with open(sample / "signals.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 90
+    coloured = 0
+    for row in rows:
+        text, _ = decode_text(Path(text_file(sample, row["guid"])).read_bytes())
+        assert all(word in text for word in row["words"].split())
+        pixels = load_image(image_file(sample, row["guid"]), ImageSettings(100)).astype(int)
+        spread = pixels.max(axis=2) - pixels.min(axis=2)
+        left, top, right, bottom = (
+            round(100 * float(row[edge])) for edge in ("left", "top", "right", "bottom")
+        )
+        assert 0 <= left < right <= 100
+        assert 0 <= top < bottom <= 100
+        inside = np.zeros((100, 100), bool)
+        inside[top:bottom, left:right] = True
+        if spread.max() > 60:  # else it is stored in grey
+            coloured += 1
+            assert spread[inside].mean() > 1.5 * spread[~inside].mean()
+    assert coloured > 60
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """A synthetic dataset in the task's layout, for demonstrations and tests.
 
 Text and image each carry the label, and each sometimes lies, so that a model of both beats a model
-of one. As in real data, some texts are GB18030 and some images are not what their name says.
+of one. Which words and which patch of the image carry it is written down, so that explanations can
+be checked. As in real data, some texts are GB18030 and some images are not what their name says.
 """
 
+import csv
 import io
 import random
 from collections.abc import Mapping, Sequence
@@ -18,13 +20,20 @@ from mmsent.data.labels import SENTIMENTS, are_sentiments, label_fault
 from mmsent.errors import InputError
 from mmsent.files.destination import check_empty
 
+SHAPES = ("cross", "square", "disc")
 FILLER = "the a my this today we at with new on city people just so photo day and it".split()
 TRUTHFUL = 0.8  # how often a text, or an image, shows the pair's own label
+PATCH = 0.3  # the share of the image's width, and of its height, that the patch has
+SIGNALS = "signals.csv"
+"""The file that says what of each pair carries which label."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How the pairs of a label look; ``share``: how many of the pairs have it, roughly."""
+    """How the pairs of a label look; ``share``: how many of the pairs have it, roughly.
+
+    ``words`` are in the text, a patch of the ``colour`` with the ``shape`` is in the image.
+    """
 
     words: Sequence[str]
     colour: Sequence[int]
@@ -35,19 +44,19 @@ class Look:
 SENTIMENT_LOOKS = {
     "negative": Look(
         "awful sad angry broken lost rain tired crash fear alone ruined worst".split(),
-        (60, 70, 110),
+        (20, 40, 130),
         "cross",
         0.3,
     ),
     "neutral": Look(
         "report office schedule street number update table weekly notice list".split(),
-        (140, 140, 140),
+        (200, 40, 120),
         "square",
         0.2,
     ),
     "positive": Look(
         "happy love great sunny win smile party beautiful proud thanks best fun".split(),
-        (235, 190, 80),
+        (250, 215, 60),
         "disc",
         0.5,
     ),
@@ -57,6 +66,10 @@ NOTICE = """This dataset is synthetic.
 
 `mmsent sample-data` drew it: the texts are random words, the images are random shapes. It has the
 layout of the real task and exercises the same code; a score on it says nothing about real tweets.
+
+`signals.csv` says what carries the label: of the text, some words; of the image, a coloured patch,
+at left, top, right and bottom as shares of the width and height. `text_label` and `image_label` are
+the labels that they stand for, which are not always the pair's.
 """
 
 
@@ -83,9 +96,15 @@ def write_sample_data(
     tags = tags[:pairs]
     rng.shuffle(tags)
     tags += rng.choices(labels, shares, k=unlabelled)
+    signals = []
     for guid, tag in zip(guids, tags):
-        Path(text_file(folder, guid)).write_bytes(_text(rng, _shown(rng, tag, looks)))
-        Path(image_file(folder, guid)).write_bytes(_image(rng, _shown(rng, tag, looks)))
+        text_label, image_label = (_shown(rng, tag, looks) for _ in range(2))
+        text, words = _text(rng, looks[text_label])
+        image, patch = _image(rng, looks[image_label])
+        Path(text_file(folder, guid)).write_bytes(text)
+        Path(image_file(folder, guid)).write_bytes(image)
+        signals.append((guid, text_label, " ".join(words), image_label, *patch))
+    _write_signals(folder / SIGNALS, signals)
     rows = [f"{guid},{tag}" for guid, tag in zip(guids, tags)]
     open_rows = [f"{guid},null" for guid in guids[pairs:]]
     _write_list(folder / TRAIN_LIST, rows[:pairs])
@@ -97,6 +116,12 @@ def _write_list(path: Path, rows: list[str]) -> None:
     path.write_text("\n".join(["guid,tag", *rows]) + "\n", encoding="utf-8")
 
 
+def _write_signals(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    header = ("guid", "text_label", "words", "image_label", "left", "top", "right", "bottom")
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
 def _looks(labels: Sequence[str], seed: int) -> dict[str, Look]:
     """How each of ``labels`` looks: of others than the sentiments, words and colour are drawn."""
     for label in labels:
@@ -106,50 +131,75 @@ def _looks(labels: Sequence[str], seed: int) -> dict[str, Look]:
         raise InputError(f"the labels {','.join(labels)}: name two or more, all different")
     if are_sentiments(labels):
         return {label: SENTIMENT_LOOKS[label] for label in labels}
-    rng, shapes = random.Random(seed), ("cross", "square", "disc")
+    rng = random.Random(seed)
     syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
     return {
         label: Look(
             words=["".join(rng.choices(syllables, k=3)) for _ in range(12)],
             colour=rng.choices(range(40, 220), k=3),
-            shape=shapes[place % len(shapes)],
+            shape=SHAPES[place % len(SHAPES)],
             share=1 / len(labels),
         )
         for place, label in enumerate(labels)
     }
 
 
-def _shown(rng: random.Random, label: str, looks: Mapping[str, Look]) -> Look:
-    return looks[label if rng.random() < TRUTHFUL else rng.choice([*looks])]
+def _shown(rng: random.Random, label: str, looks: Mapping[str, Look]) -> str:
+    return label if rng.random() < TRUTHFUL else rng.choice([*looks])
 
 
-def _text(rng: random.Random, look: Look) -> bytes:
-    words = rng.choices(FILLER, k=rng.randint(3, 12)) + rng.choices(look.words, k=2)
+def _text(rng: random.Random, look: Look) -> tuple[bytes, list[str]]:
+    """A text's file, and those of its words that carry the label."""
+    carriers = rng.choices(look.words, k=2)
+    words = rng.choices(FILLER, k=rng.randint(3, 12)) + carriers
     rng.shuffle(words)
     text = " ".join(words)
     if rng.random() < 0.15:
-        text += f" #{rng.choice(look.words)}"
+        carriers.append(rng.choice(look.words))
+        text += f" #{carriers[-1]}"
     if rng.random() < 0.2:  # quotes and an ellipsis, as Chinese tools save them
-        return f"“{text}”…\n".encode("gb18030")
-    return f"{text} {rng.choice(['!', '.', '?', ''])}\n".encode()
+        return f"“{text}”…\n".encode("gb18030"), carriers
+    return f"{text} {rng.choice(['!', '.', '?', ''])}\n".encode(), carriers
 
 
-def _image(rng: random.Random, look: Look) -> bytes:
+def _image(rng: random.Random, look: Look) -> tuple[bytes, tuple[float, ...]]:
+    """An image's file, and the left, top, right and bottom of the patch that carries the label.
+
+    The rest of it is muted shapes, which say nothing.
+    """
     size = rng.randint(80, 360), rng.randint(80, 360)
-    colour = tuple(min(255, max(0, c + rng.randint(-40, 40))) for c in look.colour)
-    image = Image.new("RGB", size, colour)
+    image = Image.new("RGB", size, _muted(rng))
     draw = ImageDraw.Draw(image)
     for _ in range(rng.randint(3, 7)):
         x, y, r = rng.randrange(size[0]), rng.randrange(size[1]), rng.randint(8, 40)
-        ink = tuple(rng.randrange(256) for _ in range(3))
-        if look.shape == "disc":
-            draw.ellipse((x - r, y - r, x + r, y + r), fill=ink)
-        elif look.shape == "square":
-            draw.rectangle((x - r, y - r, x + r, y + r), fill=ink)
-        else:
-            draw.line((x - r, y - r, x + r, y + r), fill=ink, width=6)
-            draw.line((x - r, y + r, x + r, y - r), fill=ink, width=6)
-    return _encode(rng, image)
+        _draw(draw, rng.choice(SHAPES), (x - r, y - r, x + r, y + r), _muted(rng))
+    width, height = (round(PATCH * edge) for edge in size)
+    left, top = rng.randint(0, size[0] - width), rng.randint(0, size[1] - height)
+    colour = tuple(min(255, max(0, c + rng.randint(-20, 20))) for c in look.colour)
+    draw.rectangle((left, top, left + width - 1, top + height - 1), fill=colour)
+    inner = left + width // 4, top + height // 4, left + width * 3 // 4, top + height * 3 // 4
+    _draw(draw, look.shape, inner, (255, 255, 255))
+    shares = left / size[0], top / size[1], (left + width) / size[0], (top + height) / size[1]
+    return _encode(rng, image), tuple(round(share, 4) for share in shares)
+
+
+def _muted(rng: random.Random) -> tuple[int, ...]:
+    """A colour that is almost grey."""
+    grey = rng.randint(95, 160)
+    return tuple(grey + rng.randint(-15, 15) for _ in range(3))
+
+
+def _draw(
+    draw: ImageDraw.ImageDraw, shape: str, box: tuple[int, ...], ink: tuple[int, ...]
+) -> None:
+    left, top, right, bottom = box
+    if shape == "disc":
+        draw.ellipse(box, fill=ink)
+    elif shape == "square":
+        draw.rectangle(box, fill=ink)
+    else:
+        draw.line((left, top, right, bottom), fill=ink, width=6)
+        draw.line((left, bottom, right, top), fill=ink, width=6)
 
 
 def _encode(rng: random.Random, image: Image.Image) -> bytes:

@@ -12,6 +12,7 @@ from mmsent.predict.explain.rendering import (
     FINE,
     TITLE,
     UNIT,
+    legend,
     notes,
     scale,
     signed,
@@ -62,8 +63,8 @@ figure { margin: 0; } figcaption { font-size: .875rem; color: var(--quiet); }
 svg { display: block; width: 100%; height: auto; max-height: 32rem; }
 svg .for { fill: rgb(0 98 168); } svg .against { fill: url(#hatch); }
 svg .mark { fill: none; stroke: #fff; } svg .mark.under { stroke: #000; }
-svg text { font: 700 16px system-ui, sans-serif; fill: #fff; stroke: #000; stroke-width: 4px;
-  paint-order: stroke; text-anchor: middle; dominant-baseline: central; }
+svg text { font-weight: 700; fill: #fff; stroke: #000; stroke-width: .2em; paint-order: stroke;
+  text-anchor: middle; dominant-baseline: central; }
 summary { cursor: pointer; margin: 1rem 0 .5rem; }
 """
 
@@ -188,7 +189,8 @@ def _regions(explanation: Explanation, regions: Sequence[Sequence[float]]) -> st
         'patternTransform="rotate(45)"><rect width="8" height="8" fill="#e06000" opacity=".45"/>'
         '<rect width="4" height="8" fill="#e06000"/></pattern></defs>'
         f'<use href="#photo"/>{shapes}</svg><figcaption>Blue, plain: for the label. Orange, '
-        f"striped: against it. Outlined: the strongest of {len(regions)} x {len(regions)} regions."
+        f"striped: against it. Outlined: the strongest of {len(regions)} x {len(regions)} regions; "
+        f"{legend(marked)}."
         "</figcaption></figure></div>\n"
     )
 
@@ -213,13 +215,15 @@ def _heat(regions: Sequence[Sequence[float]], width: int, height: int) -> Iterat
 
 def _marks(regions: Sequence[Sequence[float]], width: int, height: int) -> Iterator[str]:
     across, down = width / len(regions), height / len(regions)
-    for rank, cell in enumerate(strongest_cells(regions)):
+    size = min(24, 0.7 * across, 0.7 * down)
+    for rank, cell in enumerate(strongest_cells(regions), 1):
         x, y = cell.column * across, cell.row * down
         dash = "" if cell.value > 0 else ' stroke-dasharray="8 5"'
         box = f'x="{x:.1f}" y="{y:.1f}" width="{across:.1f}" height="{down:.1f}"'
-        yield f'<rect class="mark under" {box} stroke-width="{7 - rank}"{dash}/>'
-        yield f'<rect class="mark" {box} stroke-width="{4 - rank}"{dash}/>'
-        yield f'<text x="{x + across / 2:.1f}" y="{y + down / 2:.1f}">{signed(cell.value)}</text>'
+        yield f'<rect class="mark under" {box} stroke-width="{8 - rank}"{dash}/>'
+        yield f'<rect class="mark" {box} stroke-width="{5 - rank}"{dash}/>'
+        middle = f'x="{x + across / 2:.1f}" y="{y + down / 2:.1f}"'
+        yield f'<text {middle} font-size="{size:.1f}">{rank}</text>'
 
 
 def _numbers(explanation: Explanation) -> str:

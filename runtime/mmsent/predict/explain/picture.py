@@ -16,6 +16,7 @@ from mmsent.predict.explain.rendering import (
     CAUTION,
     TITLE,
     UNIT,
+    legend,
     notes,
     scale,
     signed,
@@ -181,18 +182,23 @@ def _regions(sheet: Sheet, explanation: Explanation, regions: Sequence[Sequence[
     sheet.image.paste(photo, (MARGIN, y))
     sheet.image.paste(_heat(photo, regions), (MARGIN + half + GAP, y))
     across, down = size[0] / len(regions), size[1] / len(regions)
-    for rank, cell in enumerate(strongest_cells(regions)):
+    marked = strongest_cells(regions)
+    number_size = max(8, round(min(24, 0.7 * across, 0.7 * down)))
+    for rank, cell in enumerate(marked, 1):
         left, top = MARGIN + half + GAP + cell.column * across, y + cell.row * down
-        box = (left, top, left + across, top + down)
-        sheet.canvas.rectangle(box, outline="black", width=7 - rank)
-        sheet.canvas.rectangle([*(edge + 2 for edge in box[:2]), *(edge - 2 for edge in box[2:])],
-            outline="white", width=3 - rank)  # fmt: skip
-        text = signed(cell.value)
-        place = left + (across - sheet.typeface.width(text, SIZE)) / 2, top + down / 2 + SIZE / 3
-        sheet.typeface.draw(sheet.canvas, place, text, size=SIZE, ink="white", outline="black")
+        inset = min(2, across / 4, down / 4)
+        for shift, ink, line in ((0, "black", 8 - rank), (inset, "white", 4 - rank)):
+            box = (left + shift, top + shift, left + across - shift, top + down - shift)
+            sheet.canvas.rectangle(box, outline=ink, width=line)
+        width = sheet.typeface.width(str(rank), number_size)
+        place = left + (across - width) / 2, top + down / 2 + number_size / 3
+        sheet.typeface.draw(
+            sheet.canvas, place, str(rank), size=number_size, ink="white", outline="black"
+        )
     sheet.paragraph(
         "Left: what the model looks at. Right, blue and plain: for the label; orange and striped: "
-        f"against it; outlined: the strongest of {len(regions)} x {len(regions)} regions."
+        f"against it; outlined: the strongest of {len(regions)} x {len(regions)} regions; "
+        f"{legend(marked)}."
     )
 
 

@@ -12,7 +12,7 @@ CAUTION = (
     "that is so."
 )
 FINE = 4  # points of the smooth map along a cell's edge
-MARKED = 3  # cells that are outlined, with their values
+MARKED = 3  # cells that are outlined and numbered
 
 
 class Cell(NamedTuple):
@@ -44,6 +44,12 @@ def strongest_cells(regions: Sequence[Sequence[float]]) -> list[Cell]:
     ]
     cells.sort(key=lambda cell: -abs(cell.value))
     return [cell for cell in cells[:MARKED] if abs(cell.value) >= 0.005]
+
+
+def legend(cells: Sequence[Cell]) -> str:
+    """The values of the outlined cells, by the numbers in them."""
+    values = (f"{rank}: {signed(cell.value)}" for rank, cell in enumerate(cells, 1))
+    return ", ".join(values) or "none moves it"
 
 
 def notes(explanation: Explanation) -> list[str]:
