@@ -71,6 +71,18 @@ describe("what can't be predicted", () => {
     assert.equal(await page.getByRole("img", { name: "The map" }).count(), 0);
   });
 
+  pageTest(open, "ends the wait for an earlier pair's explanation", async (page) => {
+    await page.route("**/explain?*", () => {}); // never answered
+    await choose(page, "small");
+    await type(page, "fun");
+    await predict(page);
+    await page.getByRole("progressbar").waitFor();
+    await type(page, "");
+    await predict(page);
+    await page.getByRole("alert").getByText("Type a text").waitFor();
+    assert.equal(await page.getByRole("progressbar").count(), 0);
+  });
+
   pageTest(
     open,
     "since the service is gone is said, too",
@@ -84,6 +96,17 @@ describe("what can't be predicted", () => {
       await predict(page);
       await done(page);
       assert.equal(await page.getByRole("alert").textContent(), "");
+
+      await page.route("**/explain?*", (route) => route.abort("connectionrefused"));
+      await predict(page);
+      await page.getByRole("alert").getByText("does not answer").waitFor();
+      assert.ok(await label(page).isVisible(), "what is known stays");
+      assert.equal(await page.getByRole("progressbar").count(), 0);
+
+      await page.route("**/predict?*", (route) => route.abort("connectionrefused"));
+      await predict(page);
+      await page.getByText("The prediction appears here").waitFor();
+      assert.equal(await label(page).count(), 0, "an earlier pair's label is no answer");
     },
     { expected: [/ERR_CONNECTION_REFUSED/] },
   );

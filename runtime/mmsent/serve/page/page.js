@@ -56,6 +56,7 @@ async function start(work) {
   running = new AbortController();
   const { signal } = running;
   fault.textContent = status.textContent = "";
+  if (explained.querySelector("progress")) explained.replaceChildren();
   try {
     await work(signal);
   } catch (error) {
@@ -98,29 +99,58 @@ async function predict(signal) {
   const model = chosen();
   const pair = { text: text.value.trim() && text.value, image: image() };
   if (!complete(pair, model)) return;
-  const ask = { model: model.name, signal };
   status.textContent = "Predicting\u2026";
-  const prediction = await predictor.predict(pair, ask);
-  signal.throwIfAborted();
+  const asked = predictor.predict(pair, { model: model.name, signal });
+  const prediction = await orClear(asked, predicted, signal);
   predicted.replaceChildren(...drawPrediction(prediction, model.name));
-  explained.replaceChildren();
   empty.hidden = true;
   predicted.scrollIntoView({ block: "nearest" });
-
   const answer = `${prediction.label}, ${percent(prediction.probabilities[prediction.label] ?? 0)}.`;
   status.textContent = `${answer} Now measuring what moved this prediction\u2026`;
-  const wait = element("progress", { "aria-label": "Measuring what moved this prediction" });
-  explained.replaceChildren(wait);
+  await explain(pair, model, signal);
+  status.textContent = `${answer} What moved it is shown.`;
+}
+
+/**
+ * @param {Pair} pair
+ * @param {Model} model
+ * @param {AbortSignal} signal
+ */
+async function explain(pair, model, signal) {
+  const waiting = "Predicting again with parts left out\u2026";
+  explained.replaceChildren(
+    element("progress", { "aria-label": waiting }),
+    element("p", { class: "quiet" }, waiting),
+  );
+  const asked = predictor.explain(pair, { model: model.name, signal });
+  const explanation = await orClear(asked, explained, signal);
+  URL.revokeObjectURL(source);
+  source = pair.image ? URL.createObjectURL(pair.image) : "";
+  const shown = { source, resize: model.resize };
+  explained.replaceChildren(...introduction(), ...drawExplanation(explanation, shown));
+}
+
+/**
+ * What was asked for. Where that fails, nothing is left that an earlier pair or a wait showed; where
+ * something newer was begun, what that shows stays.
+ * @template T
+ * @param {Promise<T>} asked
+ * @param {HTMLElement} place
+ * @param {AbortSignal} signal
+ * @returns {Promise<T>}
+ */
+async function orClear(asked, place, signal) {
   try {
-    const explanation = await predictor.explain(pair, ask);
+    const answer = await asked;
     signal.throwIfAborted();
-    URL.revokeObjectURL(source);
-    source = pair.image ? URL.createObjectURL(pair.image) : "";
-    const shown = { source, resize: model.resize };
-    explained.replaceChildren(...introduction(), ...drawExplanation(explanation, shown));
-    status.textContent = `${answer} What moved it is shown.`;
-  } finally {
-    wait.remove();
+    return answer;
+  } catch (error) {
+    if (!signal.aborted) {
+      place.replaceChildren();
+      if (place === predicted) explained.replaceChildren();
+      empty.hidden = predicted.hasChildNodes();
+    }
+    throw error;
   }
 }
 
