@@ -18,8 +18,8 @@ ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX_OPTIONAL := yes
 endif
 
-.PHONY: help demo test test-runtime test-web test-slow test-containers test-containers-cuda fuzz check format bench figures \
-  lock lock-images clean
+.PHONY: help demo test test-runtime test-web test-slow test-containers test-containers-cuda fuzz \
+  check format bench figures lock lock-images clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := demo
 
