@@ -123,5 +123,7 @@ def _digest(path: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
             return digest.hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; `mmsent-export onnx` writes a bundle") from None
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from None

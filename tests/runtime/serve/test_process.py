@@ -228,7 +228,7 @@ def refusal(run_command, folder, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["no.onnx"], "no.onnx"),
+        (["no.onnx"], "no.onnx does not exist"),
         (["a=model.onnx", "a=model.onnx"], "two models have the name a"),
         (["a/b=model.onnx"], "NAME=FILE"),
         (["=model.onnx"], "NAME=FILE"),
