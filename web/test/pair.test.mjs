@@ -211,7 +211,7 @@ async function painted(canvas) {
 }
 
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
-const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`.replace(/.(0\.00)/, "$1");
+const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`.replace(/^.(0\.00)$/, "$1");
 
 /** A picture of one colour and that size. */
 async function drawPng(page, width, height) {

@@ -35,7 +35,7 @@ export interface Word {
 
 export type Input = "both" | "text" | "image" | "neither";
 
-/** What moved a prediction: the JSON of `mmsent predict --explain`, see docs/explanations.md. */
+/** What moved a prediction: the JSON of `mmsent predict --explain`, see docs/explanation.md. */
 export interface Explanation {
   label: string;
   probabilities: Readonly<Record<string, number>>;
