@@ -31,9 +31,11 @@ def test_every_exception_pickles():
     kinds = exceptions()
     assert kinds >= {MmsentError, InputError, Interrupted}
     for kind in kinds:
-        own = kind.__init__ if "__init__" in vars(kind) else None
-        further = range(len(inspect.signature(own).parameters) - 2) if own else ()
-        error = kind("it fails", *further)
+        own = inspect.signature(kind.__init__).parameters if "__init__" in vars(kind) else {}
+        needed = [
+            each.annotation for each in own.values() if each.kind is each.POSITIONAL_OR_KEYWORD
+        ]
+        error = kind(*(7 if each in (int, "int") else "it fails" for each in needed[1:] or [str]))
         back = pickle.loads(pickle.dumps(error))
         assert type(back) is kind
         assert str(back) == str(error)

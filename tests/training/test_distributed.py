@@ -100,7 +100,7 @@ def test_one_process_speaks_and_writes(run_command, sample, tmp_path):
     for once in (
         "training the light model on 45 pairs, validating on 5; cpu, fp32, 2 processes",
         "epoch 1/1: ",
-        "wrote run; ",
+        "wrote run\n",
     ):
         assert done.stderr.count(once) == 1, done.stderr
     assert done.stdout.count("majority baseline") == 1

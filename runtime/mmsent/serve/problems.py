@@ -31,11 +31,14 @@ class HTTPProblem(Exception):
         close: bool = False,
         **members: Any,
     ) -> None:
-        super().__init__(detail)
+        super().__init__(status, detail)  # what unpickling calls the class with
         self.status = status
         self.detail = detail
         self.members = members
         self.headers = dict(headers or {}) | ({"connection": "close"} if close else {})
+
+    def __str__(self) -> str:
+        return self.detail
 
     def response(self) -> Response:
         """The answer. ``error`` repeats the detail, where Open Inference Protocol clients look."""
