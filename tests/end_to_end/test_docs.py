@@ -42,11 +42,13 @@ def commands_on(text: str) -> list[str]:
 def parse(line: str) -> None:
     """Raises click.UsageError if a command, an option or its choice does not exist."""
     program, *words = shlex.split(line)
-    command, context = find_program(program), click.Context(find_program(program))
+    # A command keeps its help option as the first context makes it: with -h.
+    command = find_program(program)
+    context = click.Context(command, **command.context_settings)
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name, command, words = command.resolve_command(context, words)
         assert command is not None
-        context = click.Context(command, info_name=name, parent=context)
+        context = click.Context(command, info_name=name, parent=context, **command.context_settings)
     values, left, _ = command.make_parser(context).parse_args([*words])
     if left and not isinstance(command, click.Group):
         raise click.UsageError(f"unexpected words: {left}")

@@ -30,7 +30,7 @@ def export(run_command, *arguments, cwd):
 def test_no_library_speaks(run_command, trained, tmp_path):
     result = run_command("mmsent-export", "onnx", trained, cwd=tmp_path, fresh=True)
     assert result.code == 0, result.err
-    assert result.err.startswith("answering with PyTorch:")
+    assert result.err.startswith("predicting with PyTorch:")
 
 
 def test_inputs_and_outputs_are_as_documented(bundle):

@@ -245,7 +245,7 @@ def test_the_bundle_answers_as_pytorch_without_network_cache_or_checkpoint(
         fresh=kind == "frozen",
     )  # fmt: skip
     assert result.code == 0, result.err
-    assert result.err.startswith("answering with PyTorch:"), "a library speaks, too"
+    assert result.err.startswith("predicting with PyTorch:"), "a library speaks, too"
     info = SentimentModel(tmp_path / "model.onnx").info
     assert info.verification["changed_labels"] == 0
     assert info.verification["source"] == "validation pairs"
