@@ -72,10 +72,11 @@ def enough_memory(settings: Settings) -> Iterator[None]:
 
 def prepare_process() -> None:
     """Set what PyTorch reads from the environment, before it is imported; this process is ours."""
-    # How often a thread of GNU OpenMP looks whether there is work before it sleeps. With its own
-    # default two threads next to one busy process took more than 100 s for what takes 17 s on two
-    # free cores; with this, 45 s, and on free cores no longer.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # How often a waiting thread of GNU OpenMP checks for work before it sleeps. Light on 2 cores:
+    # never sleeping, one epoch beside 8 busy processes took 7 times the CPU seconds of a free
+    # machine; with 10,000 the epoch itself took about twice as many, with 3,000 hardly more. Less
+    # than 3,000 slows training on a free machine by a fifth (benchmarks/busy_machine.py).
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for determinism on CUDA
 
 
