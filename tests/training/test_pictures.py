@@ -1,6 +1,7 @@
 """Pictures: what they show can be read, whatever the labels, the pairs and the epochs."""
 
 import io
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -86,12 +87,17 @@ PICTURES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=PICTURES)
-def figure(request):
-    """A picture, laid out."""
-    drawn = PICTURES[request.param]()
+@cache
+def laid_out(name):
+    """A picture, drawn once for all tests."""
+    drawn = PICTURES[name]()
     FigureCanvasAgg(drawn).draw()
     return drawn
+
+
+@pytest.fixture(params=PICTURES)
+def figure(request):
+    return laid_out(request.param)
 
 
 def texts_of(figure):
@@ -168,9 +174,7 @@ def test_few_epochs_are_whole_numbers_inside_the_axes(epochs):
 
 @pytest.mark.parametrize("name", LABELS)
 def test_counts_are_inside_their_cells(name):
-    figure = draw_confusion(scores_of(LABELS[name]))
-    FigureCanvasAgg(figure).draw()
-    axes = figure.axes[0]
+    axes = laid_out(f"confusion, {name}").axes[0]
     cell = axes.get_window_extent().width / len(LABELS[name])
     assert axes.texts or len(LABELS[name]) > 50
     for text in axes.texts:
