@@ -197,7 +197,7 @@ def test_pretrained_models_train_on_two_labels(run_command, sample, tmp_path, mo
     own = ("--clip", write_checkpoint(tmp_path / "clip")) if model == "clip" else ()
     result = train(run_command, data, tmp_path / "run", "--model", model, *own)
     assert result.code == 0, result.err
-    assert result.err.count("no pretraining: its texts") == (model == "compact")
+    assert result.err.count("no pretraining: the rated texts") == (model == "compact")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["labels"] == ["no", "yes"]
     assert record["model"].get("pretraining_texts") == (False if model == "compact" else None)
