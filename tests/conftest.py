@@ -65,26 +65,26 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
     return make_once
 
 
+def draw(make_once: MakeOnce, name: str, pairs: int) -> Path:
+    """A synthetic dataset folder with so many labelled pairs, drawn once."""
+
+    def fill(folder: Path) -> None:
+        result = command("mmsent", "sample-data", "dataset", "--pairs", pairs, cwd=folder)
+        assert result.code == 0, result.err
+
+    return make_once(name, fill) / "dataset"
+
+
 @pytest.fixture(scope="session")
 def sample(make_once: MakeOnce) -> Path:
     """A synthetic dataset folder: 80 labelled and 10 unlabelled pairs. Not to be changed."""
-
-    def fill(folder: Path) -> None:
-        result = command("mmsent", "sample-data", "dataset", "--pairs", 80, cwd=folder)
-        assert result.code == 0, result.err
-
-    return make_once("sample", fill) / "dataset"
+    return draw(make_once, "sample", 80)
 
 
 @pytest.fixture(scope="session")
 def few(make_once: MakeOnce) -> Path:
     """30 labelled pairs: for trainings that only have to go through. Not to be changed."""
-
-    def fill(folder: Path) -> None:
-        result = command("mmsent", "sample-data", "dataset", "--pairs", 30, cwd=folder)
-        assert result.code == 0, result.err
-
-    return make_once("few", fill) / "dataset"
+    return draw(make_once, "few", 30)
 
 
 @pytest.fixture(scope="session")

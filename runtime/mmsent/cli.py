@@ -18,7 +18,17 @@ from mmsent.errors import InputError, MmsentError
 from mmsent.files.console import console, prepare_streams, to_json
 from mmsent.files.shortage import raise_shortage
 from mmsent.help import option, version
-from mmsent.options import BUNDLE, DATA, DATASET, FILE, FOLDER, LABELS, VALIDATION, reading_options
+from mmsent.options import (
+    BUNDLE,
+    DATA,
+    DATASET,
+    DEVICE,
+    FILE,
+    FOLDER,
+    LABELS,
+    VALIDATION,
+    reading_options,
+)
 from mmsent.predict.cli import predict
 from mmsent.serve.cli import serve
 
@@ -92,14 +102,7 @@ cli.add_command(predict)
     help="Continue where an interrupted inference stopped.",
     group="Output",
 )
-@option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto takes CUDA if ONNX Runtime has it and it works, otherwise the CPU.",
-    group="Model",
-)
+@DEVICE
 @option(
     "--threads",
     "workers",

@@ -28,6 +28,14 @@ BUNDLE = option(
     help="The bundle: a file that `mmsent-export onnx` wrote.",
     group="Model",
 )
+DEVICE = option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto takes CUDA if ONNX Runtime has it and it works, otherwise the CPU.",
+    group="Model",
+)
 DATA = option(
     "--data",
     default=".",

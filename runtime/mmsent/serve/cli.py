@@ -10,7 +10,7 @@ import click
 from mmsent.distributions import install_command
 from mmsent.errors import InputError
 from mmsent.help import HelpCommand, option
-from mmsent.options import FILE
+from mmsent.options import DEVICE, FILE
 
 
 @click.command(
@@ -74,14 +74,7 @@ from mmsent.options import FILE
     help="Batches computed at the same time.  [default: all cores]",
     group="Model",
 )
-@option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto takes CUDA if ONNX Runtime has it and it works, otherwise the CPU.",
-    group="Model",
-)
+@DEVICE
 @option("--log-json", is_flag=True, help="Write the log as JSON lines.", group="Output")
 def serve(
     bundles: tuple[str, ...],
