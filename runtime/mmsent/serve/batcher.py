@@ -37,10 +37,10 @@ from mmsent.serve.models import Loaded
 LINGER = 0.002
 """Seconds that a worker waits at most for a batch to fill."""
 RUN_SIZE = BATCH_SIZE // 2
-"""Pairs of a batch that are computed together, of similarly long texts.
+"""Pairs of a batch that are computed together, those with similarly long texts.
 
-A batch holds what came, not what is similarly long. In one run, compact computes a seventh more:
-padding.
+A batch takes pairs as they come, so their texts differ in length. In one run, an eighth of what
+compact computes is padding.
 """
 
 logger = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ class Gated(SentimentModel):
     batches: ClassVar = []
 
     def run(self, ids, pixels):
-        self.batches.append(len(ids))
+        self.batches.append([len(text) for text in ids])
         assert self.gate.wait(60)
         if (pixels == BROKEN).any():
             raise MmsentError("the bundle's graph fails")
@@ -69,13 +69,17 @@ def until(condition):
         time.sleep(0.005)
 
 
-def test_what_waits_is_one_batch(small):
+def test_what_waits_is_computed_together_by_length(small):
+    texts = ["fun", "fun fun fun"] * 4
     with busy(small) as client, pool(8) as clients:
-        answers = [clients.submit(client.post_form, "/predict", "fun", png()) for _ in range(8)]
+        answers = [clients.submit(client.post_form, "/predict", text, png()) for text in texts]
         until(lambda: client.service.waiting == 8)
         Gated.gate.set()
         assert [answer.result().status for answer in answers] == [200] * 8
-        assert Gated.batches == [1, 8]
+        first, short, long = Gated.batches
+        assert len(first) == 1
+        assert len(short) == len(long) == 4
+        assert max(short) < min(long)
 
 
 def test_a_full_queue_refuses(small):
@@ -103,7 +107,7 @@ def test_a_request_that_waits_too_long(small):
         assert "within 0.2 seconds" in answer.problem(503)["detail"]
         assert client.service.waiting == 0
         Gated.gate.set()
-    assert Gated.batches == [1]
+    assert len(Gated.batches) == 1
 
 
 def test_a_client_that_breaks_off_costs_nothing_more(small):
@@ -118,7 +122,7 @@ def test_a_client_that_breaks_off_costs_nothing_more(small):
             until(lambda: client.service.waiting == 1)
         until(lambda: client.service.waiting == 0)
         Gated.gate.set()
-    assert Gated.batches == [1]
+    assert len(Gated.batches) == 1
     assert 'status="499"' in "".join(client.service.requests.lines())
 
 
