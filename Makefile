@@ -18,8 +18,8 @@ ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX_OPTIONAL := yes
 endif
 
-.PHONY: help demo test test-runtime test-web test-slow test-containers test-containers-cuda fuzz \
-  check format bench figures lock lock-images clean
+.PHONY: help demo test test-slow test-installs test-runtime test-web test-containers \
+  test-containers-cuda fuzz check format bench figures lock lock-images clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := demo
 
@@ -31,17 +31,21 @@ demo: $(VENV)/installed  ## the whole pipeline on sample data, in demo/ (DATA=DI
 
 # .venv/bin/coverage report --show-missing lists the lines that no test runs.
 test: $(VENV)/installed  ## the fast tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not slow and not containers" \
-	  --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --cov --cov-report=
+
+# With what hypothesis draws: more of it than in the fast tests.
+test-slow: $(VENV)/installed  ## the slow tests, and the property tests on more examples
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --hypothesis-profile thorough \
+	  -m "(slow or hypothesis) and not containers"
+
+test-installs: $(VENV)/installed  ## the tests that install packages; needs an index of packages
+	$(BIN)/pytest -m installs
 
 # In an environment without training and export; tests that need them are skipped.
 test-runtime:  ## the fast tests of the runtime only, with PYTHON, in the environment VENV
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --editable 'runtime[parquet,serve]' filelock hypothesis onnx pytest pytest-xdist
-	$(BIN)/pytest -n auto --dist loadfile -m "not slow and not containers" tests/runtime
-
-test-slow: $(VENV)/installed  ## the tests that are slow or install something
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n auto --dist loadfile tests/runtime
 
 # Debian's Chromium is installed if it is missing. Without npm or Chromium, nothing is tested.
 test-web: $(VENV)/installed  ## check and test the page of mmsent serve, in headless Chromium

@@ -13,7 +13,8 @@ from filelock import FileLock
 from .command import Command, command
 
 # No example has to be fast: a machine may have other work.
-hypothesis.settings.register_profile("mmsent", deadline=None)
+hypothesis.settings.register_profile("mmsent", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=200)
 hypothesis.settings.load_profile("mmsent")
 
 # Torch processes with two spinning threads each bring a 2-core machine to a halt.

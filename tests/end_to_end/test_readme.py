@@ -69,6 +69,7 @@ def test_it_is_of_one_sitting():
     assert len(README.splitlines()) <= 120
 
 
+@pytest.mark.slow
 def test_its_commands_run(demo, run_command):
     """As they stand, in their order; trainings are made shorter, by options at their end."""
     own_posts(demo / "demo/dataset", demo / "posts.csv", 60)

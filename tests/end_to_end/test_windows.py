@@ -39,6 +39,7 @@ def table(path):
     return list(csv.reader(path.read_text().splitlines()))
 
 
+@pytest.mark.slow
 def test_from_data_to_predictions(tmp_path):
     list_path = f"{FOLDER}/{TEST_LIST}"
     out, err = run(

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from . import targets
@@ -55,7 +55,6 @@ def altered(draw, wholes):
     return bytes(data)
 
 
-@settings(max_examples=150, deadline=None)
 @given(table.map(lambda rows: written([["guid", "tag"], *rows])) | altered(OF["list"]))
 def test_lists(data):
     targets.read(data)
@@ -69,7 +68,6 @@ value = st.recursive(
 role = st.sampled_from(["id", "guid", "text", "image", "label", "split"])
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.dictionaries(role, value, max_size=6), max_size=6).map(
         lambda rows: "\n".join(map(json.dumps, rows)).encode()
@@ -80,37 +78,31 @@ def test_json_lines(data):
     targets.json_lines(data)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=80) | st.text().map(lambda s: s.encode("gb18030", "ignore")))
 def test_texts(data):
     targets.text(data)
 
 
-@settings(max_examples=150, deadline=None)
 @given(altered(OF["image"]))
 def test_images(data):
     targets.image(data)
 
 
-@settings(max_examples=100, deadline=None)
 @given(altered(OF["bundle"]))
 def test_bundles(data):
     targets.bundle(data)
 
 
-@settings(max_examples=150, deadline=None)
 @given(altered(OF["parquet"]))
 def test_parquet(data):
     targets.parquet(data)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="needs atheris")
-@pytest.mark.parametrize(
-    "name", [name if name == "list" else pytest.param(name, marks=pytest.mark.slow)
-             for name in TARGETS]
-)  # fmt: skip
+@pytest.mark.parametrize("name", TARGETS)
 def test_coverage_guided(name, tmp_path):
-    """A thousand inputs; `make fuzz` runs for an hour. One target shows that it starts."""
+    """A thousand inputs; `make fuzz` runs for an hour."""
     arguments = [HERE / "run.py", name, tmp_path, HERE / "corpus" / name, "-runs=1000", "-seed=1"]
     done = subprocess.run(
         [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300

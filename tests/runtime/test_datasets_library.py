@@ -14,7 +14,7 @@ from mmsent.data.dataset import open_dataset
 from tests.layouts import drawn, imagefolder, task_folder, write_images
 from tests.small_bundle import write_small_bundle
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.installs
 LABELS = ("仇恨", "非仇恨", "unclear")
 
 WRITE = """

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+from functools import cache
 
 import pytest
 from PIL import Image
@@ -55,6 +56,20 @@ def infer(run_command, folder, output, *options):
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def whole(run_command, many, tmp_path_factory):
+    """What an inference over all rows writes that nothing interrupts, by its output and options."""
+    folder = tmp_path_factory.mktemp("whole")
+
+    @cache
+    def whole(name, *options):
+        result = infer(run_command, many, folder / name, *options)
+        assert result.code == 0, result.err
+        return (folder / name).read_bytes()
+
+    return whole
+
+
 def killed(run_command, monkeypatch, folder, output, *options, after, event=None):
     """Run until the row ``after``, where ``event`` happens."""
     write, rows = Output.write, []
@@ -98,31 +113,31 @@ def names(folder):
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
 @pytest.mark.parametrize("after", [1, 129, 540, ROWS])
-def test_a_killed_inference_is_resumed(run_command, many, tmp_path, monkeypatch, name, after):
-    whole, output = tmp_path / f"whole-{name}", tmp_path / name
-    assert infer(run_command, many, whole, "--probabilities").code == 0
+def test_a_killed_inference_is_resumed(
+    run_command, many, whole, tmp_path, monkeypatch, name, after
+):
+    output, wanted = tmp_path / name, whole(name, "--probabilities")
     computed = count_computed(monkeypatch)
     killed(run_command, monkeypatch, many, output, "--probabilities", after=after)
     assert not output.exists()
     result = infer(run_command, many, output, "--probabilities", "--resume")
     assert result.code == 0, result.err
-    assert output.read_bytes() == whole.read_bytes()
+    assert output.read_bytes() == wanted
     assert len(computed) == ROWS
-    assert names(tmp_path) == {whole.name, name}
+    assert names(tmp_path) == {name}
 
 
 @pytest.mark.parametrize("name", [".out.csv.part", ".out.csv.part.batches"])
 @pytest.mark.parametrize("cut", [1, 3, 500, 4000])
-def test_half_a_line_is_never_kept(run_command, many, tmp_path, monkeypatch, cut, name):
+def test_half_a_line_is_never_kept(run_command, many, whole, tmp_path, monkeypatch, cut, name):
     """As a crash of the machine may leave the file: cut anywhere, or with zeros at its end."""
-    whole, output = tmp_path / "whole.csv", tmp_path / "out.csv"
-    infer(run_command, many, whole)
+    output = tmp_path / "out.csv"
     killed(run_command, monkeypatch, many, output, after=590)
     part = tmp_path / name
     os.truncate(part, part.stat().st_size - cut)
     os.truncate(part, part.stat().st_size + 2)
     assert infer(run_command, many, output, "--resume").code == 0
-    assert output.read_bytes() == whole.read_bytes()
+    assert output.read_bytes() == whole("out.csv")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -255,13 +270,13 @@ def test_skipped_rows_are_in_one_file_and_the_others_in_the_other(run_command, s
     assert names(tmp_path) == {"out.csv", "out.csv.errors.csv"}
 
 
-def test_skipping_changes_no_prediction(run_command, many, spoiled, tmp_path):
-    infer(run_command, many, tmp_path / "whole.csv", "--probabilities")
+def test_skipping_changes_no_prediction(run_command, whole, spoiled, tmp_path):
     infer(run_command, spoiled[0], tmp_path / "out.csv", "--probabilities", "--on-error", "skip")
-    whole = {row[0]: row[1:] for row in table(tmp_path / "whole.csv")}
+    lines = whole("out.csv", "--probabilities").decode().splitlines()
+    wanted = {guid: rest for guid, *rest in csv.reader(lines)}
     for guid, tag, *numbers in table(tmp_path / "out.csv")[1:]:
-        assert tag == whole[guid][0]
-        assert list(map(float, numbers)) == pytest.approx(list(map(float, whole[guid][1:])))
+        assert tag == wanted[guid][0]
+        assert list(map(float, numbers)) == pytest.approx(list(map(float, wanted[guid][1:])))
 
 
 def test_a_killed_inference_with_errors_is_resumed(run_command, spoiled, tmp_path, monkeypatch):
@@ -302,10 +317,9 @@ def test_nothing_to_skip_is_no_error_and_leaves_no_file(run_command, many, tmp_p
     assert names(tmp_path) == {"out.csv"}
 
 
-def test_a_full_disk_is_one_error_and_is_resumed(run_command, many, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_error_and_is_resumed(run_command, many, whole, tmp_path, monkeypatch):
     """A limit on the size of files stands for the disk's."""
-    whole, output = tmp_path / "whole.csv", tmp_path / "out.csv"
-    infer(run_command, many, whole)
+    output, wanted = tmp_path / "out.csv", whole("out.csv")
     output.write_text("of yesterday")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
@@ -319,7 +333,7 @@ def test_a_full_disk_is_one_error_and_is_resumed(run_command, many, tmp_path, mo
     assert "File too large; when that is fixed, the same command with --resume" in result.err
     assert output.read_text() == "of yesterday"
     assert infer(run_command, many, output, "--resume").code == 0
-    assert output.read_bytes() == whole.read_bytes()
+    assert output.read_bytes() == wanted
 
 
 @pytest.mark.parametrize("output", ["/dev/null", "list.csv", "model.onnx"])

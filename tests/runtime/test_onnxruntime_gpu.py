@@ -12,7 +12,7 @@ import pytest
 
 from tests.command import Command
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.installs
 
 ROOT = Path(__file__).parents[2]
 LIST = "train.txt"

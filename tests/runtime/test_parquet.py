@@ -270,9 +270,8 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["a large value", pytest.param("a dictionary", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BOMBS)
 def test_memory_is_bounded(small, tmp_path, name):
     """A small file whose values take 300 MB, or 2.4 GB in all."""
     path = tmp_path / "bomb.parquet"

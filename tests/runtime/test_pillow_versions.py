@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.installs
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_version_gives_the_same_pixels(folder: Path, tmp_path: Path, version: str) -> None:
     subprocess.run(

@@ -26,7 +26,7 @@ def _alone(monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)  # it may lead to the other distributions
 
 
-@pytest.mark.slow
+@pytest.mark.installs
 def test_it_is_small_and_brings_no_training_library(environment):
     site = next((environment / "lib").glob("python3*")) / "site-packages"
     names = {path.name for path in site.iterdir()}
@@ -35,7 +35,7 @@ def test_it_is_small_and_brings_no_training_library(environment):
     assert size < 300e6
 
 
-@pytest.mark.slow
+@pytest.mark.installs
 def test_it_predicts(environment, sample, bundle, tmp_path):
     program = environment / "bin" / "mmsent-infer"
     arguments = [sample / "test_without_label.txt", "--model", bundle]
@@ -44,7 +44,7 @@ def test_it_predicts(environment, sample, bundle, tmp_path):
     assert len((tmp_path / "submission.csv").read_text().splitlines()) == 11
 
 
-@pytest.mark.slow
+@pytest.mark.installs
 def test_it_says_which_distribution_trains(environment, tmp_path):
     program = environment / "bin" / "mmsent"
     assert subprocess.run([program, "--help"], capture_output=True).returncode == 0

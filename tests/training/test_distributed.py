@@ -93,6 +93,7 @@ def test_two_processes_are_one_to_the_bit(sample, tmp_path, options):
         assert (together[name] == value).all(), name
 
 
+@pytest.mark.slow
 def test_one_process_speaks_and_writes(run_command, sample, tmp_path):
     options = ("--model", "light", "--modality", "text", "--data", sample, "--epochs", 1)
     done = launch(*options, "--output", "run", cwd=tmp_path)

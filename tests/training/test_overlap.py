@@ -86,16 +86,16 @@ def test_what_is_shared(run_command, bundle, sample, pairs, tmp_path, text, imag
     assert (overlap["unseen"] or {"pairs": None})["pairs"] == (1 if seen else None)
 
 
-def test_digests_are_left_out_where_that_is_asked_for(run_command, sample, tmp_path):
+def test_digests_are_left_out_where_that_is_asked_for(run_command, few, tmp_path):
     for arguments in (
-        ("mmsent", "train", "--model", "light", "--epochs", 1, "--no-digests", "--data", sample,
+        ("mmsent", "train", "--model", "light", "--epochs", 1, "--no-digests", "--data", few,
          "--output", "run"),
         ("mmsent-export", "onnx", "run"),
     ):  # fmt: skip
         assert run_command(*arguments, cwd=tmp_path).code == 0
     assert not (tmp_path / "run" / "digests.json").exists()
     assert SentimentModel(tmp_path / "model.onnx", threads=1).info.digests == ""
-    result = evaluate(run_command, sample, "model.onnx", "--split", "all", "--json", cwd=tmp_path)
+    result = evaluate(run_command, few, "model.onnx", "--split", "all", "--json", cwd=tmp_path)
     assert json.loads(result.out)["overlap"] is None
     assert "no digests of its training pairs" in result.err
 

@@ -37,9 +37,8 @@ LABELS = {
     "three": ("negative", "neutral", "positive"),
     "two long": ("not a hateful post at all, really", "WWWWWWWWWWWWWWWWWWWWWWWWW"),
     "mathematics": tuple(f"${n}$ _^\\frac {{" for n in range(6)),
-    "forty long": tuple(f"a rather long name, number {n}" for n in range(40)),
-    "forty chinese": tuple(f"非仇恨言论{n}" for n in range(40)),
-    "many": tuple(map(str, range(150))),
+    "forty": tuple(f"a rather long name, {n}" if n % 2 else f"非仇恨言论{n}" for n in range(40)),
+    "many": tuple(map(str, range(100))),
 }
 
 
@@ -155,11 +154,11 @@ def test_axes_have_names(figure):
             assert axes.get_xlabel() or not axes.xaxis.get_tick_params()["labelbottom"]
 
 
-def test_a_picture_has_a_bounded_size(figure, tmp_path):
-    save(figure, tmp_path / "picture.png")
-    with Image.open(tmp_path / "picture.png") as image:
-        assert min(image.size) > 300
-        assert max(image.size) < 2500
+def test_a_picture_has_a_bounded_size(figure):
+    """A file has the size of what is drawn in it."""
+    sides = figure.get_tightbbox().size * figure.dpi
+    assert min(sides) > 300
+    assert max(sides) < 2500
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])

@@ -31,7 +31,7 @@ from .clip_checkpoint import write_checkpoint
 from .posts import COLUMNS, read_lines, write_lines, write_posts
 from .test_compact import few_texts
 
-EPOCHS = 3
+EPOCHS = 2
 
 
 class Killed(BaseException):
@@ -94,7 +94,7 @@ def whole(run_command, sample, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def killed(sample, tmp_path_factory):
-    """A run that was killed in its third epoch. Not to be changed."""
+    """A run that was killed in its last epoch. Not to be changed."""
     run = tmp_path_factory.mktemp("killed") / "run"
     with pytest.raises(Killed):
         train_until(sample, run, Event("step", EPOCHS, 1), kill)
@@ -109,10 +109,10 @@ def unfinished(killed, tmp_path):
 @pytest.mark.parametrize(
     "event",
     [
-        Event("evaluated", 1),
-        Event("saved", 1),
+        pytest.param(Event("evaluated", 1), marks=pytest.mark.slow),
+        pytest.param(Event("saved", 1), marks=pytest.mark.slow),
         Event("step", 2, 1),
-        Event("trained", EPOCHS),
+        pytest.param(Event("trained", EPOCHS), marks=pytest.mark.slow),
         Event("written", EPOCHS),
     ],
     ids=str,
@@ -135,7 +135,7 @@ def test_the_times_of_all_parts_add_up(run_command, sample, tmp_path, monkeypatc
 
     def go_ahead(happened):
         ahead[0] += 60 * (happened.kind == "step")
-        if happened == Event("step", 3, 1):
+        if happened == Event("step", EPOCHS, 1):
             kill()
 
     settings, choice = default_settings("light", "cpu", epochs=EPOCHS), choose("light", {})
@@ -143,11 +143,13 @@ def test_the_times_of_all_parts_add_up(run_command, sample, tmp_path, monkeypatc
         training.train(sample, settings, choice, tmp_path / "run", callback=go_ahead)
     assert resume(run_command, tmp_path / "run").code == 0
     seconds = json.loads((tmp_path / "run" / "run.json").read_text())["seconds"]
-    assert 240 < seconds < 300
+    assert 120 < seconds < 180
     assert f"in {seconds:.0f} s on" in (tmp_path / "run" / "report.md").read_text()
 
 
-@pytest.mark.parametrize("freeze", ["--freeze", "--no-freeze"])
+@pytest.mark.parametrize(
+    "freeze", ["--freeze", pytest.param("--no-freeze", marks=pytest.mark.slow)]
+)
 def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch, freeze):
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
     clip = write_checkpoint(tmp_path / "clip")
@@ -240,7 +242,9 @@ def test_it_reads_its_data_as_it_was_started(run_command, posts, tmp_path, monke
         assert got == wanted
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_stops_after_the_step_and_says_how_to_go_on(
     run_command, sample, whole, tmp_path, number
 ):
@@ -253,6 +257,7 @@ def test_a_signal_stops_after_the_step_and_says_how_to_go_on(
     assert outcome(run) == outcome(whole)
 
 
+@pytest.mark.slow
 def test_the_process_killed_in_earnest(run_command, sample, whole, tmp_path):
     run = tmp_path / "run"
     program = str(Path(sys.executable).with_name("mmsent"))
@@ -381,7 +386,13 @@ def test_a_damaged_state_is_refused(run_command, unfinished, damage):
 
 def test_two_at_once_refuse(run_command, sample, tmp_path):
     run, results = tmp_path / "run", []
-    train_until(sample, run, Event("step", 1, 1), lambda: results.append(resume(run_command, run)))
+
+    def resume_meanwhile():
+        results.append(resume(run_command, run))
+        raise Killed
+
+    with pytest.raises(Killed):
+        train_until(sample, run, Event("step", 1, 1), resume_meanwhile)
     assert results[0].code == 2
     assert "another process is already training" in results[0].err
 

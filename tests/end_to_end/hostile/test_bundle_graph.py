@@ -158,7 +158,7 @@ def million_fields(model):
         (unknown_opset, "can't be opened as an ONNX model"),
         (unknown_ir, "can't be opened as an ONNX model"),
         (much_metadata, "bytes of metadata"),
-        (million_fields, "more than 1000000 fields"),
+        pytest.param(million_fields, "more than 1000000 fields", marks=pytest.mark.slow),
     ],
     ids=range(34),
 )  # fmt: skip

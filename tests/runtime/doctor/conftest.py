@@ -14,6 +14,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A healthy machine without a GPU, with training installed."""
     machine = Machine(tmp_path, monkeypatch)
     machine.torch()
+    machine.onnxruntime()
     machine.torchvision("0.19.1+cu121", torch="2.4.1")
     machine.library("transformers", "CLIPModel = None", version="4.57.6")
     machine.library("sklearn", name="scikit-learn", version="1.9.1")

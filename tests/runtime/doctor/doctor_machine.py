@@ -97,20 +97,33 @@ class Machine:
 
     def distribution(self, name: str, version: str, needs: Sequence[str] = ()) -> None:
         """Install the metadata of a distribution."""
-        for old in self.site.glob(f"{name.replace('-', '_')}-*.dist-info"):
-            (old / "METADATA").unlink()
-            old.rmdir()
+        self.remove(name)
         folder = self.site / f"{name.replace('-', '_')}-{version}.dist-info"
         folder.mkdir()
         lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
         lines += [f"Requires-Dist: {need}" for need in needs]
         (folder / "METADATA").write_text("\n".join(lines) + "\n")
 
+    def remove(self, name: str) -> None:
+        """Remove the metadata of a distribution."""
+        for old in self.site.glob(f"{name.replace('-', '_')}-*.dist-info"):
+            (old / "METADATA").unlink()
+            old.rmdir()
+
     def torch(self, *, version: str = "2.4.1+cu121", **settings: Any) -> None:
         """Install the imitation of PyTorch."""
         source = (IMITATIONS / "torch.py").read_text()
         self.library("torch", source, version=version)
         self.set(IMITATED_TORCH=json.dumps({"version": version, **settings}))
+
+    def onnxruntime(self, *, real: bool = False) -> None:
+        """Install the imitation of ONNX Runtime, or leave the real one."""
+        if real:
+            (self.site / "onnxruntime.py").unlink()
+            self.remove("onnxruntime")
+        else:
+            source = (IMITATIONS / "onnxruntime.py").read_text()
+            self.library("onnxruntime", source, version="1.26.0")
 
     def torchvision(self, version: str, *, torch: str, source: str = "") -> None:
         """Install a torchvision that was built for a version of torch."""

@@ -18,6 +18,13 @@ from mmsent.inputs.image import ImageSettings
 onnx = pytest.importorskip("onnx")
 
 
+@pytest.fixture
+def machine(machine: Machine) -> Machine:
+    """It predicts with the real ONNX Runtime."""
+    machine.onnxruntime(real=True)
+    return machine
+
+
 def _write(path: Path, *, weight: float = 1.0, batch: str = "", **metadata: str) -> Path:
     """A bundle that judges an image by its brightness; with ``batch``, by its neighbours', too."""
     helper, kind = onnx.helper, onnx.TensorProto

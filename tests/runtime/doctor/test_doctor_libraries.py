@@ -152,7 +152,7 @@ def real_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.installs
 @pytest.mark.parametrize("version", ["0.27.0", "0.28.0"])
 def test_a_torchvision_that_really_does_not_fit(real_environment: Path, version: str) -> None:
     """One for another torch; and the default index's one, which fits unless torch is CPU-only."""

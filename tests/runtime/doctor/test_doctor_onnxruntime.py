@@ -51,6 +51,7 @@ def _imitate(
 
 
 def test_the_real_one_computes_correctly(machine: Machine) -> None:
+    machine.onnxruntime(real=True)
     assert machine.doctor().finding("onnxruntime-provider")["what"] == "CPU computes correctly"
 
 
@@ -105,7 +106,7 @@ def test_a_wrong_result_on_the_cpu(machine: Machine) -> None:
     ("source", "id"),
     [
         ("import os; os.kill(os.getpid(), 4)", "onnxruntime-crashes"),
-        ("import time; time.sleep(321)", "onnxruntime-hangs"),
+        pytest.param("import time; time.sleep(321)", "onnxruntime-hangs", marks=pytest.mark.slow),
         ("raise ImportError('DLL load failed')", "onnxruntime-import-fails"),
     ],
 )

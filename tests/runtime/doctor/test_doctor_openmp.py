@@ -77,6 +77,7 @@ def test_libraries_that_crash_together(machine: Machine) -> None:
     assert result.code == 1
 
 
+@pytest.mark.slow
 def test_libraries_that_wait_for_ever(machine: Machine) -> None:
     machine.library("pandas", "import time; time.sleep(321)", version="3.1.1")
     result = machine.doctor("--time-limit", "3")
@@ -95,7 +96,7 @@ def intel_openmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(archive.extract(name, folder))
 
 
-@pytest.mark.slow
+@pytest.mark.installs
 @pytest.mark.parametrize("allowed", [False, True])
 def test_two_real_runtimes(
     machine: Machine, intel_openmp: Path, tmp_path: Path, allowed: bool

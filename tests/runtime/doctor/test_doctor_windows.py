@@ -121,7 +121,10 @@ NOT_LOADED = 'echo "NVIDIA-SMI couldn\'t communicate with the NVIDIA driver."'
         (unavailable, "torch-gpu-unavailable", "Restart-Computer  # if"),
         (torch_that(before="os.kill(os.getpid(), 4)"), "torch-crashes", "/whl/cu121"),
         (torch_that(before="raise ImportError('DLL load failed')"), "torch-import-fails", "cu121"),
-        (smi("sleep 321"), "nvidia-smi-hangs", "Restart-Computer  # before that, `Get-WinEvent"),
+        pytest.param(
+            smi("sleep 321"), "nvidia-smi-hangs", "Restart-Computer  # before that, `Get-WinEvent",
+            marks=pytest.mark.slow,
+        ),
         (smi(NO_DEVICES), "nvidia-no-devices", "Get-WinEvent System"),
         (smi(MISMATCH), "nvidia-driver-mismatch", "Restart-Computer"),
         (smi(f"{NOT_LOADED}; exit 9"), "nvidia-driver-not-loaded", "install NVIDIA's driver"),
