@@ -104,7 +104,7 @@ export async function ask(service, path, model, text, image) {
 }
 
 /** Headless Chromium. Its sandbox refuses to run for root, as which containers run tests. */
-function openBrowser() {
+export function openBrowser() {
   const args = process.getuid?.() === 0 ? ["--no-sandbox"] : [];
   return chromium.launch({ executablePath: CHROMIUM, args });
 }

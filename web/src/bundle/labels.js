@@ -1,0 +1,29 @@
+/** What can't be a label: labels go into tables that people open. As Python's `mmsent.data.labels`. */
+
+import { repr } from "./repr.js";
+
+const MAX_LABEL = 64;
+// A spreadsheet that opens the predictions would compute such a label; the full-width ones, too.
+const FORMULA = /^(?:[=\uff1d]|[-+@\uff0d\uff0b\uff20](?![\p{L}\p{N}_.-]*$))/u;
+// A zero-width joiner or non-joiner between two characters, as Persian and Hindi words have.
+const JOINER = /(?<=[^\u200c\u200d])[\u200c\u200d](?=[^\u200c\u200d])/gu;
+
+/**
+ * Why `label` can't be one, if it can't.
+ * @param {string} label
+ */
+export function labelFault(label) {
+  const head = [...label].slice(0, 20).join("");
+  if (label === "" || label === "null") return "the label is missing";
+  if (label.startsWith("[") && label.endsWith("]")) {
+    return `${repr(head)} holds several labels; mmsent supports one label a pair`;
+  }
+  if ([...label].length > MAX_LABEL) {
+    return `the label is longer than ${MAX_LABEL} characters (${repr(head)}\u2026)`;
+  }
+  if (/[\p{C}\p{Z}]/u.test(label.replace(JOINER, "").replaceAll(" ", ""))) {
+    return `a label can't hold control characters (${repr(label)})`;
+  }
+  if (FORMULA.test(label)) return `a spreadsheet would take the label ${repr(label)} for a formula`;
+  return null;
+}

@@ -1,0 +1,25 @@
+/** Errors whose message is for people: it says what happened, and what to do. */
+
+/** The work failed. */
+export class MmsentError extends Error {
+  /** @param {string} message */
+  constructor(message) {
+    super(message);
+    this.name = "MmsentError";
+  }
+}
+
+/** What was given can't be used: a wrong argument, or bad data. */
+export class InputError extends MmsentError {
+  /** @param {string} message */
+  constructor(message) {
+    super(message);
+    this.name = "InputError";
+  }
+}
+
+/**
+ * The message of whatever was thrown.
+ * @param {unknown} error
+ */
+export const reason = (error) => (error instanceof Error ? error.message || error.name : String(error));

@@ -1,0 +1,92 @@
+/** What must be true of a tokenizer.json: what the Rust library refuses is refused here. */
+
+const MODELS = ["BPE", "WordPiece", "WordLevel", "Unigram"];
+const DECODERS = [
+  "BPEDecoder", "ByteFallback", "ByteLevel", "CTC", "Fuse", "Metaspace", "Replace", "Sequence", "Strip",
+  "WordPiece",
+]; // prettier-ignore
+const STRATEGIES = ["LongestFirst", "OnlyFirst", "OnlySecond"];
+const MAX_ID = 2 ** 32 - 1;
+
+/**
+ * Throws an Error that says what is wrong with a tokenizer.json, if anything is. The normalizer, the
+ * pre-tokenizer and the post-processor are checked when they are created.
+ * @param {any} spec
+ */
+export function checkTokenizer(spec) {
+  check(isObject(spec) && isObject(spec.model), "it has no model");
+  check((spec.version ?? "1.0") === "1.0", "it has an unknown version");
+  for (const name of ["normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation"]) {
+    spec[name] ??= null;
+    check(spec[name] === null || isObject(spec[name]), `its ${name} is no object`);
+  }
+  check(!spec.decoder || DECODERS.includes(spec.decoder.type), "its decoder is unknown");
+  if (spec.truncation) checkTruncation(spec.truncation);
+  checkAddedTokens((spec.added_tokens ??= []));
+  checkModel(spec.model);
+}
+
+/** @param {any} truncation */
+function checkTruncation({ max_length, direction = "Right", strategy = "LongestFirst" }) {
+  check(isIndex(max_length), "its truncation has no maximum length");
+  check(["Left", "Right"].includes(direction), "its truncation has an unknown direction");
+  check(STRATEGIES.includes(strategy), "its truncation has an unknown strategy");
+}
+
+/** @param {any} tokens */
+function checkAddedTokens(tokens) {
+  check(
+    Array.isArray(tokens) &&
+      tokens.every((token) => isObject(token) && isIndex(token.id) && typeof token.content === "string"),
+    "its added tokens are no list of tokens",
+  );
+  const alone = tokens.find((/** @type {any} */ { single_word }) => single_word);
+  check(!alone, "an added token that is matched as a whole word is not supported in JavaScript");
+}
+
+/** @param {any} model */
+function checkModel(model) {
+  check(MODELS.includes(model.type), "its model is unknown");
+  if (model.type === "Unigram") {
+    const pieces = model.vocab;
+    const isPiece = (/** @type {any} */ [token, score]) => typeof token === "string" && typeof score === "number";
+    check(Array.isArray(pieces) && pieces.every((piece) => Array.isArray(piece) && isPiece(piece)), "its vocabulary is no list of pieces");
+    return;
+  }
+  const { vocab, merges, unk_token: unknown } = model;
+  check(isObject(vocab) && Object.values(vocab).every(isIndex), "its vocabulary is no table of ids");
+  if (model.type === "BPE") {
+    checkMerges(vocab, merges);
+  } else {
+    check(typeof unknown === "string", "its model has no token for unknown words");
+  }
+}
+
+/**
+ * @param {Record<string, number>} vocab
+ * @param {any} merges
+ */
+function checkMerges(vocab, merges) {
+  check(Array.isArray(merges), "its merges are no list");
+  for (const merge of merges) {
+    const pair = typeof merge === "string" ? merge.split(" ") : merge;
+    const isPair = Array.isArray(pair) && pair.length === 2 && pair.every((part) => typeof part === "string");
+    check(isPair, "one of its merges is no pair of tokens");
+    const missing = [...pair, pair.join("")].find((token) => !Object.hasOwn(vocab, token));
+    check(missing === undefined, `the token ${missing} of a merge is not in the vocabulary`);
+  }
+}
+
+const isObject = (/** @type {unknown} */ value) =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const isIndex = (/** @type {any} */ value) => Number.isInteger(value) && value >= 0 && value <= MAX_ID;
+
+/**
+ * @param {unknown} holds
+ * @param {string} fault
+ * @returns {asserts holds}
+ */
+function check(holds, fault) {
+  if (!holds) throw new Error(fault);
+}

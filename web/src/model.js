@@ -1,0 +1,108 @@
+/** A bundle as a JavaScript object: text and image in, label and probabilities out. */
+
+import { WORKER } from "#platform";
+
+import { InputError } from "./errors.js";
+import { Engine } from "./predict/engine.js";
+import { RemoteEngine } from "./predict/remote.js";
+
+/** @typedef {import("./bundle/source.js").Source} Source */
+/** @typedef {import("./predict/types.js").Engine} EngineInterface */
+/** @typedef {import("./predict/types.js").Image} Image */
+/** @typedef {import("./predict/types.js").Input} Input */
+/** @typedef {import("./predict/types.js").OpenOptions} OpenOptions */
+/** @typedef {import("./predict/types.js").Pair} Pair */
+/** @typedef {import("./predict/types.js").Prediction} Prediction */
+
+const MAX_THREADS = 1024;
+
+/** Predicts from a bundle. */
+export class SentimentModel {
+  #engine;
+
+  /** @param {EngineInterface} engine use `SentimentModel.open` */
+  constructor(engine) {
+    this.#engine = engine;
+    const { info, sha256, backend } = engine.description;
+    /** What the bundle says of itself. */
+    this.info = info;
+    /** In the order of the logits. */
+    this.labels = info.labels;
+    /** The parts ("text", "image") that a pair may lack. */
+    this.optional = info.optional;
+    /** How an image becomes the pixels that the model sees. */
+    this.image = info.image;
+    /** The SHA-256 that the bundle carries, "" if it has none: it distinguishes bundles. */
+    this.sha256 = sha256;
+    /** "native" for onnxruntime-node, "wasm" for onnxruntime-web. */
+    this.backend = backend;
+  }
+
+  /**
+   * Open the bundle at an address or, in Node, a path; or one in a file or in memory.
+   * Throws InputError where it can't be read, or is no bundle.
+   * @param {Source} source
+   * @param {OpenOptions} [options]
+   * @returns {Promise<SentimentModel>}
+   */
+  static async open(source, options = {}) {
+    const { threads, worker = WORKER } = options;
+    if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
+      throw new InputError(`threads must be a whole number from 1 to ${MAX_THREADS}, not ${threads}`);
+    }
+    return new SentimentModel(await (worker ? RemoteEngine : Engine).open(source, options));
+  }
+
+  /**
+   * Predict one pair. Throws InputError where its text is no text, its image can't be decoded, or it
+   * lacks what the model needs: see `optional`.
+   * @param {Pair} pair
+   * @returns {Promise<Prediction>}
+   */
+  async predict(pair) {
+    const [prediction] = await this.#engine.predict([pair], false);
+    return /** @type {Prediction} */ (prediction);
+  }
+
+  /**
+   * Predict many pairs, in their order. Throws InputError as `predict` does; it names every bad row.
+   * @param {Iterable<Pair>} pairs
+   * @returns {Promise<Prediction[]>}
+   */
+  predictAll(pairs) {
+    return this.#engine.predict([...pairs], true);
+  }
+
+  /**
+   * The token ids of a text, cut to the model's maximum length, and their attention mask.
+   * @param {string} text
+   * @returns {Promise<{ids: number[], mask: number[]}>}
+   */
+  async encode(text) {
+    const ids = await this.#engine.encode(text);
+    return { ids, mask: ids.map(() => 1) };
+  }
+
+  /**
+   * The pixels that the model sees of an image, RGB, [size, size, 3]; grey for one that is missing.
+   * @param {Image | null} image
+   * @returns {Promise<Uint8Array>}
+   */
+  pixels(image) {
+    return this.#engine.pixels(image);
+  }
+
+  /**
+   * The logits of pairs that were tokenized and decoded before, each in the order of `labels`.
+   * @param {Input[]} inputs
+   * @returns {Promise<Float32Array[]>}
+   */
+  run(inputs) {
+    return this.#engine.run(inputs);
+  }
+
+  /** Free the bundle's memory, and end its worker. */
+  close() {
+    return this.#engine.close();
+  }
+}

@@ -1,0 +1,26 @@
+/** Pairs that lack their text or their image: whether a bundle predicts them. */
+
+import { PARTS } from "../bundle/info.js";
+
+/** @typedef {import("../bundle/info.js").Part} Part */
+/** @typedef {import("../bundle/info.js").BundleInfo} BundleInfo */
+
+/** What a model has to be trained on that needs no text, or no image. */
+const MODALITY = { text: "image", image: "text" };
+
+/**
+ * Why the bundle can't predict a pair that lacks these parts; null where it can.
+ * @param {readonly Part[]} lacking
+ * @param {BundleInfo} info
+ */
+export function missingFault(lacking, { model, optional }) {
+  if (lacking.length === PARTS.length) {
+    return "the pair lacks both text and image: there is nothing to predict from";
+  }
+  const part = lacking.find((name) => !optional.includes(name));
+  if (!part) return null;
+  return (
+    `the pair lacks its ${part}, and this ${model} model was not trained for that; use one trained with ` +
+    `--modality ${MODALITY[part]}, or with modality dropout (the compact model's default)`
+  );
+}
