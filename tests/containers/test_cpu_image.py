@@ -12,7 +12,7 @@ import pytest
 
 from tests.containers.engine import ROOT, USER, torch_index
 from tests.training.clip_checkpoint import write_checkpoint
-from tests.training.test_weights import Hub
+from tests.training.weights.hub import Hub
 
 pytestmark = pytest.mark.containers
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -51,7 +51,6 @@ TEXTS = st.lists(st.sampled_from([*IDS, "else"]), max_size=12)
 
 
 @given(words=TEXTS, value=st.integers(0, 255))
-@settings(max_examples=40)
 def test_modalities_have_their_shapley_values(model, words, value):
     """The mean over every order in which they come; the two add up to both less neither."""
     found = model.explain(" ".join(words), grey(value), grid=2)
@@ -75,7 +74,6 @@ def test_modalities_have_their_shapley_values(model, words, value):
 
 
 @given(words=TEXTS, value=st.integers(0, 255))
-@settings(max_examples=40)
 def test_a_word_is_worth_what_the_pair_loses_without_it(model, words, value):
     """As far as the model reads; it reads what its tokenizer does not cut off."""
     text = " ".join(words)
@@ -169,7 +167,6 @@ def counting(small):
     grid=st.integers(1, SIZE),
     has_image=st.booleans(),
 )
-@settings(max_examples=60)
 def test_the_budget_is_never_exceeded(counting, words, budget, grid, has_image):
     counting.count = 0
     text = " ".join(words)

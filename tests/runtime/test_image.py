@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -145,7 +145,6 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path):
         load_image(tmp_path / "none.jpg", SMALL)
 
 
-@settings(max_examples=50)
 @given(data=st.binary(max_size=300), cut=st.integers(0, 400))
 def test_broken_files_are_refused_and_nothing_else(data, cut):
     whole = encoded(gradient(), "PNG")

@@ -41,6 +41,12 @@ def kind(request) -> str:
 
 
 @pytest.fixture(scope="module")
+def sample(few):
+    """What the module trains on."""
+    return few
+
+
+@pytest.fixture(scope="module")
 def checkpoint(kind, tmp_path_factory) -> Path:
     return WRITE[kind](tmp_path_factory.mktemp(kind) / "checkpoint")
 
@@ -151,24 +157,42 @@ def train(run_command, sample, checkpoint, folder, *arguments):
     assert result.code == 0, result.err
 
 
+@pytest.fixture(scope="module")
+def frozen(run_command, sample, checkpoint, tmp_path_factory):
+    """A run with the towers frozen; the checkpoint that it came from is gone."""
+    return train_and_remove(run_command, sample, checkpoint, tmp_path_factory.mktemp("frozen"))
+
+
+def train_and_remove(run_command, sample, checkpoint, folder, *arguments):
+    copy = shutil.copytree(checkpoint, folder / "checkpoint")
+    train(run_command, sample, copy, folder, *arguments)
+    shutil.rmtree(copy)
+    return folder / "run"
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [("--freeze",), ("--no-freeze",), ("--modality", "text"), ("--modality", "image")],
+    [
+        (),
+        pytest.param(("--no-freeze",), marks=pytest.mark.slow),
+        ("--modality", "text"),
+        ("--modality", "image"),
+    ],
     ids=["frozen", "fine-tuned", "text", "image"],
 )
-def test_from_training_to_a_bundle(run_command, sample, checkpoint, kind, tmp_path, arguments):
-    copy = shutil.copytree(checkpoint, tmp_path / "checkpoint")
-    train(run_command, sample, copy, tmp_path, *arguments)
-    shutil.rmtree(copy)
+def test_from_training_to_a_bundle(run_command, sample, checkpoint, frozen, tmp_path, arguments):
+    run = frozen
+    if arguments:
+        run = train_and_remove(run_command, sample, checkpoint, tmp_path, *arguments)
     before = load_file(checkpoint / "model.safetensors")
-    after = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    after = load_file(run / "checkpoint.safetensors")
     shared = [name for name in before if f"clip.{name}" in after and not name.startswith("logit_")]
     changed = [n for n in shared if not np.array_equal(before[n], after[f"clip.{n}"])]
     assert bool(changed) == ("--no-freeze" in arguments)
-    one = arguments[1] if arguments[0] == "--modality" else None
+    one = arguments[1] if "--modality" in arguments else None
     towers = {name.split("_")[0] for name in shared}
     assert ("text" in towers, "vision" in towers) == (one != "image", one != "text")
-    result = run_command("mmsent-export", "onnx", "run", "--output", "m.onnx", cwd=tmp_path)
+    result = run_command("mmsent-export", "onnx", run, "--output", "m.onnx", cwd=tmp_path)
     assert result.code == 0, result.err
     found = SentimentModel(tmp_path / "m.onnx")
     assert found.info.verification["changed_labels"] == 0
@@ -185,9 +209,8 @@ def test_from_training_to_a_bundle(run_command, sample, checkpoint, kind, tmp_pa
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_a_smaller_bundle(run_command, sample, checkpoint, tmp_path, precision):
-    train(run_command, sample, checkpoint, tmp_path)
-    result = run_command("mmsent-export", "onnx", "run", "--precision", precision, cwd=tmp_path)
+def test_a_smaller_bundle(run_command, frozen, tmp_path, precision):
+    result = run_command("mmsent-export", "onnx", frozen, "--precision", precision, cwd=tmp_path)
     assert result.code == 0, result.err
 
 

@@ -77,55 +77,58 @@ def test_the_metrics_are_scikit_learns_over_the_predictions(trained):
     assert f"accuracy {metrics['accuracy']:.3f}" in (trained / "report.md").read_text()
 
 
-@pytest.mark.parametrize("preset", ["default", "reference"])
-def test_the_history_names_the_epoch_that_is_kept(run_command, few, tmp_path, preset):
-    result = run_command(
-        "mmsent", "train", "--model", "light", "--preset", preset, "--epochs", 3,
-        "--data", few, "--output", "run", cwd=tmp_path,
-    )  # fmt: skip
+def train_light(run_command, data, *options, cwd):
+    result = run_command("mmsent", "train", "--model", "light", "--data", data, *options, cwd=cwd)
     assert result.code == 0, result.err
-    history = table(tmp_path / "run" / "history.csv")
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    return result
+
+
+@pytest.fixture(scope="module")
+def reference(run_command, few, tmp_path_factory):
+    """A run with the preset "reference"."""
+    folder = tmp_path_factory.mktemp("reference")
+    options = ("--preset", "reference", "--epochs", 3, "--output", "run")
+    train_light(run_command, few, *options, cwd=folder)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("preset", ["default", "reference"])
+def test_the_history_names_the_epoch_that_is_kept(request, preset):
+    run = request.getfixturevalue("trained" if preset == "default" else "reference")
+    history = table(run / "history.csv")
+    record = json.loads((run / "run.json").read_text())
     scores = [float(row["macro_f1"]) for row in history]
-    assert len(history) == record["epochs"]
+    assert len(history) == record["epochs"] > 1
     kept = history[-1] if preset == "default" else history[int(np.argmax(scores))]
     assert int(kept["epoch"]) == record["kept_epoch"]
     assert float(kept["accuracy"]) == pytest.approx(record["metrics"]["accuracy"], abs=1e-5)
 
 
-def test_the_same_seed_gives_the_same_run(run_command, few, tmp_path):
-    for name, seed in (("one", 1), ("same", 1), ("other", 2)):
-        result = run_command(
-            "mmsent", "train", "--model", "light", "--epochs", 1, "--seed", seed, "--data", few,
-            "--output", name, cwd=tmp_path,
-        )  # fmt: skip
-        assert result.code == 0, result.err
-    one, same, other = (
-        (tmp_path / name / "checkpoint.safetensors").read_bytes()
-        for name in ("one", "same", "other")
-    )
+@pytest.fixture(scope="module")
+def runs(run_command, few, tmp_path_factory):
+    """The folder of three runs in the order of their names; the last has a seed of its own."""
+    folder = tmp_path_factory.mktemp("three")
+    for seed in ((), (), ("--seed", 1)):
+        train_light(run_command, few, "--epochs", 1, *seed, cwd=folder)
+    return folder / "runs"
+
+
+def in_order(runs):
+    return sorted(runs.glob("light-*"), key=lambda path: path.stat().st_mtime)
+
+
+def test_the_same_seed_gives_the_same_run(runs):
+    one, same, other = ((run / "checkpoint.safetensors").read_bytes() for run in in_order(runs))
     assert one == same
     assert one != other
 
 
-def test_the_newest_run_is_the_latest(run_command, few, tmp_path):
-    for _ in range(2):
-        result = run_command(
-            "mmsent", "train", "--model", "light", "--epochs", 1, "--data", few, cwd=tmp_path
-        )
-        assert result.code == 0, result.err
-    runs = sorted((tmp_path / "runs").glob("light-*"), key=lambda path: path.stat().st_mtime)
-    assert (tmp_path / "runs" / "latest").resolve() == runs[-1]
-    assert len(runs) == 2
+def test_the_newest_run_is_the_latest(runs):
+    assert (runs / "latest").resolve() == in_order(runs)[-1].resolve()
 
 
-def test_the_reference_preset_is_the_reports(run_command, few, tmp_path):
-    result = run_command(
-        "mmsent", "train", "--model", "light", "--preset", "reference", "--epochs", 1,
-        "--data", few, "--output", "run", cwd=tmp_path,
-    )  # fmt: skip
-    assert result.code == 0, result.err
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
+def test_the_reference_preset_is_the_reports(reference):
+    record = json.loads((reference / "run.json").read_text())
     settings = record["settings"]
     expected = {
         "batch_size": 16, "learning_rate": 2e-3, "weight_decay": 1e-4, "warmup_ratio": 0.1,
@@ -144,20 +147,9 @@ def test_the_reference_has_no_compact_model(run_command, sample, tmp_path):
     assert "no compact model" in result.err
 
 
-@pytest.mark.parametrize("modality", ["text", "image"])
-def test_one_modality_trains_alone(run_command, few, tmp_path, modality):
-    result = run_command(
-        "mmsent", "train", "--model", "light", "--epochs", 1, "--modality", modality,
-        "--data", few, "--output", "run", cwd=tmp_path,
-    )  # fmt: skip
-    assert result.code == 0, result.err
-    names = " ".join(load_file(tmp_path / "run" / "checkpoint.safetensors"))
-    assert ("gru" in names, "cnn" in names) == (modality == "text", modality == "image")
-
-
 def test_a_training_takes_the_cores_it_may_use_and_leaves_pytorch_as_it_was(few, tmp_path):
     """One core, as in a container, of a machine with two; from a notebook, which goes on."""
-    settings = default_settings("light", "cpu", epochs=1)
+    settings = default_settings("light", "cpu", epochs=1, modality="text")
     cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
     torch.manual_seed(7)
     drawn = torch.rand(3)
@@ -179,10 +171,9 @@ def test_a_training_takes_the_cores_it_may_use_and_leaves_pytorch_as_it_was(few,
 
 def test_training_stops_where_nothing_gets_better(run_command, few, tmp_path):
     """A learning rate of next to nothing: the first epoch stays the best."""
-    result = run_command(
-        "mmsent", "train", "--model", "light", "--preset", "reference", "--epochs", 9,
-        "--learning-rate", 1e-12, "--data", few, "--output", "run", cwd=tmp_path,
-    )  # fmt: skip
+    options = ("--preset", "reference", "--modality", "text", "--epochs", 9)
+    options = (*options, "--learning-rate", 1e-12, "--output", "run")
+    result = train_light(run_command, few, *options, cwd=tmp_path)
     assert "stopped early" in result.err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["epochs"] < 9
 
@@ -296,16 +287,14 @@ def test_running_statistics_move_by_the_mean_of_a_steps_batches():
             torch.testing.assert_close(mine, ((a + b) / 2).to(mine.dtype))
 
 
-def test_the_loss_in_the_history_is_the_mean_over_the_training_pairs(run_command, sample, tmp_path):
+def test_the_loss_in_the_history_is_the_mean_over_the_training_pairs(run_command, few, tmp_path):
     """At a learning rate that changes nothing it is that of chance."""
-    result = run_command(
-        "mmsent", "train", "--model", "light", "--preset", "reference", "--data", sample,
-        "--learning-rate", 1e-12, "--epochs", 1, "--batch-size", 5,
-        "--gradient-accumulation-steps", 3, "--output", "run", cwd=tmp_path,
+    train_light(
+        run_command, few, "--preset", "reference", "--modality", "text", "--epochs", 1,
+        "--learning-rate", 1e-12, "--batch-size", 5, "--gradient-accumulation-steps", 3,
+        "--output", "run", cwd=tmp_path,
     )  # fmt: skip
-    assert result.code == 0, result.err
-    with open(tmp_path / "run" / "history.csv", newline="") as file:
-        [epoch] = csv.DictReader(file)
+    [epoch] = table(tmp_path / "run" / "history.csv")
     assert float(epoch["train_loss"]) == pytest.approx(np.log(3), abs=0.1)
 
 
