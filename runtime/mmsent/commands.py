@@ -16,6 +16,7 @@ ELSEWHERE = {
     "train": "mmsent-training",
     "ablate": "mmsent-training",
     "evaluate": "mmsent-training",
+    "compare": "mmsent-training",
     "download-clip": "mmsent-training",
     "export": "mmsent-export",
 }

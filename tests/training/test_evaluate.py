@@ -20,9 +20,9 @@ from sklearn.metrics import (
 from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TRAIN_LIST
 from mmsent.data.labels import SENTIMENTS
-from mmsent_training.evaluation.ablation import mcnemar
 from mmsent_training.evaluation.calibration import calibrate
 from mmsent_training.evaluation.metrics import bootstrap_intervals, describe, score
+from mmsent_training.evaluation.significance import mcnemar
 
 
 @pytest.mark.parametrize("part", ["validation", "train", "all"])

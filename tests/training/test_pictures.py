@@ -18,12 +18,15 @@ from PIL import Image
 
 from mmsent.data.pair import Pair
 from mmsent.inputs.image import ImageSettings
-from mmsent_training.evaluation.metrics import columns, score
+from mmsent_training.evaluation.metrics import score
+from mmsent_training.evaluation.selective import coverage_curve
+from mmsent_training.evaluation.tables import columns
 from mmsent_training.fonts import drawn_labels, drawn_texts, find_fonts, points, wrap
 from mmsent_training.loop import Epoch
 from mmsent_training.pictures import (
     draw_ablation,
     draw_confusion,
+    draw_coverage,
     draw_curves,
     draw_mistakes,
     draw_reliability,
@@ -47,6 +50,12 @@ def scores_of(labels):
     true = np.tile(np.arange(len(labels)), 5)
     probabilities = generator.dirichlet(np.ones(len(labels)), len(true)).astype(np.float32)
     return score(true, probabilities, labels)
+
+
+def coverage_of(labels):
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.ones(len(labels)), 200).astype(np.float32)
+    return coverage_curve(generator.integers(0, len(labels), 200), probabilities)
 
 
 def history(epochs):
@@ -78,6 +87,7 @@ PICTURES = {
     **{f"confusion, {name}": lambda name=name: draw_confusion(scores_of(LABELS[name]))
        for name in LABELS},
     "reliability": lambda: draw_reliability(scores_of(LABELS["three"])),
+    "coverage": lambda: draw_coverage(coverage_of(LABELS["three"])),
     "ablation": lambda: draw_ablation(
         {seen: scores_of(LABELS["three"]) for seen in ("both", "text", "image")}
     ),

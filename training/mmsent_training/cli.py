@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +14,16 @@ from click.core import ParameterSource
 from mmsent.clip_pin import REPOSITORY
 from mmsent.errors import InputError, MmsentError
 from mmsent.help import HelpCommand, option
-from mmsent.options import BUNDLE, DATA, LABELS, VALIDATION, reading_options
+from mmsent.options import DATA, LABELS, VALIDATION, reading_options
+from mmsent_training.evaluation.cli import compare, evaluate
 from mmsent_training.models import registry
-from mmsent_training.options import MODALITY, NEW_FOLDER, OUTPUT, RESUME, training_options
+from mmsent_training.options import MODALITY, OUTPUT, RESUME, training_options
 from mmsent_training.settings import Settings
 
 if TYPE_CHECKING:
     from mmsent.data.dataset import Reading
-    from mmsent_training.evaluation.bundle import Split
+
+__all__ = ["ablate", "compare", "download_clip", "evaluate", "train"]
 
 
 def settings_of(
@@ -211,59 +211,6 @@ def ablate(
         )
     click.echo(table(ablation))
     click.echo(f"wrote {folder}", err=True)
-
-
-@click.command(
-    cls=HelpCommand,
-    examples="mmsent evaluate --model model.onnx --data posts.csv\n"
-    "mmsent evaluate --split all --json",
-)
-@BUNDLE
-@DATA
-@reading_options
-@option(
-    "--split",
-    type=click.Choice(["validation", "train", "test", "all"]),
-    help="Which pairs: those that the bundle was validated or trained on, recognised by their "
-    "contents; the dataset's test split; or all that have a label.  [default: validation if the "
-    "dataset has those pairs, otherwise all]",
-    group="Data",
-)
-@option("--json", "as_json", is_flag=True, help="Print the figures as JSON.", group="Output")
-@option(
-    "--pictures",
-    type=NEW_FOLDER,
-    help="Write confusion.png and reliability.png to this folder.",
-    group="Output",
-)
-def evaluate(
-    model: Path,
-    data: Path,
-    reading: Reading,
-    split: Split | None,
-    as_json: bool,
-    pictures: Path | None,
-) -> None:
-    """Measure how good a bundle is on labelled pairs.
-
-    The command reports accuracy, F1, calibration and their intervals. If the bundle was trained on
-    some of the pairs, it reports how many, and the figures without them.
-    """
-    from mmsent_training.evaluation.bundle import evaluate_bundle
-    from mmsent_training.evaluation.metrics import describe
-    from mmsent_training.pictures import write_scores
-
-    result = evaluate_bundle(model, data, split, reading=reading)
-    if pictures is not None:
-        pictures.mkdir(parents=True, exist_ok=True)
-        write_scores(pictures, result.scores)
-    if as_json:
-        others = {"split": result.split, "overlap": result.overlap and asdict(result.overlap)}
-        click.echo(json.dumps(asdict(result.scores) | others))
-    else:
-        click.echo(describe(result.scores))
-        if result.overlap:
-            click.echo(f"\n{result.overlap}")
 
 
 @click.command(

@@ -10,7 +10,7 @@ from matplotlib import rc_context, rcParams
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.textpath import text_to_path
 
-from mmsent_training.evaluation.metrics import columns
+from mmsent_training.evaluation.tables import columns
 
 LAST_RESORT = "Last Resort"
 """How the name of the font begins whose glyphs are boxes, one for all characters of a script."""

@@ -16,6 +16,7 @@ from mmsent.errors import Problem
 from mmsent.inputs.image import ImageSettings, load_view
 from mmsent_training.evaluation.calibration import BINS, Floats
 from mmsent_training.evaluation.metrics import Scores
+from mmsent_training.evaluation.selective import CoveragePoint
 from mmsent_training.fonts import drawn_labels, drawn_texts, points, wrap
 from mmsent_training.loop import Epoch
 from mmsent_training.runs.report import Mistake
@@ -34,6 +35,11 @@ def write_scores(folder: Path, scores: Scores) -> None:
     """Draw confusion.png and reliability.png into a folder."""
     save(draw_confusion(scores), folder / "confusion.png")
     save(draw_reliability(scores), folder / "reliability.png")
+
+
+def write_coverage(folder: Path, curve: Sequence[CoveragePoint]) -> None:
+    """Draw coverage.png into a folder."""
+    save(draw_coverage(curve), folder / "coverage.png")
 
 
 @style()
@@ -128,6 +134,22 @@ def draw_reliability(scores: Scores) -> Figure:
     for axes in (above, below):
         axes.grid()
     legend_below(figure, above)
+    return figure
+
+
+@style()
+def draw_coverage(curve: Sequence[CoveragePoint]) -> Figure:
+    """Accuracy of the most confident predictions, by how many of the pairs they cover."""
+    figure = Figure(figsize=(5.4, 4), layout="constrained")
+    axes = figure.subplots()
+    shares, accuracies = [each.share for each in curve], [each.accuracy for each in curve]
+    axes.axhline(accuracies[-1], color=GREY, linestyle="--", label="all predictions")
+    axes.step(shares, accuracies, where="post", color=BLUE, label="the most confident ones")
+    axes.set(title="Accuracy of the most confident predictions", xlim=(0, 1), ylim=(0, 1.02))
+    axes.set(xlabel="share of the pairs that they cover", ylabel="accuracy")
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid()
+    legend_below(figure, axes)
     return figure
 
 

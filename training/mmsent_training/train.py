@@ -15,7 +15,6 @@ from msgspec import convert
 from torch import nn
 
 from mmsent.data.dataset import AS_IT_IS, Reading
-from mmsent.data.labels import label_columns
 from mmsent.data.pair import Part
 from mmsent.data.training import TrainingData, TrainingSource
 from mmsent.errors import InputError
@@ -29,6 +28,7 @@ from mmsent_training.digests import make_digests
 from mmsent_training.distributed import broadcast, check_same, rank, world_size
 from mmsent_training.evaluation.calibration import calibrate, softmax
 from mmsent_training.evaluation.metrics import score
+from mmsent_training.evaluation.predictions import write_predictions
 from mmsent_training.examples import divide, read_examples
 from mmsent_training.loop import Callback, Event, Result, Trainer, fit
 from mmsent_training.models.recipe import Inputs, Prepared, Task, Weights
@@ -300,14 +300,8 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     if start.settings.digests:
         runs.write_digests(folder, make_digests(examples, task.train, task.validation))
     _write_table(folder / "history.csv", pd.DataFrame(map(asdict, result.history)))
-    predictions: dict[str, Sequence[Any]] = {
-        "guid": [examples.pairs[index].guid for index in task.validation],
-        "tag": [names[label] for label in true_labels],
-        "predicted": [names[label] for label in probabilities.argmax(axis=1)],
-    }
-    columns = label_columns(names, predictions)
-    predictions |= dict(zip(columns.values(), probabilities.T))
-    _write_table(folder / runs.PREDICTIONS, pd.DataFrame(predictions))
+    guids = [examples.pairs[index].guid for index in task.validation]
+    write_predictions(folder / runs.PREDICTIONS, guids, true_labels, probabilities, names)
     save(draw_curves(result.history, kept.epoch), folder / "curves.png")
     write_scores(folder, record.metrics)
     mistakes = find_mistakes(examples, task.validation, probabilities)

@@ -6,13 +6,11 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from scipy.stats import binomtest  # type: ignore[import-untyped]
 
 from mmsent.files.atomic import atomic_path
 from mmsent_training.evaluation.metrics import Scores, describe
+from mmsent_training.evaluation.significance import McNemar, mcnemar
 from mmsent_training.pictures import draw_ablation
 from mmsent_training.runs.latest import point_latest
 from mmsent_training.runs.record import read_record
@@ -21,19 +19,6 @@ from mmsent_training.settings import Modality, Settings
 from mmsent_training.style import save
 
 MODALITIES: tuple[Modality, ...] = ("both", "text", "image")
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """McNemar's exact test of two predictions for the same pairs.
-
-    ``only_one`` and ``only_other`` count the pairs that only one of them got right; ``p`` is the
-    probability of a difference as large where each is as likely to be the one.
-    """
-
-    only_one: int
-    only_other: int
-    p: float
 
 
 @dataclass(frozen=True)
@@ -78,14 +63,6 @@ def ablate(
     if output is None:
         point_latest(folder / "both")  # the whole model
     return folder, ablation
-
-
-def mcnemar(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> McNemar:
-    """McNemar's test (1947; exact, by the binomial distribution) of who is right: [pairs] each."""
-    only_one, only_other = int(np.sum(one & ~other)), int(np.sum(~one & other))
-    differing = only_one + only_other
-    p = float(binomtest(only_one, differing).pvalue) if differing else 1.0
-    return McNemar(only_one, only_other, p)
 
 
 def table(ablation: Ablation) -> str:

@@ -1,7 +1,7 @@
 """How good a bundle is on a labelled dataset."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from mmsent.bundle.info import BundleInfo
 from mmsent.data.dataset import (
     AS_IT_IS,
     TRAINING,
@@ -42,12 +43,16 @@ logger = logging.getLogger(__name__)
 class Evaluation:
     """The scores of a bundle, and the pairs that they are of: see `evaluate_bundle`.
 
-    ``overlap`` is None where the bundle keeps no digests of the pairs it was trained on.
+    ``probabilities``: float32 [examples, labels]. ``overlap`` is None where the bundle keeps no
+    digests of the pairs it was trained on. ``info``: what the bundle says of itself.
     """
 
     split: Split
+    examples: Examples
+    probabilities: Floats
     scores: Scores
     overlap: Overlap | None
+    info: BundleInfo
 
 
 @dataclass(frozen=True)
@@ -91,29 +96,51 @@ def evaluate_bundle(
     if split not in (None, "all"):
         dataset = dataset.select(("test",) if split == "test" else (*TRAINING, "validation"))
     pairs, training = _read_pairs(dataset, model), _read_training(model)
-    split, examples = _choose(pairs, model.labels, training, split, str(data))
+    return _evaluate(model, *_choose(pairs, model.labels, training, split, str(data)))
+
+
+def evaluate_on(model_path: Path, dataset: Dataset, guids: Collection[str]) -> Evaluation:
+    """Score a bundle on the labelled pairs of ``dataset`` with these guids, as far as it has them.
+
+    Raises InputError for bad data, and where a label is none of the bundle's.
+    """
+    model = SentimentModel(model_path, threads=1)
+    pairs = _read_pairs(dataset, model, guids)
+    return _evaluate(model, "all", read_examples(pairs, model.labels))
+
+
+def _evaluate(model: SentimentModel, split: Split, examples: Examples) -> Evaluation:
     probabilities = _predict(model, examples.pairs)
     overlap = None
     if model.info.digests:
         try:
             digests = Digests.from_json(model.info.digests)
         except ValueError as error:
-            raise InputError(f"{model_path}: its digests are malformed ({error})") from None
+            raise InputError(f"the bundle's digests are malformed ({error})") from None
         overlap = find_overlap(examples, probabilities, digests)
     else:
         logger.info("the bundle has no digests of its training pairs: some may be among these")
-    return Evaluation(split, score(examples.labels, probabilities, model.labels), overlap)
+    scores = score(examples.labels, probabilities, model.labels)
+    return Evaluation(split, examples, probabilities, scores, overlap, model.info)
 
 
-def _read_pairs(dataset: Dataset, model: SentimentModel) -> list[Pair]:
+def _read_pairs(
+    dataset: Dataset, model: SentimentModel, guids: Collection[str] | None = None
+) -> list[Pair]:
     """The pairs that have a label, each without the part that the model does not see.
 
+    ``guids``: of those that are wanted, None for all.
     Raises InputError that names every bad row and file, and where there is none.
     """
     # What a pair lacks is for `_predict` to refuse, where the model can't do without.
     found, problems = read_pairs(dataset, _parts(model), labelled=False, optional=PARTS)
+    if guids is not None:
+        found = [pair for pair in found if pair.guid in guids]
+        problems = [problem for problem in problems if problem.guid in guids]
     pairs = [pair for pair in found if pair.label is not None]
     refuse(problems + foreign_labels(pairs, model.labels), "nothing was evaluated")
+    if not pairs and guids is not None:
+        raise InputError(f"{dataset.path} holds none of the pairs; name their dataset with --data")
     if not pairs:
         split = " in its split test" if dataset.splits == ("test",) else ""
         raise InputError(

@@ -1,6 +1,5 @@
 """How good predictions are, and how sure that is: accuracy, F1, AUROC, calibration."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,10 +12,13 @@ from sklearn.metrics import (
 )
 
 from mmsent_training.evaluation.calibration import Bin, Floats, calibration_error, reliability
+from mmsent_training.evaluation.tables import columns
 from mmsent_training.examples import Labels
 
 SAMPLES = 2000
 LEVEL = 0.95
+TAILS = 100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2
+"""The percentiles at the ends of an interval."""
 
 Interval = tuple[float, float]
 
@@ -71,6 +73,22 @@ def macro_f1(labels: Labels, predicted: Labels, classes: int) -> float:
     return float(f1_score(labels, predicted, labels=numbers, average="macro", zero_division=0))
 
 
+def weighted_f1(labels: Labels, predicted: Labels, classes: int) -> float:
+    """The mean F1 of the ``classes``, each counted by its pairs."""
+    numbers = range(classes)
+    return float(f1_score(labels, predicted, labels=numbers, average="weighted", zero_division=0))
+
+
+def class_scores(
+    labels: Labels, predicted: Labels, label_names: Sequence[str]
+) -> dict[str, ClassScores]:
+    """The scores of each class. One without a prediction has precision 0."""
+    numbers = range(len(label_names))
+    table = precision_recall_fscore_support(labels, predicted, labels=numbers, zero_division=0)
+    rows = zip(label_names, zip(*(column.tolist() for column in table)))
+    return {name: ClassScores(p, r, f, int(support)) for name, (p, r, f, support) in rows}
+
+
 def auroc(labels: Labels, probabilities: Floats) -> float | None:
     """The area under the ROC curve: how often a pair of a class is ranked above one that is not.
 
@@ -106,27 +124,23 @@ def bootstrap_intervals(labels: Labels, predicted: Labels, classes: int) -> Inte
         both = np.bincount(true, drawn, classes) + np.bincount(guessed, drawn, classes)
         f1 = np.divide(2 * right, both, out=np.zeros(classes), where=both > 0)
         accuracies[sample], means[sample] = right.sum() / len(labels), f1.mean()
-    tails = (100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2)
-    accuracy, macro_f1 = (np.percentile(values, tails).tolist() for values in (accuracies, means))
+    accuracy, macro_f1 = (np.percentile(values, TAILS).tolist() for values in (accuracies, means))
     return Intervals(tuple(accuracy), tuple(macro_f1))
 
 
 def score(labels: Labels, probabilities: Floats, label_names: Sequence[str]) -> Scores:
     """The scores of ``probabilities``, [pairs, labels], for the true ``labels``, int64 [pairs].
 
-    ``labels`` are indices into ``label_names``. A class without a prediction has precision 0.
+    ``labels`` are indices into ``label_names``.
     """
     predicted, numbers = probabilities.argmax(axis=1), range(len(label_names))
-    table = precision_recall_fscore_support(labels, predicted, labels=numbers, zero_division=0)
-    rows = zip(label_names, zip(*(column.tolist() for column in table)))
-    weighted = f1_score(labels, predicted, labels=numbers, average="weighted", zero_division=0)
     return Scores(
         pairs=len(labels),
         accuracy=float(np.mean(labels == predicted)),
         macro_f1=macro_f1(labels, predicted, len(label_names)),
-        weighted_f1=float(weighted),
+        weighted_f1=weighted_f1(labels, predicted, len(label_names)),
         auroc=auroc(labels, probabilities),
-        classes={name: ClassScores(p, r, f, int(support)) for name, (p, r, f, support) in rows},
+        classes=class_scores(labels, predicted, label_names),
         confusion=confusion_matrix(labels, predicted, labels=numbers).tolist(),
         intervals=bootstrap_intervals(labels, predicted, len(label_names)),
         calibration_error=calibration_error(probabilities, labels),
@@ -153,12 +167,4 @@ def describe(scores: Scores) -> str:
         f"\n95 % intervals: accuracy {accuracy[0]:.3f} to {accuracy[1]:.3f}, "
         f"macro F1 {f1[0]:.3f} to {f1[1]:.3f}"
         f"\nexpected calibration error {scores.calibration_error:.3f}"
-    )
-
-
-def columns(text: str) -> int:
-    """The width of ``text`` on a terminal: an East Asian character takes two columns."""
-    return sum(
-        2 if unicodedata.east_asian_width(char) in "WF" else not unicodedata.combining(char)
-        for char in text
     )

@@ -21,7 +21,7 @@ from mmsent.predict.explain.rendering import (
 
 UNREAD = 300  # characters that are shown of what the model doesn't read
 
-_STYLE = """
+LOOK = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1b1b1b; --quiet: #595959; --line: #d0d0d0;
   --bar: #8a8a8a; --for: 0 98 168; --against: 190 70 0; }
 @media (prefers-color-scheme: dark) { :root { --page: #16181b; --ink: #ececec; --quiet: #a8a8a8;
@@ -34,11 +34,16 @@ p { margin: .4rem 0; } .quiet { color: var(--quiet); font-size: .875rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line); }
 tbody th { font-weight: inherit; } th:first-child { text-align: left; overflow-wrap: break-word; }
+.bar span { display: block; height: .8rem; background: var(--bar); }
+.scroll { overflow-x: auto; }
+summary { cursor: pointer; margin: 1rem 0 .5rem; }
+"""
+"""The style that all pages which are files share."""
+
+_STYLE = """
 tr.predicted { font-weight: 700; }
 .labels { width: 100%; } .labels .bar { width: 45%; min-width: 3rem; }
-.bar span { display: block; height: .8rem; background: var(--bar); }
 .predicted .bar span { background: rgb(var(--for)); }
-.scroll { overflow-x: auto; }
 .sides { display: grid; grid-template-columns: auto 1fr auto; gap: .3rem .7rem;
   align-items: center; margin: .5rem 0; }
 .track { position: relative; height: 1.1rem;
@@ -65,7 +70,6 @@ svg .for { fill: rgb(0 98 168); } svg .against { fill: url(#hatch); }
 svg .mark { fill: none; stroke: #fff; } svg .mark.under { stroke: #000; }
 svg text { font-weight: 700; fill: #fff; stroke: #000; stroke-width: .2em; paint-order: stroke;
   text-anchor: middle; dominant-baseline: central; }
-summary { cursor: pointer; margin: 1rem 0 .5rem; }
 """
 
 
@@ -83,6 +87,22 @@ def to_html(explanation: Explanation) -> str:
         sections.append(_regions(explanation, explanation.regions))
     sections.append(_numbers(explanation))
     lines = "\n".join(f'<p class="quiet">{escape(note)}</p>' for note in notes(explanation))
+    return document(
+        f"{TITLE}: {label}",
+        _STYLE,
+        f"""<h1>{TITLE}: <bdi>{label}</bdi>, {probability:.1%}</h1>
+<p class="quiet">{CAUTION} {UNIT}</p>
+{"".join(sections)}
+{lines}
+""",
+    )
+
+
+def document(title: str, style: str, body: str) -> str:
+    """A page that loads nothing and runs no script. All three are HTML and CSS: escaped.
+
+    ``style`` comes after `LOOK`.
+    """
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -90,16 +110,12 @@ def to_html(explanation: Explanation) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{TITLE}: {label}</title>
-<style>{_STYLE}</style>
+<title>{title}</title>
+<style>{LOOK}{style}</style>
 </head>
 <body>
 <main>
-<h1>{TITLE}: <bdi>{label}</bdi>, {probability:.1%}</h1>
-<p class="quiet">{CAUTION} {UNIT}</p>
-{"".join(sections)}
-{lines}
-</main>
+{body}</main>
 </body>
 </html>
 """

@@ -1,0 +1,110 @@
+"""Scores by a column of the list: by source, by language, by whatever the list says of its rows."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest  # type: ignore[import-untyped]
+
+from mmsent.data.columns import listed
+from mmsent.data.dataset import AS_IT_IS, Reading, open_dataset
+from mmsent.data.lists import List
+from mmsent.data.pair import Pair
+from mmsent.errors import InputError
+from mmsent_training.evaluation.metrics import LEVEL, Interval, bootstrap_intervals, macro_f1
+from mmsent_training.evaluation.tables import text_table
+from mmsent_training.examples import Labels
+
+MAX_GROUPS = 100
+"""A column with more values is refused: it names rows rather than groups of them."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The scores of the pairs for which a column says ``value``; "" where it says nothing.
+
+    ``accuracy_interval``: Wilson's, 1927, which also holds for few pairs. ``macro_f1``: over the
+    labels that occur among the group's true and predicted ones; its interval: of the bootstrap.
+    """
+
+    value: str
+    pairs: int
+    accuracy: float
+    accuracy_interval: Interval
+    macro_f1: float
+    macro_f1_interval: Interval
+
+
+def read_column(
+    data: Path, column: str, pairs: Sequence[Pair], *, reading: Reading = AS_IT_IS
+) -> list[str]:
+    """What ``column`` of the dataset says of each of ``pairs``, which were read from it.
+
+    Raises InputError where a list that holds some of them has no such column, or it says nothing.
+    """
+    lists = {pair.list for pair in pairs}
+    found: dict[tuple[str, int], str] = {}
+    for each in open_dataset(data, reading).lists:
+        if each.name in lists:
+            names = each.names if isinstance(each, List) else ()
+            if not isinstance(each, List) or column not in names:
+                raise InputError(f"{each.name} has no column {column!r}; it has {listed(names)}")
+            # Any column can be read in the label's place.
+            other = replace(each, columns={**each.columns, "label": column})
+            with closing(other.rows(contents=False)) as rows:
+                for row in rows:
+                    if isinstance(row, Pair):
+                        found[row.list, row.line] = row.label or ""
+    values = [found[pair.list, pair.line] for pair in pairs]
+    if not any(values):
+        raise InputError(f"the column {column!r} of {data} says nothing of these pairs")
+    return values
+
+
+def score_groups(labels: Labels, predicted: Labels, values: Sequence[str]) -> list[Group]:
+    """The scores of each group of pairs with the same value, the largest first.
+
+    ``labels`` and ``predicted``: int64 [pairs]; ``values``: of as many pairs.
+    Raises InputError where there are more than MAX_GROUPS.
+    """
+    different, places = np.unique(np.array(values, object), return_inverse=True)
+    if len(different) > MAX_GROUPS:
+        raise InputError(
+            f"the column has {len(different)} values; scores are for {MAX_GROUPS} groups at most"
+        )
+    groups = [
+        _score(value, labels[places == number], predicted[places == number])
+        for number, value in enumerate(different)
+    ]
+    return sorted(groups, key=lambda group: (-group.pairs, group.value))
+
+
+def _score(value: str, labels: Labels, predicted: Labels) -> Group:
+    pairs, right = len(labels), int(np.sum(labels == predicted))
+    wilson = binomtest(right, pairs).proportion_ci(LEVEL, method="wilson")
+    present, numbers = np.unique(np.concatenate((labels, predicted)), return_inverse=True)
+    true, guessed = numbers[:pairs], numbers[pairs:]
+    return Group(
+        value,
+        pairs,
+        accuracy=right / pairs,
+        accuracy_interval=(float(wilson.low), float(wilson.high)),
+        macro_f1=macro_f1(true, guessed, len(present)),
+        macro_f1_interval=bootstrap_intervals(true, guessed, len(present)).macro_f1,
+    )
+
+
+def describe_groups(column: str, groups: Sequence[Group]) -> str:
+    """The groups as a table of text."""
+    rows = [[column, "pairs", "accuracy", "", "macro F1", ""]]
+    for group in groups:
+        cells = [group.value or "(nothing)", str(group.pairs)]
+        for score, (low, high) in (
+            (group.accuracy, group.accuracy_interval),
+            (group.macro_f1, group.macro_f1_interval),
+        ):
+            cells += [f"{score:.3f}", f"({low:.3f} to {high:.3f})"]
+        rows.append(cells)
+    return text_table(rows)
