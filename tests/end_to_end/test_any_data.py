@@ -6,30 +6,34 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import f1_score
 
-from mmsent.data.labels import order_labels
+from mmsent import SentimentModel
 
 from ..command import Command
 from ..conftest import MakeOnce
-from ..layouts import LABELS, LAYOUTS, Row, drawn, task_folder
+from ..layouts import LAYOUTS, Row, drawn, task_folder
 
-LAYOUT_OF = {
-    "two": "imagefolder",
-    "six": "CSV",
-    "forty": "TSV",
-    "numbers": "JSON lines",
-    "Chinese": "Parquet",
+SETS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "two": ("imagefolder", ("fine", "hateful")),
+    "numbers": ("JSON lines", ("-1", "0", "0.5", "2", "10", "100")),
+    "Chinese": ("Parquet", ("C++", "仇恨", "非仇恨")),
+    "like columns": ("CSV", ("$a_b$", "NA", "None", "error", "guid", "nan", "predicted", "tag")),
+    "forty": ("TSV", tuple(f"class {number}" for number in range(10, 50))),
 }
-"""Each set of labels in one of the layouts."""
+"""Sets of labels, each in the order that a run has them, and in one of the layouts."""
 OPTIONS = {"JSON lines": ("--columns", "guid=id,image=img")}  # as for Hateful Memes
 
 
 @dataclass(frozen=True)
 class Case:
-    """Pairs to train on and to validate on in a layout, and a bundle that was trained on them.
+    """Pairs to train on and to validate on in a layout, and a run and a bundle of them.
 
-    ``task``: the task's list of the pairs to validate on, ``held_out``.
+    ``task``: the task's list of the pairs to validate on, ``held_out``; ``predicted``: what is
+    predicted of them as they lie in the layout, with the header.
     """
 
     labels: tuple[str, ...]
@@ -37,19 +41,21 @@ class Case:
     data: Path
     validation: Path
     task: Path
+    run: Path
     bundle: Path
     held_out: list[Row]
+    predicted: list[list[str]]
 
 
-@pytest.fixture(scope="session", params=LAYOUT_OF)
+@pytest.fixture(scope="session", params=SETS)
 def case(request: pytest.FixtureRequest, make_once: MakeOnce, run_command: Command) -> Case:
     """One training for each set of labels. Its files are not to be changed."""
     name: str = request.param
-    layout = LAYOUT_OF[name]
+    layout, labels = SETS[name]
     options = OPTIONS.get(layout, ())
 
     def fill(folder: Path) -> None:
-        rows = drawn(folder / "drawn", LABELS[name], pairs=80)
+        rows = drawn(folder / "drawn", labels[::-1], pairs=80)
         paths = [
             LAYOUTS[layout](folder / part, some).relative_to(folder)
             for part, some in (("train", rows[:40]), ("dev", rows[40:]))
@@ -62,6 +68,7 @@ def case(request: pytest.FixtureRequest, make_once: MakeOnce, run_command: Comma
             ("mmsent", "train", "--data", paths[0], "--validation", paths[1], *options,
              "--model", "light", "--epochs", 1, "--output", "run"),
             ("mmsent-export", "onnx", "run", "--output", "model.onnx"),
+            ("mmsent-infer", paths[1], "--output", "out.csv", "--probabilities", *options),
         ):  # fmt: skip
             done = run_command(*command, cwd=folder)
             assert done.code == 0, done.err
@@ -69,26 +76,35 @@ def case(request: pytest.FixtureRequest, make_once: MakeOnce, run_command: Comma
     folder = make_once(f"any data, {name}", fill)
     data, validation, held_out = json.loads((folder / "case.json").read_text())
     return Case(
-        order_labels(LABELS[name]),
+        labels,
         options,
         folder / data,
         folder / validation,
         folder / "task" / "train.txt",
+        folder / "run",
         folder / "model.onnx",
         [Row(guid, None, None, label) for guid, label in held_out],
+        read_csv(folder / "out.csv"),
     )
 
 
-def predict(run: Command, case: Case, path: Path, output: Path) -> list[list[str]]:
-    """The rows of a list's predictions with their probabilities, first the header."""
+def read_csv(path: Path) -> list[list[str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return [*csv.reader(file)]
+
+
+def predict(run: Command, case: Case, path: Path, output: Path) -> None:
     options = case.options if path != case.task else ()
     done = run(
         "mmsent-infer", path, "--model", case.bundle, "--output", output, "--probabilities",
         *options, cwd=output.parent,
     )  # fmt: skip
     assert done.code == 0, done.err
-    with open(output, newline="", encoding="utf-8") as file:
-        return [*csv.reader(file)]
+
+
+def columns(labels: tuple[str, ...], *taken: str) -> list[str]:
+    """The columns of the labels where these are taken."""
+    return [f"{label}_" if label in taken else label for label in labels]
 
 
 def test_the_check_finds_the_labels_and_nothing_wrong(
@@ -105,28 +121,64 @@ def test_the_check_finds_the_labels_and_nothing_wrong(
     assert tuple(check["labels"]) == case.labels
 
 
+def test_the_run_has_the_labels(case: Case) -> None:
+    record = json.loads((case.run / "run.json").read_text())
+    assert tuple(record["labels"]) == tuple(record["metrics"]["classes"]) == case.labels
+    assert np.shape(record["metrics"]["confusion"]) == (len(case.labels), len(case.labels))
+    assert record["model"]["lexicon"] is False
+    report = (case.run / "report.md").read_text()
+    assert all(f"{label}  " in report for label in case.labels)
+
+
+def test_validation_predictions_have_a_column_for_each_label(case: Case) -> None:
+    header, *rows = read_csv(case.run / "validation_predictions.csv")
+    taken = ("guid", "tag", "predicted")
+    assert header == [*taken, *columns(case.labels, *taken)]
+    assert [tag for _, tag, *_ in rows] == [row.label for row in case.held_out]
+    for _, _, predicted, *numbers in rows:
+        assert case.labels[np.argmax([float(number) for number in numbers])] == predicted
+        assert sum(map(float, numbers)) == pytest.approx(1, abs=1e-4)
+
+
 def test_predictions_are_those_of_the_same_pairs_in_the_tasks_folder(
     case: Case, run_command: Command, tmp_path: Path
 ) -> None:
-    header, *rows = predict(run_command, case, case.validation, tmp_path / "theirs.csv")
-    same_header, *same = predict(run_command, case, case.task, tmp_path / "task.csv")
-    assert header == same_header == ["guid", "tag", *case.labels]
+    header, *rows = case.predicted
+    predict(run_command, case, case.task, tmp_path / "task.csv")
+    same_header, *same = read_csv(tmp_path / "task.csv")
+    assert header == same_header == ["guid", "tag", *columns(case.labels, "guid", "tag")]
     assert [Path(guid).stem for guid, *_ in rows] == [row.guid for row in case.held_out]
     assert [rest for _, *rest in rows] == [rest for _, *rest in same]
+    for _, tag, *numbers in rows:
+        assert case.labels[np.argmax([float(number) for number in numbers])] == tag
+
+
+def test_parquet_holds_what_csv_holds(case: Case, run_command: Command, tmp_path: Path) -> None:
+    header, *rows = case.predicted
+    predict(run_command, case, case.validation, tmp_path / "out.parquet")
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column_names == header
+    columns = [table.column(name).to_pylist() for name in header]
+    assert [list(row) for row in zip(*columns[:2])] == [row[:2] for row in rows]
+    numbers = np.array([row[2:] for row in rows], float)
+    assert np.transpose(columns[2:]) == pytest.approx(numbers)
 
 
 def test_the_evaluation_scores_these_predictions(
     case: Case, run_command: Command, tmp_path: Path
 ) -> None:
-    _, *rows = predict(run_command, case, case.validation, tmp_path / "out.csv")
+    _, *rows = case.predicted
     done = run_command(
         "mmsent", "evaluate", "--model", case.bundle, "--data", case.validation, *case.options,
         "--split", "all", "--json", cwd=tmp_path,
     )  # fmt: skip
     assert done.code == 0, done.err
     scores = json.loads(done.out)
-    right = sum(tag == row.label for (_, tag, *_), row in zip(rows, case.held_out))
-    assert scores["accuracy"] == pytest.approx(right / len(rows))
-    assert tuple(scores["classes"]) == case.labels
+    tags, guesses = [row.label for row in case.held_out], [row[1] for row in rows]
+    assert scores["accuracy"] == pytest.approx(np.mean(np.array(tags) == guesses))
+    for average in ("macro", "weighted"):
+        wanted = f1_score(tags, guesses, labels=case.labels, average=average, zero_division=0)
+        assert scores[f"{average}_f1"] == pytest.approx(wanted)
+    assert tuple(scores["classes"]) == SentimentModel(case.bundle).labels == case.labels
     assert scores["overlap"]["pairs"] == 0
     assert scores["overlap"]["validated"] == len(rows)

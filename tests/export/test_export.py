@@ -27,6 +27,7 @@ def export(run_command, *arguments, cwd):
     return run_command("mmsent-export", "onnx", *arguments, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_no_library_speaks(run_command, trained, tmp_path):
     result = run_command("mmsent-export", "onnx", trained, cwd=tmp_path, fresh=True)
     assert result.code == 0, result.err
@@ -100,18 +101,6 @@ def test_the_bundle_answers_as_the_pytorch_model(bundle, trained, sample):
         probabilities = served.predict(text, pair.read("image")).probabilities
         wanted = torch.softmax(logits, dim=1)[0].tolist()
         np.testing.assert_allclose(list(probabilities.values()), wanted, atol=1e-5)
-
-
-@pytest.mark.parametrize("modality", ["text", "image"])
-def test_a_model_of_one_modality_has_the_same_inputs(run_command, sample, tmp_path, modality):
-    arguments = ("--epochs", 1, "--modality", modality, "--data", sample, "--output", "run")
-    run_command("mmsent", "train", "--model", "light", *arguments, cwd=tmp_path)
-    result = export(run_command, "run", cwd=tmp_path)
-    assert result.code == 0, result.err
-    text, image = "happy", np.zeros((9, 9, 3), np.uint8)
-    model = SentimentModel(tmp_path / "model.onnx")
-    same_text = model.predict(text, image + 99) == model.predict(text, image)
-    assert same_text == (modality == "text")
 
 
 def test_a_run_moved_to_another_machine_is_still_exported(run_command, trained, tmp_path):

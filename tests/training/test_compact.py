@@ -43,7 +43,7 @@ def cache(tmp_path_factory):
 def few_texts(folder):
     lines = TEXTS.read_text().splitlines(keepends=True)
     file = folder / "pretraining_texts.tsv"
-    file.write_text("".join(lines[:65]))
+    file.write_text("".join(lines[:33]))
     return file
 
 
@@ -70,6 +70,23 @@ def bundle(run_command, sample, run):
     result = run_command("mmsent-export", *arguments, cwd=run.parent)
     assert result.code == 0, result.err
     return output
+
+
+@pytest.fixture(scope="module")
+def fallback(run_command, sample, run, tmp_path_factory):
+    """The folder of a training with --model auto where CLIP is missing, and what was printed.
+
+    Its text encoder is not pretrained on the rated texts.
+    """
+    folder = tmp_path_factory.mktemp("fallback")
+    with pytest.MonkeyPatch.context() as patch:
+        go_offline(patch)
+        result = run_command(
+            "mmsent", "train", "--data", sample, "--output", "run", "--epochs", 2,
+            "--no-pretraining-texts", cwd=folder,
+        )  # fmt: skip
+    assert result.code == 0, result.err
+    return folder / "run", result.err
 
 
 def train(run_command, sample, output, *options):
@@ -100,6 +117,7 @@ def packages(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_from_training_to_predictions(run_command, sample, run, bundle, tmp_path):
     arguments = (sample / TRAIN_LIST, "--model", bundle, "--probabilities")
     result = run_command("mmsent-infer", *arguments, cwd=tmp_path)
@@ -113,6 +131,7 @@ def test_from_training_to_predictions(run_command, sample, run, bundle, tmp_path
                 assert got == pytest.approx(float(row[label]), abs=2e-3)  # states of 16 bits
 
 
+@pytest.mark.slow
 def test_the_bundle_pads_within_its_convolutions(bundle):
     """Padding that is computed from the image's size would cost a third of the time."""
     nodes = onnx.load(bundle).graph.node
@@ -122,6 +141,7 @@ def test_the_bundle_pads_within_its_convolutions(bundle):
     assert not [node for node in nodes if node.op_type == "Shape" and node.input[0] in images]
 
 
+@pytest.mark.slow
 def test_either_text_or_image_may_be_missing(sample, bundle):
     model = SentimentModel(bundle, threads=1)
     pair = next(open_dataset(sample).select(TRAINING).rows())
@@ -171,6 +191,7 @@ def test_the_pretraining_texts_are_votes_for_each_label(monkeypatch):
     assert shares[index].tolist() == [1, 0, 0]
 
 
+@pytest.mark.slow
 def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, caplog):
     """It tells what they found positive from the rest better than before; it is then cached."""
     monkeypatch.setattr(pretraining, "FILE", few_texts(tmp_path))
@@ -204,22 +225,19 @@ def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, ca
     _, again, cached = learn()
     assert again == after
     assert all((cached[k] == v).all() for k, v in weights.items() if "classifier" not in k)
-    assert caplog.text.count("pretraining: 64 texts") == 1
+    assert caplog.text.count("pretraining: 32 texts") == 1
 
 
-def test_only_compact_is_pretrained_on_texts(run_command, sample, run, tmp_path):
+def test_only_compact_is_pretrained_on_texts(run_command, sample, run, fallback, tmp_path):
     arguments = ("--model", "light", "--pretraining-texts", "--data", sample)
     result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
     assert result.code == 2
     assert "--pretraining-texts: the light model has no such option" in result.err
-    result = train(run_command, sample, tmp_path / "run", "--no-pretraining-texts")
-    assert result.code == 0, result.err
-    one, other = (
-        load_file(folder / "checkpoint.safetensors") for folder in (tmp_path / "run", run)
-    )
+    plain, _ = fallback
+    one, other = (load_file(folder / "checkpoint.safetensors") for folder in (plain, run))
     name = "head.layers.0.attention.self.query.weight"
     assert (one[name] != other[name]).any()
-    assert read_run(tmp_path / "run").record.settings.options == {"pretraining_texts": False}
+    assert read_run(plain).record.settings.options == {"pretraining_texts": False}
     assert read_run(run).record.settings.options == {}
     assert read_run(run).record.model["pretraining_texts"] is True
 
@@ -311,15 +329,10 @@ def test_every_file_is_verified(run_command, sample, packages, tmp_path, name):
     assert f"{file} is not the file that was released" in result.err
 
 
-def test_auto_takes_compact_where_clip_is_missing(run_command, sample, run, tmp_path, monkeypatch):
-    go_offline(monkeypatch)
-    result = run_command(
-        "mmsent", "train", "--data", sample, "--output", "run", "--epochs", 1,
-        "--no-pretraining-texts", cwd=tmp_path,
-    )  # fmt: skip
-    assert result.code == 0, result.err
-    assert "FALLBACK to the compact model" in result.err
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
+def test_auto_takes_compact_where_clip_is_missing(fallback):
+    run, said = fallback
+    assert "FALLBACK to the compact model" in said
+    record = json.loads((run / "run.json").read_text())
     assert record["model"]["name"] == "compact"
     assert "HF_HUB_OFFLINE" in record["chosen"]
 

@@ -8,6 +8,7 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 
 from mmsent import SentimentModel
 from mmsent.data.dataset import TRAINING, open_dataset
@@ -87,7 +88,7 @@ def alone(request, run_command, sample, make_once):
             shutil.copytree(sample / "data", folder / "pictures")
         for name in ("list.csv", "list.jsonl", "list.parquet"):
             write_list(folder / name, rows)
-        result = train(run_command, folder / "list.csv", folder / "run", part, pictures=True)
+        result = train(run_command, folder / "list.csv", folder / "run", part)
         assert result.code == 0, result.err
         _, said = export(run_command, folder / "run")
         assert "8 validation pairs" in said
@@ -120,6 +121,12 @@ def test_the_bundle_says_what_a_pair_may_lack(sample, alone):
     text, image = pair.read_text(), image_file(sample, pair.guid)
     both = model.predict(text, image)
     assert model.predict(*((text, None) if part == "text" else (None, image))) == both
+
+
+def test_the_model_has_one_encoder(alone):
+    part, folder = alone
+    names = " ".join(load_file(folder / "run" / "checkpoint.safetensors"))
+    assert ("gru" in names, "cnn" in names) == (part == "text", part == "image")
 
 
 def test_the_report_shows_the_images_that_the_model_saw(alone):
@@ -163,7 +170,8 @@ def spoiled(sample, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "model", ["light", pytest.param("compact", marks=pytest.mark.slow), "clip"]
+    "model",
+    ["light", *(pytest.param(name, marks=pytest.mark.slow) for name in ("compact", "clip"))],
 )
 @pytest.mark.parametrize("part", MODALITIES)
 def test_the_other_part_is_never_read(

@@ -124,13 +124,13 @@ def test_its_bundle_does_without_text_or_image(bundle):
     assert len({answer.probabilities["positive"] for answer in answers}) == 3
 
 
-def test_it_is_evaluated_and_ablated(sample, bundle, weights, tmp_path):
+def test_it_is_evaluated_and_ablated(sample, few, bundle, weights, tmp_path):
     assert evaluate_bundle(bundle, sample, "validation").scores.pairs == 8
     settings = default_settings("toy", "cpu", epochs=1)
     _, ablation = ablate(
         settings,
         tmp_path / "ablation",
-        lambda settings, folder: train_toy(sample, folder, weights, epochs=1),
+        lambda settings, folder: train_toy(few, folder, weights, epochs=1),
     )
     assert [*ablation.results] == ["both", "text", "image"]
 
