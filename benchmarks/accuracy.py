@@ -1,14 +1,14 @@
-"""How accurate a model is: over several seeds, on each modality alone, or by cross-validation.
+"""Measure a model's accuracy: over several seeds, per modality, or by cross-validation.
 
     python benchmarks/accuracy.py seeds --data DIR [--model light] [--work FOLDER] [--json FILE]
     python benchmarks/accuracy.py modalities --data DIR …
     python benchmarks/accuracy.py folds --data DIR [--repeats 2] …
 
-Every training has the default settings, or those that --set changes (--set logit_adjustment=0.5),
-which is how the defaults were chosen. Seeds and modalities are scored on the validation pairs. The
-folds of cross-validation lie within the training part, and identical images never stand on both
-sides. Runs stay in --work, and one that is there is not trained again. With OMP_NUM_THREADS=1 the
-figures don't depend on the number of cores.
+Every training has the default settings, or those that --set changes (--set logit_adjustment=0.5);
+the defaults were chosen this way. Seeds and modalities are scored on the validation pairs. The
+folds of cross-validation are within the training part, and identical images are always on the same
+side. Runs stay in --work and are not trained again. With OMP_NUM_THREADS=1 the results do not
+depend on the number of cores.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from result import write_result
 FOLDS, SEEDS = 5, (42, 43, 44)
 Parts = tuple[list[int], list[int]]
 Train = Callable[..., Path]
-"""Trains the run of a name with settings of its own; returns its folder."""
+"""Trains the run of a name with some settings; returns its folder."""
 
 
 def seeds(train: Train, data: Path, repeats: int) -> Iterator[dict[str, Any]]:
@@ -51,7 +51,7 @@ def seeds(train: Train, data: Path, repeats: int) -> Iterator[dict[str, Any]]:
 
 
 def modalities(train: Train, data: Path, repeats: int) -> Iterator[dict[str, Any]]:
-    """Text and image alone, with McNemar's p of the difference from both, of the first seed."""
+    """Text and image alone, and McNemar's p of the difference from both, for the first seed."""
     both = train(str(SEEDS[0]), seed=SEEDS[0])
     yield {"modality": "both"} | score(both)
     for name in ("text", "image"):
@@ -95,13 +95,13 @@ def score(run: Path) -> dict[str, Any]:
 
 
 def right(run: Path) -> np.ndarray:
-    """Which of a run's validation pairs it predicts correctly: [pairs] of bool."""
+    """Whether a run predicts each of its validation pairs correctly: [pairs] of bool."""
     rows = pd.read_csv(run / PREDICTIONS, dtype=str, keep_default_na=False)
     return (rows["tag"] == rows["predicted"]).to_numpy()
 
 
 def parse(assignments: tuple[str, ...]) -> dict[str, Any]:
-    """The settings that --set changes; a value is JSON, else text."""
+    """The settings that --set changes; a value is JSON, otherwise text."""
 
     def value(text: str) -> Any:
         try:
@@ -121,7 +121,7 @@ WAYS = {way.__name__: way for way in (seeds, modalities, folds)}
 @click.option("--model", default="light", show_default=True)
 @click.option("--repeats", default=1, show_default=True, help="Cross-validations.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE")
-@click.option("--work", type=click.Path(path_type=Path), help="Where runs stay.")
+@click.option("--work", type=click.Path(path_type=Path), help="the folder for runs")
 @click.option("--json", "output", type=click.Path(path_type=Path))
 def main(
     way: str,
@@ -139,7 +139,7 @@ def main(
             settings = default_settings(model, "cpu", **(parse(assignments) | own))
             run = folder / f"{model}-{name}"
             if not (run / RECORD).exists():
-                shutil.rmtree(run, ignore_errors=True)  # of a training that was interrupted
+                shutil.rmtree(run, ignore_errors=True)  # of an interrupted training
                 train(data, settings, choose(model, {}), run, parts=parts)
             elif read_record(run).settings != settings:
                 raise click.ClickException(f"{run} was trained with other settings")

@@ -1,10 +1,10 @@
-"""A model from the dataset to its bundles: seconds, sizes, and what each precision changes.
+"""Train a model and export it: seconds, sizes, and what each precision changes.
 
     python benchmarks/build.py --model light --data DIR --output FOLDER [--clip DIR] [--pairs N]
 
-Every step is the command that users run, in a process of its own, and nothing is cached from
-another training. A run or bundle that is in FOLDER already is not made again. --pairs takes the
-first N labelled pairs alone, which is enough to measure the speed of CLIP.
+Every step is the command that users run, in its own process, and nothing is cached from another
+training. A run or bundle that is already in FOLDER is kept. --pairs uses only the first N labelled
+pairs, which is enough to measure the speed of CLIP.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", type=Path, required=True, help="a dataset folder")
     parser.add_argument("--clip", help="the checkpoint of --model clip")
-    parser.add_argument("--pairs", type=int, help="train on the first of them alone")
-    parser.add_argument("--accept-loss", type=float, metavar="PERCENT", help="the exporter's")
+    parser.add_argument("--pairs", type=int, help="train only on the first N pairs")
+    parser.add_argument(
+        "--accept-loss", type=float, metavar="PERCENT", help="the exporter's --accept-loss"
+    )
     parser.add_argument("--output", type=Path, required=True, help="a folder for run and bundles")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -45,7 +47,7 @@ def main() -> None:
 
 
 def first_pairs(options: argparse.Namespace) -> Path:
-    """A dataset of the first --pairs rows of train.txt, whose texts and images stay in place."""
+    """A dataset of the first --pairs rows of train.txt; its texts and images are not copied."""
     folder = options.output / "dataset"
     folder.mkdir(exist_ok=True)
     lines = (options.data / TRAIN_LIST).read_text(encoding="utf-8").splitlines(keepends=True)
@@ -56,7 +58,7 @@ def first_pairs(options: argparse.Namespace) -> Path:
 
 
 def train(options: argparse.Namespace, data: Path) -> dict[str, Any]:
-    """Train once; the seconds from the command's start to its end, and what was trained."""
+    """Train once; the seconds from the command's start to its end, and the settings."""
     run, timed = options.output / "run", options.output / "training.json"
     if not timed.exists():
         command = ["train", "--model", options.model, "--device", "cpu"]
@@ -75,7 +77,7 @@ def train(options: argparse.Namespace, data: Path) -> dict[str, Any]:
 
 
 def export(options: argparse.Namespace, precision: str) -> dict[str, Any]:
-    """Export the run to one precision; the bundle's size in bytes and its verification."""
+    """Export the run in one precision; the bundle's size in bytes and its verification."""
     bundle = options.output / f"{precision}.onnx"
     if not bundle.exists():
         command = ["export", "onnx", str(options.output / "run"), "--precision", precision]
@@ -87,7 +89,7 @@ def export(options: argparse.Namespace, precision: str) -> dict[str, Any]:
 
 
 def timed_run(arguments: list[str], **environment: str) -> float:
-    """Run a command of mmsent's, which shows its progress; the seconds that it took."""
+    """Run an mmsent command, with its progress on the terminal; the seconds that it took."""
     command = [sys.executable, "-m", "mmsent", *arguments]
     start = time.perf_counter()
     if subprocess.run(command, env=os.environ | environment).returncode:

@@ -1,11 +1,10 @@
-"""Training the light model on a free machine and among busy neighbours: what do its threads waste?
+"""Train the light model on a free machine and next to busy processes: what do threads waste?
 
     python benchmarks/busy_machine.py --data DIR [--neighbours 8] [--rounds 3]
 
-A training's threads wait for each other many times a step. Where they spin while they wait, a
-neighbour's time slice becomes CPU seconds of this process. Each round trains one epoch alone and
-one while --neighbours processes compute, as processes of their own, and prints seconds, CPU
-seconds and their ratios.
+A training's threads wait for each other many times per step. If they spin while they wait, another
+process's time slice costs CPU seconds of this one. Each round trains one epoch alone and one while
+--neighbours processes compute, in separate processes, and prints seconds, CPU seconds and ratios.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SPIN = "while True: pass"
 
 @contextmanager
 def neighbours(count: int):
-    """While the block runs, ``count`` processes take whatever CPU they can get."""
+    """While the block runs, ``count`` processes use all the CPU time they can get."""
     others = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(count)]
     try:
         yield
@@ -39,7 +38,7 @@ def neighbours(count: int):
 
 
 def train(data: Path, options: list[str]) -> dict[str, float]:
-    """Train in a process of its own; wall-clock and CPU seconds."""
+    """Train in a separate process; wall-clock and CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "mmsent_training", "--model", "light"]
         command += ["--data", str(data), "--output", f"{folder}/run", *options]
@@ -71,7 +70,7 @@ def main() -> None:
         for name in ("seconds", "cpu_seconds")
     }
     for name, median in medians.items():
-        print(f"{name} among {options.neighbours} busy processes / alone: {median:.2f}")
+        print(f"{name} next to {options.neighbours} busy processes / alone: {median:.2f}")
     write_result(options.json, {"neighbours": options.neighbours, "rounds": rounds} | medians)
 
 

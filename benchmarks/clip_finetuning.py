@@ -1,11 +1,11 @@
-"""Fine-tuning CLIP, compared with the loop that is usually written: decode, process, step.
+"""Fine-tune CLIP, compared with a typical loop: decode, process, step.
 
     python benchmarks/clip_finetuning.py --data DIR --clip CHECKPOINT [--device cuda] [--pairs 640]
 
-The loop opens every image when it is asked for, lets transformers' processor prepare each batch,
-and computes in fp32, with PyTorch's default DataLoader; it is measured over --pairs pairs. mmsent
-trains one whole epoch in each precision, with the same batch size and from the same weights, so
-that their losses can be compared. On a GPU it also prints utilisation and peak memory.
+The loop opens each image when it is requested, lets transformers' processor prepare each batch, and
+computes in fp32 with PyTorch's default DataLoader; it is measured on --pairs pairs. mmsent trains
+one whole epoch in each precision, with the same batch size and initial weights, so that the losses
+are comparable. On a GPU, it also prints utilisation and peak memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BATCH = 32
 
 
 class Pairs(Dataset):
-    """Opens a pair whenever it is asked for."""
+    """Opens a pair when it is requested."""
 
     def __init__(self, folder: Path, rows: list) -> None:
         self.folder, self.rows = folder, rows
@@ -52,7 +52,7 @@ class Pairs(Dataset):
 
 
 class PlainModel(nn.Module):
-    """CLIP's two embeddings under the same head as mmsent's."""
+    """CLIP's two embeddings below the same head as mmsent's."""
 
     def __init__(self, checkpoint: Path) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class PlainModel(nn.Module):
 
 
 def plain_rate(options: argparse.Namespace, rows: list) -> float:
-    """Pairs a second of the usual loop."""
+    """The typical loop's pairs per second."""
     tokenizer = CLIPTokenizerFast.from_pretrained(options.clip)
     processor = CLIPImageProcessor.from_pretrained(options.clip)
     model = PlainModel(options.clip).to(options.device).train()
@@ -91,14 +91,14 @@ def plain_rate(options: argparse.Namespace, rows: list) -> float:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         loss.item()  # waits for the GPU
-        if step == 1:  # the first two steps set the libraries up
+        if step == 1:  # the first two steps initialise the libraries
             start, done = time.perf_counter(), -len(labels)
         done += len(labels)
     return done / (time.perf_counter() - start)
 
 
 def mmsent_epoch(options: argparse.Namespace, precision: str, folder: Path) -> dict[str, float]:
-    """One epoch of `mmsent train`: its rate, its losses, the seconds of all, the GPU's memory."""
+    """One epoch of `mmsent train`: its rate, its losses, the total seconds, the GPU's memory."""
     settings = default_settings(
         "clip",
         options.device,
@@ -129,7 +129,7 @@ def mmsent_epoch(options: argparse.Namespace, precision: str, folder: Path) -> d
 
 @contextmanager
 def utilisation(device: str) -> Iterator[list[int]]:
-    """The GPU's utilisation in percent, twice a second, of the samples in which it worked."""
+    """The GPU's utilisation in percent, sampled twice a second; idle samples are left out."""
     samples: list[int] = []
     if device != "cuda":
         yield samples
@@ -156,7 +156,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = read_labelled(open_dataset(options.data).select(TRAINING))
     plain = plain_rate(options, rows[: options.pairs])
-    print(f"the usual loop, fp32: {plain:.1f} pairs a second")
+    print(f"the typical loop, fp32: {plain:.1f} pairs a second")
     results = {"device": options.device, "plain_pairs_per_second": plain}
     if options.device == "cuda":
         results["gpu"] = torch.cuda.get_device_name()

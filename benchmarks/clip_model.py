@@ -1,4 +1,4 @@
-"""The clip model over a checkpoint's own weights, as a training begins with it."""
+"""The clip model with a checkpoint's weights, as at the start of a training."""
 
 from pathlib import Path
 

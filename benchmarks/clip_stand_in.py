@@ -1,10 +1,9 @@
-"""Make a full-size stand-in for CLIP where its weights can't be fetched: seeded random weights.
+"""Make a full-size stand-in for CLIP with random weights, if its own can't be downloaded.
 
     python benchmarks/clip_stand_in.py FILES DIR
 
-FILES holds the real config.json, tokenizer.json and preprocessor_config.json; DIR becomes a
-checkpoint as the hub has it, to be named with `mmsent train --clip DIR`. It costs what CLIP costs
-and predicts nothing.
+FILES contains the real config.json, tokenizer.json and preprocessor_config.json; DIR becomes a
+checkpoint as on the hub, for `mmsent train --clip DIR`. It is as fast as CLIP and predicts nothing.
 """
 
 from __future__ import annotations

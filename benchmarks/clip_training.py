@@ -1,10 +1,11 @@
-"""Training CLIP on a CPU: frozen with cached features, and a loop that embeds in every epoch.
+"""Train CLIP on a CPU: frozen with cached features, compared with a loop without a cache.
 
     python benchmarks/clip_training.py --data DIR --clip CHECKPOINT [--pairs 96]
 
-Measured in one run: what transformers' processor and model at batch 16 encode in a second (a
-sample of --pairs pairs, from their files; the loop's epochs are extrapolated from it), what mmsent
-embeds in a second on the same sample, and the whole `mmsent train`, first and with its cache.
+One run measures how many pairs per second transformers' processor and model encode at batch 16 (a
+sample of --pairs pairs, from their files; the loop's epochs are extrapolated from it), how many
+mmsent embeds on the same sample, and the whole `mmsent train`, first without and then with its
+cache.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def plain_seconds(options: argparse.Namespace, rows: list) -> float:
 
 
 def mmsent_seconds(options: argparse.Namespace, rows: list, repetition: int) -> float:
-    """Seconds that the same pairs take in a training, with nothing in the cache."""
+    """Seconds that a training takes for the same pairs, with an empty cache."""
     model, inputs = open_clip(options.clip)
     start = time.perf_counter()
     examples = read_examples(rows, SENTIMENTS)
@@ -105,7 +106,7 @@ def mmsent_seconds(options: argparse.Namespace, rows: list, repetition: int) -> 
 
 
 def train_seconds(options: argparse.Namespace, folder: Path, name: str) -> float:
-    """Seconds of `mmsent train` as a process of its own."""
+    """Seconds of `mmsent train` in a separate process."""
     command = [Path(sys.executable).with_name("mmsent"), "train", "--model", "clip"]
     arguments = ["--clip", options.clip, "--data", options.data, "--output", folder / name]
     start = time.perf_counter()

@@ -1,10 +1,10 @@
-"""Two processes that train together, compared with one at the same step: the same outcome?
+"""Train with two processes and with one, at the same step size: is the result the same?
 
     python benchmarks/distributed.py --data DIR [--model compact] [--epochs 2] [--again]
 
-Each training is a process of its own, or two that torchrun starts, with one thread each; they share
-the usual cache, so that at most the first one encodes images. --again: train a third time, by one
-process with two threads, which rounds sums otherwise: how far that alone leads is the yardstick.
+Each training is a separate process, or two that torchrun starts, with one thread each. They share
+the usual cache, so that only the first one encodes images. --again: train a third time, with one
+process and two threads, which rounds sums differently; its differences are the yardstick.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         one = train(folder, "one", options)
-        print("against one process     same predictions      losses differ by at most    speed")
+        print("compared with one       same predictions      losses differ by at most    speed")
         for number, (name, how) in enumerate(cases.items()):
             row = compare(one, train(folder, f"other-{number}", options, **how))
             results[name] = row

@@ -3,9 +3,9 @@
     python benchmarks/exactness.py --data DIR [--run RUN --model model.onnx]
         [--clip CHECKPOINT --pairs 500]
 
-With a run and its bundle: logits and labels of both over DIR's whole unlabelled list, and each
-pair's probabilities alone against those in a batch. With a checkpoint: ids, pixels and embeddings
-against those of transformers.
+With a run and its bundle: logits and labels of both on DIR's whole unlabelled list, and each pair's
+probabilities alone and in a batch. With a checkpoint: ids, pixels and embeddings, compared with
+those of transformers.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ def main() -> None:
 
 
 def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -> dict[str, Any]:
-    """Ids, pixels and embeddings against those of CLIPProcessor's two parts and of CLIPModel.
+    """Compare ids, pixels and embeddings with those of CLIPProcessor's two parts and CLIPModel.
 
-    Its tokenizer is the one that reads tokenizer.json. transformers 4 has another, in Python, whose
-    ids depend on whether ftfy is installed: it straightens quotes with it, and parts Chinese
-    characters without it.
+    The tokenizer is the one that reads tokenizer.json. transformers 4 has another one, in Python,
+    whose ids depend on whether ftfy is installed: with it, quotes are straightened; without it,
+    Chinese characters are separated.
     """
     model, inputs = open_clip(checkpoint)
     tokenizer, settings = inputs.tokenizer, inputs.image
     reference_tokenizer = CLIPTokenizerFast.from_pretrained(checkpoint)
-    # The one that uses Pillow: from transformers 5 on, the plain name is torchvision's.
+    # The class that uses Pillow: since transformers 5, the plain name is torchvision's.
     plain_name = "CLIPImageProcessor"
     pillow_name = plain_name + "Pil" if hasattr(transformers, plain_name + "Pil") else plain_name
     processor = getattr(transformers, pillow_name).from_pretrained(checkpoint)
@@ -102,7 +102,7 @@ def compare_transformers(checkpoint: Path, texts: list[str], files: list[str]) -
 def compare_bundle(
     run_folder: Path, bundle: Path, texts: list[str], files: list[str]
 ) -> dict[str, Any]:
-    """The run's PyTorch model, one pair at a time, against its bundle, alone and in batches."""
+    """The run's PyTorch model, one pair at a time, and its bundle, alone and in batches."""
     run = read_run(run_folder)
     model, served = run.load_model(), SentimentModel(bundle)
     largest, alone, changed = 0.0, 0.0, 0
@@ -110,7 +110,9 @@ def compare_bundle(
     with Progress("comparing", len(texts), "pairs") as progress, torch.inference_mode():
         for text, file, in_batch in zip(texts, files, together):
             ids = tokenize(run.tokenizer, [text])
-            pixels = np.array(load_image(file, run.record.image)[None])  # PyTorch wants it writable
+            pixels = np.array(
+                load_image(file, run.record.image)[None]
+            )  # PyTorch requires a writable array
             wanted = model(*map(torch.from_numpy, (*pad_ids(ids), pixels))).numpy()
             logits, probabilities = served.run(served.tokenize([text]), pixels)
             largest = max(largest, float(np.abs(logits - wanted).max()))

@@ -1,18 +1,18 @@
-"""How faithful explanations are: deletion curves, and pairs whose deciding parts are known.
+"""Are explanations faithful? Deletion curves, and pairs whose deciding parts are known.
 
     python benchmarks/explanations.py deletion --model model.onnx --data DIR --run RUN [--pairs 120]
     python benchmarks/explanations.py known --model model.onnx --data SAMPLE
 
-``deletion`` takes validation pairs of a run. It deletes their words, and the cells of their images,
-in the order of the explanation, the most valuable first, and in random orders, and follows the
-probability of the predicted label. The area under such a curve, above the level where everything
-is deleted, is the smaller the faster the probability falls. Printed are the mean areas, and the
-mean of random less explained with its 95 % bootstrap interval over the pairs.
+``deletion`` takes validation pairs of a run. It deletes words, or cells of the image, in the order
+of the explanation, the most valuable first, and in random order, and follows the probability of the
+predicted label. The result is the area under this curve, above the level at which everything is
+deleted: the faster the probability falls, the smaller it is. It prints the mean areas, and the
+mean of random minus explained with its 95 % bootstrap interval over the pairs.
 
-``known`` takes what `mmsent sample-data` wrote, with another --seed than the training's. Two parts
-of each pair carry a label: some words, and a patch of the image. Counted are the pairs in which one
-of them decided, since the other carries another label than the one that is predicted: does the map
-have its peak in the patch, and is the most valuable word one of those words?
+``known`` takes a dataset of `mmsent sample-data`, with another --seed than the training's. In each
+pair, some words and a patch of the image carry a label. It counts the pairs in which one of them
+decided, because the other carries a label that was not predicted: is the map's peak in the patch,
+and is the most valuable word one of those words?
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from mmsent.inputs.image import MISSING
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
-STEPS = 10  # of a curve, where there is as much to delete
+STEPS = 10  # of a curve, if there is enough to delete
 RESAMPLES = 10_000
 
 
@@ -48,9 +48,11 @@ def main() -> None:
     parser.add_argument("what", choices=["deletion", "known"])
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path, help="whose validation pairs are taken, for deletion")
+    parser.add_argument(
+        "--run", type=Path, help="for deletion: the run whose validation pairs are used"
+    )
     parser.add_argument("--pairs", type=int, default=120, help="drawn at random; 0: all")
-    parser.add_argument("--orders", type=int, default=2, help="random orders of each pair")
+    parser.add_argument("--orders", type=int, default=2, help="random orders per pair")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     model = SentimentModel(options.model)
@@ -75,7 +77,7 @@ def main() -> None:
 def deletion(
     model: SentimentModel, pairs: Sequence[Pair], orders: int, rng: np.random.Generator
 ) -> dict[str, object]:
-    """The summary of the areas of words and of patches, see `areas`."""
+    """The summary of the areas for words and for patches, see `areas`."""
     found: dict[str, list[tuple[float, float]]] = {"words": [], "patches": []}
     with Progress("explaining", len(pairs), "pairs") as progress:
         for pair in pairs:
@@ -102,9 +104,9 @@ def areas(
     orders: int,
     rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """The area of the curve in the order of ``values``, and the mean of ``orders`` random ones.
+    """The area under the curve in the order of ``values``, and the mean of ``orders`` random ones.
 
-    ``delete`` gives the pair without some of the parts that the values are of.
+    ``delete`` returns the pair without some of the parts that have these values.
     """
     count = len(values)
     cuts = np.unique(np.linspace(0, count, min(STEPS, count) + 1).round().astype(int))
@@ -120,7 +122,7 @@ def areas(
 
 
 def without_words(explanation: Explanation, image: Pixels, gone: set[int]) -> tuple[str, Pixels]:
-    """What the model reads of the text, less some words, and the image."""
+    """The part of the text that the model reads, without some words, and the image."""
     ends = [word.start for word in explanation.words[1:]] + [explanation.read]
     starts = [0, *ends]
     kept = (place for place in range(len(ends)) if place not in gone)
@@ -128,7 +130,7 @@ def without_words(explanation: Explanation, image: Pixels, gone: set[int]) -> tu
 
 
 def without_cells(text: str, image: Pixels, grid: int, gone: set[int]) -> tuple[str, Pixels]:
-    """The text, and the image with some cells in the value of a missing image."""
+    """The text, and the image with some cells in the colour of a missing image."""
     edges = np.arange(grid + 1) * len(image) // grid
     hidden = image.copy()
     for row, column in (divmod(cell, grid) for cell in gone):
@@ -137,7 +139,7 @@ def without_cells(text: str, image: Pixels, grid: int, gone: set[int]) -> tuple[
 
 
 def summary(rows: Floats, rng: np.random.Generator) -> dict[str, object]:
-    """Of areas [pairs, explained and random]: the means, and random less explained."""
+    """Of areas [pairs, explained and random]: the means, and random minus explained."""
     explained, random = rows.mean(axis=0)
     differences = rows[:, 1] - rows[:, 0]
     drawn = rng.integers(0, len(rows), (RESAMPLES, len(rows)))
@@ -153,7 +155,7 @@ def summary(rows: Floats, rng: np.random.Generator) -> dict[str, object]:
 
 
 def known(model: SentimentModel, data: Path, pairs: Sequence[Pair]) -> dict[str, object]:
-    """How often the peak lies in the patch, and the most valuable word is one that decides."""
+    """How often the peak is in the patch, and the most valuable word is one that decides."""
     with open(data / SIGNALS, encoding="utf-8", newline="") as file:
         signals = {row["guid"]: row for row in csv.DictReader(file)}
     parts = [(pair.read_text(), pair.load_image(model.info.image)) for pair in pairs]
@@ -182,7 +184,7 @@ def known(model: SentimentModel, data: Path, pairs: Sequence[Pair]) -> dict[str,
 
 
 def peak_inside(regions: Floats, signal: dict[str, str]) -> bool:
-    """Whether the smooth map is highest in the patch; that is at the centre of a cell."""
+    """Whether the smooth map is highest in the patch; its peak is at the centre of a cell."""
     row, column = np.unravel_index(regions.argmax(), regions.shape)
     x, y = (float(place + 0.5) / len(regions) for place in (column, row))
     left, top, right, bottom = (float(signal[edge]) for edge in ("left", "top", "right", "bottom"))

@@ -3,7 +3,7 @@
     python benchmarks/figures.py           (make figures)
     python benchmarks/figures.py --check   changes nothing, and fails if a document is stale
 
-In a document, what stands between <!-- figures: NAME --> and <!-- end --> is the table NAME of
+In a document, everything between <!-- figures: NAME --> and <!-- end --> is the table NAME of
 tables.py. measure.py runs the benchmarks.
 """
 
@@ -52,12 +52,12 @@ def read_results(folder: Path) -> Results:
 
 
 def fill(text: str, results: Results) -> str:
-    """A document with the tables that its regions name."""
+    """A document with its tables."""
     return REGION.sub(lambda found: found[1] + TABLES[found[2]](results) + found[3], text)
 
 
 def draw(results: Results, path: Path) -> None:
-    """The chart of README: a bar for each side, and axes of its own for each model."""
+    """The chart in the README: one bar per side, and separate axes for each model."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -76,7 +76,7 @@ def draw(results: Results, path: Path) -> None:
             labels = [f"{digits(r)} ({side['ratio']:.1f}x)" for r, side in zip(rates, shown)]
             axes.bar_label(bars, labels, padding=4)
             axes.set(title=model, xlim=(0, 1.5 * max(rates)), xlabel="pairs a second")
-        places[0].invert_yaxis()  # of all of them: they share it
+        places[0].invert_yaxis()  # of the whole picture: the axes share it
         with atomic_path(path) as part:
             metadata = {"Date": None, "Description": chart_text(results)}
             figure.savefig(part, format="svg", metadata=metadata)

@@ -2,8 +2,8 @@
 
     python benchmarks/inference.py --data DIR --run RUN --bundle fp32=model.onnx [--bundle …]
 
-Every side predicts DIR's unlabelled list in a process of its own, in turn, so that a machine whose
-speed drifts slows all. Prints medians and ratios, and writes them to --json.
+Every side predicts DIR's unlabelled list in its own process, in turn, so that changes in the
+machine's speed affect all sides. Prints medians and ratios, and writes them to --json.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ CLIP_GFLOP = 11.0
 
 
 def main() -> None:
-    """Run all sides and print them side by side."""
+    """Run all sides and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a dataset folder")
     parser.add_argument("--run", type=Path, default=Path("runs/latest"))
     parser.add_argument("--bundle", action="append", default=[], metavar="NAME=FILE")
-    parser.add_argument("--bf16", action="store_true", help="PyTorch with bf16 autocast, too")
-    parser.add_argument("--optimum", action="store_true", help="optimum, too, which must be there")
+    parser.add_argument("--bf16", action="store_true", help="also PyTorch with bf16 autocast")
+    parser.add_argument(
+        "--optimum", action="store_true", help="also optimum, which must be installed"
+    )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -41,7 +43,7 @@ def main() -> None:
         sides["PyTorch bf16"] = ("torch-bf16", str(options.run))
     if options.optimum:
         sides["optimum fp32"] = ("optimum", str(options.run))
-        measure("optimum", str(options.run), options.data)  # exports, if need be
+        measure("optimum", str(options.run), options.data)  # exports first, if necessary
     for bundle in bundles:
         name, _, file = bundle.partition("=")
         sides[f"mmsent {name}"] = ("mmsent", file)
@@ -67,7 +69,7 @@ def measure(kind: str, source: str, data: Path) -> dict[str, Any]:
 
 
 def summarise(runs: dict[str, list[dict[str, Any]]], model: str) -> dict[str, Any]:
-    """Medians, spreads, ratios to PyTorch fp32 repetition by repetition, and limits."""
+    """Medians, spreads, ratios to PyTorch fp32 by repetition, and limits."""
     base = runs["PyTorch fp32"]
     sides = {}
     for name, results in runs.items():

@@ -1,11 +1,11 @@
-"""One side of inference.py, in a process of its own; prints JSON.
+"""One side of inference.py, in its own process; prints JSON.
 
     python benchmarks/inference_side.py KIND SOURCE DATASET_FOLDER STARTED
 
-KIND: mmsent (SOURCE is a bundle), torch-fp32, torch-bf16 or optimum (SOURCE is a run). All but the
-first take batches of 16 from a DataLoader, prepared for CLIP by transformers' processor, and for
-the light model by Pillow; optimum exports CLIP's encoders where the run has no folder "optimum"
-yet, and ONNX Runtime computes them. STARTED is the time at which the process was started.
+KIND: mmsent (SOURCE is a bundle), torch-fp32, torch-bf16 or optimum (SOURCE is a run). All but
+mmsent use batches of 16 from a DataLoader, prepared by transformers' processor for CLIP, and by
+Pillow for the light model. optimum exports CLIP's encoders if the run has no folder "optimum" yet,
+and ONNX Runtime computes them. STARTED is the time at which the process was started.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Parts = Callable[[Sequence[Pair]], dict[str, float]]
 
 
 def open_mmsent(kind: str, bundle: Path) -> tuple[Predict, Parts]:
-    """The runtime, as mmsent-infer uses it; its parts are in pairs a second on all cores."""
+    """The runtime, as in mmsent-infer; its parts are in pairs a second on all cores."""
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
@@ -91,7 +91,7 @@ def open_mmsent(kind: str, bundle: Path) -> tuple[Predict, Parts]:
 
 
 def open_torch(kind: str, run_folder: Path) -> tuple[Predict, Parts]:
-    """PyTorch with the run's model; its part is the fp32 matrix product's rate, in GFLOP/s."""
+    """PyTorch with the run's model; its part is the rate of the fp32 matrix product, in GFLOP/s."""
     import torch
     from PIL import Image
     from torch.nn.utils.rnn import pad_sequence
@@ -168,7 +168,7 @@ def open_torch(kind: str, run_folder: Path) -> tuple[Predict, Parts]:
 
 
 def _with_transformers(model: Any) -> Any:
-    """A ClipClassifier's forward by transformers' own, whose last layers compute all positions."""
+    """ClipClassifier.forward with transformers' CLIP, whose last layers compute all positions."""
     import torch
 
     clip = model.clip
@@ -185,9 +185,9 @@ def _with_transformers(model: Any) -> Any:
 
 
 def _with_optimum(model: Any, folder: Path) -> Any:
-    """A ClipClassifier's forward by optimum's export, in a session by ONNX Runtime's defaults.
+    """ClipClassifier.forward with optimum's export, in a session with ONNX Runtime's defaults.
 
-    optimum's own ORTModel opens the same session, but asks for a newer PyTorch than 2.4.
+    optimum's own ORTModel opens the same session, but requires a newer PyTorch than 2.4.
     """
     import numpy as np
     import onnxruntime as ort

@@ -1,8 +1,8 @@
-"""Trainings and inferences killed (SIGKILL) at random moments, then resumed: do they end the same?
+"""Kill trainings and inferences (SIGKILL) at random moments, then resume: is the result the same?
 
-Every process is a fork of this one, which has imported all and computed nothing, so that a kill
-hits work and not imports. The data are synthetic; the same --seed kills at the same shares of the
-time that the uninterrupted process takes.
+Every process is a fork of this one, which has imported everything and computed nothing, so that
+work is killed and not imports. The data is synthetic; the same --seed kills at the same shares of
+the time that the uninterrupted process takes.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def whole(command, *arguments):
 
 
 def killed(command, *arguments, after):
-    """Kill after some seconds; returns whether it was still at work."""
+    """Kill after some seconds; returns whether the process was still working."""
     child = fork(command, *arguments)
     time.sleep(after)
     os.kill(child, signal.SIGKILL)
@@ -94,7 +94,7 @@ def trainings(folder, kills, rng):
         hits += killed(train, *options, "--output", run, after=rng.uniform(0, seconds))
         if (run / "unfinished.json").exists() or (run / "run.json").exists():
             whole(train, "--resume", run)
-        else:  # killed before the run was there
+        else:  # killed before the run existed
             for path in run.glob("*") if run.exists() else ():
                 path.unlink()
             for path in run.glob(".*") if run.exists() else ():
@@ -123,7 +123,7 @@ def make_rows(folder):
 
 
 def count_computed(path):
-    """From now on, in all forks, write a byte to ``path`` for every pair that is computed."""
+    """From now on, in all forks, write a byte to ``path`` for every computed pair."""
     run = SentimentModel.run
 
     def counted(self, ids, pixels):
@@ -163,7 +163,7 @@ def inferences(folder, kills, rng):
         "processes": number,
         "kills": hits,
         "same": same,
-        "most_repeated": repeated,  # pairs; each worker can have been about to note a batch
+        "most_repeated": repeated,  # pairs: each worker may have been about to record a batch
         "workers_batches": available_cores() * BATCH_SIZE,
     }
 

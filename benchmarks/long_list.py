@@ -2,9 +2,9 @@
 
 python benchmarks/long_list.py --model demo/model.onnx [--layout csv] [--rows 1000000] [--threads 1]
 
-The pairs are those of a synthetic dataset, over and over. Layouts: "task", where each row has files
-of its own, hard links all in one folder; "csv", "jsonl" and "parquet", with the texts in the list
-and the paths of images; "packed", Parquet with the images' bytes (some 7 GB for a million rows).
+The pairs repeat those of a synthetic dataset. Layouts: "task", in which each row has its own files,
+hard links in one folder; "csv", "jsonl" and "parquet", with the texts and the paths of images in
+the list; "packed", Parquet with the images' bytes (some 7 GB for a million rows).
 
 The short list (10,000 rows) is predicted before and after the long one, since a machine's speed
 drifts; the ratio is to the mean of both.
@@ -32,7 +32,7 @@ from result import write_result
 
 SHORT = 10_000
 GROUP = 1_000  # rows of a row group
-# A process counts its parent's memory in its own peak until it has become another program.
+# A process counts its parent's memory in its own peak until it executes another program.
 PEAK = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:])
@@ -57,7 +57,7 @@ def main() -> None:
         folder = Path(name)
         write_sample_data(folder / "sample", pairs=1000)
         known = list(open_dataset(folder / "sample").select(TRAINING).rows())
-        write(folder, known, options.rows)  # the short list lies among the files of the long one
+        write(folder, known, options.rows)  # the short list is in the folder of the long one
         results = []
         for rows in (SHORT, options.rows, SHORT):
             path = write(folder, known, rows)
@@ -94,7 +94,7 @@ def write_task(folder: Path, known: Sequence[Pair], rows: int) -> Path:
 
 
 def cells(known: Sequence[Pair], rows: int) -> Iterator[dict[str, str]]:
-    """What lists with texts and paths of images hold."""
+    """The content of lists with texts and image paths."""
     contents = [
         {"text": pair.read_text(), "image": image_file(Path("sample"), pair.guid)} for pair in known
     ]
@@ -145,7 +145,7 @@ LAYOUTS = {
 
 
 def measure(path: Path, model: Path, threads: int) -> tuple[int, float, float]:
-    """Peak memory in bytes, pairs a second as the command says, and from start to end."""
+    """Peak memory in bytes, pairs a second as the command reports, and from start to end."""
     program = Path(sys.executable).with_name("mmsent-infer")
     start = time.perf_counter()
     done = subprocess.run(

@@ -1,12 +1,12 @@
-"""Run benchmarks and keep their results, one after another, each in benchmarks/results/NAME.json.
+"""Run benchmarks one after another, and keep each result in benchmarks/results/NAME.json.
 
     python benchmarks/measure.py --data DIR [--clip DIR] [--list] [NAME ...]
 
-Without names: speed, sizes, training time and exactness, in about 25 minutes on two quiet cores.
-A result that was measured at this commit already is kept; delete its file to measure it again.
-Runs and bundles stay in .bench/COMMIT/. DIR of --clip is a checkpoint, or only the configuration
-and tokenizer of one: then a stand-in with random weights takes its place, which costs the same.
-Afterwards `make figures` writes the tables and the chart.
+Without names: speed, sizes, training time and exactness, in about 25 minutes on two idle cores.
+Results that were measured at this commit are kept; delete a file to measure again.
+Runs and bundles stay in .bench/COMMIT/. DIR of --clip is a checkpoint, or only its configuration
+and tokenizer: then a stand-in with random weights, which costs the same, is used.
+Afterwards, `make figures` writes the tables and the chart.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="a dataset folder")
-    parser.add_argument("--clip", type=Path, help="without it: nothing of clip")
+    parser.add_argument("--clip", type=Path, help="without it, clip is not measured")
     parser.add_argument("--list", action="store_true", help="show all commands and stop")
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
@@ -40,7 +40,7 @@ def main() -> None:
     work = Path(".bench") / (commit() or "no-commit")
     known = commands(data, clip, work)
     if unknown := set(options.names) - set(known):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from: {', '.join(known)}")
     usual = [name for name in known if name.startswith(("build-", "inference-", "exactness-"))]
     if options.list:
         print("\n".join(f"{name:18} {shlex.join(command)}" for name, command in known.items()))
@@ -49,7 +49,7 @@ def main() -> None:
     for name in options.names or usual:
         path, command = RESULTS / f"{name}.json", known[name]
         if measured(path):
-            print(f"{name}: was measured at this commit", flush=True)
+            print(f"{name}: already measured at this commit", flush=True)
         else:
             print(f"{name}: {shlex.join(command)}", flush=True)
             start = time.perf_counter()
@@ -110,7 +110,7 @@ def run(command: list[str], path: Path) -> int:
 
 
 def measured(path: Path) -> bool:
-    """Whether ``path`` holds a result of this commit, whose code nobody has changed since."""
+    """Whether ``path`` is a result of this commit, and the code has no uncommitted changes."""
     now = commit()
     if not path.exists() or now is None or now.endswith("-dirty"):
         return False
@@ -122,7 +122,7 @@ def has_weights(clip: Path) -> bool:
 
 
 def find_checkpoint(clip: Path, work: Path) -> None:
-    """Make the stand-in of ``clip`` if it has no weights, once."""
+    """Make the stand-in of ``clip``, once, if it has no weights."""
     checkpoint = work / "checkpoint"
     if not has_weights(clip) and not has_weights(checkpoint):
         command = [sys.executable, HERE / "clip_stand_in.py", clip, checkpoint]

@@ -1,9 +1,9 @@
-"""A Parquet file and the folder it was packed from: the same predictions, and pairs a second.
+"""A Parquet file and the folder it was packed from: are predictions and speed the same?
 
 python benchmarks/parquet.py --model demo/model.onnx --data DIR [--rounds 3]
 
-All pairs of DIR are predicted, those of train.txt and of test_without_label.txt, by mmsent-infer in
-a process of its own; both sides take turns, and the medians are compared.
+mmsent-infer predicts all pairs of DIR, those of train.txt and of test_without_label.txt, in a
+separate process. Both sides take turns, and the medians are compared.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> None:
                 results.append(float(re.search(r"\((\d+) a second\)", said)[1]))
                 outputs[source] = [*csv.reader(output.open(newline=""))]
         identical = outputs["all.txt"] == outputs["all.parquet"]
-        print(f"predictions identical, probabilities too: {identical}")
+        print(f"predictions and probabilities identical: {identical}")
         folder, packed = (statistics.median(results) for results in rates.values())
         print(f"pairs a second: folder {folder:.0f}, Parquet {packed:.0f}: {packed / folder:.2f}")
         figures = {

@@ -1,11 +1,11 @@
-"""Ray with two actors on this machine and mmsent-infer on as many cores, from Parquet.
+"""Ray with two actors on this machine compared with mmsent-infer on as many cores, from Parquet.
 
 python benchmarks/ray_local.py --model demo/model.onnx pairs.parquet [--copies 2] [--kill]
 
-Ray predicts the file --copies times over and three times as many, each in a cluster of its own: the
-time between the two, for the rows between them, is its steady state, without its start.
-mmsent-infer is timed by its own report. --kill ends an actor in the middle of the longer one, and
-asks for the same rows all the same.
+Ray predicts the file --copies times and three times as often, each in a new cluster. The time
+between the two, for the additional rows, is its steady state, without its start-up. mmsent-infer is
+timed by its own report. --kill ends an actor in the middle of the longer prediction, and still
+requires the same rows.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def by_infer(path: Path, model: Path, threads: int) -> tuple[dict[str, str], flo
 def by_ray(
     path: Path, options: argparse.Namespace, *, kill: bool = False
 ) -> tuple[dict[str, str], float]:
-    """The labels, and the seconds from the cluster's being there to the last of them."""
+    """The labels, and the seconds from the start of the cluster to the last label."""
     ray.init(num_cpus=options.actors, include_dashboard=False, log_to_driver=False)
     start = time.perf_counter()
     data = ray.data.read_parquet(str(path))

@@ -1,4 +1,4 @@
-"""What a benchmark writes: its figures, with the command, commit, day, processor and versions."""
+"""The format of results: figures with the command, commit, day, processor and versions."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ INSTRUCTIONS = {
     "avx512_bf16": "bf16",
     "amx_tile": "AMX",
 }
-"""Those that decide how fast matrix products are, by their flags in /proc/cpuinfo."""
+"""Those that decide the speed of matrix products, by their flags in /proc/cpuinfo."""
 
 
 def write_result(path: Path | None, figures: Mapping[str, Any]) -> None:
-    """Write ``figures`` to ``path``, with all that says where they come from; None: nowhere."""
+    """Write ``figures`` and their origin to ``path``; None: do nothing."""
     if path is None:
         return
     content = {
@@ -49,9 +49,9 @@ def write_result(path: Path | None, figures: Mapping[str, Any]) -> None:
 
 
 def command(arguments: list[str]) -> str:
-    """The command that runs, without the folders of absolute paths and without --json.
+    """The running command, without the folders of absolute paths and without --json.
 
-    The number of threads is a part of it where the environment sets it.
+    It includes the number of threads if the environment sets it.
     """
     words = ["python", f"benchmarks/{Path(arguments[0]).name}", *arguments[1:]]
     if "--json" in words:
@@ -63,9 +63,9 @@ def command(arguments: list[str]) -> str:
 
 
 def commit() -> str | None:
-    """The last commit that changed the code or the benchmarks, of the mmsent that is measured.
+    """The last commit that changed the code or the benchmarks, of the measured mmsent.
 
-    It ends in "-dirty" where they were changed since; None without git.
+    It ends in "-dirty" if there are uncommitted changes; None without git.
     """
 
     def git(*arguments: str) -> str | None:
@@ -94,7 +94,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the installed packages whose versions matter."""
+    """The versions of Python and of relevant packages."""
     found = {"python": platform.python_version(), "mmsent": mmsent.__version__}
     for name in PACKAGES:
         try:

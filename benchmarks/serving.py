@@ -1,13 +1,12 @@
-"""`mmsent serve` beside mmsent-infer, SentimentModel.predict and a service written by hand.
+"""`mmsent serve` compared with mmsent-infer, SentimentModel.predict and a handwritten service.
 
     python benchmarks/serving.py --data DIR --bundle light=light.onnx --bundle compact=compact.onnx
 
-On DIR's unlabelled list, everything in turn, so that a machine whose speed drifts slows all:
-pairs a second of mmsent-infer (without its start), of the service at 16 clients, and, with
---by-hand, of benchmarks/serving_by_hand.py (which requires FastAPI) at 16 clients; the median
-latency of SentimentModel.predict, and of the service at one client. Clients run on the same
-machine. Prints medians and ratios repetition by repetition, and writes
-benchmarks/results/NAME.json (NAME: --name).
+Everything runs on DIR's unlabelled list, in turn, so that changes in the machine's speed affect all
+sides. Measured are the pairs a second of mmsent-infer (without its start), of the service with 16
+clients and, with --by-hand, of benchmarks/serving_by_hand.py (which requires FastAPI) with 16
+clients; and the median latency of SentimentModel.predict, and of the service with one client.
+Clients run on the same machine. Prints medians and ratios by repetition, and writes them to --json.
 """
 
 from __future__ import annotations
@@ -52,7 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a dataset folder")
     parser.add_argument("--bundle", action="append", required=True, metavar="NAME=FILE")
-    parser.add_argument("--by-hand", action="store_true", help="FastAPI, too, which must be there")
+    parser.add_argument(
+        "--by-hand", action="store_true", help="also FastAPI, which must be installed"
+    )
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each measurement")
     parser.add_argument("--repeat", type=int, default=3)
@@ -91,7 +92,7 @@ def measure(bundle: str, options: argparse.Namespace) -> dict[str, float]:
 def ask(
     service: tuple[str, ...], data: Path, clients: int, seconds: float
 ) -> tuple[dict[str, Any], float]:
-    """What clients were answered, and the service's processor time for a pair in milliseconds."""
+    """The clients' answers, and the service's CPU milliseconds per pair."""
     port = free_port()
     with serving(*service, port, port=port) as process:
         before = processor_seconds(process)
@@ -101,13 +102,13 @@ def ask(
 
 
 def processor_seconds(process: int) -> float:
-    """What a process has computed so far, in all its threads (Linux)."""
+    """The CPU seconds of a process so far, in all its threads (Linux)."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rate(asked: dict[str, Any], wanted: list[str]) -> float:
-    """Pairs a second; every answer must have been the right one."""
+    """Pairs a second; every answer must be correct."""
     wrong = [place for place, label in asked["labels"].items() if label != wanted[int(place)]]
     if asked["failures"] or wrong:
         raise SystemExit(f"{len(wrong)} wrong answers; refused: {asked['failures'][:3]}")
@@ -115,7 +116,7 @@ def rate(asked: dict[str, Any], wanted: list[str]) -> float:
 
 
 def report(name: str, rounds: list[dict[str, float]], clients: int) -> None:
-    """Print medians (slowest to fastest) and the ratios of each repetition's sides."""
+    """Print medians (slowest to fastest) and the ratios within each repetition."""
     print(f"{name}, {clients} clients, median (lowest to highest) of {len(rounds)} repetitions")
     for key in rounds[0]:
         show(key, [each[key] for each in rounds])
@@ -134,7 +135,7 @@ def show(title: str, values: list[float], goal: str = "") -> None:
 
 
 def run(*arguments: object) -> dict[str, Any]:
-    """What a script beside this one, or Python with options, prints as JSON."""
+    """The JSON that a script in this folder, or Python with options, prints."""
     words = list(map(str, arguments))
     if words[0].endswith(".py"):
         words[0] = str(HERE / words[0])
@@ -146,7 +147,7 @@ def run(*arguments: object) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """An unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -154,7 +155,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(*arguments: object, port: int) -> Iterator[int]:
-    """Run a service until the block ends, which begins when it answers; its process id."""
+    """Run a service until the block ends, which starts when it answers; yields its process id."""
     words = [sys.executable, *map(str, arguments)]
     with open(os.devnull, "w") as null:
         process = subprocess.Popen(words, stdout=null, stderr=null)
@@ -168,7 +169,7 @@ def serving(*arguments: object, port: int) -> Iterator[int]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise SystemExit(f"{words} does not start") from None
                 time.sleep(0.1)
-        time.sleep(1)  # it listens before its workers wait
+        time.sleep(1)  # it listens before its workers are ready
         yield process.pid
     finally:
         process.terminate()

@@ -2,9 +2,9 @@
 
     python benchmarks/serving_client.py PORT DATASET_FOLDER CLIENTS SECONDS
 
-Each client has a connection and asks again as soon as it is answered. All of them live in one
-thread that waits for whichever socket is ready, with requests made beforehand, so that little of
-the machine's time is the clients'.
+Each client has a connection and sends its next request as soon as it has an answer. All of them are
+in one thread that waits for any socket, with requests made in advance, so that they take little of
+the machine's time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BOUNDARY = "a-boundary-that-no-image-holds"
 
 @dataclass
 class Client:
-    """One connection, and the request that it waits for."""
+    """One connection, and its open request."""
 
     stream: socket.socket
     place: int = -1
@@ -37,7 +37,7 @@ class Client:
 
 
 def main() -> None:
-    """Ask for some seconds, after one round that doesn't count."""
+    """Send requests for some seconds, after one round that does not count."""
     port, folder, clients, seconds = sys.argv[1:]
     requests = make_requests(Path(folder))
     warm_up = ask(int(port), requests, int(clients), seconds=60, rounds=64)
@@ -72,7 +72,7 @@ def form(text: str, image: bytes) -> bytes:
 
 
 class Crowd:
-    """Clients that ask in turn for ``requests``, and what they were answered."""
+    """Clients that send ``requests`` in turn, and their answers."""
 
     def __init__(self, port: int, requests: list[bytes], count: int) -> None:
         self.requests = requests
@@ -90,7 +90,7 @@ class Crowd:
             self.begin(client)
 
     def begin(self, client: Client) -> None:
-        """Let a client ask the next request."""
+        """Let a client send the next request."""
         client.place = self.asked % len(self.requests)
         self.asked += 1
         client.unsent = memoryview(self.requests[client.place])
@@ -99,7 +99,7 @@ class Crowd:
         self.push(client)
 
     def push(self, client: Client) -> None:
-        """Send what the socket takes, and wait for what is to come next."""
+        """Send what the socket accepts, and wait for the next event."""
         with suppress(BlockingIOError):
             client.unsent = client.unsent[client.stream.send(client.unsent) :]
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
@@ -107,7 +107,7 @@ class Crowd:
             self.selector.modify(client.stream, wanted, client)
 
     def pull(self, client: Client) -> None:
-        """Take what came; a whole answer is kept, and the client asks again."""
+        """Receive; store a complete answer, and let the client send its next request."""
         data = client.stream.recv(1 << 16)
         if not data:
             raise SystemExit("the service closed a connection")
@@ -123,7 +123,7 @@ class Crowd:
         self.begin(client)
 
     def work(self, seconds: float, rounds: int) -> float:
-        """Ask for some seconds, or until ``rounds`` requests are answered; the seconds."""
+        """Send requests for some seconds, or until ``rounds`` are answered; the seconds."""
         start = time.perf_counter()
         while True:
             for key, events in self.selector.select(60):
@@ -143,7 +143,7 @@ class Crowd:
 def ask(
     port: int, requests: list[bytes], count: int, *, seconds: float, rounds: int = 1 << 60
 ) -> dict[str, object]:
-    """What ``count`` clients were answered in some seconds, or in ``rounds`` requests."""
+    """The answers to ``count`` clients in some seconds, or to ``rounds`` requests."""
     crowd = Crowd(port, requests, count)
     elapsed = crowd.work(seconds, rounds)
     return {
@@ -157,7 +157,7 @@ def ask(
 
 
 def whole_answer(received: bytearray) -> bytes | None:
-    """The body of an answer, once it is all there."""
+    """The body of an answer, once it is complete."""
     head, _, body = bytes(received).partition(b"\r\n\r\n")
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):

@@ -1,11 +1,11 @@
-"""Mixed load on `mmsent serve`: sound, bad, broken-off and slow requests; answers and memory.
+"""Mixed load on `mmsent serve`: valid, bad, aborted and slow requests; answers and memory.
 
     python benchmarks/serving_soak.py --data DIR --bundle model.onnx --minutes 10
 
-One request in twenty is bad, one in twenty breaks off, and one in fifty is sent slowly. Every
-sound request must get the label that SentimentModel gives, and every bad one its own status.
-Prints what was wrong or lost, and how the service's memory grew after the first minute (Linux);
-exits with 1 where an answer was wrong or lost, or memory grew by 20 MB.
+One request in twenty is bad, one in twenty is aborted, and one in fifty is sent slowly. Every valid
+request must get SentimentModel's label, and every bad one its own status. Prints wrong and lost
+answers, and how the service's memory grew after the first minute (Linux); exits with 1 if an answer
+was wrong or lost, or memory grew by 20 MB.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Load:
 
 
 def main() -> None:
-    """Run the load, and judge it."""
+    """Run the load, and check it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a dataset folder")
     parser.add_argument("--bundle", type=Path, required=True)
@@ -100,10 +100,10 @@ def watch(process: int, seconds: float) -> list[tuple[float, float]]:
 
 
 def judge(load: Load, memory: list[tuple[float, float]]) -> None:
-    """Print the counts; exit with 1 where a goal is missed."""
+    """Print the counts; exit with 1 if a goal is missed."""
     first = min(60.0, memory[-1][0] / 4)
     after = [used for elapsed, used in memory if elapsed >= first]
-    # Between the tenths at the two ends: a request of the largest size is a wave, not a leak.
+    # Between the tenths at both ends: a request of the maximum size is a peak, not a leak.
     tenth = max(1, len(after) // 10)
     growth = min(after[-tenth:]) - min(after[:tenth])
     print(", ".join(f"{name} {count}" for name, count in sorted(load.counts.items())))
@@ -117,7 +117,7 @@ def judge(load: Load, memory: list[tuple[float, float]]) -> None:
 
 
 def ask(load: Load, chance: random.Random) -> None:
-    """One client: one request after the other, of whichever kind comes up."""
+    """One client: one request of a random kind after the other."""
     connection = http.client.HTTPConnection("127.0.0.1", load.port, timeout=60)
     while not load.ended.is_set():
         draw = chance.random()
@@ -142,14 +142,14 @@ def check(
     status: int,
     label: str | None,
 ) -> None:
-    """Ask, and compare the answer."""
+    """Send a request, and compare the answer."""
     try:
         connection.request("POST", "/predict", body, {"Content-Type": content_type})
         answer = connection.getresponse()
         content = json.loads(answer.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
         connection.close()
-        if status == 413:  # it may close before all of that is sent
+        if status == 413:  # it may close before everything is sent
             load.counts["413, closed"] += 1
         else:
             load.faults.append(f"lost: {error!r}")
@@ -168,7 +168,7 @@ def head_of(body: bytes) -> bytes:
 
 
 def break_off(load: Load, body: bytes, chance: random.Random) -> None:
-    """Go away in the middle of a request, or before its answer."""
+    """Disconnect in the middle of a request, or before its answer."""
     request = head_of(body) + body
     with socket.create_connection(("127.0.0.1", load.port), timeout=60) as stream:
         stream.sendall(request[: chance.randrange(len(request) + 1)])

@@ -17,15 +17,15 @@ NETWORKS = {
     "light": "a GRU, subwords, a lexicon and a CNN; not pretrained",
 }
 TRAINED = ("compact", "light")
-"""Those with weights; clip's are a stand-in's, whose scores and training mean nothing."""
+"""Models with weights; clip's are a stand-in's, whose scores and training mean nothing."""
 UNKNOWN = "not measured"
 BARS = ("PyTorch fp32", "mmsent fp32", "mmsent int8")
-"""The sides that README's chart shows."""
+"""The sides in the README's chart."""
 RATES = ("pairs_per_second", "slowest", "fastest")
 
 
 def models(results: Results) -> str:
-    """README's table: what each model is, how good and how fast."""
+    """The README's table: what each model is, how good and how fast."""
     header = ["`--model`", "network", "MB, fp32 and int8", "accuracy", "macro F1"]
     header += ["pairs/s, fp32 and int8", "PyTorch", "training"]
     rows = []
@@ -58,7 +58,7 @@ def models(results: Results) -> str:
 
 
 def chart_text(results: Results) -> str:
-    """What the chart of README shows, in words."""
+    """The README's chart, in words."""
     found = {
         model: ", ".join(f"{name} {digits(sides[name]['pairs_per_second'])}" for name in BARS)
         for model, sides in speeds(results).items()
@@ -68,7 +68,7 @@ def chart_text(results: Results) -> str:
 
 
 def speeds(results: Results) -> dict[str, dict[str, Any]]:
-    """What inference.py measured of each side, by model and side."""
+    """The results of inference.py, by model and side."""
     found = {model: figures(results, f"inference-{model}") for model in NETWORKS}
     return {model: content["sides"] for model, content in found.items() if content}
 
@@ -93,7 +93,7 @@ def speed(results: Results) -> str:
 
 
 def parts(results: Results) -> str:
-    """The rates of a bundle's parts alone, and what the machine's matrix product allows CLIP."""
+    """The rates of a bundle's parts alone, and the limit that the matrix product sets for CLIP."""
     header = ["model", "", "decoding, pairs/s", "tokenising, pairs/s", "session, pairs/s"]
     rows = [
         [model, name, *(digits(side["parts"][key]) for key in ("decode", "tokenize", "session"))]
@@ -299,7 +299,7 @@ def origins(results: Results, names: Sequence[str]) -> str:
 
 
 def commands(results: Results, names: Sequence[str]) -> str:
-    """The commands of results, each with its origin, to stand below their table."""
+    """The commands of results, each with its origin, for the lines below a table."""
     known = [results[name] for name in names if name in results]
     lines = dict.fromkeys(f"- `{result['command']}`: {origin(result)}\n" for result in known)
     return "\n" + "".join(lines) if lines else ""
@@ -310,7 +310,7 @@ def megabytes(size: float) -> str:
 
 
 def digits(value: float) -> str:
-    """Three digits, or all that stand before the point."""
+    """Three digits, or all digits before the point."""
     return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
@@ -319,7 +319,7 @@ def duration(seconds: float | None) -> str:
 
 
 def interval(row: dict[str, Any], key: str) -> str:
-    """A score with its 95 % interval, where that is known."""
+    """A score with its 95 % interval, if that is known."""
     text, ends = f"{row[key]:.3f}", (row.get("intervals") or {}).get(key)
     return "{} ({:.3f} to {:.3f})".format(text, *ends) if ends else text
 

@@ -1,11 +1,11 @@
-"""Training the light model, compared with the usual loop: decode, augment, step.
+"""Train the light model, compared with a typical loop: decode, augment, step.
 
     python benchmarks/training.py --data DIR [--pairs 640]
 
 The loop decodes every image again in every epoch, on one thread, pads every text to 96 tokens and
 computes in PyTorch's default layout; its model is the report's, that of `--preset reference`. It is
-measured over --pairs pairs and extrapolated to six epochs; `mmsent train` runs whole, as a process
-of its own, with that preset and with the default one.
+measured on --pairs pairs and extrapolated to six epochs; `mmsent train` runs completely, in a
+separate process, with that preset and with the default one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ EPOCHS, BATCH, LENGTH = 6, 16, 96
 
 
 class Pairs(Dataset):
-    """Opens, decodes and augments a pair whenever it is asked for."""
+    """Opens, decodes and augments a pair when it is requested."""
 
     def __init__(self, folder: Path, rows: list, tokenizer) -> None:
         self.folder, self.rows, self.tokenizer = folder, rows, tokenizer
@@ -67,7 +67,7 @@ class Pairs(Dataset):
 
 
 class PlainModel(LightModel):
-    """The same layers over padded texts and images that were scaled already."""
+    """The same layers on padded texts and scaled images."""
 
     def forward(self, input_ids, images):
         mask = (input_ids != 0).unsqueeze(2)
@@ -78,7 +78,7 @@ class PlainModel(LightModel):
 
 
 def loop_rate(folder: Path, rows: list) -> float:
-    """Pairs a second of the usual loop."""
+    """The typical loop's pairs per second."""
     texts = [row.read_text() for row in rows]
     tokenizer = train_tokenizer(texts, max_length=LENGTH, preset="reference")
     model = PlainModel(tokenizer.get_vocab_size())
@@ -118,7 +118,7 @@ def main() -> None:
     seconds = {preset: train(options.data, preset) for preset in ("reference", "default")}
     rates.append(loop_rate(options.data, rows[: options.pairs]))
     loop = EPOCHS * len(rows) * 0.9 / (sum(rates) / 2)
-    print(f"the usual loop: {loop:.0f} s for {EPOCHS} epochs (extrapolated from {rates})")
+    print(f"the typical loop: {loop:.0f} s for {EPOCHS} epochs (extrapolated from {rates})")
     for preset, taken in seconds.items():
         print(
             f"mmsent train --preset {preset}: {taken:.0f} s, validation and report included; "

@@ -1,9 +1,10 @@
-"""Remake models/pretraining_texts.tsv, from the source package of vaderSentiment 3.3.2.
+"""Make models/pretraining_texts.tsv again, from the source package of vaderSentiment 3.3.2.
 
     pip download --no-deps --no-binary vadersentiment vadersentiment==3.3.2
     python training/make_pretraining_texts.py vaderSentiment-3.3.2.tar.gz
 
-The package's wheel has VADER's lexicon alone; its source has what the lexicon was tested on, too.
+The package's wheel contains only VADER's lexicon; its source also has the texts that the lexicon
+was tested on.
 """
 
 import ast
@@ -40,7 +41,7 @@ def main(package: str) -> None:
 
     lines = ["negative\tneutral\tpositive\ttext"]
     for source in SOURCES:
-        # The number, mean and deviation of a text's ratings, and these, from -4 to 4.
+        # The number, mean and deviation of a text's ratings, then the ratings, from -4 to 4.
         rated = {row[0]: row[3] for row in columns(f"{source}_anonDataRatings.txt")}
         for number, _, text in columns(f"{source}_GroundTruth.txt"):
             if number in rated:  # all but one are

@@ -1,4 +1,4 @@
-"""mmsent: classifies posts of a text and an image with one portable ONNX file.
+"""mmsent: classify posts of a text and an image with one portable ONNX file.
 
 >>> from mmsent import SentimentModel
 >>> SentimentModel("model.onnx").predict(text="what a day", image="photo.jpg").label
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the model, and with it ONNX Runtime, only when somebody asks for it."""
+    """Import the model, and with it ONNX Runtime, only when it is used."""
     if name in ("Explanation", "Prediction", "SentimentModel"):
         from mmsent.predict import model
 

@@ -1,4 +1,4 @@
-"""`python -m mmsent` is the command `mmsent`: for where scripts are not on the PATH."""
+"""`python -m mmsent` is the command `mmsent`, if scripts are not on PATH."""
 
 from mmsent.cli import main
 

@@ -366,12 +366,12 @@ cli.add_command(serve)
 
 
 def run(command: click.Command) -> None:
-    """Run a command; where the work or its input is at fault, end with one message."""
+    """Run a command; bad input and failed work end with one message."""
     prepare_streams()
     try:
         with console(), warnings.catch_warnings():
-            # Pillow warns of what is odd in an image without naming it; what matters becomes an
-            # error.
+            # Pillow warns about odd images without naming them; serious problems become
+            # errors.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             try:
                 command()

@@ -1,4 +1,4 @@
-"""The group of commands `mmsent`: this distribution's, and those of the installed others."""
+"""The command group `mmsent`: the runtime's subcommands and those of other distributions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmsent.distributions import install_command
 from mmsent.help import HelpCommand
 
 COMMAND_GROUP = "mmsent.commands"
-"""The entry-point group through which other distributions add their subcommands."""
+"""The entry-point group for the subcommands of other distributions."""
 
 ELSEWHERE = {
     "train": "mmsent-training",
@@ -20,11 +20,11 @@ ELSEWHERE = {
     "download-clip": "mmsent-training",
     "export": "mmsent-export",
 }
-"""Subcommands that other distributions bring."""
+"""The distribution of each subcommand that is not part of the runtime."""
 
 
 class Commands(click.Group):
-    """This distribution's subcommands and those of the installed others."""
+    """The runtime's subcommands and those of the installed distributions."""
 
     command_class = HelpCommand
 

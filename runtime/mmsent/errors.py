@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_LINES = 20
-"""How many lines a message spends on problems; where there are more, they are grouped."""
+"""The maximum number of lines about problems in a message; more problems are grouped."""
 SHOWN_VALUES = 5
-"""How many of the values that a message is about are shown; the others are counted."""
+"""The maximum number of example values in a message; the others are counted."""
 
 
 class MmsentError(Exception):
@@ -18,17 +18,17 @@ class MmsentError(Exception):
 
 
 class InputError(MmsentError, ValueError):
-    """What was given can't be used: wrong arguments or bad data. Exit code 2."""
+    """Wrong arguments or bad data. Exit code 2."""
 
     exit_code = 2
 
 
 class Shortage(MmsentError):
-    """The machine lacks memory, threads or open files: no input is at fault."""
+    """The machine lacks memory, threads or file descriptors: no input is at fault."""
 
 
 class Interrupted(MmsentError):
-    """A signal ended the work, in order. Exit code 128 + the signal, as shells have it."""
+    """A signal ended the work, in order. Exit code 128 + the signal, as in shells."""
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
@@ -36,17 +36,17 @@ class Interrupted(MmsentError):
         self.exit_code = 128 + signal
 
     def __reduce__(self) -> tuple[type["Interrupted"], tuple[str, int]]:
-        """For pickle: a process of a pool hands its exceptions to the one that waits for it."""
+        """For pickle: the processes of a pool send their exceptions to the parent process."""
         return type(self), (str(self), self.signal)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one row of a list, or with a file that it names.
+    """A problem with one row of a list, or with a file that it names.
 
-    ``file`` is the offending file, ``line`` its row in the list (1 is the header; 0: the list as a
-    whole; of a Parquet file, and of a folder's images, 1 is the first), ``guid`` the row's guid as
-    written ("" where there is none). The name of a ``list`` that is a folder ends in a slash.
+    ``file``: the file at fault. ``line``: the row (1 is the header; in Parquet files and folders of
+    images, 1 is the first row; 0: the list as a whole). ``guid``: the row's guid as written, ""
+    if it has none. If a ``list`` is a folder, its name ends in a slash.
     """
 
     list: str
@@ -57,7 +57,7 @@ class Problem:
 
     @property
     def row(self) -> str:
-        """Where it is, for people: the list, the line, and the guid."""
+        """The row's location, for messages: list, line and guid."""
         is_folder, is_parquet = (self.list.lower().endswith(end) for end in ("/", ".parquet"))
         unit = "image" if is_folder else "row" if is_parquet else "line"
         place = f"{self.list} {unit} {self.line}" if self.line else self.list
@@ -69,7 +69,7 @@ class Problem:
 
 
 def refuse(problems: Sequence[Problem], consequence: str) -> None:
-    """Raise one InputError that says what all problems are; do nothing where there is none."""
+    """Raise one InputError that names all problems; do nothing if there are none."""
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = summarize(problems)
@@ -80,9 +80,10 @@ def refuse(problems: Sequence[Problem], consequence: str) -> None:
 
 
 def summarize(problems: Sequence[Problem]) -> list[str]:
-    """What the problems are, in at most MAX_LINES lines: one each or, if there are more, by kind.
+    """The problems in at most MAX_LINES lines: one each or, if there are more, grouped by kind.
 
-    Of one kind are those of a list whose messages differ in quoted values and numbers alone.
+    Problems are of one kind if they are in one list and their messages differ only in quoted values
+    and numbers.
     """
     if len(problems) <= MAX_LINES:
         return [str(problem) for problem in problems]
@@ -98,19 +99,19 @@ def summarize(problems: Sequence[Problem]) -> list[str]:
     return [*map(_group, shown), more]
 
 
-# A value in quotes, as repr writes it, or a number. The apostrophe of "can't" begins no value.
+# A value in quotes, as repr writes it, or a number. The apostrophe of "can't" starts no value.
 _VALUE = re.compile(r"""(?<!\w)'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b\d+\b""")
 _HEAD = re.compile(rf"(?:{_VALUE.pattern}|[^;])*")
 
 
 def _head(message: str) -> str:
-    """What is wrong, without the advice after it."""
+    """The message without the advice after the first semicolon."""
     match = _HEAD.match(message)
     return match[0] if match else message
 
 
 def _group(problems: Sequence[Problem]) -> str:
-    """One line for problems of one kind: how many, in which values they differ, and the first."""
+    """One line for problems of one kind: how many, the values that differ, and the first one."""
     first = problems[0]
     if len(problems) == 1:
         return str(first)
@@ -123,7 +124,7 @@ def _group(problems: Sequence[Problem]) -> str:
 
 
 def _merge(heads: Sequence[str]) -> str:
-    """Messages of one kind as one: the values that they differ in, the most frequent first."""
+    """Messages of one kind as one, with the values that differ, the most frequent first."""
     values = [list(_VALUE.finditer(head)) for head in heads]
     columns = zip(*([match[0] for match in matches] for matches in values))
     different = [place for place, column in enumerate(columns) if len(set(column)) > 1]

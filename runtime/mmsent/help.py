@@ -1,4 +1,4 @@
-"""How every command explains itself: options in groups, examples, -h and --version."""
+"""The help of every command: options in groups, examples, -h and --version."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 OTHERS = "Other options"
 HEADINGS = ("Data", "Model", "Training", "Service", "Checks", "Output", OTHERS)
-"""Under these the help shows a command's options, in this order."""
+"""The headings under which help groups a command's options, in this order."""
 
 version = click.version_option(__version__, prog_name="mmsent")
 
 
 class GroupedOption(click.Option):
-    """An option that the help shows under a heading."""
+    """An option that help shows under a heading."""
 
     def __init__(self, *arguments: Any, group: str, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -32,7 +32,7 @@ def option(*names: str, group: str, **settings: Any) -> Callable[[Decorated], De
 
 
 class HelpCommand(click.Command):
-    """A command with -h, --version and ``examples``: command lines that its help ends with."""
+    """A command with -h, --version and ``examples``: command lines at the end of its help."""
 
     def __init__(self, name: str | None, *, examples: str, **settings: Any) -> None:
         lines = [f"  {line}" for line in examples.splitlines()]

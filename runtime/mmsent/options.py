@@ -1,4 +1,4 @@
-"""Options that several commands share: which bundle, which dataset, and how it is read."""
+"""Options shared by several commands: the bundle, the dataset, and how to read it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DEVICE = option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="auto takes CUDA if ONNX Runtime has it and it works, otherwise the CPU.",
+    help="auto uses CUDA if ONNX Runtime has it and it works, otherwise the CPU.",
     group="Model",
 )
 DATA = option(
@@ -79,7 +79,7 @@ _READING = (
     option(
         "--images",
         type=FOLDER,
-        help="The folder that paths of images are relative to.  [default: the list's folder]",
+        help="The folder that image paths are relative to.  [default: the list's folder]",
         group="Data",
     ),
     option(
@@ -92,7 +92,7 @@ _READING = (
 
 
 def reading_options(command: Command) -> Command:
-    """Add the options that say how a dataset is read; ``command`` gets them as ``reading``."""
+    """Add the options for reading a dataset; ``command`` gets them as ``reading``."""
 
     @wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> Any:

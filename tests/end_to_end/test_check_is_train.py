@@ -253,7 +253,7 @@ def test_pairs_that_all_lack_a_part_still_have_their_labels(run_command, folder,
     code, message = run_train(run_command, folder, options)
     checked, report, _ = run_check(run_command, folder, options)
     assert (code, checked) == (2, 2)
-    fault = f"the {part} is missing; `mmsent train --modality {column}` needs none"
+    fault = f"the {part} is missing; `mmsent train --modality {column}` does not need it"
     assert {error["message"] for error in report["errors"]} == {fault}
     assert report["labels"] == {"cat": 10, "dog": 10}
     assert "20 problems in the data" in message
@@ -265,7 +265,7 @@ def test_labels_that_differ_in_case_alone_are_warned_of(run_command, folder, lab
     """Unless --labels says that they are meant to be different."""
     add(folder, *((number, "Dog") for number in range(20, 30)))
     options = ["--labels", labels] if labels else []
-    warning = "the labels 'Dog', 'dog' differ in case or spaces alone"
+    warning = "the labels 'Dog', 'dog' differ only in case or spaces"
     code, message = run_train(run_command, folder, options)
     assert (code, message.count(warning)) == (1, 0 if labels else 1)
     code, report, _ = run_check(run_command, folder, options)
@@ -306,4 +306,4 @@ def test_a_training_warns_of_texts_that_its_tokenizer_does_not_know(run_command,
         (folder / "data" / f"{number}.txt").write_text(signs, encoding="utf-8")
     _, message = run_train(run_command, folder, [])
     assert BEGAN in message
-    assert "2 of 20 texts: most of it is unknown to the model's tokenizer (Han 2)" in message
+    assert "2 of 20 texts are mostly unknown to the model's tokenizer (Han 2)" in message

@@ -171,7 +171,7 @@ def newer_record(run):
         (truncate_checkpoint, "checkpoint.safetensors can't be loaded"),
         (remove_record, "is not a finished run"),
         (spoil_record, "is damaged"),
-        (newer_record, f"its format is {FORMAT + 1}, and this mmsent reads {FORMAT}"),
+        (newer_record, f"its format is {FORMAT + 1}, but this mmsent reads {FORMAT}"),
     ],
 )
 def test_a_damaged_run_is_refused(run_command, trained, tmp_path, spoil, message):

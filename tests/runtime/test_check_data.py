@@ -74,7 +74,7 @@ def test_all_that_is_wrong_is_reported_at_once(run_command, dataset):
         (first.guid, "the image does not exist"),
         (second.guid, next(e["message"] for e in report["errors"] if e["guid"] == second.guid)),
         (third.guid, "the text is neither UTF-8 nor GB18030"),
-        (fifth.guid, f"the guid is on line {fifth.line} already"),
+        (fifth.guid, f"the guid is already on line {fifth.line}"),
         ("8.0", "the guid is a number with a decimal point: some program read the guids as "
                 "floating-point numbers"),
         ("8", "the text does not exist"),
@@ -140,7 +140,7 @@ def test_a_row_of_no_split_is_told_once(run_command, tmp_path, bad):
 def test_a_folder_that_is_no_dataset(run_command, tmp_path):
     result = run_command("mmsent", "check-data", cwd=tmp_path)
     assert result.code == 2
-    assert "holds neither train.txt nor test_without_label.txt" in result.err
+    assert "contains no dataset: neither train.txt nor test_without_label.txt" in result.err
 
 
 REPEATED = [
@@ -222,7 +222,7 @@ def test_a_bundle_says_what_it_knows_and_requires(run_command, list_of_texts):
     code, report = check(run_command, folder, "--data", "list.csv", "--model", "model.onnx")
     assert code == 2
     assert [(error["line"], error["message"]) for error in report["errors"]] == [
-        (4, "the image is missing, and the model needs it")
+        (4, "the image is missing, and the model requires it")
     ]
     assert warned(report) == [(3, "most of the text is unknown to the tokenizer: 'Cyrillic'")]
     assert report["tokens"] == {
@@ -239,7 +239,7 @@ def test_many_problems_are_grouped_unless_all_are_asked_for(run_command, dataset
     result = run_command("mmsent", "check-data", cwd=dataset)
     (line,) = (line for line in result.out.splitlines() if line.startswith("error: "))
     assert line.startswith("error: 30 rows: the image does not exist; first: train.txt line 2")
-    assert "--all prints each of them" in result.out
+    assert "--all prints every one" in result.out
     every = run_command("mmsent", "check-data", "--all", cwd=dataset)
     assert every.out.count("error: ") == 30
     for row in rows[:30]:

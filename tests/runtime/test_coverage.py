@@ -98,7 +98,7 @@ def test_texts_that_are_mostly_unknown_are_warned_of_by_script(caplog):
         warn_of_unknown(tokenizer, texts, tokenize(tokenizer, texts))
         warn_of_unknown(tokenizer, ["rain"], tokenize(tokenizer, ["rain"]))
     (message,) = caplog.messages
-    assert message.startswith("3 of 5 texts: most of it is unknown")
+    assert message.startswith("3 of 5 texts are mostly unknown")
     assert "(Han 2, Cyrillic 1)" in message
 
 
@@ -131,7 +131,7 @@ def test_infer_warns_once_of_texts_that_the_model_does_not_know(run_command, tmp
     result = run_command("mmsent-infer", "list.csv", cwd=tmp_path)
     assert result.code == 0, result.err
     assert result.err.count("unknown to the model's tokenizer") == (1 if unknown else 0)
-    assert ("3 of 40 texts: most of it" in result.err) == bool(unknown)
+    assert ("3 of 40 texts are mostly" in result.err) == bool(unknown)
 
 
 def write_small_images(folder, count):

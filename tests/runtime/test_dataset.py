@@ -50,11 +50,11 @@ def test_what_the_csv_module_writes_is_read(tmp_path_factory, guids):
     [
         ("8.0,positive", "floating-point numbers; write 8"),
         (",positive", "the guid is missing"),
-        ("../../etc/passwd,positive", "can't hold slashes"),
-        pytest.param("a\x00b,positive", "can't hold slashes", marks=NUL),
-        ("8,=1+1", "would take the label '=1+1' for a formula"),
+        ("../../etc/passwd,positive", "can't contain slashes"),
+        pytest.param("a\x00b,positive", "can't contain slashes", marks=NUL),
+        ("8,=1+1", "would evaluate the label '=1+1' as a formula"),
         ("8,null", "the label is missing"),
-        ("8,positive,really", "3 fields where the header has 2"),
+        ("8,positive,really", "3 fields, but the header has 2"),
     ],
 )
 def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, message):
@@ -70,7 +70,7 @@ def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, message):
     [
         (b"1,positive\n", "must name the columns guid,tag"),
         (b"", "must name the columns guid,tag"),
-        (b"guid,text\n1,fine\n", "lacks a column for the label"),
+        (b"guid,text\n1,fine\n", "has no column for the label"),
         (b"caption,tweet,label\n", "--columns text=caption"),
         (b"text,label,text\n", "two columns 'text'"),
         (b"guid,tag\n\xa1\xb0,positive\n", "is not UTF-8"),
@@ -166,4 +166,4 @@ def test_joiners_inside_a_label_are_part_of_its_script(label):
     ],
 )
 def test_what_can_not_be_seen_is_no_label(label):
-    assert "can't hold control characters" in str(label_fault(label))
+    assert "can't contain control characters" in str(label_fault(label))

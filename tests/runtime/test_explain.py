@@ -120,9 +120,9 @@ def test_a_missing_part_has_no_share(model):
 def test_what_predict_refuses_is_refused(tmp_path, model):
     strict = SentimentModel(write_small_bundle(tmp_path / "strict.onnx"), threads=1)
     for arguments, reason in (
-        ({}, "lacks both"),
-        ({"text": "fun"}, "lacks its image"),
-        ({"image": grey(0)}, "lacks its text"),
+        ({}, "neither text nor image"),
+        ({"text": "fun"}, "has no image"),
+        ({"image": grey(0)}, "has no text"),
     ):
         with pytest.raises(InputError, match=reason):
             strict.explain(**arguments)

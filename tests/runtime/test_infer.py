@@ -321,21 +321,21 @@ def test_what_a_model_needs_may_not_be_missing(run_command, tmp_path, name, part
     assert not found
     assert "(guid 'a')" in result.err
     assert "(guid 'b')" in result.err
-    assert f"lacks its {part}" in result.err
+    assert f"has no {part}" in result.err
     assert f"--modality {other}" in result.err
     result, found = predict(run_command, path, bundle, "--on-error", "skip")
     assert result.code == 1
     assert not found
     _, *errors = written(tmp_path / "out.jsonl.errors.csv")
     assert [guid for _, guid, _, _ in errors] == [*pairs]
-    assert all(f"lacks its {part}" in reason for *_, reason in errors)
+    assert all(f"has no {part}" in reason for *_, reason in errors)
 
 
 def test_a_pair_of_nothing_is_refused_by_every_model(run_command, either, tmp_path):
     path = write_list(tmp_path, "list.jsonl", PAIRS | {"nothing": (None, None)})
     result, found = predict(run_command, path, either)
     assert result.code == 2
-    assert "guid 'nothing'): the pair lacks both text and image" in result.err
+    assert "guid 'nothing'): the pair has neither text nor image" in result.err
     assert "1 problem" in result.err
     assert not found
     result, found = predict(run_command, path, either, "--on-error", "skip")
@@ -371,4 +371,4 @@ def test_where_a_file_is_needed_allowing_it_to_be_missing_is_no_advice(
     assert "--allow-missing" not in result.err
     result, _ = predict(run_command, dataset / TEST_LIST, bundle, "--allow-missing")
     assert result.code == 2
-    assert "lacks its text" in result.err
+    assert "has no text" in result.err

@@ -149,7 +149,7 @@ def test_a_signal_stops_and_says_how_to_resume(run_command, many, tmp_path, monk
         event=lambda: os.kill(os.getpid(), number),
     )  # fmt: skip
     assert result.code == 128 + number
-    assert "the same command with --resume continues" in result.err
+    assert "resume it with the same command and --resume" in result.err
     assert not output.exists()
     assert infer(run_command, many, output, "--resume").code == 0
     assert len(computed) == ROWS
@@ -247,7 +247,7 @@ def spoiled(dataset):
         5: "the image does not exist",
         6: "can't be decoded",
         7: "3 fields",
-        8: "for a formula",
+        8: "as a formula",
         ROWS + 1: "decimal point",
     }
 
@@ -330,7 +330,7 @@ def test_a_full_disk_is_one_error_and_is_resumed(run_command, many, whole, tmp_p
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert result.code == 1
-    assert "File too large; when that is fixed, the same command with --resume" in result.err
+    assert "File too large; when that is fixed, resume it with the same command" in result.err
     assert output.read_text() == "of yesterday"
     assert infer(run_command, many, output, "--resume").code == 0
     assert output.read_bytes() == wanted

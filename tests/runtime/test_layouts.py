@@ -133,7 +133,7 @@ def test_what_is_not_a_number_is_no_label(tmp_path, name):
 def test_several_labels_in_a_cell_are_refused_where_labels_are_needed(tmp_path, name):
     path = write_list(tmp_path / name, {"text": ["a", "b"], "labels": [["x", "y"], ["x"]]})
     dataset = open_dataset(path)
-    with pytest.raises(InputError, match="several labels; mmsent supports one label a pair"):
+    with pytest.raises(InputError, match="several labels; mmsent supports one label per pair"):
         read_labelled(dataset, parts=["text"])
     assert [row.text for row in dataset.rows()] == [b"a", b"b"]
 
@@ -149,7 +149,7 @@ def columns_of(path, names):
         (["caption", "tweet", "label"], {}, "caption, tweet could each be the text.*text=caption$"),
         (["text", "img", "photo"], {}, "could each be the image.*--columns image=img$"),
         (["text", "label", "emotion"], {}, "could each be the label.*--columns label=label$"),
-        (["text", "feeling"], {}, "lacks a column for the label.*--columns label=feeling$"),
+        (["text", "feeling"], {}, "has no column for the label.*--columns label=feeling$"),
         (["text", "Feelings"], {"label": "feeling"}, "no column 'feeling'.*label=Feelings$"),
         (["body", "x", "mood"], {"text": "tweet"}, "no column 'tweet'; it has body, x, mood"),
     ],
@@ -282,7 +282,7 @@ def test_images_deeper_than_a_folder_per_label_are_refused(tmp_path):
     pair, problem, other = open_dataset(tmp_path).rows(labelled=True)
     assert (pair.guid, other.guid) == ("a/1.png", "c/3.png")
     assert str(problem) == (
-        "train/ image 2: a/b/: images must lie in the folder of their label, not deeper"
+        "train/ image 2: a/b/: images must be directly in the folder of their label"
     )
 
 
@@ -384,7 +384,7 @@ def test_two_images_of_a_guid_are_refused(tmp_path, other):
     (tmp_path / "train.txt").write_text("guid,tag\n1,a\n2,b\n")
     first, second = open_dataset(tmp_path).rows()
     (problem,) = first.check()
-    assert f"the image is there more than once (1.jpg, 1{other})" in str(problem)
+    assert f"the image exists more than once (1.jpg, 1{other})" in str(problem)
     with pytest.raises(InputError, match="more than once"):
         first.read("image")
     assert second.check() == []
@@ -447,7 +447,7 @@ def test_a_file_may_have_a_backslash_in_its_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "fix"),
-    [("a.json", "one object a line"), ("a.XLSX", "save it as CSV"), ("a.csv.gz", "unpack it"),
+    [("a.json", "one object per line"), ("a.XLSX", "save it as CSV"), ("a.csv.gz", "unpack it"),
      ("a.zip", "unpack it")],
 )  # fmt: skip
 def test_what_is_no_list_gets_the_fix(run_command, tmp_path, name, fix):

@@ -172,19 +172,19 @@ def test_what_is_missing(bundle, pairs, missing):
         (missing, image), ([text, missing], [image] * 2), (missing, [image, image]),
         (pd.Series([text, missing]), [image] * 2),
     ]:  # fmt: skip
-        with pytest.raises(InputError, match="lacks its text"):
+        with pytest.raises(InputError, match="has no text"):
             model(bundle, 1).predict(texts, images)
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (5, "int where a text belongs"),
-        (2.5, "float where a text belongs"),
-        (b"fine", "bytes where a text belongs"),
-        (["fine"], "list where a text belongs"),
-        (np.zeros((3, 3)), "ndarray where a text belongs"),
-        ("half \ud83d", r"the text holds '\ud83d', which is no character"),
+        (5, "the text must be a str, .* not int"),
+        (2.5, "the text must be a str, .* not float"),
+        (b"fine", "the text must be a str, .* not bytes"),
+        (["fine"], "the text must be a str, .* not list"),
+        (np.zeros((3, 3)), "the text must be a str, .* not ndarray"),
+        ("half \ud83d", r"the text contains '\ud83d', which is not a character"),
     ],
     ids=repr,
 )
@@ -203,9 +203,9 @@ def test_what_is_no_text_is_named(bundle, pairs, text, reason):
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
-        (5, "int where an image belongs"),
-        ({"name": "a.jpg"}, "dict where an image belongs"),
-        ({"content": "text"}, "str where an image belongs"),
+        (5, "the image must be a path, .* not int"),
+        ({"name": "a.jpg"}, "the image must be a path, .* not dict"),
+        ({"content": "text"}, "the image must be a path, .* not str"),
         (io.StringIO("text"), "the image can't be read from a text file"),
         (io.BytesIO(b"no image"), "the image can't be decoded"),
         (np.zeros((3, 3, 3)), "an image array must be uint8"),
@@ -238,7 +238,7 @@ def test_a_file_that_is_closed_or_too_large_is_no_image(bundle, tmp_path):
 def test_a_table_is_no_list(bundle, pairs):
     """Its elements are its columns' names."""
     table = pd.DataFrame({"text": pairs[0][:2], "image": pairs[1][:2]})
-    with pytest.raises(InputError, match="DataFrame is no list; give one of its columns"):
+    with pytest.raises(InputError, match="DataFrame is not a list; pass one of its columns"):
         model(bundle, 1).predict(table, pairs[1][:2])
 
 
@@ -348,9 +348,9 @@ def test_a_missing_image_is_handled_where_the_model_was_trained_for_it(bundle, p
 
 
 def test_what_the_model_was_not_trained_to_miss_is_refused(bundle, pairs):
-    with pytest.raises(InputError, match=r"lacks its text.*not trained"):
+    with pytest.raises(InputError, match=r"has no text.*not trained"):
         model(bundle, 1).predict(image=pairs[1][0])
-    with pytest.raises(InputError, match="lacks its text"):
+    with pytest.raises(InputError, match="has no text"):
         model(bundle, 1).predict(text=["fine", None], image=pairs[1][:2])
 
 

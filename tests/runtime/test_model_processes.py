@@ -67,7 +67,7 @@ def test_another_bundle_at_the_same_place_is_not_taken_for_it(bundle, tmp_path):
     content = bundle.read_bytes()
     seal = SentimentModel(path, threads=1).identity.encode()
     path.write_bytes(content.replace(seal, b"0" * 64))
-    with pytest.raises(InputError, match=r"model\.onnx is another bundle now"):
+    with pytest.raises(InputError, match=r"model\.onnx has been replaced by another bundle"):
         pickle.loads(pickled)
     path.unlink()
     with pytest.raises(InputError, match="does not exist"):

@@ -111,7 +111,7 @@ def test_a_link_to_an_input_is_refused(run_command, dataset):
     (dataset / "sub.csv").symlink_to("list.csv")
     result = infer(run_command, dataset, output="sub.csv")
     assert result.code == 2
-    assert "is an input, too" in result.err
+    assert "is also an input" in result.err
 
 
 # Streams

@@ -134,8 +134,8 @@ def spoiled(packed):
     pq.write_table(pa.Table.from_pylist(table), path, row_group_size=5)
     os.symlink("/etc", packed.with_name("link"))
     return path, {
-        1: "decimal point", 2: "guid is missing", 3: "lacks its text", 4: "lacks its image",
-        5: "lacks its image", 6: "leads out", 7: "leads out", 8: "leads out", 9: "larger than",
+        1: "decimal point", 2: "guid is missing", 3: "has no text", 4: "has no image",
+        5: "has no image", 6: "leads out", 7: "leads out", 8: "leads out", 9: "larger than",
         10: "does not exist",
     }  # fmt: skip
 
@@ -165,7 +165,7 @@ def test_bad_rows_are_skipped_where_that_is_asked_for(run_command, packed, small
 @pytest.mark.parametrize(
     ("column", "value", "fault"),
     [
-        ("image", None, "the pair lacks its image"),
+        ("image", None, "the pair has no image"),
         ("text", pa.array([1.5] * 80), "the column text can't be double"),
         ("image", pa.array([[1]] * 80), "the column image can't be list"),
         ("image", pa.array([{"bytes": 1}] * 80), "the column image can't be struct"),
@@ -195,7 +195,7 @@ def test_a_damaged_file_is_refused(run_command, packed, small, damage):
     packed.write_bytes(content)
     result = infer(run_command, packed, small, "out.csv")
     assert result.code == 2
-    assert f"{packed} is no whole Parquet file" in result.err
+    assert f"{packed} is not a complete Parquet file" in result.err
     assert not packed.with_name("out.csv").exists()
 
 

@@ -36,8 +36,8 @@ def test_many_are_grouped_with_the_values_they_differ_in():
         # Advice that differs is left out; what stands in quotes holds no advice.
         (["unknown label 'a;b'; did you mean 'ab'?", "unknown label 'c'; did you mean 'd'?"],
          "unknown label 'a;b' (15), 'c' (15)"),
-        (["the guid is on line 3 already", "the guid is on line 4 already"],
-         "the guid is on line 3 (15), 4 (15) already"),
+        (["the guid is already on line 3", "the guid is already on line 4"],
+         "the guid is already on line 3 (15), 4 (15)"),
         (["a label can't be '\\'', it can't", "a label can't be \"'\", it can't"],
          "a label can't be '\\'' (15), \"'\" (15), it can't"),
         (["the image has 30 x 9 pixels", "the image has 40 x 9 pixels"],

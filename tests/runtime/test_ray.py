@@ -100,8 +100,8 @@ def test_pairs_that_lack_a_part(cluster, packed, tmp_path):
     found = mmsent.ray.predict(data, needs_both, on_error="skip", concurrency=1).take_all()
     errors = {row["user"]: row["predicted_error"] for row in found if row["predicted_error"]}
     assert sorted(errors) == [3, 5, 7]
-    assert "lacks its image" in errors[3]
-    assert "lacks its text" in errors[5]
+    assert "has no image" in errors[3]
+    assert "has no text" in errors[5]
     data = ray.data.from_arrow(pa.Table.from_pylist(rows).drop_columns(["image"])).limit(3)
     found = mmsent.ray.predict(data, model, concurrency=1).take_all()
     check(found, predictions(tmp_path, model, [row | {"image": None} for row in rows[:3]]))

@@ -82,7 +82,7 @@ def test_the_data_are_looked_at_before_the_weights(run_command, tmp_path, monkey
     monkeypatch.setattr(registry, "choose", lambda *_: pytest.fail("the weights came first"))
     result = run_command("mmsent", command, cwd=tmp_path)
     assert result.code == 2
-    assert "holds neither train.txt nor test_without_label.txt" in result.err
+    assert "contains no dataset: neither train.txt nor test_without_label.txt" in result.err
     assert len(result.err.splitlines()) == 1
 
 

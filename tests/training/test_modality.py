@@ -226,7 +226,7 @@ def test_what_a_model_sees_may_not_be_missing_in_training(run_command, sample, t
     assert result.code == 2
     assert not (tmp_path / "run").exists()
     assert f"(guid {rows[3]['guid']!r}): the {part} is missing; " in result.err
-    assert f"`mmsent train --modality {OTHER[part]}` needs none" in result.err
+    assert f"`mmsent train --modality {OTHER[part]}` does not need it" in result.err
     assert "1 problem" in result.err
 
 

@@ -233,7 +233,7 @@ def test_labels_that_can_not_be(run_command, posts, tmp_path, name, labels, mess
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [(None, "there are no pairs to validate on"), ({"img": "img/none.png"}, "does not exist"),
+    [(None, "there are no validation pairs"), ({"img": "img/none.png"}, "does not exist"),
      ({"label": 2}, "unknown label '2'")],
 )  # fmt: skip
 def test_validation_pairs_that_can_not_be(run_command, posts, tmp_path, changes, message):

@@ -208,7 +208,7 @@ def test_a_list_too_short_to_split(run_command, dataset, tmp_path):
     (dataset / TRAIN_LIST).write_text("\n".join(lines[:6]))
     result = run_command("mmsent", "train", "--model", "light", "--data", dataset, cwd=tmp_path)
     assert result.code == 2
-    assert "a training needs at least 2" in result.err
+    assert "training needs at least 2" in result.err
 
 
 def test_an_output_folder_is_not_overwritten(run_command, sample, trained):

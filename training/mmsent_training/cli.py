@@ -42,9 +42,9 @@ def settings_of(
 
 
 def _read(data: Path, modality: str = "both", **where: Any) -> dict[str, Any]:
-    """What `train` is told of the pairs, read before weights are looked for.
+    """The arguments of `train` about the pairs; reads them before weights are searched.
 
-    Raises InputError where ``data`` is nothing to train on.
+    Raises InputError if ``data`` has nothing to train on.
     """
     from mmsent.data.pair import PARTS
     from mmsent.data.training import TrainingSource
@@ -62,7 +62,7 @@ def enough_memory(settings: Settings) -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError:
         size, steps = settings.batch_size // 2, 2 * settings.gradient_accumulation_steps
-        # A step keeps its size, or nearly so.
+        # A step keeps its size, at least approximately.
         less = f"Try --batch-size {size} --gradient-accumulation-steps {steps}"
         raise MmsentError(
             f"the GPU's memory is too small for --batch-size {settings.batch_size}\n"
@@ -71,9 +71,9 @@ def enough_memory(settings: Settings) -> Iterator[None]:
 
 
 def prepare_process() -> None:
-    """Set what PyTorch reads from the environment, before it is imported; this process is ours."""
+    """Set environment variables that PyTorch reads at import; only for commands."""
     # How often a waiting thread of GNU OpenMP checks for work before it sleeps. Light on 2 cores:
-    # never sleeping, one epoch beside 8 busy processes took 7 times the CPU seconds of a free
+    # without sleeping, one epoch next to 8 busy processes took 7 times the CPU seconds of a free
     # machine; with 10,000 the epoch itself took about twice as many, with 3,000 hardly more. Less
     # than 3,000 slows training on a free machine by a fifth (benchmarks/busy_machine.py).
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
@@ -139,7 +139,7 @@ def _resume(
     moved: tuple[Path | None, Path | None, Path | None],
     options: dict[str, Any],
 ) -> None:
-    """Resume a run; ``moved``: where data, validation and images are now, if they were."""
+    """Resume a run; ``moved``: where data, validation and images are now, if they have moved."""
     from mmsent_training.devices import pick_device
     from mmsent_training.runs.resume import read_start
     from mmsent_training.runs.run import is_finished
@@ -164,7 +164,7 @@ def _resume(
 
 
 def _run(settings: Settings, train: Callable[[], Path]) -> None:
-    """Let ``train`` train with ``settings``, and say how good the run is."""
+    """Train with ``train`` and ``settings``, and print how good the run is."""
     from mmsent_training import distributed
     from mmsent_training.evaluation.metrics import describe
     from mmsent_training.runs.record import read_record
@@ -195,7 +195,7 @@ def ablate(
     """Train on both modalities and on each alone, and compare.
 
     The three trainings share settings, seed and pairs. The command writes a folder with their
-    runs, a picture, and ablation.md: every figure with its interval, and which differences are
+    runs, a picture, and ablation.md: the scores with their intervals, and which differences are
     significant.
     """
     prepare_process()
@@ -236,7 +236,7 @@ def download_clip(name: str, to: Path | None) -> None:
     """Download CLIP's weights, to train without a network.
 
     Files that are already there are verified, which needs no network. After an interruption, run
-    the command again: it keeps whole files, and resumes others where the hub's library can.
+    the command again: it keeps complete files, and resumes others if the hub's library can.
     """
     import shlex
 
@@ -244,7 +244,7 @@ def download_clip(name: str, to: Path | None) -> None:
 
     checkpoint, fetched = download(name, to)
     click.echo(
-        f"{name} {'was fetched to' if fetched else 'is already in'} {checkpoint.folder}, whole and "
+        f"{name} {'was downloaded to' if fetched else 'is already in'} {checkpoint.folder} and "
         f"verified\nTrain with `mmsent train --model clip --clip {shlex.quote(str(to or name))}`",
         err=True,
     )

@@ -1,6 +1,6 @@
 """Short digests of the pairs that a model was trained and validated on.
 
-A run and its bundle keep them, so that an evaluation can tell which pairs the model has seen.
+A run and its bundle store them, so that an evaluation can find pairs that the model has seen.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ from mmsent.bundle.info import MAX_DIGESTS
 from mmsent_training.examples import Examples
 
 MIN_LENGTH, MAX_LENGTH = 6, 8
-"""Bytes of a digest: as many as there is room for."""
+"""The possible sizes of a digest in bytes; the largest that fits is used."""
 ROOM = (MAX_DIGESTS - 1000) // 4 * 3
-"""Bytes that all digests may take: base64 writes three as four characters."""
+"""The maximum size of all digests in bytes: base64 encodes three as four characters."""
 
 Seen = Literal["pair", "image", "text"]
-"""What a pair shares with one that was trained on: all it has, its image alone, its text alone."""
+"""What a pair has in common with a training pair: everything, only its image, only its text."""
 Side = Literal["training", "validation"]
 Bytes = Annotated[bytes, Meta(max_length=ROOM)]
 
@@ -29,12 +29,12 @@ Bytes = Annotated[bytes, Meta(max_length=ROOM)]
 class Digests:
     """The digests of a training's pairs.
 
-    ``training`` and ``validation``: of each pair in turn, the first ``length`` bytes of the
-    SHA-256 of its text and of its image file, or zeros where it has none. A large dataset keeps
-    only one pair in ``every``.
+    ``training`` and ``validation``: for each pair in turn, the first ``length`` bytes of the
+    SHA-256 of its text and of its image file, or zeros for a missing part. For a large dataset,
+    only one pair in ``every`` is stored.
 
-    A text or an image is taken for one of n others with a probability of n / 256**length: below
-    3e-15 for up to 46,000 pairs (8 bytes), and never above 3e-10 (6 bytes, 62,000 pairs).
+    The probability that a text or an image is mistaken for one of n others is n / 256**length:
+    below 3e-15 for up to 46,000 pairs (8 bytes), and never above 3e-10 (6 bytes, 62,000 pairs).
     """
 
     length: Annotated[int, Meta(ge=MIN_LENGTH, le=MAX_LENGTH)]
@@ -43,7 +43,7 @@ class Digests:
     validation: Bytes = field(repr=False)
 
     def compare(self, examples: Examples, side: Side) -> list[Seen | None]:
-        """What each of ``examples`` shares with the pairs of ``side``; None: nothing."""
+        """What each of ``examples`` has in common with the pairs of ``side``; None: nothing."""
         nothing, data = bytes(self.length), self.training if side == "training" else self.validation
         parts = [data[at : at + self.length] for at in range(0, len(data), self.length)]
         known = set(zip(parts[::2], parts[1::2])) - {(nothing, nothing)}
@@ -58,12 +58,12 @@ class Digests:
         return [seen(text, image) for text, image in _digests(examples, rows, self.length)]
 
     def to_json(self) -> str:
-        """At most MAX_DIGESTS characters."""
+        """A JSON text of at most MAX_DIGESTS characters."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: str) -> "Digests":
-        """What `to_json` wrote. Raises ValueError where it is malformed."""
+        """Parse the output of `to_json`. Raises ValueError if it is malformed."""
         try:
             return msgspec.json.decode(text, type=cls)
         except RecursionError as error:
@@ -71,7 +71,7 @@ class Digests:
 
 
 def make_digests(examples: Examples, train: Sequence[int], validation: Sequence[int]) -> Digests:
-    """The digests of the ``examples`` to train and to validate on."""
+    """The digests of the training and validation pairs among ``examples``."""
     count = len(train) + len(validation)
     every = -(
         -count // (ROOM // (2 * MIN_LENGTH) - 2)

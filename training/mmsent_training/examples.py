@@ -1,4 +1,4 @@
-"""Labelled pairs in memory: read once, identified by their contents, divided and decoded."""
+"""Labelled pairs in memory: read, identified by their contents, split and decoded."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -22,11 +22,11 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled pairs; their images are still encoded, wherever they lie.
+    """Labelled pairs; their images are still encoded, and may be in files.
 
     ``labels``: int64 [pairs], indices into ``label_names``. ``digests``: SHA-256 over a pair's
-    text and image file; ``image_digests``: over the image file alone, b"" where there is none.
-    What a pair lacks is empty, and a model of one modality is given pairs that lack the other.
+    text and image file; ``image_digests``: over the image file alone, b"" if there is none.
+    Missing parts are empty. For a model of one modality, pairs lack the other part.
     """
 
     pairs: Sequence[Pair]
@@ -46,7 +46,7 @@ class Examples:
 
 
 def index_labels(pairs: Iterable[Pair], label_names: Sequence[str]) -> Labels:
-    """The label of each of some labelled pairs as an index into ``label_names``: int64 [pairs]."""
+    """The labels of some labelled pairs as indices into ``label_names``: int64 [pairs]."""
     return np.array([label_names.index(str(pair.label)) for pair in pairs], np.int64)
 
 
@@ -75,9 +75,9 @@ def read_examples(pairs: Sequence[Pair], label_names: tuple[str, ...]) -> Exampl
 def decode_images(
     pairs: Sequence[Pair], settings: ImageSettings, *, progress: Progress
 ) -> npt.NDArray[np.uint8]:
-    """Decode the images of ``pairs``: uint8 [pairs, size, size, 3], grey where a pair has none.
+    """Decode the images of ``pairs``: uint8 [pairs, size, size, 3], grey for missing ones.
 
-    Raises InputError that names every image which can't be decoded.
+    Raises InputError that names every image that can't be decoded.
     """
     pixels = np.empty((len(pairs), settings.size, settings.size, 3), np.uint8)
 
@@ -99,9 +99,9 @@ def decode_images(
 def divide(
     data: TrainingData, *, fraction: float, seed: int
 ) -> tuple[list[Pair], list[int], list[int]]:
-    """All pairs of a training, and which of them are to train and which to validate on.
+    """All pairs of a training, and the indices of the training and validation pairs.
 
-    Raises InputError as `split` does, which divides them where the data don't.
+    Raises InputError like `split`, which divides them if the data does not.
     """
     if data.validation is None:
         labels = index_labels(data.train, data.labels)
@@ -116,11 +116,11 @@ def split(
     """Indices of the training and of the validation pairs, stratified by label.
 
     ``labels``: int64 [pairs], indices into ``label_names``; ``fraction``: of validation pairs.
-    Raises InputError where a label has too few pairs to stand on both sides.
+    Raises InputError if a label has too few pairs for both sides.
     """
     counts = dict(zip(label_names, np.bincount(labels, minlength=len(label_names)).tolist()))
     if faults := label_faults(counts, label_names, fraction=fraction):
-        raise InputError("\n".join(("the labels rule out a training:", *faults)))
+        raise InputError("\n".join(("the labels can't be trained on:", *faults)))
     train, validation = train_test_split(
         np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels
     )

@@ -26,7 +26,10 @@ def choice(
 
 
 MODALITY = choice(
-    "--modality", ["both", "text", "image"], "What the model sees of a pair.", group="Model"
+    "--modality",
+    ["both", "text", "image"],
+    "The parts of a pair that the model sees.",
+    group="Model",
 )
 OUTPUT = option(
     "--output",
@@ -47,7 +50,7 @@ HOW = (
     choice(
         "--model",
         [registry.AUTO, *registry.MODELS],
-        "What to train; auto takes the first of the others whose weights are available.",
+        "The model to train; auto uses the first of the others whose weights are available.",
         group="Model",
     ),
     choice(
@@ -59,7 +62,7 @@ HOW = (
     choice(
         "--device",
         ["auto", "cpu", "cuda"],
-        "Where to train; auto takes a GPU if PyTorch sees one.",
+        "The device to train on; auto uses a GPU if PyTorch finds one.",
         group="Training",
     ),
     option(
@@ -73,7 +76,7 @@ HOW = (
         "--batch-size",
         metavar="N",
         type=COUNT,
-        help=f"Pairs in a batch.  {THE_MODELS}",
+        help=f"Pairs per batch.  {THE_MODELS}",
         group="Training",
     ),
     option(
@@ -93,7 +96,7 @@ HOW = (
     option(
         "--seed",
         metavar="N",
-        help="Seeds every random choice.",
+        help="The seed of all random choices.",
         default=42,
         show_default=True,
         type=click.IntRange(0, 2**32 - 1),
@@ -102,16 +105,16 @@ HOW = (
     option(
         "--digests/--no-digests",
         default=None,
-        help="Store short digests of all pairs in the run and the bundle. `mmsent evaluate` "
-        "recognises by them what the model was trained on, as can anybody who has the same text "
-        "or image.  [default: store them]",
+        help="Store short digests of all pairs in the run and the bundle. With them, "
+        "`mmsent evaluate` recognises what the model was trained on, and so can anybody who has "
+        "the same text or image.  [default: store them]",
         group="Output",
     ),
 )
 
 
 def training_options(command: Command) -> Command:
-    """The options that say how a model is trained, as `settings_of` takes them."""
+    """The options about how a model is trained, as arguments of `settings_of`."""
     options: list[Callable[[Command], Command]] = [*HOW]
     for own in registry.model_options():
         name = own.name.replace("_", "-")

@@ -45,15 +45,15 @@ from mmsent_training.style import save
 logger = logging.getLogger(__name__)
 
 Parts = tuple[Sequence[int], Sequence[int]]
-"""The rows to train on, and those to validate on."""
+"""The training rows and the validation rows."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training that is ready to begin.
+    """A training that is ready to start.
 
-    ``list_name``: the list that the examples to train on stand in; ``fingerprint``: of all
-    examples, and ``validation_fingerprint`` of those to validate on.
+    ``list_name``: the list of the training examples. ``fingerprint``: of all examples;
+    ``validation_fingerprint``: of the validation examples.
     """
 
     data: TrainingSource
@@ -84,16 +84,16 @@ def train(
 ) -> Path:
     """Train on a labelled dataset and write a run; returns its folder.
 
-    ``choice`` holds the pretrained weights of the settings' model. The same settings, seed and
-    dataset give the same run on the same machine, also where it was interrupted: see `resume`.
-    ``validation``: a dataset with the pairs to validate on. Without it they are the split
-    validation of ``data`` or, where it has none, a stratified share that is drawn.
-    ``labels``: their set and order, by default those that the training pairs have. ``reading``:
-    how the datasets are read, where their layout does not say. ``found``: what `TrainingSource`
-    reads of all that, where it was read before; the model may see less of it.
-    ``parts``: instead of `divide`'s, for cross-validation. ``callback`` is called with each
-    `loop.Event` in this process; what it raises ends the training as a crash would.
-    Afterwards PyTorch's threads, random numbers and settings are as they were.
+    ``choice``: the model of the settings, with its pretrained weights. The same settings, seed and
+    dataset give the same run on the same machine, even after an interruption: see `resume`.
+    ``validation``: a dataset with the validation pairs. By default they are the validation split of
+    ``data`` or, if it has none, a stratified share of its pairs.
+    ``labels``: the set of labels and their order, by default those of the training pairs.
+    ``reading``: how to read the datasets, where their layout leaves that open. ``found``: the
+    result of `TrainingSource.read`, if the pairs were read before; the model may see fewer parts.
+    ``parts``: the split, instead of `divide`'s, for cross-validation. ``callback`` is called with
+    each `loop.Event` in this process; an exception from it ends the training like a crash.
+    Afterwards PyTorch's threads, random numbers and settings are restored.
     Raises InputError for bad data, before anything is written, and Interrupted after a signal.
     """
     began, main = time.perf_counter(), rank() == 0
@@ -121,11 +121,11 @@ def resume(
     data: TrainingSource | None = None,
     callback: Callback = lambda event: None,
 ) -> Path:
-    """Resume the unfinished run ``folder`` after its last whole epoch; returns ``folder``.
+    """Resume the unfinished run ``folder`` after its last finished epoch; returns ``folder``.
 
     ``start``: how it was started, by `read_start`; ``choice``: the model with the same weights.
     ``data``: where the pairs are now, by default where they were.
-    Raises InputError where the run would not end as it would have without the interruption.
+    Raises InputError if the run would not end as it would have without the interruption.
     """
     began, main, settings = time.perf_counter(), rank() == 0, start.settings
     with reproducible(settings.seed, start.threads, settings.device):
@@ -137,7 +137,7 @@ def resume(
             result = Result()
             if state := broadcast(unfinished.read_state(folder) if main else None):
                 result.load_state_dict(state.pop("result"))
-                began -= state.pop("seconds")  # those before the interruption
+                began -= state.pop("seconds")  # before the interruption
                 job.trainer.load_state_dict(state)
             _carry_out(folder, job, start, result, began, stoppable, callback)
     return folder
@@ -145,7 +145,7 @@ def resume(
 
 @contextmanager
 def _held(folder: Path) -> Iterator[Stoppable]:
-    """No other process trains the run in ``folder`` meanwhile, and signals end it in order."""
+    """Lock the run in ``folder`` while the block trains it, and let signals end it in order."""
     busy = f"another process is already training {folder}"
     lock = locked(folder / ".lock", busy) if rank() == 0 else nullcontext()
     with lock, unfinished.resumable(folder) as stoppable:
@@ -176,7 +176,7 @@ def _carry_out(
     stoppable: Stoppable,
     callback: Callback,
 ) -> None:
-    """Train what is left to be trained, and write the run."""
+    """Train the remaining epochs, and write the run."""
     main = rank() == 0
 
     def save(state: dict[str, Any]) -> None:
@@ -199,7 +199,7 @@ def prepare(
     parts: Parts | None = None,
     found: TrainingData | None = None,
 ) -> Job:
-    """Read the pairs, divide them, create the model, and let its recipe say what is trained."""
+    """Read and divide the pairs, create the model, and let its recipe choose what to train."""
     steps = settings.gradient_accumulation_steps
     if steps < world_size():
         raise InputError(
@@ -260,11 +260,11 @@ def _announce(folder: Path, job: Job, done: int) -> None:
 
 
 def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, began: float) -> None:
-    """Write the run. run.json comes last, since it says that the others are there."""
+    """Write the run. run.json is the last file, since it marks the run as complete."""
     task, kept, examples = job.task, result.kept, job.task.examples
     assert kept is not None, "at least one epoch was trained"
     names, true_labels = examples.label_names, examples.labels[[*task.validation]]
-    # Probabilities that mean what they say: the one number that the validation pairs decide.
+    # Calibrate the probabilities: the only number that the validation pairs decide.
     logits = kept.logits.numpy().astype(np.float32)
     calibration = calibrate(logits, true_labels)
     probabilities = softmax(logits / calibration.temperature)
@@ -315,7 +315,7 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
 
 
 def _optional(job: Job) -> tuple[Part, ...]:
-    """What a pair may lack: see BundleInfo."""
+    """The parts that a pair may lack: see BundleInfo."""
     settings = job.task.settings
     if settings.modality != "both":
         return ("image",) if settings.modality == "text" else ("text",)

@@ -126,11 +126,11 @@ describe("a service with keys", () => {
     "asks for one, and takes it",
     async (page) => {
       const key = page.getByLabel("API key");
-      await page.getByRole("alert").getByText("requires a key").waitFor();
+      await page.getByRole("alert").getByText("requires an API key").waitFor();
       await type(page, "fun");
       await key.fill("wrong-key");
       await predict(page);
-      await page.getByRole("alert").getByText("requires a key").waitFor();
+      await page.getByRole("alert").getByText("requires an API key").waitFor();
       await key.fill("right-key");
       await predict(page);
       await done(page);

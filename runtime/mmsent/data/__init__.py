@@ -1,1 +1,1 @@
-"""Datasets: pairs, where they are, the layouts a dataset may have, checking and packing."""
+"""Datasets: pairs, the layouts that mmsent reads, checking and packing."""

@@ -1,4 +1,4 @@
-"""Checking a whole dataset: what a training or an inference would refuse, and what is in it."""
+"""Check a whole dataset: what training or inference would refuse, and what the data contains."""
 
 import hashlib
 import math
@@ -33,7 +33,7 @@ WINDOW = 256
 
 
 class Reader(NamedTuple):
-    """What of a bundle decides what it can read: its tokenizer, and which parts a pair may lack."""
+    """What a bundle can read: its tokenizer, and the parts that a pair may lack."""
 
     tokenizer: Tokenizer
     optional: Collection[Part]
@@ -41,11 +41,11 @@ class Reader(NamedTuple):
 
 @dataclass(frozen=True)
 class Prospects:
-    """What a training on the data can show.
+    """What a training on this data can show.
 
-    ``train`` and ``validation``: pairs; ``drawn``: whether the latter are to be set aside.
-    ``baseline``: the accuracy of predicting the most frequent label, ``most_frequent``, always.
-    ``margin``: half of the 95 % interval of an accuracy on the validation pairs, at most.
+    ``train`` and ``validation`` are numbers of pairs; ``drawn``: training would set the validation
+    pairs aside. ``baseline``: the accuracy of always predicting ``most_frequent``. ``margin``: an
+    upper bound for half of the 95 % interval of an accuracy on the validation pairs.
     """
 
     train: int
@@ -58,13 +58,13 @@ class Prospects:
 
 @dataclass
 class Check:
-    """What a check found. ``errors`` stop training or inference, ``warnings`` do not.
+    """The result of a check. ``errors`` stop training or inference, ``warnings`` do not.
 
-    ``layout``: what the data is taken for, ``validation_layout`` a dataset to validate on.
-    ``lists``: their rows. ``labels``: pairs to train on by label, ``validation_labels`` those of
-    other pairs to validate on. ``prospects``: None where the data is there to be predicted, or
-    nothing can be said. ``lacking``: pairs without a text or an image. ``scripts``: letters of
-    each. ``tokens``: how many a model makes of the texts, and how many stand for nothing it knows.
+    ``layout`` and ``validation_layout``: the detected layouts, in words. ``lists``: rows per list.
+    ``labels``: training pairs per label; ``validation_labels``: the same for a separate validation
+    set. ``prospects``: None for data to predict, or if nothing can be said. ``lacking``: pairs
+    without a text or an image. ``scripts``: letters per script. ``tokens``: counts of all tokens
+    and of unknown ones.
     """
 
     folder: str
@@ -97,12 +97,12 @@ def check_dataset(
     reader: Reader | None = None,
     fraction: float = VALIDATION_FRACTION,
 ) -> Check:
-    """Check every list of a dataset, and those ``parts`` of the pairs that they name.
+    """Check every list of a dataset, and the given ``parts`` of its pairs.
 
-    Where it has labels, or ``validation`` or ``labels`` are given, it is there to train on: what
-    `TrainingSource.read` or the decoding of its images would refuse is an error. Other rows are
-    there to be predicted, by the bundle of ``reader`` if that is given.
-    Raises InputError where there is no dataset.
+    If the dataset has labels, or ``validation`` or ``labels`` are given, it is training data: the
+    check reports as an error whatever `TrainingSource.read` or decoding the images would refuse.
+    Other rows are to be predicted, by the bundle of ``reader`` if that is given.
+    Raises InputError if there is no dataset.
     """
     data = open_dataset(path, reading)
     other = None if validation is None else open_dataset(validation, reading)
@@ -138,9 +138,9 @@ def check_dataset(
 def _uses(
     data: Dataset, validation: Dataset | None, labels: Sequence[str] | None
 ) -> dict[Use, Dataset]:
-    """What the parts of a dataset are there for.
+    """The use of each part of a dataset.
 
-    Raises InputError where it is to be trained on and has nothing for that.
+    Raises InputError if it is meant for training and has no training rows.
     """
     if not labels and not validation and not _has_labels(data.select(TRAINING)):
         return {"prediction": data}
@@ -152,7 +152,7 @@ def _uses(
 
 
 def _has_labels(dataset: Dataset) -> bool:
-    """Whether there are rows to train on: in a training list, or because one says a label."""
+    """Whether there are rows to train on: a training list, or a row with a label."""
     if any(each.split == "train" or each.is_label_open for each in dataset.lists):
         return True
     with closing(dataset.rows(contents=False)) as rows:
@@ -160,13 +160,13 @@ def _has_labels(dataset: Dataset) -> bool:
 
 
 def _windows(dataset: Dataset, use: Use, unplaced: set[Problem]) -> Iterator[list[Pair | Problem]]:
-    """The rows of a dataset, some at a time: they may hold their images in memory.
+    """The rows of a dataset in windows, since rows may hold their images in memory.
 
-    ``unplaced``: rows so bad that they belong to no split, and so stand in each: they come once.
+    ``unplaced``: bad rows whose split is unknown. They appear in every split, but count once.
     """
     labelled = use != "prediction"
     with closing(dataset.rows(labelled=labelled)) as rows:
-        # A guid that stands twice is predicted twice, but can't be trained on twice.
+        # A guid may be predicted twice, but must not be trained on twice.
         found = _once(mark_duplicates(rows) if labelled else rows, unplaced)
         while window := list(islice(found, WINDOW)):
             yield window
@@ -185,14 +185,13 @@ def _inspect(parts: Collection[Part], use: Use, row: Pair | Problem) -> Inspecte
     if isinstance(row, Problem):
         return row
     lacking = [part for part in parts if row.lacks(part)]
-    # A training says itself what it thinks of that; an inference may have a model that can do
-    # without.
+    # For training, label_problems decides. For inference, the model may not need that part.
     wanted = [part for part in parts if use != "prediction" or part not in lacking]
     return inspect(row, wanted)._replace(lacking=lacking)
 
 
 class _Survey:
-    """Collects what the rows hold, and what is wrong with them."""
+    """Counts what the rows contain and collects their problems."""
 
     def __init__(self, check: Check, parts: Collection[Part], reader: Reader | None) -> None:
         self.check, self.parts, self.reader = check, parts, reader
@@ -202,7 +201,7 @@ class _Survey:
         self.coverage = Coverage(reader.tokenizer) if reader else None
 
     def add(self, use: Use, rows: Sequence[Inspected | Problem]) -> None:
-        """Take in some rows."""
+        """Add some rows."""
         self.check.errors += [row for row in rows if isinstance(row, Problem)]
         found = [row for row in rows if isinstance(row, Inspected)]
         for item in found:
@@ -232,14 +231,14 @@ class _Survey:
                 problem = pair.problem(part, f"the {part} is missing: nothing is left to predict")
                 self.check.errors.append(problem)
             elif self.reader and part not in self.reader.optional:
-                problem = pair.problem(part, f"the {part} is missing, and the model needs it")
+                problem = pair.problem(part, f"the {part} is missing, and the model requires it")
                 self.check.errors.append(problem)
             elif not self.reader:
-                message = f"the {part} is missing; it takes a model that can do without"
+                message = f"the {part} is missing; prediction requires a model that supports this"
                 self.check.warnings.append(pair.problem(part, message))
 
     def describe(self) -> None:
-        """Write what was counted into the check."""
+        """Write the counts into the check."""
         check, contents = self.check, self.contents
         check.lacking = dict(self.lacking)
         check.repeats, warnings = find_repeats(self.entries)
@@ -266,9 +265,9 @@ def _judge_labels(
     fraction: float,
     source: str,
 ) -> None:
-    """Say which labels there are, which of them rule out a training, and what one can show.
+    """Report the labels, those that prevent training, and what a training can show.
 
-    ``others``: the pairs to validate on, None where they are to be drawn.
+    ``others``: the validation pairs, or None if training sets them aside.
     """
     known = tuple(labels) if labels else order_labels(str(pair.label) for pair in train)
     problems = label_problems(train, others, known, fraction=fraction, source=source)
@@ -281,7 +280,7 @@ def _judge_labels(
     if not train or not validation or any(not problem.line for problem in problems):
         return
     frequent = max(check.labels, key=lambda label: check.labels[label])
-    # Of the pairs to validate on; those that are drawn have the labels' shares.
+    # Of the validation pairs; pairs that are set aside have the same shares of labels.
     counts = check.validation_labels or check.labels
     check.prospects = Prospects(
         train=len(train) - (validation if others is None else 0),
@@ -294,15 +293,15 @@ def _judge_labels(
 
 
 def _count(pairs: Sequence[Pair], known: Sequence[str]) -> dict[str, int]:
-    """How many pairs each label has: those that are ``known`` first, in their order."""
+    """The number of pairs per label: ``known`` labels first, in their order."""
     counts = Counter(str(pair.label) for pair in pairs)
     return {label: counts[label] for label in dict.fromkeys((*known, *sorted(counts)))}
 
 
 def accuracy_margin(pairs: int) -> float:
-    """Half of the 95 % interval of an accuracy of 0.5 on so many pairs; of others it is narrower.
+    """Half of the 95 % interval of an accuracy of 0.5 on so many pairs, which is the widest one.
 
-    The interval is Wilson's, J. Am. Stat. Assoc. 22 (1927) 209, which holds for few pairs, too.
+    The interval is Wilson's, J. Am. Stat. Assoc. 22 (1927) 209, which also holds for few pairs.
     """
     z = statistics.NormalDist().inv_cdf(0.975)
     return z / (2 * math.sqrt(pairs + z * z))

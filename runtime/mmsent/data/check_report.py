@@ -1,4 +1,4 @@
-"""A check for a terminal: problems first, then what the dataset holds."""
+"""A check as text for a terminal: problems first, then the contents of the dataset."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -9,11 +9,11 @@ from mmsent.files.progress import counted
 
 _WIDTH = 80
 _TITLE = 18  # columns of a table's title
-_LABEL = 40  # columns of a label at most, so that its figures stay in sight
+_LABEL = 40  # columns of a label at most, so that its figures stay visible
 
 
 def describe(check: Check, *, every: bool = False) -> str:
-    """The check as lines of text; with ``every`` one line for each problem."""
+    """The check as lines of text; ``every``: one line for each problem."""
     lines = []
     grouped = False
     for kind, problems in (("error", check.errors), ("warning", check.warnings)):
@@ -21,7 +21,7 @@ def describe(check: Check, *, every: bool = False) -> str:
         lines += [f"{kind}: {line}" for line in shown]
         grouped = grouped or len(shown) < len(problems)
     if grouped:
-        lines.append("--all prints each of them")
+        lines.append("--all prints every one")
     if lines:
         lines.append("")
     for title, values in _facts(check):
@@ -34,7 +34,7 @@ def describe(check: Check, *, every: bool = False) -> str:
 
 
 def _facts(check: Check) -> Iterator[tuple[str, list[str]]]:
-    """What the dataset holds: titles, and one value or several for each."""
+    """The contents of the dataset: titles, each with one or more values."""
     yield "taken for", [check.layout]
     if check.validation_layout:
         yield "  for validation", [check.validation_layout]
@@ -49,7 +49,7 @@ def _facts(check: Check) -> Iterator[tuple[str, list[str]]]:
         yield "baseline", [f"accuracy {prospects.baseline:.3f} by always predicting {label}"]
         pairs = counted(prospects.validation, "pairs")
         margin = f"± {prospects.margin:.3f} (95 % interval)"
-        yield "certainty", [f"an accuracy on {pairs} is known to {margin}"]
+        yield "certainty", [f"accuracy on {pairs} has a margin of {margin}"]
     repeats = {kind: found.pairs for kind, found in check.repeats.items() if found.pairs}
     yield "repeated pairs", [_list(repeats) if repeats else "none"]
     trained_on = {kind: each.trained_on for kind, each in check.repeats.items() if each.trained_on}
@@ -77,18 +77,18 @@ def _facts(check: Check) -> Iterator[tuple[str, list[str]]]:
 
 def _uses(check: Check) -> list[str]:
     if not check.labels and any(not problem.line for problem in check.errors):
-        return ["nothing, before the errors are fixed"]
+        return ["nothing until the errors are fixed"]
     if not check.labels:
-        return ["prediction: nothing here has a label to learn from"]
+        return ["prediction: no row has a label to train on"]
     if not (prospects := check.prospects):
-        return ["training, when the errors are fixed"]
-    whence = "that are set aside" if prospects.drawn else "others"
+        return ["training, once the errors are fixed"]
+    whence = "set aside from them" if prospects.drawn else "others"
     train = counted(prospects.train, "pairs")
     return [f"training on {train}; validation on {prospects.validation} {whence}"]
 
 
 def _labels(counts: Mapping[str, int]) -> list[str]:
-    """A line for each label with its share; for the rarest together, where there are many."""
+    """A line for each label with its share; if there are many, one line for the rarest."""
     total = sum(counts.values())
     shown = list(counts.items())
     if len(shown) > MAX_LINES:

@@ -1,4 +1,4 @@
-"""Which column of a list is what: by the names that people use, or as the user says."""
+"""The role of each column of a list: by common names, or as the user says."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from mmsent.errors import InputError
 
 Role = Literal["guid", "text", "image", "label", "split"]
 Columns = Mapping[Role, str]
-"""The name of the column of each role that a list has."""
+"""The names of a list's columns by role; None if it has no such column."""
 
 NAMES: dict[Role, tuple[str, ...]] = {
     "guid": ("guid", "id"),
@@ -21,7 +21,7 @@ NAMES: dict[Role, tuple[str, ...]] = {
     "label": ("tag", "label", "labels", "sentiment", "emotion", "class", "category", "target"),
     "split": ("split",),
 }  # fmt: skip
-"""How the columns of each role are called; the first of them is taken before the others."""
+"""The names that each role may have; the first of them takes precedence."""
 
 SPLITS = {
     "train": "train",
@@ -33,20 +33,20 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-"""What a column or folder calls the parts of a dataset, and what they are called here."""
+"""Common names of the splits, and what they are called here."""
 
 
 def plain(value: str | bool | int | float) -> str | None:
-    """A value as text: booleans as JSON writes them, None for what is not a number."""
+    """A value as text: booleans as in JSON, None for NaN and infinity."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return None if value != value else str(value)
 
 
 class Cells(NamedTuple):
-    """What a row says of itself; None where it has no such column or nothing in it.
+    """The cells of a row; None for an absent column or an empty cell.
 
-    ``text`` is as the bytes of a text file; ``image`` the bytes of an image file or its path.
+    ``text``: encoded, like a text file; ``image``: the bytes of an image file or its path.
     """
 
     guid: str | None = None
@@ -57,25 +57,25 @@ class Cells(NamedTuple):
 
 
 def parse_columns(text: str) -> Columns:
-    """The columns that ``text``, as "text=tweet,label=emotion", says. Raises InputError."""
+    """Parse the option --columns, such as "text=tweet,label=emotion". Raises InputError."""
     columns: dict[Role, str] = {}
     for item in text.split(","):
         role, equals, name = (part.strip() for part in item.partition("="))
         if not equals or not name or role not in get_args(Role) or role in columns:
             raise InputError(
                 f"{item.strip()!r} does not name a column; write ROLE=NAME, separated by commas, "
-                f"where ROLE is one of {', '.join(get_args(Role))}"
+                f"with ROLE one of {', '.join(get_args(Role))}"
             )
         columns[cast(Role, role)] = name
     return columns
 
 
 def find_columns(names: Sequence[str], given: Columns, source: str) -> Columns:
-    """The columns of a list, among ``names``; ``given`` are those that the user names.
+    """The columns of a list among ``names``; ``given``: those that the user names.
 
-    ``source`` is the list, for messages. Where several could be the label there is none: only
-    `require_label` minds. Raises InputError where a name is missing or stands twice, or several
-    columns could be the one that is meant.
+    ``source``: the list, for messages. If several columns could be the label, none is chosen, and
+    only `require_label` complains. Raises InputError if a given name is missing or appears twice,
+    or if several columns match another role.
     """
     found = dict(given)
     for role, name in given.items():
@@ -93,7 +93,7 @@ def find_columns(names: Sequence[str], given: Columns, source: str) -> Columns:
             raise _ambiguous(role, candidates, source)
     for name in found.values():
         if names.count(name) > 1:
-            raise InputError(f"{source} has two columns {name!r}; rename one")
+            raise InputError(f"{source} has two columns named {name!r}; rename one")
     return found
 
 
@@ -103,23 +103,23 @@ def is_label_open(names: Sequence[str], columns: Columns) -> bool:
 
 
 def require_label(names: Sequence[str], columns: Columns, source: str) -> None:
-    """Raise InputError where ``columns``, found among ``names`` in ``source``, lack the label."""
+    """Raise InputError if ``columns``, found among ``names`` in ``source``, lack the label."""
     if "label" not in columns:
         if candidates := _candidates("label", names, columns):
             raise _ambiguous("label", candidates, source)
         raise InputError(
-            f"{source} lacks a column for the label; it has "
+            f"{source} has no column for the label; it has "
             f"{listed(names)}{_hint('label', _free(names, columns))}"
         )
 
 
 def find_split(cell: str) -> str | None:
-    """The part of a dataset that a cell, a folder or the folder of a path names, if any."""
+    """The split that a cell, a folder name or the first folder of a path names, if any."""
     return SPLITS.get(re.split(r"[/\\]", cell.strip().lower(), maxsplit=1)[0])
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names of columns, for a message: strangers wrote them."""
+    """Column names, for a message; they are untrusted."""
     shown = [name if name.isprintable() else repr(name) for name in names[:20]]
     shown = [name if len(name) <= 40 else f"{name[:40]}…" for name in shown]
     return ", ".join(shown + ["…"] * (len(names) > 20)) or "none"
@@ -130,7 +130,7 @@ def _free(names: Sequence[str], taken: Columns) -> list[str]:
 
 
 def _candidates(role: Role, names: Sequence[str], taken: Columns) -> list[str]:
-    """The names that could be a role's: the first of NAMES alone, else any of them."""
+    """The names that match a role: the first of NAMES alone, otherwise any of them."""
     free = _free(names, taken)
     matching = [*dict.fromkeys(name for name in free if name.strip().lower() in NAMES[role])]
     first = [name for name in matching if name.strip().lower() == NAMES[role][0]]
@@ -139,7 +139,7 @@ def _candidates(role: Role, names: Sequence[str], taken: Columns) -> list[str]:
 
 def _ambiguous(role: Role, candidates: Sequence[str], source: str) -> InputError:
     return InputError(
-        f"{source}: the columns {listed(candidates)} could each be the {role}; say which it is: "
+        f"{source}: the columns {listed(candidates)} could each be the {role}; choose one with "
         f"--columns {role}={listed(candidates[:1])}"
     )
 

@@ -1,4 +1,4 @@
-"""What the pairs of a dataset hold: their texts and images, read and counted."""
+"""The contents of a dataset's pairs: their texts and images, read and counted."""
 
 import hashlib
 import statistics
@@ -15,7 +15,7 @@ from mmsent.inputs.text import decode_text
 
 
 class Image(NamedTuple):
-    """An image as it is stored: its SHA-256, its format and mode, and its size in pixels."""
+    """An image file: its SHA-256, format and mode, and its size in pixels."""
 
     digest: bytes
     format: str
@@ -24,9 +24,9 @@ class Image(NamedTuple):
 
 
 class Inspected(NamedTuple):
-    """A pair, and what can be read of it; None for what it lacks or what can't be read.
+    """A pair and its contents; None for a part that is missing or can't be read.
 
-    ``problems``: what is wrong with it; ``lacking``: which parts the pair does not have.
+    ``lacking``: the parts that the pair does not have.
     """
 
     pair: Pair
@@ -38,7 +38,7 @@ class Inspected(NamedTuple):
 
 
 def inspect(pair: Pair, parts: Collection[Part]) -> Inspected:
-    """Read those ``parts`` of a pair, decode them, and say what is wrong with them."""
+    """Read and decode the given ``parts`` of a pair, and collect their problems."""
     unusable = {part: pair.check([part]) for part in parts}
     problems = [problem for found in unusable.values() for problem in found]
     inspected = Inspected(pair.without_content(), problems)
@@ -66,7 +66,7 @@ def _inspect_image(data: bytes) -> Image:
 
 @dataclass
 class Contents:
-    """Counts of what texts and images there are."""
+    """Counts of the texts and images."""
 
     encodings: Counter[str] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)
@@ -76,7 +76,7 @@ class Contents:
     heights: list[int] = field(default_factory=list)
 
     def add(self, inspected: Inspected) -> None:
-        """Count what one pair holds."""
+        """Count the contents of one pair."""
         if inspected.text is not None:
             self.encodings[str(inspected.encoding)] += 1
             self.characters.update(inspected.text)
@@ -88,7 +88,7 @@ class Contents:
 
 
 def spread(values: Sequence[int]) -> dict[str, float]:
-    """The smallest, the median and the largest of some values; nothing where there are none."""
+    """The minimum, median and maximum; empty if there are no values."""
     if not values:
         return {}
     return {"smallest": min(values), "median": statistics.median(values), "largest": max(values)}

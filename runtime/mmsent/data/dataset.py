@@ -1,6 +1,6 @@
-"""Datasets: pairs in one of the layouts that mmsent reads. Only this module knows which there are.
+"""Datasets: pairs in any of the layouts. Only this module knows all layouts.
 
-A dataset is one list or several; a layout is a module that finds them.
+A dataset is one list or several; each layout is a module that finds them.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -20,18 +20,18 @@ from mmsent.data.pair import PARTS, Pair, Part
 from mmsent.errors import InputError, Problem, refuse
 
 Splits = Collection[str | None]
-"""Parts of a dataset; None: the rows that nothing says a part of."""
+"""Parts of a dataset; None: the rows without a split."""
 TRAINING: Splits = (None, "train")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a dataset is to be read, where its layout does not say.
+    """How to read a dataset, where its layout leaves that open.
 
-    ``folder``: where the texts and images of the task's kind of list are, if not next to it.
-    ``columns``: which column of a list is what. ``images``: what paths of images are relative to,
-    if not the list's folder. ``allow_missing``: a row whose text or image is in no file lacks it.
-    ``split``: which part is meant, where a command takes one; "all" for everything.
+    ``folder``: contains ``data`` with the texts and images of a list of guids, if not the list's
+    own folder. ``columns``: the roles of a list's columns. ``images``: the folder of relative image
+    paths, if not the list's own. ``allow_missing``: a pair whose text or image file does not exist
+    lacks that part. ``split``: the part to read, for commands that take one; "all" for everything.
     """
 
     folder: Path | None = None
@@ -45,7 +45,7 @@ AS_IT_IS = Reading()
 
 
 class Listing(Protocol):
-    """One list of a dataset: a file, or a folder that is one."""
+    """One list of a dataset: a file, or a folder that serves as a list."""
 
     @property
     def name(self) -> str:
@@ -53,11 +53,11 @@ class Listing(Protocol):
 
     @property
     def split(self) -> str | None:
-        """The part of the dataset that all rows belong to, where they don't say."""
+        """The part of the dataset that all rows belong to, if the rows don't name one."""
 
     @property
     def has_splits(self) -> bool:
-        """Whether the rows say which part they belong to."""
+        """Whether the rows name their split."""
 
     @property
     def is_label_open(self) -> bool:
@@ -71,15 +71,14 @@ class Listing(Protocol):
         start: int = 0,
         splits: Splits | None = None,
     ) -> Rows:
-        """The rows of ``splits``, as `Dataset.rows` has them."""
+        """The rows of ``splits``; see `Dataset.rows`."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pairs, in one list or several.
+    """Pairs in one or more lists.
 
-    ``path``: where it is; ``layout``: what it is taken for, for people. ``splits``: the parts of it
-    that are read, None for all.
+    ``layout``: the detected layout, in words. ``splits``: the parts to read, None for all.
     """
 
     path: Path
@@ -89,18 +88,18 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """What it is called in messages: by its list, where there is one."""
+        """The name in messages: the list's, if there is only one."""
         return self.lists[0].name if len(self.lists) == 1 else self.path.name
 
     def select(self, splits: Splits | None) -> "Dataset":
-        """Parts of it. Lists of which nothing can be in them are not opened."""
+        """The given parts of it. Lists that contain none of them are not opened."""
         lists = [
             each for each in self.lists if splits is None or each.has_splits or each.split in splits
         ]
         return replace(self, lists=lists, splits=splits)
 
     def has(self, split: str) -> bool:
-        """Whether a row belongs to ``split``. Reads lists whose rows say so."""
+        """Whether a row belongs to ``split``. Reads the lists whose rows name their split."""
         for each in self.lists:
             if each.has_splits:
                 with closing(each.rows(contents=False, splits=(split,))) as rows:
@@ -111,12 +110,12 @@ class Dataset:
         return False
 
     def rows(self, *, labelled: bool = False, contents: bool = True, start: int = 0) -> Rows:
-        """The rows in the lists' order, a bad one as what is wrong with it, in flat memory.
+        """The rows in order, each as a pair or as the problem with it. Memory use is constant.
 
-        With ``labelled`` a row without a label is bad. Without ``contents`` texts and images are
-        left out, and may not be read. ``start`` rows are passed over. Close it where it is not
-        read to its end: it holds a file open.
-        Raises InputError where a list can't be read or is no such list.
+        ``labelled``: a row without a label is bad. ``contents``: read texts and images that are
+        stored in the list. ``start``: the number of rows to skip. Close the iterator if you do not
+        exhaust it: it holds an open file.
+        Raises InputError if a list can't be read or is malformed.
         """
 
         def every(start: int = 0) -> Rows:
@@ -125,7 +124,7 @@ class Dataset:
                     labelled=labelled, contents=contents, start=start, splits=self.splits
                 )
 
-        if len(self.lists) == 1:  # which may know a quick way to its row
+        if len(self.lists) == 1:  # it may be able to seek to that row
             yield from every(start)
         else:
             with closing(every()) as rows:
@@ -133,9 +132,9 @@ class Dataset:
 
 
 def open_dataset(path: Path, reading: Reading = AS_IT_IS) -> Dataset:
-    """The dataset at ``path``, all of it: a folder in one of the layouts, or a list.
+    """The whole dataset at ``path``, a folder in one of the layouts or a list.
 
-    Raises InputError where it is neither.
+    Raises InputError if it is neither.
     """
     columns, images, allow_missing = reading.columns, reading.images, reading.allow_missing
     in_files = partial(open_list, columns=columns, allow_missing=allow_missing)
@@ -157,20 +156,20 @@ def open_dataset(path: Path, reading: Reading = AS_IT_IS) -> Dataset:
     files = find_list_files(path)
     instead = f"one of its lists: {listed(files)}" if files else "another folder, or a list"
     raise InputError(
-        f"{path} holds neither {TRAIN_LIST} nor {TEST_LIST} (the task), {mvsa.LIST} (MVSA), "
-        "metadata.csv, .jsonl or .parquet, nor images in folders train, validation, test or in one "
-        f"for each label (imagefolder); name {instead}"
+        f"{path} contains no dataset: neither {TRAIN_LIST} nor {TEST_LIST} (the task), {mvsa.LIST} "
+        "(MVSA), metadata.csv, .jsonl or .parquet, nor images in folders named train, validation, "
+        f"test or after their label (imagefolder); name {instead}"
     )
 
 
 def mark_duplicates(rows: Iterable[Pair | Problem]) -> Iterator[Pair | Problem]:
-    """The rows, those whose guid an earlier one of their split has as a problem."""
+    """The rows; a guid that appeared before in the same split becomes a problem."""
     first: dict[tuple[str, str | None, str], int] = {}
     for row in rows:
         if isinstance(row, Pair):
             line = first.setdefault((row.list, row.split, row.guid), row.line)
             if line != row.line:
-                message = f"the guid is on line {line} already"
+                message = f"the guid is already on line {line}"
                 yield Problem(row.list, row.line, row.guid, row.list, message)
                 continue
         yield row
@@ -183,11 +182,11 @@ def read_pairs(
     labelled: bool = True,
     optional: Collection[Part] = (),
 ) -> tuple[list[Pair], list[Problem]]:
-    """The pairs of a dataset, and what is wrong with them and with other rows.
+    """The pairs of a dataset, and the problems of its rows.
 
-    ``parts``: what of a pair is seen; the rest is not read, and the pairs lack it. They may lack
-    what is ``optional``. A pair that something is wrong with is among them: its label counts.
-    Without ``labelled`` there may be pairs without a label, and nothing of those is checked.
+    ``parts``: the parts to keep; others are not read. ``optional``: the parts that a pair may lack.
+    Pairs with a problem are included, so that their labels count. Without ``labelled``, pairs
+    without a label are accepted, and their contents are not checked.
     """
     pairs: list[Pair] = []
     problems: list[Problem] = []
@@ -204,9 +203,9 @@ def read_pairs(
 def read_labelled(
     dataset: Dataset, labels: Sequence[str] | None = None, *, parts: Collection[Part] = PARTS
 ) -> list[Pair]:
-    """All pairs of a labelled dataset, of which the texts decode and the images are there.
+    """All pairs of a labelled dataset, after checking that texts decode and images exist.
 
-    ``labels``: those that there may be, None for any; ``parts``: see `read_pairs`.
+    ``labels``: the allowed labels, None for any; ``parts``: see `read_pairs`.
     Raises InputError that names every bad row and file.
     """
     pairs, problems = read_pairs(dataset, parts)
@@ -217,7 +216,7 @@ def read_labelled(
 
 
 def foreign_labels(pairs: Iterable[Pair], labels: Sequence[str]) -> list[Problem]:
-    """The problem of each pair whose label is none of ``labels``."""
+    """A problem for each pair whose label is not among ``labels``."""
     return [
         Problem(pair.list, pair.line, pair.guid, pair.list, unknown_label(str(pair.label), labels))
         for pair in pairs

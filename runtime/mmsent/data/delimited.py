@@ -1,4 +1,4 @@
-"""Lists with a header and then a row a line: CSV, and the like with tabs or semicolons."""
+"""Lists with a header and one row per line, separated by commas, tabs or semicolons."""
 
 import csv
 from collections.abc import Generator, Iterator
@@ -15,11 +15,11 @@ from mmsent.files.bounded import open_file
 MAX_LINE = 1 << 20
 """Lists with a longer line (in characters) are refused."""
 DELIMITERS = (",", "\t", ";")
-"""The first of these that the header holds stands between the fields."""
+"""The separators; the first one that the header contains is used."""
 
 
 def read_names(path: Path) -> list[str]:
-    """The names of the columns. Raises InputError where the list can't be read."""
+    """The names of the columns. Raises InputError if the list can't be read."""
     with _open(path) as (names, _):
         return names
 
@@ -27,12 +27,12 @@ def read_names(path: Path) -> list[str]:
 def read_cells(
     path: Path, columns: Columns, *, labelled: bool = False, start: int = 0
 ) -> Generator[tuple[int, Cells | str], None, None]:
-    """The rows from ``start`` on with their lines, a bad one as what is wrong with it.
+    """The rows from ``start`` on with their line numbers; a bad row is its problem as text.
 
-    Reads one row at a time, however long the list is, and no line longer than MAX_LINE. Fields are
-    stripped, and an empty one is None; a byte-order mark, CRLF and blank lines are accepted.
-    ``labelled`` changes nothing.
-    Raises InputError where the list can't be read.
+    Reads one row at a time, and refuses lines longer than MAX_LINE. Fields are stripped, and an
+    empty one is None. A byte-order mark, CRLF and blank lines are accepted. ``labelled`` has no
+    effect.
+    Raises InputError if the list can't be read.
     """
     with _open(path) as (names, reader):
         guid, text, image, label, split = (
@@ -47,10 +47,10 @@ def read_cells(
                 start -= 1
                 continue
             if len(cells) != len(names):
-                yield reader.line_num, f"{len(cells)} fields where the header has {len(names)}"
+                yield reader.line_num, f"{len(cells)} fields, but the header has {len(names)}"
                 continue
-            cells.append("")  # at -1: what there is no column for
-            # An empty text is one, as an empty text file is; nothing else can be empty.
+            cells.append("")  # -1: the column does not exist
+            # An empty text cell is an empty text, like an empty file; other empty cells are None.
             content = None if text < 0 else cells[text].encode()
             yield (
                 reader.line_num,
@@ -89,7 +89,7 @@ def _open(path: Path) -> Iterator[tuple[list[str], Any]]:
 
 
 def _lines(file: TextIO) -> Iterator[str]:
-    """The lines of a file, without first taking one of gigabytes into memory."""
+    """The lines of a file, without reading a huge line into memory first."""
     while line := file.readline(MAX_LINE):
         if len(line) == MAX_LINE and not line.endswith(("\n", "\r")):
             raise csv.Error(f"the line is longer than {MAX_LINE} characters")

@@ -1,4 +1,4 @@
-"""The task's folder: lists (guid,tag) and, for each guid, a text and an image in ``data``.
+"""The task's folder: lists (guid,tag), and a text and an image per guid in ``data``.
 
 DIR/train.txt   DIR/test_without_label.txt   DIR/data/GUID.txt   DIR/data/GUID.jpg
 """
@@ -15,20 +15,19 @@ TEST_LIST = "test_without_label.txt"
 
 
 def text_file(folder: Path, guid: str) -> str:
-    """Where the text of ``guid`` is."""
+    """The path of the text of ``guid``."""
     return os.path.join(folder, "data", f"{guid}.txt")
 
 
 def image_file(folder: Path, guid: str) -> str:
-    """Where the image of ``guid`` is, if it is called as the task has it."""
+    """The path of the image of ``guid``, if it ends in .jpg."""
     return os.path.join(folder, "data", f"{guid}{IMAGE_SUFFIXES[0]}")
 
 
 def find_files(folder: Path) -> Callable[[str], tuple[File, File]]:
-    """What gives the text and the image of a guid.
+    """A function that returns the text and the image of a guid.
 
-    It takes one look at the folder's names, so that nobody has to look for each suffix of each
-    guid, and joins paths once for all of them.
+    It lists the folder once, instead of trying every suffix for every guid.
     """
     suffix, *others = _image_suffixes(folder)
     data = os.path.join(folder, "data", "")
@@ -42,7 +41,7 @@ def find_files(folder: Path) -> Callable[[str], tuple[File, File]]:
 
 
 def _image_suffixes(folder: Path) -> tuple[str, ...]:
-    """How the images in ``data`` end, as their names are written; .jpg where none is there."""
+    """The endings of the images in ``data``, as written there; .jpg if there are none."""
     found = set()
     try:
         with os.scandir(os.path.join(folder, "data")) as entries:
@@ -50,10 +49,10 @@ def _image_suffixes(folder: Path) -> tuple[str, ...]:
                 suffix = entry.name[entry.name.rfind(".") :]
                 if suffix not in found and suffix.lower() in IMAGE_SUFFIXES:
                     found.add(suffix)
-    except OSError:  # not there: every file of it is named as missing
+    except OSError:  # the folder is missing: every file of it will be reported
         pass
     return tuple(sorted(found, key=_order)) or IMAGE_SUFFIXES[:1]
 
 
 def _order(suffix: str) -> tuple[int, str]:
-    return IMAGE_SUFFIXES.index(suffix.lower()), suffix.swapcase()  # small letters first
+    return IMAGE_SUFFIXES.index(suffix.lower()), suffix.swapcase()  # lower case first

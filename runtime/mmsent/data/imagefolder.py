@@ -1,10 +1,10 @@
-"""Hugging Face's imagefolder: images in folders, perhaps with a list of metadata.
+"""Hugging Face's imagefolder: images in folders, possibly with a metadata file.
 
 DIR/train/metadata.csv   DIR/train/1.png        the column file_name is the image, and its guid
-DIR/metadata.jsonl       DIR/train/1.png        the same, file_name being train/1.png
-DIR/train/dog/1.png      DIR/dog/1.png          images alone; the folder's name is the label
+DIR/metadata.jsonl       DIR/train/1.png        the same, with the file_name train/1.png
+DIR/train/dog/1.png      DIR/dog/1.png          images only; the folder's name is the label
 
-A split is a folder called as `mmsent.data.columns.SPLITS` has it.
+A folder is a split if its name is in `mmsent.data.columns.SPLITS`.
 https://huggingface.co/docs/datasets/image_dataset
 """
 
@@ -27,7 +27,7 @@ METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 @dataclass(frozen=True)
 class Images:
-    """The images below a folder, in the order of their names; a folder in it is a label.
+    """The images below a folder, sorted by name; a subfolder is a label.
 
     ``name``: for messages. ``split``: the part of the dataset that all of them belong to.
     """
@@ -46,16 +46,16 @@ class Images:
         start: int = 0,
         splits: Collection[str | None] | None = None,
     ) -> Rows:
-        """A pair without a text for each image, as `mmsent.data.dataset.Dataset.rows` has it.
+        """A pair without a text for each image; see `mmsent.data.dataset.Dataset.rows`.
 
-        The guid is the path in the folder, the place in the order stands for the line.
+        The guid is the path inside the folder, the line is the position in the order.
         """
         if splits is not None and self.split not in splits:
             return
         for number, place in islice(enumerate(_images(self.folder), 1), start, None):
             *above, name = place.split("/")
             if not name:
-                fault = "images must lie in the folder of their label, not deeper"
+                fault = "images must be directly in the folder of their label"
                 yield Problem(self.name, number, "", place, fault)
                 continue
             image = File(place, self.folder, named=True) if contents else None
@@ -68,9 +68,9 @@ class Images:
 def find_lists(
     folder: Path, *, columns: Columns, images: Path | None, allow_missing: bool
 ) -> list[List | Images]:
-    """What a folder lists, if it is an imagefolder: its metadata, else the images alone, by split.
+    """The lists of an imagefolder: its metadata, otherwise its images by split; empty if neither.
 
-    The options are those of `open_list`. Raises InputError where metadata can't be read, or lie in
+    The options are those of `open_list`. Raises InputError if metadata can't be read, or are in
     several places.
     """
     _, folders = _listing(folder)
@@ -87,7 +87,9 @@ def find_lists(
     top = _metadata(folder)
     below = {name: _metadata(folder / name) for name in splits}
     if top and any(below.values()):
-        raise InputError(f"{folder} has metadata at the top and in a split's folder; leave one")
+        raise InputError(
+            f"{folder} has metadata at the top and in a split's folder; keep one of them"
+        )
     if top:
         one = open_metadata(top, None)
         if splits and not one.has_splits:
@@ -100,7 +102,7 @@ def find_lists(
         first = next(_images(folder / name), "")
         if metadata:
             found.append(open_metadata(f"{name}/{metadata}", split))
-        elif first and ("/" in first or not lists):  # else they are what a list names
+        elif first and ("/" in first or not lists):  # otherwise they belong to a list
             found.append(Images(folder / name, f"{name}/", split))
     if not splits and not lists and sum(_is_label(folder / name) for name in folders) > 1:
         found.append(Images(folder, f"{folder.resolve().name}/", None))
@@ -110,20 +112,20 @@ def find_lists(
 def _is_label(folder: Path) -> bool:
     try:
         return bool(_listing(folder)[0])
-    except InputError:  # somebody else's
+    except InputError:  # another program's
         return False
 
 
 def _metadata(folder: Path) -> str | None:
-    """The name of the folder's list of metadata, if it has one."""
+    """The name of the folder's metadata file, if it has one."""
     names = [entry.name for entry in _entries(folder) if entry.name.lower() in METADATA]
     if len(names) > 1:
-        raise InputError(f"{folder} holds {' and '.join(sorted(names))}; leave one of them")
+        raise InputError(f"{folder} contains {' and '.join(sorted(names))}; keep one of them")
     return names[0] if names else None
 
 
 def _images(folder: Path) -> Iterator[str]:
-    """Paths of the images in a folder and its folders; what is deeper is a path that ends in /."""
+    """Paths of the images in a folder and its subfolders; a deeper folder's path ends in /."""
     names, folders = _listing(folder)
     yield from names
     for below in folders:
@@ -133,15 +135,15 @@ def _images(folder: Path) -> Iterator[str]:
 
 
 def _listing(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of a folder's images and of its folders, sorted.
+    """The names of a folder's images and of its subfolders, sorted.
 
-    What starts with a dot or two underscores systems put there, such as __MACOSX.
+    Names that start with a dot or two underscores, such as __MACOSX, are skipped.
     """
     names, folders = [], []
     for entry in _entries(folder):
         if entry.name.startswith((".", "__")):
             continue
-        # entry.is_dir fails at a link to itself
+        # entry.is_dir fails if it is a link to itself
         if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
             folders.append(entry.name)
         elif entry.name.lower().endswith(IMAGE_SUFFIXES):

@@ -1,4 +1,4 @@
-"""Lists of JSON objects, one a line: .jsonl and .ndjson."""
+"""Lists of JSON objects, one per line: .jsonl and .ndjson."""
 
 import json
 from collections.abc import Generator, Iterator
@@ -16,11 +16,11 @@ from mmsent.files.bounded import open_file
 MAX_LINE = 1 << 22
 """Lists with a longer line (in characters) are refused."""
 FIRST = 100
-"""How many objects are read to see which columns there are; one may lack what is null."""
+"""Objects that are read to find the columns; one object may lack some keys."""
 
 
 def read_names(path: Path) -> list[str]:
-    """The keys of the first objects. Raises InputError where the list can't be read."""
+    """The keys of the first objects. Raises InputError if the list can't be read."""
     names: dict[str, None] = {}
     with _open(path) as lines:
         for _, content, _ in islice(lines, FIRST):
@@ -31,10 +31,10 @@ def read_names(path: Path) -> list[str]:
 def read_cells(
     path: Path, columns: Columns, *, labelled: bool, start: int = 0
 ) -> Generator[tuple[int, Cells | str], None, None]:
-    """The rows from ``start`` on with their lines, a bad one as what is wrong with it.
+    """The rows from ``start`` on with their line numbers; a bad row is its problem as text.
 
-    Blank lines are passed over. Reads one line at a time, and none longer than MAX_LINE. Without
-    ``labelled`` a list of labels is NESTED. Raises InputError where the list can't be read.
+    Skips blank lines. Reads one line at a time, and refuses lines longer than MAX_LINE. Without
+    ``labelled``, a list of labels becomes NESTED. Raises InputError if the list can't be read.
     """
     with _open(path) as lines:
         for line, content, fault in islice(lines, start, None):
@@ -42,7 +42,7 @@ def read_cells(
 
 
 def _cells(content: dict[str, Any], columns: Columns, *, labelled: bool) -> Cells | str:
-    """The row of an object, or what is wrong with it."""
+    """The row of an object, or its problem as text."""
     cells: dict[str, Any] = {}
     for role, name in columns.items():
         value = content.get(name)
@@ -50,21 +50,21 @@ def _cells(content: dict[str, Any], columns: Columns, *, labelled: bool) -> Cell
             if role == "label" and labelled:
                 return f"{name!r} {SEVERAL_LABELS}"
             if role != "label":
-                return f"{name!r} holds a list or an object where the {role} belongs"
+                return f"{name!r} is a list or an object, but the {role} must be a single value"
             value = NESTED
         if value is None or (cell := plain(value)) is None:
             continue
         try:
             encoded = cell.encode()
         except UnicodeEncodeError:
-            return "it holds half of a surrogate pair"
+            return "it contains half of a surrogate pair"
         cells[role] = encoded if role == "text" else cell
     return Cells(**cells)
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[Iterator[tuple[int, dict[str, Any], str]]]:
-    """Each line's number and its object or, after an empty one, what is wrong with it."""
+    """Each line's number and its object, or its problem as text; None for a blank line."""
 
     def lines() -> Iterator[tuple[int, dict[str, Any], str]]:
         number = 0
@@ -80,7 +80,11 @@ def _open(path: Path) -> Iterator[Iterator[tuple[int, dict[str, Any], str]]]:
                 yield number, {}, f"the line is not JSON ({error})"
             else:
                 sound = isinstance(content, dict)
-                yield number, content if sound else {}, "" if sound else "no JSON object"
+                yield (
+                    number,
+                    content if sound else {},
+                    "" if sound else "the line is not a JSON object",
+                )
 
     try:
         with TextIOWrapper(open_file(path, str(path)), "utf-8-sig") as file:

@@ -1,4 +1,4 @@
-"""One list of a dataset: its rows as pairs, however it is written and wherever their parts are."""
+"""One list of a dataset: its rows as pairs, for every format and location of texts and images."""
 
 import os
 from collections.abc import Callable, Collection, Generator, Sequence
@@ -26,10 +26,10 @@ Rows = Generator[Pair | Problem, None, None]
 _FilesOf = Callable[[str], tuple[Source | None, Source | None]]
 
 _READERS = {".jsonl": json_lines, ".ndjson": json_lines, ".parquet": parquet}
-_KINDS = {json_lines: "JSON lines", parquet: "Parquet", delimited: "CSV", mvsa: "MVSA's own form"}
-# What people have instead of a list, and how it becomes one.
+_KINDS = {json_lines: "JSON lines", parquet: "Parquet", delimited: "CSV", mvsa: "MVSA's own format"}
+# Formats that people have instead, and how to convert them.
 _FIXES = {
-    ".json": "write one object a line, into a file that ends in .jsonl",
+    ".json": "write one object per line to a file that ends in .jsonl",
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save it as CSV in UTF-8"),
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"), "unpack it"),
 }
@@ -37,13 +37,12 @@ _FIXES = {
 
 @dataclass(frozen=True)
 class List:
-    """A list, and what it lists.
+    """A list and its columns.
 
-    ``name``: for messages. ``names``: of its columns; ``columns``: which of them is what. Where
-    none is the text or the image, those are the files data/GUID.* of ``folder``, as the task has
-    it. ``images``: what paths of images are relative to. ``split``: the part of the dataset that
-    all its rows belong to, where no column says. ``allow_missing``: a row whose file is not there
-    lacks that part.
+    ``name``: for messages. ``names``: of its columns; ``columns``: their roles. If no column is the
+    text or the image, they are the files data/GUID.* of ``folder``, as in the task's folder.
+    ``images``: the folder of relative image paths. ``split``: the part of the dataset that all rows
+    belong to, if no column names it. ``allow_missing``: a row whose file does not exist lacks it.
     """
 
     path: Path
@@ -57,22 +56,22 @@ class List:
 
     @property
     def has_splits(self) -> bool:
-        """Whether its rows say which part of the dataset they belong to."""
+        """Whether the rows name their split."""
         return "split" in self.columns
 
     @property
     def is_label_open(self) -> bool:
-        """Whether several columns could be the label: a training requires that one is named."""
+        """Whether several columns could be the label: training then requires a choice."""
         return is_label_open(self.names, self.columns)
 
     @property
     def in_files(self) -> bool:
-        """Whether texts and images are files that the guids name."""
+        """Whether texts and images are files named after the guids."""
         return "text" not in self.columns and "image" not in self.columns
 
     @property
     def layout(self) -> str:
-        """What it is taken for, for people."""
+        """The detected layout, in words."""
         columns = ", ".join(f"{role} {name!r}" for role, name in self.columns.items())
         files = "; text and image are data/GUID.*" if self.in_files else ""
         return f"a list in {_KINDS[_reader(self.path)]} ({columns}{files})"
@@ -85,9 +84,9 @@ class List:
         start: int = 0,
         splits: Collection[str | None] | None = None,
     ) -> Rows:
-        """The rows of ``splits`` (default: all); the rest as `mmsent.data.dataset.Dataset` has it.
+        """The rows of ``splits`` (default: all); for the rest, see `mmsent.data.dataset.Dataset`.
 
-        A row without a guid is called by its number, from 1.
+        A row without a guid gets its number, from 1.
         """
         if labelled:
             require_label(self.names, self.columns, str(self.path))
@@ -117,7 +116,7 @@ class List:
         splits: Collection[str | None] | None,
         files_of: _FilesOf | None,
     ) -> Pair | Problem | None:
-        """The pair of a row, or what is wrong with it; None where it is of another split."""
+        """The pair of a row, or its problem; None if it belongs to another split."""
         if isinstance(cells, str):
             return Problem(self.name, line, "", self.name, cells)
         split = self.split
@@ -156,20 +155,20 @@ def open_list(
     split: str | None = None,
     allow_missing: bool = False,
 ) -> List:
-    """The list at ``path``: CSV, JSON lines or Parquet, by its suffix. See List.
+    """The list at ``path``: CSV, JSON Lines or Parquet, by its suffix. See List.
 
-    ``columns``: those that the user names. Raises InputError where it can't be read, or has neither
-    the columns of a list with texts or images nor that of a list of guids.
+    ``columns``: those that the user names. Raises InputError if it can't be read, or has no column
+    for a text, an image or a guid.
     """
     names = _reader(path).read_names(path)
     given = dict(columns or {})
     if split == "test" and given.get("label") not in names:
-        given.pop("label", None)  # what is to be predicted need not have what the others have
+        given.pop("label", None)  # a list to predict may have fewer columns than the others
     found = find_columns(names, given, str(path))
     if not found.keys() & {"guid", "text", "image"}:
         raise InputError(
-            f"{path}: the first line must name the columns guid,tag, or text, image and label; it "
-            f"has {listed(names)}: say which is what with --columns text=NAME,image=NAME,label=NAME"
+            f"{path}: the first line must name the columns guid,tag or text,image,label; it has "
+            f"{listed(names)}. Name them with --columns text=NAME,image=NAME,label=NAME"
         )
     folder = folder or path.parent
     return List(
@@ -182,7 +181,7 @@ def _unless_missing(source: Source | None) -> Source | None:
 
 
 def find_list_files(folder: Path) -> list[str]:
-    """The names of what look like lists in a folder."""
+    """The names of the files in a folder that look like lists."""
     suffixes = (".csv", ".tsv", *_READERS)
     return sorted(name for name in os.listdir(folder) if name.lower().endswith(suffixes))
 
@@ -192,7 +191,7 @@ def _reader(path: Path) -> ModuleType:
         return mvsa
     if fix := _FIXES.get(path.suffix.lower()):
         raise InputError(
-            f"{path} is none of the lists that mmsent reads (.csv, .tsv, .txt, .jsonl, .ndjson, "
-            f".parquet; docs/data.md shows folders, too); {fix}"
+            f"{path} is not a list that mmsent reads (.csv, .tsv, .txt, .jsonl, .ndjson, "
+            f".parquet; folders: see docs/data.md); {fix}"
         )
     return _READERS.get(path.suffix.lower(), delimited)

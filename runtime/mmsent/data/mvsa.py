@@ -1,10 +1,11 @@
-"""MVSA-Single and MVSA-Multiple: ID.txt and ID.jpg in ``data``, and every annotator's labels.
+"""MVSA-Single and MVSA-Multiple: ID.txt and ID.jpg in ``data``, and the annotators' labels.
 
-labelResultAll.txt has a header, then an ID a line and, after tabs, "TEXT'S,IMAGE'S" label of each
-annotator: one in MVSA-Single, three in MVSA-Multiple. How they become one label a pair is the rule
-of Xu and Mao, MultiSentiNet (CIKM 2017), that most work on MVSA follows: in Multiple the majority
-labels the text, and the image, first; where they agree that is the label, where one is neutral it
-is the other, and pairs of a positive and a negative, or without a majority, are dropped.
+labelResultAll.txt has a header, then one line per pair: an ID and, after tabs, "TEXT'S,IMAGE'S"
+label of each annotator: one in MVSA-Single, three in MVSA-Multiple. They are merged by the rule of
+Xu and Mao, MultiSentiNet (CIKM 2017), which most work on MVSA follows. In MVSA-Multiple the
+majority first labels the text and the image. If both are the same, that is the pair's label; if one
+is neutral, the other is. A pair with a positive and a negative label, or without a majority, is
+dropped.
 
 Niu et al., Sentiment Analysis on Multi-View Social Data (MMM 2016), describes the data.
 """
@@ -34,13 +35,13 @@ log = logging.getLogger(__name__)
 
 
 def merge(annotations: Sequence[str]) -> tuple[str, str | None]:
-    """Which case of the rule a pair is, and its label where that keeps it.
+    """A pair's case of the rule, and its label, or None if the pair is dropped.
 
-    ``annotations``: "TEXT'S,IMAGE'S" label of each annotator. Raises ValueError at anything else.
+    ``annotations``: "TEXT'S,IMAGE'S" label of each annotator. Raises ValueError if one is invalid.
     """
     labels = [annotation.replace(" ", "").lower().split(",") for annotation in annotations]
     if not labels or any(len(pair) != 2 or set(pair) - set(SENTIMENTS) for pair in labels):
-        raise ValueError(f"not TEXT,IMAGE labels among {', '.join(SENTIMENTS)}")
+        raise ValueError(f"the labels are not TEXT,IMAGE, each of {', '.join(SENTIMENTS)}")
     text, image = (_majority(votes) for votes in zip(*labels))
     if text is None or image is None:
         return DIVIDED, None
@@ -52,7 +53,7 @@ def merge(annotations: Sequence[str]) -> tuple[str, str | None]:
 
 
 def log_cases(path: Path) -> None:
-    """Log how many pairs each case keeps or drops. Raises InputError, as `read_cells` does."""
+    """Log how many pairs each case keeps or drops. Raises InputError, like `read_cells`."""
     counts = Counter(case for _, case, _ in _merged(path))
     kept, dropped = (
         ", ".join(f"{counts[case]} pairs ({case})" for case in cases)
@@ -62,24 +63,24 @@ def log_cases(path: Path) -> None:
 
 
 def read_names(path: Path) -> list[str]:
-    """The names of the columns that `read_cells` makes of the list."""
+    """The names of the columns that `read_cells` returns."""
     return ["guid", "label"]
 
 
 def read_cells(
     path: Path, columns: Columns, *, labelled: bool = False, start: int = 0
 ) -> Generator[tuple[int, Cells | str], None, None]:
-    """The pairs that the rule keeps, from the ``start``th on, each with its line.
+    """The pairs that the rule keeps, skipping the first ``start``, with their line numbers.
 
-    A line that is none of MVSA's is what is wrong with it. Nothing else changes what is read.
-    Raises InputError where the list can't be read.
+    An invalid line is its problem as text. The other arguments have no effect.
+    Raises InputError if the list can't be read.
     """
     kept = ((line, row) for line, case, row in _merged(path) if case not in (OPPOSITE, DIVIDED))
     yield from islice(kept, start, None)
 
 
 def _merged(path: Path) -> Iterator[tuple[int, str, Cells | str]]:
-    """Each line's number and case, and the pair or, where it is no such line, what is wrong."""
+    """Each line's number and case, and the pair, or the problem if the line is invalid."""
     content = read_file(path, str(path), limit=MAX_BYTES).decode("utf-8-sig", errors="replace")
     for number, line in enumerate(content.splitlines()[1:], 2):
         guid, *annotations = (field.strip() for field in line.split("\t"))

@@ -1,4 +1,4 @@
-"""Writing Parquet: pairs, and predictions. Needs the extra mmsent[parquet]."""
+"""Write pairs and predictions as Parquet. Requires the extra mmsent[parquet]."""
 
 import json
 import os
@@ -14,23 +14,23 @@ from mmsent.errors import Problem, refuse
 from mmsent.files.atomic import atomic_path
 from mmsent.files.progress import Progress
 
-PACKED_BYTES = 1 << 24  # of a row group of pairs, about
+PACKED_BYTES = 1 << 24  # of a row group of pairs, approximately
 PREDICTED_ROWS = 10_000  # of a row group of predictions
 
 
 _STRING = {"dtype": "string", "_type": "Value"}
-# The columns of pairs, as Hugging Face's datasets describe them.
+# The columns of pairs, described for Hugging Face's datasets.
 FEATURES = {
     "guid": _STRING, "text": _STRING, "image": {"_type": "Image"}, "tag": _STRING, "split": _STRING
 }  # fmt: skip
 
 
 def pack(dataset: Dataset, output: Path) -> int:
-    """Write pairs with their texts and images into one Parquet file; return their number.
+    """Write pairs with their texts and images to one Parquet file; returns their number.
 
-    Texts become UTF-8, images keep their bytes and files' names; what a row lacks becomes null.
-    ``datasets.load_dataset("parquet", data_files=...)`` finds an Image column.
-    Raises InputError that names every bad row and file; then ``output`` is left as it was.
+    Texts become UTF-8. Images keep their bytes and file names. Missing parts become null.
+    ``datasets.load_dataset("parquet", data_files=...)`` reads the images as an Image column.
+    Raises InputError that names every bad row and file; then ``output`` stays unchanged.
     """
     pa, pq = import_pyarrow()
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -45,7 +45,7 @@ def pack(dataset: Dataset, output: Path) -> int:
     options = {"compression": {name: "zstd" for name in FEATURES if name != "image"}}
     with (
         atomic_path(output) as part,
-        open(part, "wb") as file,  # Arrow takes no path that is not UTF-8
+        open(part, "wb") as file,  # Arrow accepts only UTF-8 paths
         pq.ParquetWriter(file, schema, use_dictionary=["tag", "split"], **options) as writer,
         Progress("packing", None, "pairs") as progress,
     ):
@@ -58,7 +58,7 @@ def pack(dataset: Dataset, output: Path) -> int:
             image = None if row.lacks("image") else row.attempt("image", partial(row.read, "image"))
             problems += [part for part in (text, image) if isinstance(part, Problem)]
             if problems or isinstance(text, Problem) or isinstance(image, Problem):
-                rows.clear()  # nothing will be written: the others are only checked
+                rows.clear()  # nothing will be written: only check the other rows
                 continue
             content = None if image is None else {"bytes": image, "path": _file_name(row)}
             values = (row.guid, text, content, row.label, row.split)
@@ -74,16 +74,16 @@ def pack(dataset: Dataset, output: Path) -> int:
 
 
 def _file_name(pair: Pair) -> str | None:
-    """What the image's file is called, where the image is in one."""
+    """The image's file name, if it is in a file."""
     if not isinstance(pair.image, File):
         return None
     return os.fsencode(pair.image.name).decode(errors="replace")
 
 
 def write_predictions(lines: Path, output: Path, columns: Mapping[str, str]) -> None:
-    """Turn predictions in JSON lines into a Parquet file: guid, tag, a float32 for each label.
+    """Convert predictions from JSON Lines to Parquet: guid, tag, and a float32 per label.
 
-    ``columns``: the name of the column of each label, if any.
+    ``columns``: the column name of each label, if probabilities are wanted.
     """
     pa, pq = import_pyarrow()
     strings = [("guid", pa.string()), ("tag", pa.string())]

@@ -1,4 +1,4 @@
-"""One row of a list, with its text and image wherever they are."""
+"""One row of a list, and the location of its text and image."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ PARTS: tuple[Part, ...] = ("text", "image")
 
 _LIMITS: dict[Part, int] = {"text": MAX_TEXT_BYTES, "image": MAX_IMAGE_BYTES}
 _FLOAT = re.compile(r"([+-]?\d+)\.0*")
-_UNSAFE = re.compile(r"[/\\:]")  # a guid is part of a file's name, never a path
+_UNSAFE = re.compile(r"[/\\:]")  # a guid is part of a file name, never a path
 
 
 @dataclass(frozen=True, slots=True)
 class File:
     """A text or an image in a file of the dataset folder ``folder``.
 
-    ``place`` is its path: in the data folder, made from the guid (see `open_file`, ``inside``) or,
-    where the list names it, in the folder and relative to it (see `path_inside`). ``others``: where
-    it may be instead; only one of all these places may hold something.
+    ``place``: its path. Either it was made from the guid and is in the data folder (see
+    `open_file`, ``inside``), or the list names it, relative to the folder (see `path_inside`).
+    ``others``: alternative paths; only one of all these files may exist.
     """
 
     place: str
@@ -50,36 +50,36 @@ class File:
     others: tuple[str, ...] = ()
 
     def read(self, what: str, *, limit: int) -> bytes:
-        """All of it; ``what`` names it in messages. Raises InputError with the reason."""
+        """The content; ``what`` names it in messages. Raises InputError with the reason."""
         path, inside = self._where(what)
         return read_file(path, what, limit=limit, inside=inside)
 
     def check(self, what: str) -> None:
-        """Raise InputError where it is not there, or is there twice; it is not read."""
+        """Raise InputError if the file is missing, or exists twice; it is not read."""
         path, inside = self._where(what)
-        try:  # one lstat answers for almost all files
+        try:  # for almost all files, one lstat is enough
             plain = inside is not None and stat.S_ISREG(os.lstat(path).st_mode)
         except (OSError, ValueError):
             plain = False
-        if not plain:  # missing, a link, or worse
+        if not plain:  # missing, a link, or something else
             open_file(path, what, inside=inside).close()
 
     def exists(self) -> bool:
-        """Whether anything is there."""
+        """Whether any of the files exists."""
         if self.named:
             return os.path.lexists(os.path.join(self.folder, self._named()))
         return any(map(os.path.lexists, (self.place, *self.others)))
 
     @property
     def name(self) -> str:
-        """The file's own name, without its folder."""
+        """The file's name, without its folder."""
         place = self.place
         if self.others and not os.path.lexists(place):
             place = next(filter(os.path.lexists, self.others), place)
         return os.path.basename(place.replace("\\", "/"))
 
     def _named(self) -> str:
-        """The place as this system writes it: in lists from Windows, folders end in backslashes."""
+        """The path in this system's form: lists from Windows separate folders by backslashes."""
         place = self.place
         if "\\" in place and not os.path.lexists(os.path.join(self.folder, place)):
             return place.replace("\\", "/")
@@ -90,7 +90,7 @@ class File:
             return path_inside(self.folder, self._named(), what), None
         if not self.others:
             return self.place, self.folder
-        found: dict[tuple[int, int], str] = {}  # where file names have no case, 1.JPG is 1.jpg
+        found: dict[tuple[int, int], str] = {}  # if file names ignore case, 1.JPG is 1.jpg
         for place in (self.place, *self.others):
             try:
                 status = os.lstat(place)
@@ -99,21 +99,21 @@ class File:
             found.setdefault((status.st_dev, status.st_ino), place)
         if len(found) > 1:
             names = ", ".join(map(os.path.basename, found.values()))
-            raise InputError(f"{what} is there more than once ({names}); leave one of them")
+            raise InputError(f"{what} exists more than once ({names}); keep one of them")
         return next(iter(found.values()), self.place), self.folder
 
 
 Source = File | bytes
-"""Where a text or an image is; bytes: in the list itself."""
+"""The location of a text or an image; bytes: stored in the list itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One row of a list.
 
-    ``label`` is None where the list leaves it open, ``text`` or ``image`` where the row has none.
-    ``list`` is the list's name and ``line`` the row's place in it, for messages: see Problem.
-    ``split`` is the part of the dataset that the row belongs to, None where nothing says so.
+    ``label``: None if the row has none or it is to be predicted. ``text`` and ``image``: None if
+    the row has none. ``list`` and ``line``: the row's place, for messages; see Problem. ``split``:
+    the part of the dataset that the row belongs to, or None.
     """
 
     guid: str
@@ -125,21 +125,23 @@ class Pair:
     split: str | None = None
 
     def read(self, part: Part) -> bytes:
-        """The bytes of the text or image, of bounded size. Raises InputError with the reason."""
+        """The bytes of the text or image, of limited size. Raises InputError with the reason."""
         source = self.text if part == "text" else self.image
         if source is None:
             other = "image" if part == "text" else "text"
-            raise InputError(f"the {part} is missing; `mmsent train --modality {other}` needs none")
+            raise InputError(
+                f"the {part} is missing; `mmsent train --modality {other}` does not need it"
+            )
         if isinstance(source, File):
             return source.read(f"the {part}", limit=_LIMITS[part])
         return within(source, f"the {part}", limit=_LIMITS[part])
 
     def read_text(self) -> str:
-        """The text, decoded; "" where the pair lacks one. Raises InputError with the reason."""
+        """The decoded text; "" if the pair has none. Raises InputError with the reason."""
         return "" if self.lacks("text") else decode_text(self.read("text"))[0]
 
     def load_image(self, settings: ImageSettings) -> npt.NDArray[np.uint8]:
-        """The image's pixels, uint8 [size, size, 3]; grey where the pair lacks one.
+        """The image's pixels, uint8 [size, size, 3]; grey if the pair has none.
 
         Raises InputError with the reason.
         """
@@ -148,38 +150,38 @@ class Pair:
         return load_image(self.read("image"), settings)
 
     def problem(self, part: Part, reason: object) -> Problem:
-        """What is wrong with the text or image."""
+        """A problem with the text or image."""
         source = self.text if part == "text" else self.image
         file = source.place if isinstance(source, File) else self.list
         return Problem(self.list, self.line, self.guid, file, str(reason))
 
     def attempt(self, part: Part, read: Callable[[], T]) -> T | Problem:
-        """What ``read`` returns or, where it raises InputError, what is wrong with ``part``."""
+        """The result of ``read`` or, if it raises InputError, the problem with ``part``."""
         try:
             return read()
         except InputError as error:
             return self.problem(part, error)
 
     def lacks(self, part: Part) -> bool:
-        """Whether the row has no such part; a file that is named but not there is another case."""
+        """Whether the row has no such part. A named file that does not exist is another case."""
         return (self.text if part == "text" else self.image) is None
 
     def is_absent(self, part: Part) -> bool:
-        """Whether the row's text or image is said to be in a file, and that is not there."""
+        """Whether the row names a file for its text or image that does not exist."""
         source = self.text if part == "text" else self.image
         return isinstance(source, File) and not source.exists()
 
     def only(self, parts: Collection[Part]) -> Pair:
-        """The pair as one that lacks whatever is not among ``parts``."""
+        """The pair with only the given ``parts``."""
         text = self.text if "text" in parts else None
         return replace(self, text=text, image=self.image if "image" in parts else None)
 
     def check(
         self, parts: Collection[Part] = PARTS, *, optional: Collection[Part] = ()
     ) -> Sequence[Problem]:
-        """What is wrong with ``parts``: a text that can't be decoded, an image that isn't there.
+        """The problems of the given ``parts``: undecodable texts and missing images.
 
-        The pair may lack those that are ``optional``.
+        The pair may lack the ``optional`` parts.
         """
 
         def check_text() -> None:
@@ -201,11 +203,11 @@ class Pair:
 
     @property
     def size(self) -> int:
-        """How many bytes of its text and image are in memory."""
+        """The bytes of its text and image in memory."""
         return sum(len(part) for part in (self.text, self.image) if isinstance(part, bytes))
 
     def without_content(self) -> Pair:
-        """The pair without the bytes it holds: it still names its problems."""
+        """The pair without the bytes it holds; it can still name its problems."""
         text, image = (
             None if isinstance(part, bytes) else part for part in (self.text, self.image)
         )
@@ -224,13 +226,12 @@ def make_pair(
     image: Source | None = None,
     split: str | None = None,
 ) -> Pair | Problem:
-    """The pair of a row that says ``guid`` and ``label``, or what is wrong with the row.
+    """The pair of a row with this ``guid`` and ``label``, or the row's problem.
 
-    With ``labelled`` there must be a label that can be one; otherwise it may be anything.
-    ``in_path``: the guid is part of files' names.
+    ``labelled``: the row must have a valid label. ``in_path``: the guid is part of file names.
     """
     fault = None
-    if not guid.isalnum():  # letters and digits harm nothing, and almost all guids are those
+    if not guid.isalnum():  # letters and digits are harmless, and almost all guids consist of them
         fault = _guid_fault(guid, in_path=in_path)
     fault = fault or (label_fault(label) if labelled else None)
     if fault:
@@ -248,7 +249,7 @@ def _guid_fault(guid: str, *, in_path: bool) -> str | None:
             f"floating-point numbers; write {match[1]}"
         )
     if (in_path and (_UNSAFE.search(guid) or guid in (".", ".."))) or not guid.isprintable():
-        return "a guid can't hold slashes, colons or control characters"
+        return "a guid can't contain slashes, colons or control characters"
     if FORMULA.match(guid):
-        return "a spreadsheet would take the guid for a formula"
+        return "a spreadsheet would evaluate the guid as a formula"
     return None

@@ -1,7 +1,7 @@
-"""Lists in Parquet, with their texts and perhaps their images. Needs the extra mmsent[parquet].
+"""Lists in Parquet, with their texts and possibly their images. Requires mmsent[parquet].
 
-An image is bytes, a path, or what Hugging Face's datasets write for an Image column: a struct of
-both, of which ``bytes`` counts where it isn't null.
+An image is bytes, a path, or the struct of both that Hugging Face's datasets write for an Image
+column; then ``bytes`` takes precedence.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_ROW_GROUP = 1 << 32
-"""Files with a larger row group (in bytes, uncompressed, as the file declares it) are refused."""
-BATCH_BYTES = 1 << 24  # what is decoded at once, about
+"""Files with a larger row group (in bytes, uncompressed, as declared) are refused."""
+BATCH_BYTES = 1 << 24  # decoded at once, approximately
 BATCH_ROWS = 256
 
 _ASKED = re.compile(r"alloc of size (\d+)")
 
 
 def import_pyarrow() -> tuple[Any, Any]:
-    """The modules pyarrow and pyarrow.parquet. Raises MmsentError where they are not installed."""
+    """The modules pyarrow and pyarrow.parquet. Raises MmsentError if they are not installed."""
     try:
         import pyarrow
         import pyarrow.compute
@@ -41,14 +41,14 @@ def import_pyarrow() -> tuple[Any, Any]:
     except ImportError as error:
         raise_shortage(error)
         raise MmsentError(
-            "Parquet needs pyarrow, which is not installed here\n"
+            "Parquet requires pyarrow, which is not installed here\n"
             f"Run {install_command('mmsent', 'parquet')}"
         ) from None
     return pyarrow, pyarrow.parquet
 
 
 def read_names(path: Path) -> list[str]:
-    """The names of the columns. Raises InputError where the file is no Parquet file."""
+    """The names of the columns. Raises InputError if the file is not a Parquet file."""
     with _open(path) as file:
         names: list[str] = file.schema_arrow.names
         return names
@@ -57,11 +57,11 @@ def read_names(path: Path) -> list[str]:
 def read_cells(
     path: Path, columns: Columns, *, labelled: bool, start: int = 0
 ) -> Generator[tuple[int, Cells | str], None, None]:
-    """The rows from ``start`` on, with their numbers from 1; one is bad where its label can't be.
+    """The rows from ``start`` on, numbered from 1; a row with an invalid label is its problem.
 
-    Row group after row group is read, and of each a batch of about BATCH_BYTES at a time. Without
-    ``labelled`` labels of a type that can't be one are left out, or NESTED where there are several.
-    Raises InputError where the file is no Parquet file, is damaged, or a column has a wrong type.
+    Reads one row group after the other, in batches of about BATCH_BYTES. Without ``labelled``,
+    labels of an invalid type are omitted, and lists of labels become NESTED.
+    Raises InputError if the file is not a Parquet file or is damaged, or a column has a wrong type.
     """
     with _open(path) as file:
         schema = file.schema_arrow
@@ -88,12 +88,12 @@ def read_cells(
 def _open(path: Path) -> Iterator[Any]:
     """A pyarrow.parquet.ParquetFile.
 
-    Whatever goes wrong while it is open raises InputError, or Shortage where memory lacks.
+    Errors in the block raise InputError, or Shortage for a lack of memory.
     """
     pa, pq = import_pyarrow()
     try:
         with open_file(path, str(path)) as handle:
-            # Without pre_buffer and with a buffer, pages are read as they are needed.
+            # With a buffer and without pre_buffer, pages are read when they are needed.
             file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=1 << 20)
             count, size = file.metadata.num_rows, os.fstat(handle.fileno()).st_size
             if count > size:
@@ -104,15 +104,17 @@ def _open(path: Path) -> Iterator[Any]:
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())
         asked = _ASKED.search(reason)
-        if asked is None or int(asked[1]) <= MAX_ROW_GROUP:  # else no machine has it: damage
+        if (
+            asked is None or int(asked[1]) <= MAX_ROW_GROUP
+        ):  # no machine has that much memory: the file is damaged
             raise_shortage(error)
-        raise InputError(f"{path} is no whole Parquet file ({reason})") from None
+        raise InputError(f"{path} is not a complete Parquet file ({reason})") from None
 
 
 def _cells(
     batch: pa.RecordBatch, columns: Columns, class_names: Sequence[str], *, nested: bool
 ) -> Iterator[Cells | str]:
-    """The rows of a batch; ``class_names`` are those of the labels, where these are numbers.
+    """The rows of a batch; ``class_names``: the names of numeric labels.
 
     ``nested``: each label is a list or a struct, which is not read.
     """
@@ -134,7 +136,7 @@ def _cells(
 
 
 def class_names(schema: pa.Schema, column: str) -> Sequence[str]:
-    """What the numbers of a ClassLabel column of Hugging Face's datasets stand for."""
+    """The names behind the numbers of a ClassLabel column of Hugging Face's datasets."""
     try:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         names = features[column]["names"]
@@ -144,14 +146,14 @@ def class_names(schema: pa.Schema, column: str) -> Sequence[str]:
 
 
 def _class_name(label: str | None, names: Sequence[str]) -> str | None:
-    """The name of a class by its number; -1 is how datasets write that there is none."""
+    """The name of a class by its number; -1 is how datasets write a missing label."""
     if label is None or label == "-1":
         return None
     return names[int(label)] if label.isdecimal() and int(label) < len(names) else label
 
 
 def _fitting(path: Path, schema: pa.Schema, columns: Columns, *, labelled: bool) -> Columns:
-    """The columns to read. Raises InputError where one is of a wrong type."""
+    """The columns to read. Raises InputError if one has a wrong type."""
     kept: dict[Role, str] = {}
     for role, name in columns.items():
         kind = schema.field(name).type
@@ -160,7 +162,7 @@ def _fitting(path: Path, schema: pa.Schema, columns: Columns, *, labelled: bool)
         elif role != "label" or labelled:
             if role == "label" and _is_nested(schema, name):
                 raise InputError(f"{path}: the column {name} {SEVERAL_LABELS}")
-            raise InputError(f"{path}: the column {name} can't be {kind}")
+            raise InputError(f"{path}: the column {name} can't be of type {kind}")
     return kept
 
 
@@ -181,21 +183,21 @@ def _fits(role: Role, kind: pa.DataType) -> bool:
         return bool(parts) and all(_is_text(part) for part in parts)
     if role in ("text", "image"):
         return text
-    # A guid that is a float is reported row by row, as in a list.
+    # A floating-point guid is reported for each row, as in other lists.
     numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     return text or numbers or (role == "label" and pa.types.is_boolean(kind))
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    """Whether a type holds text or bytes; it may be called either."""
+    """Whether a type holds text or bytes; either may be stored as the other."""
     return str(kind) == "null" or str(kind).removeprefix("large_").removesuffix("_view") in (
         "string", "binary",
     )  # fmt: skip
 
 
 def _batch_rows(path: Path, group: Any) -> int:
-    """How many rows of a row group to decode at once."""
-    # Not `group.column(i)`: pyarrow's aborts the process where a column's metadata are damaged.
+    """The number of rows of a row group to decode at once."""
+    # Not `group.column(i)`: with damaged column metadata, pyarrow aborts the process.
     size: int = group.total_byte_size
     average: int = size // max(1, group.num_rows)
     if size > MAX_ROW_GROUP:
@@ -203,8 +205,8 @@ def _batch_rows(path: Path, group: Any) -> int:
             f"{path} has a row group of {size >> 20} MiB; write smaller ones, of up to "
             f"{MAX_ROW_GROUP >> 20} MiB"
         )
-    # With a dictionary a large value may be in every row for next to nothing: a batch of the
-    # largest that there can be takes 16 times BATCH_BYTES.
+    # With a dictionary, a large value can be in every row at almost no cost: a batch of the largest
+    # possible value takes 16 times BATCH_BYTES.
     rows: int = BATCH_BYTES // max(1, average, size >> 4)
     return max(1, min(BATCH_ROWS, rows))
 
@@ -219,7 +221,7 @@ def _strings(column: pa.Array) -> list[str | None]:
 
 
 def images_of(column: pa.Array) -> list[bytes | str | None]:
-    """Images as bytes, or as paths where the column holds those."""
+    """Images as bytes, or as paths if the column contains those."""
     pa, _ = import_pyarrow()
     column = _plain(column)
     if pa.types.is_struct(column.type):
@@ -235,16 +237,16 @@ def images_of(column: pa.Array) -> list[bytes | str | None]:
 
 
 def _fields(image: pa.StructArray) -> list[pa.Array]:
-    """The fields bytes and path, null where the struct is (``field`` alone would forget that)."""
+    """The fields bytes and path, null where the struct is null (``field`` alone loses that)."""
     pa, _ = import_pyarrow()
     parts = {field.name: part for field, part in zip(image.type, image.flatten())}
     return [parts.get(name, pa.nulls(len(image))) for name in ("bytes", "path")]
 
 
 def bytes_of(column: pa.Array) -> list[bytes | None]:
-    """Text or bytes as bytes: texts need not be what they are said to be, valid UTF-8.
+    """Text or bytes as bytes, since a text column may contain invalid UTF-8.
 
-    Of what is too long for an image there is just enough for that to be seen.
+    Values that are too long for an image are cut to just above the limit, so that it is detected.
     """
     pa, _ = import_pyarrow()
     data = _plain(column).cast(pa.large_binary())

@@ -1,4 +1,4 @@
-"""Pairs that a dataset has more than once: with the same text and image, or one of them."""
+"""Repeated pairs: with the same text and image, or with one of them in common."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -9,11 +9,11 @@ from mmsent.data.pair import Pair, Part
 from mmsent.errors import SHOWN_VALUES, Problem
 
 Use = Literal["training", "validation", "prediction"]
-"""What pairs are there for: to train or validate on, or to be predicted."""
+"""The use of a pair."""
 
 
 class Entry(NamedTuple):
-    """A pair, what it is for, and digests of its text and image; None where it has none."""
+    """A pair, its use, and digests of its text and image; None for a missing part."""
 
     pair: Pair
     use: Use
@@ -23,10 +23,10 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Repeats:
-    """How many pairs have something that another pair has, too.
+    """How many pairs have something in common with another pair.
 
-    ``pairs``: those of which another pair has the same. ``trained_on``: those to validate on or to
-    predict of which a pair to train on has the same: a score on them promises too much.
+    ``pairs``: all of them. ``trained_on``: those to validate on or to predict that share it with a
+    training pair, so that a score on them is too optimistic.
     """
 
     pairs: int = 0
@@ -40,13 +40,13 @@ _KINDS: dict[str, Callable[[Entry], Hashable]] = {
     "image alone": lambda entry: entry.image,
     "text alone": lambda entry: entry.text,
 }
-"""What pairs may share; ``alone``: and no pair shares both."""
+"""What pairs can have in common; ``alone``: and no pair has both."""
 
 
 def find_repeats(entries: Sequence[Entry]) -> tuple[dict[str, Repeats], list[Problem]]:
-    """How many pairs have a text, an image or both more than once, and warnings of two kinds.
+    """Count the pairs that share their text, image or both, and return two kinds of warnings.
 
-    Of pairs whose twin is trained on, and of twins with different labels.
+    They are about pairs that repeat a training pair, and about repeats with different labels.
     """
     pairs: dict[str, set[int]] = {kind: set() for kind in _KINDS}
     trained_on: dict[str, set[int]] = {kind: set() for kind in _KINDS}
@@ -74,7 +74,7 @@ def find_repeats(entries: Sequence[Entry]) -> tuple[dict[str, Repeats], list[Pro
 
 
 def _groups(entries: Sequence[Entry], key: Callable[[Entry], Hashable]) -> Iterable[list[int]]:
-    """The places of entries with the same key, where there are several; none without a key."""
+    """The indices of entries with the same key, if there are several; None is not a key."""
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for place, entry in enumerate(entries):
         if value := key(entry):
@@ -83,7 +83,7 @@ def _groups(entries: Sequence[Entry], key: Callable[[Entry], Hashable]) -> Itera
 
 
 def _contradictions(entries: Sequence[Entry], part: Part) -> list[Problem]:
-    """Labelled pairs whose image, or whose text, is elsewhere with another label."""
+    """Labelled pairs whose image or text appears elsewhere with another label."""
     labelled = [entry for entry in entries if entry.pair.label and entry.use != "prediction"]
     warnings = []
     for group in _groups(labelled, _KINDS[f"{part} alone"]):

@@ -1,8 +1,9 @@
 """A synthetic dataset in the task's layout, for demonstrations and tests.
 
-Text and image each carry the label, and each sometimes lies, so that a model of both beats a model
-of one. Which words and which patch of the image carry it is written down, so that explanations can
-be checked. As in real data, some texts are GB18030 and some images are not what their name says.
+Text and image each carry the label, and each is sometimes wrong, so that a model of both beats a
+model of one. A file lists the words and the patch that carry it, so that explanations can be
+checked. As in real data, some texts are GB18030, and some images are not in the format of their
+name.
 """
 
 import csv
@@ -22,17 +23,17 @@ from mmsent.files.destination import check_empty
 
 SHAPES = ("cross", "square", "disc")
 FILLER = "the a my this today we at with new on city people just so photo day and it".split()
-TRUTHFUL = 0.8  # how often a text, or an image, shows the pair's own label
-PATCH = 0.3  # the share of the image's width, and of its height, that the patch has
+TRUTHFUL = 0.8  # how often a text, or an image, carries the pair's own label
+PATCH = 0.3  # the patch's share of the image's width and height
 SIGNALS = "signals.csv"
-"""The file that says what of each pair carries which label."""
+"""The file that lists what carries which label in each pair."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How the pairs of a label look; ``share``: how many of the pairs have it, roughly.
+    """What the pairs of a label look like; ``share``: the approximate share of the pairs.
 
-    ``words`` are in the text, a patch of the ``colour`` with the ``shape`` is in the image.
+    ``words`` appear in the text, a patch of the ``colour`` with the ``shape`` in the image.
     """
 
     words: Sequence[str]
@@ -64,22 +65,23 @@ SENTIMENT_LOOKS = {
 
 NOTICE = """This dataset is synthetic.
 
-`mmsent sample-data` drew it: the texts are random words, the images are random shapes. It has the
-layout of the real task and exercises the same code; a score on it says nothing about real tweets.
+`mmsent sample-data` generated it: the texts are random words, the images are random shapes. It has
+the layout of the real task and exercises the same code. A score on it says nothing about real
+tweets.
 
-`signals.csv` says what carries the label: of the text, some words; of the image, a coloured patch,
-at left, top, right and bottom as shares of the width and height. `text_label` and `image_label` are
-the labels that they stand for, which are not always the pair's.
+`signals.csv` lists what carries the label: some words of the text, and a coloured patch of the
+image, whose left, top, right and bottom are shares of the width and height. `text_label` and
+`image_label` are the labels that they stand for, which are not always the pair's.
 """
 
 
 def write_sample_data(
     folder: Path, *, pairs: int = 400, seed: int = 0, labels: Sequence[str] = SENTIMENTS
 ) -> tuple[int, int]:
-    """Write a labelled list of ``pairs`` rows, an unlabelled one an eighth as long, and the files.
+    """Write ``pairs`` labelled pairs, and an eighth as many unlabelled ones.
 
-    Returns the two numbers of rows. The same ``seed`` writes the same dataset.
-    Raises InputError where ``folder`` exists and is not empty, or a label can't be one.
+    Returns both numbers. The same ``seed`` writes the same dataset.
+    Raises InputError if ``folder`` exists and is not empty, or a label is invalid.
     """
     looks = _looks(labels, seed)
     check_empty(folder)
@@ -91,7 +93,7 @@ def write_sample_data(
         str(guid) for guid in rng.sample(range(1, 10 * (pairs + unlabelled)), pairs + unlabelled)
     ]
     shares = [look.share for look in looks.values()]
-    tags = [label for label in labels for _ in range(3)]  # enough of each to split by label
+    tags = [label for label in labels for _ in range(3)]  # enough of each label to split
     tags += rng.choices(labels, shares, k=max(0, pairs - len(tags)))
     tags = tags[:pairs]
     rng.shuffle(tags)
@@ -123,12 +125,12 @@ def _write_signals(path: Path, rows: Sequence[Sequence[object]]) -> None:
 
 
 def _looks(labels: Sequence[str], seed: int) -> dict[str, Look]:
-    """How each of ``labels`` looks: of others than the sentiments, words and colour are drawn."""
+    """The look of each label; words and colours of labels other than sentiments are random."""
     for label in labels:
         if fault := label_fault(label):
             raise InputError(f"the labels {','.join(labels)}: {fault}")
     if len(set(labels)) < max(2, len(labels)):
-        raise InputError(f"the labels {','.join(labels)}: name two or more, all different")
+        raise InputError(f"the labels {','.join(labels)}: name at least two, all different")
     if are_sentiments(labels):
         return {label: SENTIMENT_LOOKS[label] for label in labels}
     rng = random.Random(seed)
@@ -149,7 +151,7 @@ def _shown(rng: random.Random, label: str, looks: Mapping[str, Look]) -> str:
 
 
 def _text(rng: random.Random, look: Look) -> tuple[bytes, list[str]]:
-    """A text's file, and those of its words that carry the label."""
+    """The content of a text file, and the words in it that carry the label."""
     carriers = rng.choices(look.words, k=2)
     words = rng.choices(FILLER, k=rng.randint(3, 12)) + carriers
     rng.shuffle(words)
@@ -157,15 +159,15 @@ def _text(rng: random.Random, look: Look) -> tuple[bytes, list[str]]:
     if rng.random() < 0.15:
         carriers.append(rng.choice(look.words))
         text += f" #{carriers[-1]}"
-    if rng.random() < 0.2:  # quotes and an ellipsis, as Chinese tools save them
+    if rng.random() < 0.2:  # quotes and an ellipsis as Chinese tools write them
         return f"“{text}”…\n".encode("gb18030"), carriers
     return f"{text} {rng.choice(['!', '.', '?', ''])}\n".encode(), carriers
 
 
 def _image(rng: random.Random, look: Look) -> tuple[bytes, tuple[float, ...]]:
-    """An image's file, and the left, top, right and bottom of the patch that carries the label.
+    """An image, and the left, top, right and bottom of the patch that carries the label.
 
-    The rest of it is muted shapes, which say nothing.
+    The rest of it is muted shapes without meaning.
     """
     size = rng.randint(80, 360), rng.randint(80, 360)
     image = Image.new("RGB", size, _muted(rng))
@@ -184,7 +186,7 @@ def _image(rng: random.Random, look: Look) -> tuple[bytes, tuple[float, ...]]:
 
 
 def _muted(rng: random.Random) -> tuple[int, ...]:
-    """A colour that is almost grey."""
+    """An almost grey colour."""
     grey = rng.randint(95, 160)
     return tuple(grey + rng.randint(-15, 15) for _ in range(3))
 
@@ -203,7 +205,7 @@ def _draw(
 
 
 def _encode(rng: random.Random, image: Image.Image) -> bytes:
-    """The image's file: mostly a plain JPEG, sometimes another format, mode or orientation."""
+    """The content of an image file: mostly JPEG, sometimes another format, mode or orientation."""
     kind = rng.choices(["RGB", "L", "CMYK", "upside down", "P", "RGBA", "16 bit"], [76] + [4] * 6)[
         0
     ]
@@ -212,7 +214,7 @@ def _encode(rng: random.Random, image: Image.Image) -> bytes:
         image.convert(kind).save(file, "JPEG", quality=85)
     elif kind == "upside down":
         exif = Image.Exif()
-        exif[0x0112] = 3  # the tag Orientation: turned by 180 degrees
+        exif[0x0112] = 3  # Orientation: rotated by 180 degrees
         image.rotate(180).save(file, "JPEG", quality=85, exif=exif)
     elif kind == "P":
         image.quantize(32).save(file, "GIF")

@@ -1,4 +1,4 @@
-"""What a training takes from its data, and what it refuses: `mmsent check-data` says the same."""
+"""The pairs of a training, and what prevents it; `mmsent check-data` reports the same."""
 
 import logging
 from collections import Counter
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingSource:
-    """Where the pairs of a training are, and how they are read.
+    """The location of a training's pairs, and how to read them.
 
-    ``validation``: the dataset with the pairs to validate on, where it is another one. ``labels``:
-    their set and order, by default those that the training pairs have. ``reading`` is of both.
+    ``validation``: another dataset with the validation pairs, if any. ``labels``: the set of labels
+    and their order, by default those of the training pairs. ``reading`` applies to both datasets.
     """
 
     path: Path
@@ -43,10 +43,10 @@ class TrainingSource:
     def read(
         self, parts: Collection[Part] = PARTS, *, fraction: float = VALIDATION_FRACTION
     ) -> "TrainingData":
-        """The pairs of a training, of which the texts decode and the images are there.
+        """The pairs of a training, after checking that texts decode and images exist.
 
-        ``parts``: what of a pair the model sees; the rest is not read, and the pairs lack it.
-        ``fraction``: of the pairs, set aside where there are no others.
+        ``parts``: the parts that the model sees; others are not read. ``fraction``: the share of
+        pairs to set aside if there is no validation set.
         Raises InputError that names every bad row and file, and labels with too few pairs.
         """
         other = None if self.validation is None else open_dataset(self.validation, self.reading)
@@ -62,12 +62,12 @@ class TrainingSource:
             for warning in similar_labels(labels):
                 logger.warning("%s: %s", name, warning)
         problems += label_problems(train, validation, labels, fraction=fraction, source=name)
-        # A row that is in no split is read with each of them.
+        # A row whose split is unknown is read with each split.
         refuse([*dict.fromkeys(problems)], "`mmsent check-data` reports on the whole dataset")
         return TrainingData(name, labels, train, validation)
 
     def resolve(self) -> "TrainingSource":
-        """The same with absolute paths, which hold in any folder."""
+        """The same with absolute paths, which are valid in any working folder."""
         return self.move(
             self.path.resolve(),
             self.validation and self.validation.resolve(),
@@ -77,7 +77,7 @@ class TrainingSource:
     def move(
         self, path: Path | None, validation: Path | None, images: Path | None
     ) -> "TrainingSource":
-        """The same pairs where they have moved to; None: they have not."""
+        """The same pairs at their new locations; None: unchanged."""
         return replace(
             self,
             path=path or self.path,
@@ -88,10 +88,10 @@ class TrainingSource:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Labelled pairs, and the labels in their order.
+    """Labelled pairs, and the labels in order.
 
-    ``name`` is that of the list to train on, for people. ``validation`` is None where the training
-    is to set some of ``train`` aside.
+    ``name``: of the training list, for messages. ``validation``: None if training sets some of
+    ``train`` aside.
     """
 
     name: str
@@ -100,18 +100,18 @@ class TrainingData:
     validation: Sequence[Pair] | None
 
     def only(self, parts: Collection[Part]) -> "TrainingData":
-        """The same pairs as ones that lack whatever is not among ``parts``."""
+        """The same with only the given ``parts`` of each pair."""
         train = [pair.only(parts) for pair in self.train]
         others = self.validation and [pair.only(parts) for pair in self.validation]
         return replace(self, train=train, validation=others)
 
 
 def training_parts(data: Dataset, validation: Dataset | None) -> tuple[Dataset, Dataset | None]:
-    """The pairs to train on and to validate on: None where the training is to set some aside.
+    """The training and the validation pairs; None: training sets some aside.
 
-    The split validation is what to validate on, of ``validation`` or else of ``data``; where
-    ``validation`` has none, it is all that could be trained on.
-    Raises InputError where there is nothing to train or to validate on.
+    The validation pairs are the validation split of ``validation`` or else of ``data``. If
+    ``validation`` has no such split, they are all its pairs that could be trained on.
+    Raises InputError if there are no training pairs, or no validation pairs in ``validation``.
     """
     train = data.select(TRAINING)
     if not train.lists:
@@ -123,7 +123,7 @@ def training_parts(data: Dataset, validation: Dataset | None) -> tuple[Dataset, 
         return train, None
     other = validation.select(TRAINING)
     if not other.lists:
-        raise InputError(f"{validation.path} has nothing to validate on; it is {validation.layout}")
+        raise InputError(f"{validation.path} has no validation pairs; it is {validation.layout}")
     return train, other
 
 
@@ -135,15 +135,15 @@ def label_problems(
     fraction: float,
     source: str,
 ) -> list[Problem]:
-    """What of the pairs' labels rules out a training with ``labels``.
+    """The reasons why the pairs can't be trained on with ``labels``.
 
-    Those that are none of ``labels``, and labels with too few pairs: see `label_faults`; and no
-    pairs to validate on. ``source`` names the training list.
+    These are labels outside ``labels``, labels with too few pairs (see `label_faults`), and an
+    empty validation set. ``source``: the name of the training list.
     """
     foreign = foreign_labels([*train, *(validation or ())], labels)
     counts = Counter(str(pair.label) for pair in train)
     aside = fraction if validation is None else 0.0
     faults = label_faults(counts, labels, fraction=aside)
     if validation is not None and not validation:
-        faults.append("there are no pairs to validate on")
+        faults.append("there are no validation pairs")
     return foreign + [Problem(source, 0, "", source, fault) for fault in faults]

@@ -28,7 +28,7 @@ _CUDA_ERRORS = {
     "804": "unset LD_LIBRARY_PATH, or take the folder cuda/compat out of it: its driver library is "
     "for other GPUs",
     "34": "take the folder of the stub libcuda.so (…/stubs) out of LD_LIBRARY_PATH",
-    "999": "sudo rmmod nvidia_uvm && sudo modprobe nvidia_uvm  # needed after a laptop slept",
+    "999": "sudo rmmod nvidia_uvm && sudo modprobe nvidia_uvm  # needed after a suspend",
 }
 """Fixes on Linux for errors of CUDA's initialisation with unhelpful messages: cudaError_t."""
 

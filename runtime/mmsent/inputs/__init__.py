@@ -1,1 +1,1 @@
-"""From a text and an image to what a model takes. Training and inference both come here."""
+"""From a text and an image to a model's inputs. Training and inference share this code."""

@@ -1,4 +1,4 @@
-"""How much of a text a tokenizer knows: the rest of it a model can't learn from, or predict by."""
+"""How much of a text a tokenizer knows. A model can't learn or predict from the rest."""
 
 import logging
 from collections import Counter
@@ -14,13 +14,12 @@ logger = logging.getLogger(__name__)
 
 
 class Coverage:
-    """Counts the tokens of texts that stand for nothing the tokenizer knows.
+    """Counts unknown tokens. Thread-safe.
 
-    Those are its token for unknown words or characters or, where it falls back to the bytes of
-    UTF-8, the pieces of a character that it has no token for. Safe to share between threads.
-    ``texts``, ``tokens``: how many there were; ``unknown_tokens``; ``unknown_texts``: how many of
-    the texts are unknown for more than half of their tokens. Tokens that the tokenizer adds to
-    every text don't count.
+    Unknown are the tokenizer's token for unknown words or characters or, if it falls back to the
+    bytes of UTF-8, the parts of a character that has no token of its own.
+    ``unknown_texts``: the number of texts with more than half of their tokens unknown. Tokens that
+    the tokenizer adds to every text don't count.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -30,7 +29,7 @@ class Coverage:
         self.texts = self.tokens = self.unknown_texts = self.unknown_tokens = 0
 
     def add(self, ids: Iterable[Sequence[int]]) -> list[bool]:
-        """Count tokenized texts; which of them are mostly unknown."""
+        """Count tokenized texts; returns whether each one is mostly unknown."""
         mostly, tokens, unknown_tokens = [], 0, 0
         for sequence in ids:
             length = len(sequence) - self._added
@@ -50,7 +49,7 @@ class Coverage:
         if self.unknown_texts:
             counts = ", ".join(f"{name} {n}" for name, n in Counter(scripts).most_common(5))
             logger.warning(
-                f"{self.unknown_texts} of {self.texts} texts: most of it is unknown to the "
+                f"{self.unknown_texts} of {self.texts} texts are mostly unknown to the "
                 f"model's tokenizer{counts and f' ({counts})'}; the model sees little of them"
             )
 
@@ -66,8 +65,8 @@ def warn_of_unknown(
 
 
 def unknown_ids(tokenizer: Tokenizer) -> frozenset[int]:
-    """The tokens of a tokenizer that stand for nothing it knows: see Coverage."""
-    if isinstance(tokenizer.decoder, ByteLevel):  # each byte has a token: nothing is unknown
+    """The unknown tokens of a tokenizer: see Coverage."""
+    if isinstance(tokenizer.decoder, ByteLevel):  # every byte has a token: nothing is unknown
         suffix = getattr(tokenizer.model, "end_of_word_suffix", None) or ""
         vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
         return frozenset(
@@ -75,13 +74,13 @@ def unknown_ids(tokenizer: Tokenizer) -> frozenset[int]:
         )
     tokens = [getattr(tokenizer.model, "unk_token", None)]
     if getattr(tokenizer.model, "byte_fallback", False):
-        tokens = [f"<0x{byte:02X}>" for byte in range(0x80, 0x100)]  # below is ASCII
+        tokens = [f"<0x{byte:02X}>" for byte in range(0x80, 0x100)]  # bytes below that are ASCII
     numbers = (tokenizer.token_to_id(token) for token in tokens if token)
     return frozenset(number for number in numbers if number is not None)
 
 
 def _is_piece(token: str) -> bool:
-    """Whether a token of byte-level BPE holds a character in part."""
+    """Whether a token of byte-level BPE contains part of a character."""
     if token.isascii() or not all(character in _BYTES for character in token):
         return False  # the latter is a special token
     try:
@@ -92,10 +91,10 @@ def _is_piece(token: str) -> bool:
 
 
 def _byte_characters() -> dict[str, int]:
-    """The characters that byte-level BPE writes bytes as.
+    """The characters that represent bytes in byte-level BPE.
 
-    Printable ones of Latin-1 are themselves and the others follow from U+0100 on (Radford et al.,
-    Language Models are Unsupervised Multitask Learners, 2019: `bytes_to_unicode` of their code).
+    Printable characters of Latin-1 represent themselves, the others start at U+0100 (Radford et
+    al., Language Models are Unsupervised Multitask Learners, 2019; bytes_to_unicode in their code).
     """
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in plain]

@@ -1,6 +1,6 @@
 """From an image file's bytes to a decoded, upright Pillow image.
 
-Of its metadata only the orientation counts: what else is odd there costs no image.
+Only the orientation is read from its metadata. Other oddities there never make an image invalid.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from PIL import Image, UnidentifiedImageError
 from mmsent.errors import InputError
 
 MAX_PIXELS = 1 << 26
-"""Images of more pixels than this (8192 x 8192) are refused before they are decoded."""
+"""Images with more pixels (8192 x 8192) are refused before they are decoded."""
 
-# What cameras and the web write. Of Pillow's other formats one runs a program (EPS: Ghostscript),
-# some decode in Python (a second per megabyte), and some have a size that only decoding shows.
+# What cameras and websites write. Of Pillow's other formats, one runs a program (EPS: Ghostscript),
+# some decode in Python (a second per megabyte), and the size of some is known only after decoding.
 FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),
     *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),
@@ -27,12 +27,12 @@ FORMATS = (
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_METADATA = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 _PNG_ORIENTATION = (b"exif\0", b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
-"""The keywords of texts that may say which way up the image is."""
+"""The keywords of PNG texts that may contain the orientation."""
 _MAX_PNG_TEXT = 1 << 20
-"""Pillow refuses the whole image for a compressed text of more bytes."""
+"""Pillow refuses the whole image if a compressed text has more bytes."""
 
 _EXIF = re.compile(rb"(\xff\xe1..|infe[\x02\x03].{7}(?:..)?)Exif", re.DOTALL)
-"""Where a JPEG's EXIF begins, or the entry of an AVIF's (ISO/IEC 14496-12, ItemInfoEntry)."""
+"""The start of a JPEG's EXIF, or the entry of an AVIF's (ISO/IEC 14496-12, ItemInfoEntry)."""
 _MAX_JPEG_SEGMENT = 1 << 16
 
 _ORIENTATION = 0x0112
@@ -53,14 +53,14 @@ _TURNS = {
 def open_image(data: bytes) -> Image.Image:
     """Read the header of an image file; its pixels are not decoded yet.
 
-    Raises InputError where it is none of FORMATS or its header is broken, and whatever Pillow does.
+    Raises InputError if it is none of FORMATS or its header is damaged, and Pillow's errors.
     """
     if data.startswith(_PNG):
         data = _without_metadata(data)
     try:
         return _identify(data)
-    except Exception:  # whatever a broken file drives the readers to
-        # Pillow reads the resolution in a JPEG's EXIF, and all of an AVIF's, and fails at odd ones.
+    except Exception:  # damaged files can raise anything
+        # Pillow reads the resolution in a JPEG's EXIF, and all of an AVIF's, and fails on odd ones.
         exif = _EXIF.search(data)
         if exif is None:
             raise
@@ -78,9 +78,9 @@ def _identify(data: bytes) -> Image.Image:
 
 
 def decode_upright(image: Image.Image) -> Image.Image:
-    """Decode ``image``; the image itself or, where its orientation is another, one turned upright.
+    """Decode ``image``, and rotate it if its orientation says so.
 
-    Raises InputError where it is too large, and whatever Pillow does where it is broken.
+    Raises InputError if it is too large, and Pillow's errors if it is damaged.
     """
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -95,7 +95,7 @@ def decode_upright(image: Image.Image) -> Image.Image:
 def _find_xmp(image: Image.Image) -> None:
     """Put the XMP of a JPEG or a TIFF where Pillow 11 and newer put it.
 
-    Not together with a TIFF's own orientation, which Pillow applies and then forgets.
+    Not if a TIFF has its own orientation, which Pillow applies and then forgets.
     """
     for name, content in getattr(image, "applist", ()):
         if name == "APP1" and content.startswith(_XMP_IN_JPEG):
@@ -106,10 +106,10 @@ def _find_xmp(image: Image.Image) -> None:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What turns a decoded image upright: as its EXIF says, or else its XMP.
+    """The transposition that makes a decoded image upright, according to its EXIF or XMP.
 
-    As ImageOps.exif_transpose, which rewrites all of the EXIF, so that every tag must make
-    sense; here the others don't count. What can't be read says nothing. Pillow turns a TIFF itself
+    Like ImageOps.exif_transpose, but that rewrites the whole EXIF, so every tag must be valid. Here
+    other tags don't matter, and an unreadable orientation is ignored. Pillow itself rotates a TIFF
     when it decodes it.
     """
     try:
@@ -117,7 +117,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
             return _TURNS.get(value)
     except MemoryError:
         raise
-    except Exception:  # whatever a broken EXIF drives the parser to
+    except Exception:  # a damaged EXIF can raise anything
         pass
     xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or b""
     match = _XMP_ORIENTATION.search(xmp.encode() if isinstance(xmp, str) else xmp)
@@ -125,7 +125,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _cause(data: bytes) -> str:
-    """Why Pillow identifies no image in ``data``, which its own error does not say."""
+    """Why Pillow does not identify an image in ``data``, since its own error does not say."""
     for name in FORMATS:
         reader, accepts = Image.OPEN[name]
         accepted = accepts is None or accepts(data[:16])
@@ -142,10 +142,10 @@ def _cause(data: bytes) -> str:
 
 
 def _without_metadata(png: bytes) -> bytes:
-    """A PNG without its texts and colour profile, which no pixel depends on.
+    """A PNG without its texts and colour profile, which affect no pixel.
 
-    Pillow decompresses them all and refuses an image for a large one. What stays: a text that may
-    tell the orientation, unless it is large; and one whose checksum is wrong, for Pillow to refuse.
+    Pillow decompresses all of them, and refuses an image with a large one. Kept are small texts
+    that may contain the orientation, and texts with a wrong checksum, which Pillow must refuse.
     """
     kept: list[memoryview] = []
     view, start, position = memoryview(png), 0, len(_PNG)
@@ -165,7 +165,7 @@ def _without_metadata(png: bytes) -> bytes:
 
 
 def _is_large(kind: bytes, content: bytes) -> bool:
-    """Whether a PNG's text chunk decompresses to more than Pillow takes."""
+    """Whether a PNG's text chunk decompresses to more than Pillow accepts."""
     text = content.partition(b"\0")[2]
     if kind == b"zTXt":
         compressed = text[1:]
@@ -174,6 +174,6 @@ def _is_large(kind: bytes, content: bytes) -> bool:
     else:
         return False
     inflater = zlib.decompressobj()
-    with contextlib.suppress(zlib.error):  # Pillow takes a broken one for empty
+    with contextlib.suppress(zlib.error):  # Pillow treats a damaged one as empty
         inflater.decompress(compressed, _MAX_PNG_TEXT)
     return bool(inflater.unconsumed_tail)

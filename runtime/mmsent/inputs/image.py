@@ -1,4 +1,4 @@
-"""Images: from a file to the pixels that a model sees. Training and inference both come here."""
+"""Images: from a file to the pixels that a model sees. Training and inference share this code."""
 
 import os
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from mmsent.inputs.decoding import MAX_PIXELS, decode_upright, open_image
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 
 MAX_SIZE = 1024
-"""The largest edge of the square that a model may ask for."""
+"""The largest image size of a model, in pixels."""
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jfif",
 )  # fmt: skip
-"""How the names of image files end; the content counts, not the name."""
+"""The suffixes of image files; the content decides the format, not the name."""
 
 MISSING = 127
-"""The value of every pixel of an image that is missing: grey."""
+"""The value of every pixel of a missing image: grey."""
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -35,7 +35,7 @@ class ImageSettings:
     """How an image becomes ``size`` x ``size`` pixels; part of every bundle.
 
     ``resize``: "stretch" ignores the aspect ratio; "crop" scales the shorter edge to ``size`` and
-    cuts out the centre, as CLIP's preprocessing does. ``filter``: Pillow's resampling filter.
+    crops the centre, like CLIP's preprocessing. ``filter``: Pillow's resampling filter.
     """
 
     size: int = 224
@@ -50,18 +50,18 @@ class ImageSettings:
 
 
 def load_image(source: ImageSource, settings: ImageSettings) -> npt.NDArray[np.uint8]:
-    """Decode an image, whatever its format and mode, to RGB pixels, uint8 [size, size, 3].
+    """Decode an image of any format and mode to RGB pixels, uint8 [size, size, 3].
 
     ``source`` is a path, a file's bytes, a Pillow image or an array (uint8, [height, width] or
-    [height, width, 3 or 4]). Raises InputError with the reason where it can't be decoded whole.
+    [height, width, 3 or 4]). Raises InputError with the reason if it can't be decoded completely.
     """
     return np.asarray(_decode(source, lambda image: _square(image, settings)))
 
 
 def load_view(source: ImageSource, settings: ImageSettings, edge: int) -> Image.Image:
-    """What a model looks at of an image, for people: RGB, its longer edge ``edge`` pixels at most.
+    """The part of an image that a model sees, for people: RGB, at most ``edge`` pixels long.
 
-    All of the image or, where ``settings`` crop it, the centre. Raises as `load_image` does.
+    If ``settings`` crop, it is the centre. Raises like `load_image`.
     """
 
     def view(image: Image.Image) -> Image.Image:
@@ -77,24 +77,24 @@ def load_view(source: ImageSource, settings: ImageSettings, edge: int) -> Image.
 
 
 def _decode(source: ImageSource, use: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """What ``use`` makes of the decoded image. Raises InputError where it can't be decoded."""
+    """The result of ``use`` on the decoded image. Raises InputError if it can't be decoded."""
     try:
         return use(_to_rgb(_open(source)))
     except MmsentError:
         raise
-    except Exception as error:  # decoders raise whatever a broken file drives them to
+    except Exception as error:  # damaged files can raise anything
         raise_shortage(error)
         reason = str(error) or type(error).__name__
         raise InputError(f"the image can't be decoded ({reason})") from error
 
 
 def missing_image(settings: ImageSettings) -> npt.NDArray[np.uint8]:
-    """The pixels that stand for an image that is missing, uint8 [size, size, 3]."""
+    """The pixels of a missing image, uint8 [size, size, 3]."""
     return np.full((settings.size, settings.size, 3), MISSING, np.uint8)
 
 
 def _open(source: ImageSource) -> Image.Image:
-    """Open ``source``, decode it and turn it upright."""
+    """Open ``source``, decode it and make it upright."""
     if isinstance(source, Image.Image):
         image = source
     elif isinstance(source, np.ndarray):
@@ -109,10 +109,9 @@ def _open(source: ImageSource) -> Image.Image:
 
 
 def _square(image: Image.Image, settings: ImageSettings) -> Image.Image:
-    """Scale and cut ``image`` to a square.
+    """Scale and crop ``image`` to a square.
 
-    "crop" rounds as transformers' CLIPImageProcessor does, down both times, so that its pixels and
-    these are the same.
+    "crop" rounds down twice, like transformers' CLIPImageProcessor, for identical pixels.
     """
     size, method = settings.size, _FILTERS[settings.filter]
     if settings.resize == "stretch":
@@ -120,18 +119,18 @@ def _square(image: Image.Image, settings: ImageSettings) -> Image.Image:
     shorter = min(image.size)
     width, height = (size if edge == shorter else int(size * edge / shorter) for edge in image.size)
     if width * height > MAX_PIXELS:
-        raise InputError(f"the image is too narrow ({image.size[0]} x {image.size[1]}) to be cut")
+        raise InputError(f"the image is too narrow ({image.size[0]} x {image.size[1]}) to crop")
     left, top = (width - size) // 2, (height - size) // 2
     return _resize(image, (width, height), method).crop((left, top, left + size, top + size))
 
 
 def _resize(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
-    """``image.resize`` as Pillow 13 does it, on every Pillow.
+    """``image.resize`` as in Pillow 13, on every version of Pillow.
 
-    It rounds to bytes after each of its two passes, one a direction, so that their order changes
-    pixels. Pillow 13 shrinks the height first where it shrinks by more than twice what the width
-    does (`ImagingResampleInner` in its Resample.c); older ones always begin with the width, unless
-    they are asked for the height alone.
+    Pillow rounds to bytes after each of its two passes, one per direction, so their order affects
+    the pixels. Pillow 13 shrinks the height first if it shrinks by more than twice as much as the
+    width (`ImagingResampleInner` in its Resample.c). Older versions start with the width, unless
+    only the height changes.
     """
     width, height = size
     lost = image.height - height
@@ -143,7 +142,7 @@ def _resize(image: Image.Image, size: tuple[int, int], method: Image.Resampling)
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Convert any mode to RGB: transparency over white, 16 bits scaled (not clipped) to 8.
 
-    Arrays are changed in place: the largest images are a quarter of a gigabyte.
+    Arrays are changed in place: the largest images take a quarter of a gigabyte.
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image

@@ -1,4 +1,4 @@
-"""Scripts of texts: Latin, Cyrillic, Han and others, as the names of characters say."""
+"""Scripts of texts, such as Latin, Cyrillic or Han, from the Unicode names of characters."""
 
 import re
 import unicodedata
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 SYMBOLS = "symbols"
-"""Emoji and other signs that are no letters."""
+"""Emoji and other signs that are not letters."""
 
 
 def count_scripts(characters: Mapping[str, int]) -> dict[str, int]:
-    """How many letters of each script, and how many symbols, the most frequent first.
+    """The number of letters of each script and of symbols, the most frequent first.
 
-    ``characters``: how often each stands there. Digits, marks, punctuation and spaces are not
-    counted: texts in every script have them.
+    ``characters``: the count of each character. Digits, marks, punctuation and spaces are ignored,
+    since texts in every script contain them.
     """
     counts: Counter[str] = Counter()
     for character, count in characters.items():
@@ -24,7 +24,7 @@ def count_scripts(characters: Mapping[str, int]) -> dict[str, int]:
 
 
 def main_script(text: str) -> str:
-    """The script of most letters of ``text``; "symbols" if it has only those, else "none"."""
+    """The script of most letters of ``text``; "symbols" if it has only those, otherwise "none"."""
     counts = count_scripts(Counter(text))
     return next((script for script in counts if script != SYMBOLS), SYMBOLS if counts else "none")
 

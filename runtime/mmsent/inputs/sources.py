@@ -1,4 +1,4 @@
-"""What people hold their texts and images in, and what of it is missing."""
+"""The forms in which Python users hold texts and images, and missing values in them."""
 
 import os
 from collections.abc import Mapping, Set
@@ -14,13 +14,13 @@ from mmsent.files.shortage import raise_shortage
 from mmsent.inputs.image import ImageSource
 
 Upload = Mapping[str, Any]
-"""A file uploaded to a notebook, as ipywidgets' FileUpload lists them: "content" is its bytes."""
+"""A file uploaded to a notebook, as in ipywidgets' FileUpload: "content" holds its bytes."""
 
 AnyImage = ImageSource | bytearray | memoryview | IO[bytes] | Upload
 
 
 class Column(Protocol):
-    """A column of a table: pandas' or Polars' Series."""
+    """A column of a table: a Series of pandas or Polars."""
 
     def __len__(self) -> int: ...
     def to_list(self) -> list[Any]: ...
@@ -32,12 +32,12 @@ _UNEQUAL = "text and image must both be single or be lists of the same length"
 
 
 def pair_up(text: Any, image: Any) -> tuple[list[Any], list[Any], bool]:
-    """Texts and images, a pair at each place, None where one is missing; and if they are several.
+    """Texts and images in two lists, None for a missing one; and whether there are several pairs.
 
-    Several are in anything that has a length and an order, such as a list, a tuple, a Series or an
-    array ([n] of texts or paths, [n, height, width, 3] of images). Where the other part is missing
-    altogether, it is missing in each pair. One text with one upload in a tuple is a single pair.
-    Raises InputError where there are not as many texts as images.
+    Several values are in anything with a length and an order, such as a list, a tuple, a Series or
+    an array ([n] of texts or paths, [n, height, width, 3] of images). If one argument is None, that
+    part is missing in each pair. A text and a tuple with one upload are a single pair.
+    Raises InputError if there are not as many texts as images.
     """
     texts, images = _items(text), _items(image)
     if isinstance(text, str) and _is_one_upload(image):
@@ -58,7 +58,7 @@ def pair_up(text: Any, image: Any) -> tuple[list[Any], list[Any], bool]:
 
 
 def _items(value: Any) -> list[Any] | None:
-    """The elements of what holds several; None where ``value`` is a single text or image."""
+    """The elements of a sequence; None if ``value`` is a single text or image."""
     if isinstance(value, np.ndarray):
         return list(value) if value.ndim in (1, 4) else None
     single = (str, bytes, bytearray, memoryview, Mapping, Set, Image.Image, os.PathLike)
@@ -67,7 +67,7 @@ def _items(value: Any) -> list[Any] | None:
     if not hasattr(value, "__len__") or not hasattr(value, "__iter__"):
         return None
     if getattr(value, "ndim", 1) != 1:
-        raise InputError(f"a {type(value).__name__} is no list; give one of its columns")
+        raise InputError(f"a {type(value).__name__} is not a list; pass one of its columns")
     return list(value)
 
 
@@ -87,23 +87,22 @@ def _or_none(value: Any) -> Any:
 
 
 def check_text(value: object) -> None:
-    """Raises InputError where ``value`` is no text, and says why."""
+    """Raise InputError with the reason if ``value`` is not a text."""
     if not isinstance(value, str):
         raise InputError(
-            f"{type(value).__name__} where a text belongs; give a str, or None if it is missing"
+            f"the text must be a str, or None if it is missing, not {type(value).__name__}"
         )
     try:
         value.encode()
     except UnicodeEncodeError as error:
         character = value[error.start]
-        raise InputError(f"the text holds {character!a}, which is no character") from None
+        raise InputError(f"the text contains {character!a}, which is not a character") from None
 
 
 def image_source(value: Any) -> ImageSource:
-    """An image as `load_image` takes it. Raises InputError where it is none, or can't be read.
+    """An image as `load_image` takes it. Raises InputError if it is not an image or can't be read.
 
-    Of an upload it takes the content; a binary file is read from its beginning, MAX_IMAGE_BYTES at
-    most.
+    The content of an upload; a binary file is read from its start, at most MAX_IMAGE_BYTES.
     """
     if isinstance(value, str | os.PathLike | bytes | Image.Image | np.ndarray):
         return value
@@ -114,15 +113,15 @@ def image_source(value: Any) -> ImageSource:
     if hasattr(value, "read"):
         return read_binary(value, "the image", limit=MAX_IMAGE_BYTES)
     raise InputError(
-        f"{type(value).__name__} where an image belongs; give a path, a file's bytes, a binary "
-        "file, a Pillow image or an array, or None if it is missing"
+        f"the image must be a path, a file's bytes, a binary file, a Pillow image or an array, "
+        f"or None if it is missing, not {type(value).__name__}"
     )
 
 
 def read_binary(file: IO[bytes], what: str, *, limit: int) -> bytes:
-    """All of an open file, from its beginning where it can go back to it.
+    """The content of an open file, from its start if it can seek.
 
-    Raises InputError where it holds more than ``limit`` bytes, or text, or can't be read.
+    Raises InputError if it has more than ``limit`` bytes, is a text file, or can't be read.
     """
     try:
         if getattr(file, "seekable", bool)():
@@ -132,10 +131,10 @@ def read_binary(file: IO[bytes], what: str, *, limit: int) -> bytes:
         raise_shortage(error)
         raise InputError(f"{what} can't be read ({error})") from None
     if not isinstance(content, bytes):
-        raise InputError(f"{what} can't be read from a text file; open it in the mode 'rb'")
+        raise InputError(f"{what} can't be read from a text file; open it with mode 'rb'")
     return within(content, what, limit=limit)
 
 
 def has_state(value: object) -> bool:
-    """Whether reading the image changes ``value``, so that one thread must do so at a time."""
+    """Whether reading the image changes ``value``, so that only one thread may do so at a time."""
     return hasattr(value, "read") or isinstance(value, Image.Image)

@@ -9,24 +9,24 @@ from tokenizers import Tokenizer
 from mmsent.errors import InputError
 from mmsent.files.shortage import raise_shortage
 
-# GB18030 covers GBK and GB2312: what Chinese tools wrote the task's texts with.
+# GB18030 includes GBK and GB2312, in which Chinese tools wrote the task's texts.
 ENCODINGS = ("utf-8", "gb18030")
 
-PAD_ID = 0  # every model masks padding, so any id will do
+PAD_ID = 0  # every model masks padding, so any id works
 
 MAX_TOKENIZED_BYTES = 1 << 16
-"""Of longer texts, in UTF-8, the rest is not tokenized: it would be cut off after that anyway.
+"""The rest of a longer text, in UTF-8, is not tokenized; it would be truncated anyway.
 
-A tokenizer works through all of a text before it cuts it to the model's maximum length, which is
-1024 tokens at most. This is 64 bytes for each of them, and real text has four or five.
+A tokenizer processes the whole text before it truncates it to the model's maximum length, which is
+at most 1024 tokens. This is 64 bytes per token; real text has four or five.
 """
 
 
 def decode_text(data: bytes) -> tuple[str, str]:
-    """Decode a text file: UTF-8, else GB18030. Returns the text and the encoding's name.
+    """Decode a text file: UTF-8, otherwise GB18030. Returns the text and the encoding's name.
 
-    A byte-order mark is dropped, and white space at both ends.
-    Raises InputError where the bytes are neither.
+    A byte-order mark is dropped, and the text is stripped.
+    Raises InputError if the bytes are neither.
     """
     for encoding in ENCODINGS:
         try:
@@ -38,9 +38,9 @@ def decode_text(data: bytes) -> tuple[str, str]:
 
 
 def read_tokenizer(text: str, *, max_length: int) -> Tokenizer:
-    """The tokenizer of a tokenizer.json; it cuts texts to ``max_length`` tokens, and pads none.
+    """The tokenizer of a tokenizer.json, which truncates to ``max_length`` tokens and does not pad.
 
-    Raises ValueError where it is malformed.
+    Raises ValueError if it is malformed.
     """
     try:
         tokenizer = Tokenizer.from_str(text)
@@ -56,10 +56,10 @@ def read_tokenizer(text: str, *, max_length: int) -> Tokenizer:
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, unpadded; the tokenizer itself adds special tokens and truncates.
+    """Token ids of each text, unpadded; the tokenizer adds special tokens and truncates.
 
     It sees the first MAX_TOKENIZED_BYTES of a text.
-    Raises InputError where the tokenizer fails, as it may on a pattern of its own.
+    Raises InputError if the tokenizer fails, for example on a pattern of its own.
     """
     try:
         encodings = tokenizer.encode_batch_fast([_shorten(text) for text in texts])
@@ -71,8 +71,8 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 
 def _shorten(text: str) -> str:
-    """The characters of ``text`` that fit whole into MAX_TOKENIZED_BYTES."""
-    if len(text) * 4 <= MAX_TOKENIZED_BYTES:  # no character takes more
+    """The characters of ``text`` that fit completely into MAX_TOKENIZED_BYTES."""
+    if len(text) * 4 <= MAX_TOKENIZED_BYTES:  # the most bytes of a character
         return text
     text = text[:MAX_TOKENIZED_BYTES]
     data = text.encode("utf-8", "surrogatepass")
@@ -82,9 +82,9 @@ def _shorten(text: str) -> str:
 
 
 def _reraise_other(error: BaseException) -> None:
-    """Raise what is not the tokenizers library's: KeyboardInterrupt and the like.
+    """Re-raise errors that are not the tokenizers library's, such as KeyboardInterrupt.
 
-    A panic in its Rust code arrives as a BaseException of its own kind.
+    A panic in its Rust code arrives as a BaseException of its own type.
     """
     if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
         raise error

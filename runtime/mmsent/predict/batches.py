@@ -1,6 +1,6 @@
-"""Sorting by length, batching, running and restoring the order: whatever predicts does it here.
+"""Sort by length, batch, run and restore the order: everything that predicts uses this.
 
-A batch holds texts of similar length, so little of it is padding.
+A batch contains texts of similar length, so it has little padding.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,10 +24,10 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The most probable label and the probability of each; they add up to 1.
+    """The most probable label and the probability of each label; they add up to 1.
 
-    ``logits`` are what the softmax makes the probabilities of: calibrated, since the temperature
-    that the training found is in the bundle's graph. No output file holds them.
+    ``logits``: the probabilities are their softmax. They are calibrated: the temperature that the
+    training found is in the bundle's graph. No output file contains them.
     """
 
     label: str
@@ -40,14 +40,14 @@ Outcome = Prediction | Problem
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some texts of a window: their places in it, and their token ids."""
+    """Some texts of a window: their indices in it, and their token ids."""
 
     indices: list[int]
     ids: list[list[int]]
 
 
 class Model(Protocol):
-    """What batches run on: a SentimentModel."""
+    """The model that predicts batches: a SentimentModel."""
 
     labels: tuple[str, ...]
 
@@ -56,10 +56,10 @@ class Model(Protocol):
 
 
 class Map(Protocol):
-    """The built-in map, or the method of an Executor, which starts to work at once."""
+    """The built-in map, or the method of an Executor, which starts the work immediately."""
 
     def __call__(self, function: Callable[[Batch], R], batches: Iterable[Batch], /) -> Iterable[R]:
-        """What ``function`` makes of each batch, in their order."""
+        """The result of ``function`` for each batch, in order."""
 
 
 def predict_window(
@@ -70,11 +70,11 @@ def predict_window(
     batch_size: int = BATCH_SIZE,
     map: Map = map,
 ) -> Iterator[R | Problem]:
-    """What ``predict`` makes of ``texts``, in their order; problems stay as they are.
+    """The results of ``predict`` for ``texts``, in their order; problems stay as they are.
 
-    ``predict`` gets one batch at a time, of texts that are similarly long, and returns as many
-    outcomes. ``map`` is called before this function returns, and its results are awaited when the
-    outcomes are: with that of a pool, several windows can be in work at a time.
+    ``predict`` gets one batch at a time, with texts of similar length, and returns an outcome for
+    each. This function calls ``map`` before it returns, but waits for its results only when the
+    outcomes are requested. With an Executor's ``map``, several windows can be in progress.
     """
     readable = [index for index, text in enumerate(texts) if isinstance(text, str)]
     ids = dict(zip(readable, model.tokenize([str(texts[index]) for index in readable])))
@@ -97,11 +97,11 @@ def predict_window(
 def predict_batch(
     model: Model, batch: Batch, pixels: Iterable[Pixels | Problem], *, broken: Event | None = None
 ) -> list[Outcome | None]:
-    """Predict the pairs of a batch that have pixels, uint8 [size, size, 3]; the others' problems.
+    """Predict the pairs of a batch that have pixels, uint8 [size, size, 3]; keep the problems.
 
-    Without ``broken`` every pair has an outcome. With it, the first problem sets it, and from then
-    on nothing is computed: the outcome of a pair without a problem is None.
-    Raises MmsentError where the bundle fails.
+    Without ``broken``, every pair has an outcome. With it, the first problem sets it, and nothing
+    is computed from then on: the outcome of a pair without a problem is None.
+    Raises MmsentError if the bundle fails.
     """
     outcomes: list[Outcome | None] = []
     sound: dict[int, Pixels] = {}
@@ -120,7 +120,7 @@ def predict_batch(
 
 
 def load_pixels(pair: Pair, settings: ImageSettings) -> Pixels | Problem:
-    """A pair's image as the model takes it, grey for none, or what is wrong with it."""
+    """A pair's image as the model takes it, grey if it is missing, or the problem with it."""
     return pair.attempt("image", lambda: pair.load_image(settings))
 
 
@@ -129,7 +129,7 @@ def _predictions(
 ) -> Iterator[Prediction]:
     """Name the columns of ``logits`` and ``probabilities``, float32 [batch, labels]."""
     if not np.isfinite(probabilities).all():
-        raise MmsentError("the bundle gives no numbers, but NaN; `mmsent doctor` checks it")
+        raise MmsentError("the bundle returns NaN; `mmsent doctor --model FILE` checks it")
     for scores, row in zip(logits, probabilities):
         named = (dict(zip(labels, values.tolist())) for values in (row, scores))
         yield Prediction(labels[int(row.argmax())], *named)

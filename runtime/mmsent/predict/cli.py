@@ -44,15 +44,13 @@ BAR = 30  # columns
     group="Data",
 )
 @BUNDLE
-@option(
-    "--json", "as_json", is_flag=True, help="Print a line of JSON for each pair.", group="Output"
-)
+@option("--json", "as_json", is_flag=True, help="Print one line of JSON per pair.", group="Output")
 @option(
     "--explain",
     "output",
     metavar="FILE",
     type=FILE,
-    help="Also write what moved the prediction of the pair: .html, .png or .json.",
+    help="Also write what moved the pair's prediction to a .html, .png or .json file.",
     group="Output",
 )
 @option(
@@ -60,7 +58,7 @@ BAR = 30  # columns
     metavar="N",
     default=7,
     show_default=True,
-    help="Explain the image by N x N regions.",
+    help="Explain the image in N x N regions.",
     group="Output",
 )
 @option(
@@ -68,7 +66,7 @@ BAR = 30  # columns
     metavar="N",
     default=128,
     show_default=True,
-    help="Explain with at most N predictions.",
+    help="Compute at most N predictions for the explanation.",
     group="Output",
 )
 def predict(
@@ -80,7 +78,7 @@ def predict(
     grid: int,
     budget: int,
 ) -> None:
-    """Predict a pair of a text and an image, or several.
+    """Predict one or more pairs of a text and an image.
 
     Either may be left out if the bundle was trained for that. With several pairs, the first text
     belongs to the first image.
@@ -102,16 +100,16 @@ def predict(
 
 
 def _predict(model: Any, pairs: Sequence[tuple[str | None, Path | None]]) -> list[Prediction]:
-    if len(pairs) == 1:  # messages then name no row
+    if len(pairs) == 1:  # without a name, messages name no row
         return [model.predict(*pairs[0])]
     predictions: list[Prediction] = model.predict(*map(list, zip(*pairs)))
     return predictions
 
 
 def _read_stdin(texts: Sequence[str]) -> list[str]:
-    """``texts``, with what stdin gives in the place of "-"."""
+    """``texts``, with the content of stdin instead of "-"."""
     if texts.count("-") > 1:
-        raise InputError("--text - reads stdin, which is one text; name it once")
+        raise InputError("--text - reads one text from stdin; use it only once")
     if "-" not in texts:
         return list(texts)
     from mmsent.files.bounded import MAX_TEXT_BYTES, within
@@ -123,7 +121,7 @@ def _read_stdin(texts: Sequence[str]) -> list[str]:
 
 
 def _pair_up(texts: Sequence[str], images: Sequence[Path]) -> list[tuple[str | None, Path | None]]:
-    """Raises InputError where there is no pair, or a text without its image."""
+    """Raise InputError if there is no pair, or the numbers of texts and images differ."""
     if not texts and not images:
         raise InputError("name a pair: --text TEXT, --image FILE, or both")
     if texts and images and len(texts) != len(images):
@@ -139,7 +137,7 @@ def _json(prediction: Prediction) -> str:
 
 
 def _lines(prediction: Prediction) -> str:
-    """On a terminal a label a line, with bars; otherwise one line of fields between tabs."""
+    """On a terminal, a line per label with bars; otherwise one line of tab-separated fields."""
     if not sys.stdout.isatty():
         values = (f"{label}={value:.4f}" for label, value in prediction.probabilities.items())
         return "\t".join([prediction.label, *values])

@@ -1,4 +1,4 @@
-"""Predicting every row of a list into a file: `mmsent-infer`."""
+"""Predict every row of a list into a file: `mmsent-infer`."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -28,7 +28,7 @@ from mmsent.predict.streamed import Streamed
 
 
 class Counts(NamedTuple):
-    """How many rows a list had, and how many of them could not be predicted."""
+    """The number of rows, and of those that could not be predicted."""
 
     rows: int
     failed: int
@@ -49,24 +49,26 @@ def infer(
 ) -> Counts:
     """Predict every row of a list into ``output``.
 
-    The list is any dataset (see `open_dataset`), or "-" for a list from stdin. Of one with splits,
-    that of ``reading`` is predicted: by default "test" or, where no row is of that, all.
-    ``output`` is CSV (guid,tag, with ``probabilities`` also a column per label), JSON lines where
-    its name ends in .jsonl, or Parquet where it ends in .parquet; see `kind_of`. Where it is a
-    stream (see `is_stream`), rows are written as they are predicted.
-    Raises InputError that names every bad row and file; then ``output`` is left as it was. With
-    ``skip`` they go to OUTPUT.errors.csv instead, each row into one of the two; those of a stream
-    are logged.
-    With ``resume`` an interrupted inference continues; Interrupted says that it can.
+    The list is any dataset (see `open_dataset`), or "-" for a list from stdin. If it has splits,
+    ``reading`` names the one to predict: by default "test", or all rows if there is no such split.
+    ``output`` is CSV (guid,tag, with ``probabilities`` also a column per label), JSON Lines if its
+    name ends in .jsonl, or Parquet if it ends in .parquet; see `kind_of`. To a stream (see
+    `is_stream`), rows are written as soon as they are predicted.
+    Raises InputError that names every bad row and file; then ``output`` stays unchanged. With
+    ``skip``, bad rows go to OUTPUT.errors.csv instead, or to the log if the output is a stream, so
+    that every row is in exactly one of the two.
+    ``resume`` continues an interrupted inference; the message of Interrupted explains how.
     """
     kind_of(output)  # before the work, not after it
     check_output_file(output, model_path, *(() if list_path == STDIN else (list_path,)))
     streamed = is_stream(output)
     if streamed and resume:
-        raise InputError(f"--resume: {output} is a stream, and nothing is kept of what went there")
-    again = "start over" if streamed else "the same command with --resume continues"
+        raise InputError(
+            f"--resume: {output} is a stream, so nothing was kept of the interrupted inference"
+        )
+    again = "start over" if streamed else "resume it with the same command and --resume"
     with from_stdin(list_path) as path, _reserved(output):
-        if list_path == STDIN:  # as a list that lies here
+        if list_path == STDIN:  # like a list in the working folder
             reading = replace(reading, folder=reading.folder or Path())
         dataset = _choose(open_dataset(path, reading), reading.split)
         model = SentimentModel(model_path, threads=1, device=device)
@@ -116,7 +118,7 @@ def infer(
 
 
 def _key(list_path: Path, reading: Reading) -> dict[str, Any]:
-    """What an inference reads: one that reads something else does not continue it."""
+    """Everything that affects the output; an inference resumes only if it is the same."""
     return {
         "mmsent": __version__,
         "list": "stdin" if list_path == STDIN else str(list_path.resolve()),
@@ -129,7 +131,7 @@ def _key(list_path: Path, reading: Reading) -> dict[str, Any]:
 
 @contextmanager
 def _reserved(output: Path) -> Iterator[None]:
-    """While the block runs an output file has its folder, and no other inference writes it."""
+    """Create the output's folder, and lock the output while the block runs."""
     if is_stream(output):
         yield
         return
@@ -140,29 +142,31 @@ def _reserved(output: Path) -> Iterator[None]:
 
 
 def _with_remedy(error: Exception, output: Path, again: str) -> Exception:
-    """``error``, where it is the disk's or the machine's fault with how to go on."""
+    """``error``, with how to resume if the disk or the machine is at fault."""
     try:
         raise_shortage(error)
     except Shortage as shortage:
         error = shortage
     if isinstance(error, Shortage):
         return Shortage(f"{error}; then {again}")
-    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # a reader's choice
+    if isinstance(error, OSError) and not isinstance(
+        error, BrokenPipeError
+    ):  # the reader's decision
         reason = f"{error.filename or output}: {error.strerror or error}"
         return MmsentError(f"{reason}; when that is fixed, {again}")
     return error
 
 
 def check_output_file(output: Path, *inputs: Path) -> None:
-    """Raises InputError where ``output`` is an input, or nothing to write to: see `is_stream`."""
+    """Raise InputError if ``output`` is an input, or can't be written: see `is_stream`."""
     if is_stream(output):
         return
     if any(output.exists() and path.exists() and output.samefile(path) for path in inputs):
-        raise InputError(f"{output} is an input, too; name another --output")
+        raise InputError(f"{output} is also an input; name another --output")
 
 
 def _choose(dataset: Dataset, split: str | None) -> Dataset:
-    """The part of the dataset to predict. Raises InputError where nothing is in it."""
+    """The split to predict. Raises InputError if it is empty."""
     if split == "all" or (split is None and not dataset.has("test")):
         return dataset
     wanted = split or "test"
@@ -172,7 +176,7 @@ def _choose(dataset: Dataset, split: str | None) -> Dataset:
 
 
 def _check(dataset: Dataset, info: BundleInfo, *, files: bool) -> int:
-    """The number of rows; InputError where the list or, with ``files``, anything else is bad."""
+    """The number of rows. Raises InputError if the list or, with ``files``, any file is bad."""
     problems: list[Problem] = []
     absent: set[Part] = set()
     count = 0
@@ -184,7 +188,7 @@ def _check(dataset: Dataset, info: BundleInfo, *, files: bool) -> int:
                 if found and isinstance(row, Pair):
                     absent |= {part for part in info.optional if row.is_absent(part)}
                 problems += found
-    hint = "; this model can do without {}: --allow-missing predicts pairs where it is in no file"
+    hint = "; this model works without {}: --allow-missing predicts pairs whose file does not exist"
     said = hint.format(" or ".join(f"the {part}" for part in sorted(absent))) if absent else ""
     refuse(problems, f"nothing was predicted{said}")
     return count

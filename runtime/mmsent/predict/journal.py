@@ -1,7 +1,7 @@
-"""The finished batches of an inference, so that one that is killed computes none of them again.
+"""The finished batches of an inference, so that a resumed inference repeats none of them.
 
-Rows are written in the list's order, batches finish in another: .OUTPUT.part.batches holds a line
-for each, in the order in which they finish.
+Rows are written in the list's order, but batches finish in another: .OUTPUT.part.batches has a line
+for each batch, in the order in which they finish.
 """
 
 import json
@@ -16,11 +16,11 @@ from mmsent.errors import Problem
 from mmsent.files.bounded import create_file
 from mmsent.predict.batches import Outcome, Prediction
 
-Numbered = tuple[int, Pair]  # a row, and how many come before it in the list
+Numbered = tuple[int, Pair]  # a row: its index in the list
 
 
 class Journal:
-    """Outcomes by row, of whole batches. Safe to share between threads."""
+    """Outcomes of complete batches by row. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -29,16 +29,16 @@ class Journal:
         self._lock = Lock()
 
     def windows(self) -> set[int]:
-        """The first rows of the windows that any batch was finished of."""
+        """The first rows of the windows with a finished batch."""
         return {first for first, _ in self._lines()}
 
     def open(self, start: int) -> None:
-        """Hold what is known of the windows from row ``start`` on, and be ready to add to it."""
+        """Load the windows from row ``start`` on, and open the file to add to it."""
         for first, rows in self._lines():
             if first >= start:
                 self._outcomes |= rows
         self._file = create_file(self.path, "ab", buffering=0)
-        self._file.write(b"\n")  # ends a line that was cut
+        self._file.write(b"\n")  # ends a line that was cut off
 
     def close(self) -> None:
         """Close the file."""
@@ -46,13 +46,13 @@ class Journal:
             self._file.close()
 
     def find(self, batch: Sequence[Numbered]) -> list[Outcome] | None:
-        """The outcomes of a batch, None unless all are known. They are forgotten."""
+        """Remove and return the outcomes of a batch; None unless all of them are known."""
         found = [self._outcomes.pop(number, None) for number, _ in batch]
         known = [item[1] for item, (_, row) in zip(found, batch) if item and item[0] == row.guid]
         return known if len(known) == len(batch) else None
 
     def add(self, first: int, batch: Sequence[Numbered], outcomes: Sequence[Outcome]) -> None:
-        """Write down a finished batch of the window that starts with row ``first``.
+        """Record a finished batch of the window that starts with row ``first``.
 
         Raises OSError.
         """
@@ -66,7 +66,7 @@ class Journal:
             self._file.write(line)
 
     def _lines(self) -> Iterator[tuple[int, dict[int, tuple[str, Outcome]]]]:
-        """The whole lines; one that a crash or a full disk cut is passed over."""
+        """The complete lines; one that a crash or a full disk cut off is skipped."""
         kinds: dict[str, Any] = {kind.__name__: kind for kind in (Prediction, Problem)}
         if not self.path.exists():
             return

@@ -1,4 +1,4 @@
-"""Pairs that lack their text or their image: whether a bundle predicts them."""
+"""Pairs without a text or an image: whether a bundle can predict them."""
 
 from collections.abc import Collection, Sequence
 
@@ -7,17 +7,17 @@ from mmsent.data.pair import PARTS, Pair, Part
 from mmsent.errors import Problem
 
 _MODALITY: dict[Part, Part] = {"text": "image", "image": "text"}
-"""What a model has to be trained on that needs no text, or no image."""
+"""The modality on which a model must be trained to work without this part."""
 
 
 def missing_fault(lacking: Collection[Part], info: BundleInfo) -> str | None:
-    """Why the bundle can't predict a pair that lacks these parts; None where it can."""
+    """Why the bundle can't predict a pair that lacks these parts; None if it can."""
     if len(lacking) == len(PARTS):
-        return "the pair lacks both text and image: there is nothing to predict from"
+        return "the pair has neither text nor image"
     for part in lacking:
         if part not in info.optional:
             return (
-                f"the pair lacks its {part}, and this {info.model} model was not trained for that; "
+                f"the pair has no {part}, and this {info.model} model was not trained for that; "
                 f"use one trained with --modality {_MODALITY[part]}, or with modality dropout "
                 "(the compact model's default)"
             )
@@ -25,12 +25,12 @@ def missing_fault(lacking: Collection[Part], info: BundleInfo) -> str | None:
 
 
 def check_pair(pair: Pair, info: BundleInfo) -> Sequence[Problem]:
-    """What keeps the bundle from predicting a pair, but for an image that can't be decoded."""
+    """The text's or missing parts' problem with this bundle; None if the pair can be predicted."""
     return [*_refuse(pair, info), *pair.check(optional=PARTS)]
 
 
 def load_text(pair: Pair, info: BundleInfo) -> str | Problem:
-    """The text as the bundle takes it, "" for none, or what keeps the pair from being predicted."""
+    """The text for the bundle, "" if it is missing, or the problem with the pair."""
     refused = _refuse(pair, info)
     return refused[0] if refused else pair.attempt("text", pair.read_text)
 

@@ -53,13 +53,13 @@ VIEW = 512  # the longer edge, in pixels, of an explanation's picture
 
 
 class SentimentModel:
-    """Predicts from a bundle. Safe to share between threads.
+    """Predicts with a bundle. Thread-safe.
 
-    ``identity`` distinguishes bundles: the SHA-256 that it carries, "" if it has none.
+    ``identity`` distinguishes bundles: the SHA-256 stored in the bundle, "" if it has none.
 
-    It can be copied and pickled, and so handed to other processes: there it opens its bundle
-    again, by its path where it has one. So it does in a child that os.fork makes, when it is first
-    used; see `mmsent.bundle.session` for what of ONNX Runtime does not survive a fork.
+    A model can be copied and pickled, for example to send it to other processes, which open the
+    bundle again, from its path if it has one. A child of os.fork also opens it again, at its first
+    use; `mmsent.bundle.session` explains why.
     """
 
     def __init__(
@@ -69,11 +69,12 @@ class SentimentModel:
         threads: int | None = None,
         device: Device = "auto",
     ) -> None:
-        """Open the bundle at ``path``; compute on ``threads`` threads (default: all cores).
+        """Open the bundle at ``path`` and compute on ``threads`` threads (default: all cores).
 
-        Instead of a path it may be a bundle's bytes, or a binary file, which is read as a whole.
-        ``device``: "cpu", "cuda", or "auto" for CUDA where ONNX Runtime has it and it works.
-        Raises InputError where the file is missing or no bundle, or CUDA does not work.
+        Instead of a path, it may be a bundle's bytes or a binary file, which is read completely.
+        ``device``: "cpu", "cuda", or "auto" for CUDA if ONNX Runtime supports it and it works.
+        Raises InputError if the file is missing or not a bundle, or if CUDA is requested and does
+        not work.
         """
         if device not in get_args(Device):
             raise InputError(f"device must be auto, cpu or cuda, not {device!r}")
@@ -81,18 +82,18 @@ class SentimentModel:
         self._device = device
         source = _bundle_source(path)
         self._bundle = open_bundle(source, threads=self.threads, device=device)
-        # The folder may be another one when it is opened again.
+        # the working folder may have changed when the bundle is opened again
         self._source = source if isinstance(source, bytes) else source.absolute()
         self.info = self._bundle.info
         self.labels = self.info.labels
         self.identity = self._bundle.seal
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy: all but the open session."""
+        """For pickle and copy: everything but the open session."""
         return {name: value for name, value in vars(self).items() if name != "_bundle"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Open the bundle again. Raises InputError where it is gone, or is another one."""
+        """Open the bundle again. Raises InputError if it is missing or has been replaced."""
         vars(self).update(state)
         self._bundle = self._open_again()
 
@@ -100,7 +101,7 @@ class SentimentModel:
         bundle = open_bundle(self._source, threads=self.threads, device=self._device)
         if bundle.seal != self.identity:
             path = os.fsdecode(self._source)
-            raise InputError(f"{path} is another bundle now than when it was opened")
+            raise InputError(f"{path} has been replaced by another bundle since it was opened")
         return bundle
 
     def _opened(self) -> Bundle:
@@ -129,18 +130,17 @@ class SentimentModel:
         self, text: None = None, *, image: list[Any] | tuple[Any, ...] | Column
     ) -> list[Prediction]: ...
     def predict(self, text: Any = None, image: Any = None) -> Prediction | list[Prediction]:
-        """Predict one pair, or as many pairs as the two lists hold, in their order.
+        """Predict one pair or, if both arguments are lists, as many pairs, in order.
 
         ``image`` is a path, a file's bytes, a binary file, a Pillow image, an array (uint8,
-        [height, width, 3]) or what ipywidgets' FileUpload gives. A list may also be a tuple, a
-        pandas Series or an array, of images uint8 [n, height, width, 3].
-        None, NaN and pandas.NA stand for a text or an image that a pair lacks: see
-        BundleInfo.optional. Of a very long text the rest is ignored: see
-        `mmsent.inputs.text.MAX_TOKENIZED_BYTES`.
-        Raises InputError that names every text that is none and every image that can't be decoded,
-        by row from 0, and where a pair lacks what this model needs.
+        [height, width, 3]) or an upload of ipywidgets' FileUpload. A list may also be a tuple, a
+        pandas Series or an array; of images, uint8 [n, height, width, 3].
+        None, NaN and pandas.NA stand for a missing text or image: see BundleInfo.optional. The end
+        of a very long text is ignored: see `mmsent.inputs.text.MAX_TOKENIZED_BYTES`.
+        Raises InputError that names every invalid text and image by its row, from 0, and if a pair
+        lacks a part that this model requires.
 
-        A table ``posts`` makes a pandas.DataFrame of predictions:
+        For a table ``posts``, this makes a pandas.DataFrame of predictions:
 
         >>> several = model.predict(posts["text"], posts["image"])
         >>> pd.DataFrame([{"label": p.label, **p.probabilities} for p in several], posts.index)
@@ -181,10 +181,10 @@ class SentimentModel:
     ) -> Explanation:
         """Explain the prediction of one pair: which modality, words and regions moved it.
 
-        The pair is predicted again, ``budget`` times at most, with words left out and with patches
-        of the image hidden, in a grid of ``grid`` x ``grid``. See `Explanation`, and
+        The pair is predicted again, at most ``budget`` times, without words and with hidden patches
+        of the image, in a grid of ``grid`` x ``grid``. See `Explanation`, and
         `mmsent.predict.explain.occlusion` for the algorithm.
-        Raises InputError as `predict` does, and where ``grid`` or ``budget`` is out of range.
+        Raises InputError like `predict`, and if ``grid`` or ``budget`` is out of range.
         """
         texts, images, several = pair_up(text, image)
         if several:
@@ -209,30 +209,30 @@ class SentimentModel:
         )
 
     def coverage(self) -> Coverage:
-        """A count, at zero, of how many tokens stand for nothing that the model knows."""
+        """A count of known and unknown tokens, at zero."""
         return Coverage(self._opened().tokenizer)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, cut to the model's maximum length."""
+        """Token ids of each text, truncated to the model's maximum length."""
         return tokenize(self._opened().tokenizer, texts)
 
     def run(self, ids: Sequence[Sequence[int]], pixels: Pixels) -> tuple[Floats, Floats]:
         """Run the session on one batch of tokenized texts and pixels, uint8 [batch, size, size, 3].
 
         Returns logits and probabilities, float32 [batch, labels].
-        Raises MmsentError where the bundle's graph fails, or gives another shape.
+        Raises MmsentError if the bundle's graph fails, or returns another shape.
         """
         input_ids, attention_mask = pad_ids(ids)
         feed = {"input_ids": input_ids, "attention_mask": attention_mask, "pixels": pixels}
         try:
             logits, probabilities = self._opened().session.run(OUTPUTS, feed)
-        except Exception as error:  # ONNX Runtime's exceptions share no other ancestor
+        except Exception as error:  # ONNX Runtime's exceptions have no closer common base class
             raise_shortage(error)
             raise MmsentError(f"the bundle's graph fails ({error}); export the run again") from None
         for name, values in zip(OUTPUTS, (logits, probabilities)):
             if values.shape != (len(ids), len(self.labels)):
                 raise MmsentError(
-                    f"the bundle's graph gives {name} of shape {values.shape} for {len(ids)} pairs "
+                    f"the bundle returns {name} of shape {values.shape} for {len(ids)} pairs "
                     f"and {len(self.labels)} labels; export the run again"
                 )
         return logits, probabilities
@@ -259,16 +259,16 @@ def _bundle_source(path: Any) -> Path | bytes:
     if hasattr(path, "read"):
         return read_binary(path, "the bundle", limit=MAX_BYTES)
     raise InputError(
-        f"a bundle is given by its path, its bytes or a binary file, not by {type(path).__name__}"
+        f"the bundle must be a path, bytes or a binary file, not {type(path).__name__}"
     )
 
 
 def _check_pairs(
     texts: Sequence[Any], images: Sequence[Any], several: bool, info: BundleInfo
 ) -> None:
-    """Raises InputError that names every row whose text is no text; None is a missing one.
+    """Raise InputError that names every row with an invalid text, or without a required part.
 
-    Or, where a pair lacks what the model needs.
+    None is a missing text.
     """
     faults = []
     for index, text in enumerate(texts):
@@ -290,7 +290,7 @@ def _load_both(source: ImageSource, settings: ImageSettings) -> tuple[Pixels, Im
 
 
 def _row(index: int, image: Any, several: bool) -> Pair:
-    """What names an image in messages: its row, and its path if it has one."""
+    """The name of an image in messages: its row, and its path if it has one."""
     path = os.fsdecode(image) if isinstance(image, str | os.PathLike) else ""
     name = f"row {index}" if several else path or "image"
     return Pair("", None, name, 0, None, File(path, Path()) if path else None)

@@ -1,12 +1,13 @@
-"""An inference's output: written next to its place, and there only when it is whole.
+"""The output of an inference, which gets its final name only when it is complete.
 
 .OUTPUT.part             the predictions so far
-.OUTPUT.errors.csv.part  with --on-error skip, the rows that can't be predicted, so far
+.OUTPUT.errors.csv.part  with --on-error skip, the bad rows so far
 .OUTPUT.part.batches     the finished batches (see mmsent.predict.journal)
-.OUTPUT.part.json        what they were made with
+.OUTPUT.part.json        what the output depends on
 
-All are gone at the end. After a process was killed, another one continues from them: both parts are
-in the list's order, a row a line, so comparing them with the list shows how far it came.
+All of them are deleted at the end. If the process is killed, another one continues from them: both
+parts are in the list's order, one line per row, so that comparing them with the list shows how far
+the inference came.
 """
 
 import json
@@ -26,11 +27,11 @@ from mmsent.predict.rows import Rows, csv_line, kind_of
 
 
 class Output:
-    """The files of one output, and what was written to them.
+    """The files of one output.
 
-    ``labels`` are those whose probabilities are wanted; `kind_of` says in which format. What a link
-    at ``path`` leads to is written, and the parts lie next to that. ``written`` counts rows,
-    predicted or not, ``failed`` the latter.
+    ``labels``: those whose probabilities are wanted; `kind_of` gives the format. If ``path`` is a
+    link, its target is replaced, and the parts are next to that. ``written`` counts all rows,
+    ``failed`` those that could not be predicted.
     """
 
     def __init__(self, path: Path, *, labels: Sequence[str], skip: bool) -> None:
@@ -40,7 +41,7 @@ class Output:
         self.errors_part = self.errors_target.with_name(f".{self.errors_target.name}.part")
         self.key_path = self.target.with_name(f".{self.target.name}.part.json")
         self.journal = Journal(self.target.with_name(f".{self.target.name}.part.batches"))
-        self.parquet = kind_of(path) == "parquet"  # at the end: it is made of JSON lines
+        self.parquet = kind_of(path) == "parquet"  # at the end, from JSON Lines
         self.rows = Rows(labels, json=kind_of(path) != "csv")
         self.written = self.failed = 0
 
@@ -48,13 +49,13 @@ class Output:
     def open(
         self, key: dict[str, Any], items: Iterable[Pair | Problem], *, resume: bool
     ) -> Iterator[None]:
-        """Open the parts for ``write``; put the files into their places when the block succeeds.
+        """Open the parts for ``write``, and rename them if the block succeeds.
 
-        ``key`` says what the output is made with. With ``resume`` an interrupted inference
-        continues from its parts, from where one of its windows began: the rest is divided into
-        batches as it was, and ``journal`` has those that were finished. Raises InputError where the
-        parts have another key.
-        If the block raises, the parts stay where it was a signal's or the machine's fault.
+        ``key``: what the output depends on. ``resume`` continues an interrupted inference from its
+        parts, at the start of one of its windows, so that the rest is divided into the same
+        batches, of which ``journal`` has the finished ones. Raises InputError if the parts have
+        another key.
+        If the block raises because of a signal or the machine, the parts stay.
         """
         if resume and self.key_path.exists():
             self._compare(key)
@@ -73,7 +74,7 @@ class Output:
                 yield
                 sync(self.file)
                 sync(self.errors)
-        except MmsentError as error:  # now the parts are closed: Windows removes no open file
+        except MmsentError as error:  # the parts are closed now: Windows does not delete open files
             if not isinstance(error, Interrupted | Shortage):
                 self.discard()
             raise
@@ -86,7 +87,7 @@ class Output:
         if self.failed:
             replace(self.errors_part, self.errors_target)
         elif self.skip:
-            self.errors_target.unlink(missing_ok=True)  # of an inference before
+            self.errors_target.unlink(missing_ok=True)  # of an earlier inference
         self.discard()
 
     def write(self, row: Pair, prediction: Prediction) -> None:
@@ -95,19 +96,19 @@ class Output:
         self.written += 1
 
     def write_problem(self, problem: Problem) -> None:
-        """Write a row that can't be predicted, and why."""
+        """Write a bad row and its problem."""
         cells = (problem.guid, problem.file, problem.message)
         self.errors.write(csv_line(problem.line, *(_harmless(cell) for cell in cells)))
         self.written += 1
         self.failed += 1
 
     def discard(self) -> None:
-        """Remove the parts."""
+        """Delete the parts."""
         for path in (self.part, self.errors_part, self.journal.path, self.key_path):
             path.unlink(missing_ok=True)
 
     def _compare(self, key: dict[str, Any]) -> None:
-        """Raises InputError where the parts were made with something else."""
+        """Raise InputError if the parts have another key."""
         try:
             before = json.loads(self.key_path.read_text(encoding="utf-8"))
             differing = [name for name, value in key.items() if before.get(name) != value]
@@ -120,7 +121,7 @@ class Output:
             )
 
     def _recover(self, items: Iterable[Pair | Problem]) -> None:
-        """Find how far both parts came, and cut them there; new parts get their header."""
+        """Find how far both parts agree with the list, and cut them there; or start new parts."""
         headers = self.rows.header, _ERRORS_HEADER
         files = (self.file, self.errors)
         if any(file.read(len(header)) != header for file, header in zip(files, headers)):
@@ -159,6 +160,6 @@ def _is_whole(line: bytes, start: bytes) -> bool:
 
 
 def _harmless(cell: str) -> str:
-    """A cell that holds what strangers wrote: one line, and no formula to any spreadsheet."""
+    """A cell with untrusted content: on one line, and not a formula in any spreadsheet."""
     line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in cell)
     return f"'{line}" if line[:1] in tuple("=+-@") else line

@@ -1,4 +1,4 @@
-"""How predictions are written: lines of CSV or of JSON."""
+"""The format of predictions: lines of CSV or JSON."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from mmsent.errors import InputError, Problem
 from mmsent.predict.batches import Prediction
 
 FIXED_COLUMNS = ("guid", "tag")
-"""The columns that every output has, before those of the labels' probabilities."""
+"""The columns of every output, before the labels' probabilities."""
 _KINDS = {
     "": "csv",
     ".csv": "csv",
@@ -25,19 +25,19 @@ _KINDS = {
 
 
 def kind_of(path: Path) -> str:
-    """What an output's name says that it is: "csv", "json" (lines) or "parquet".
+    """The format that an output's name requests: "csv", "json" (lines) or "parquet".
 
-    Raises InputError where that is neither.
+    Raises InputError for other names.
     """
     try:
         return _KINDS[path.suffix.lower()]
     except KeyError:
         known = ", ".join(filter(None, _KINDS))
-        raise InputError(f"{path}: --output can't end in {path.suffix}, but in {known}") from None
+        raise InputError(f"{path}: --output can't end in {path.suffix}, only in {known}") from None
 
 
 class Rows:
-    """The lines of an output. ``labels`` are those whose probabilities are wanted."""
+    """The lines of an output. ``labels``: those whose probabilities are wanted."""
 
     def __init__(self, labels: Sequence[str], *, json: bool) -> None:
         self.labels, self.json = labels, json
@@ -55,9 +55,9 @@ class Rows:
         return csv_line(row.guid, prediction.label, *values)
 
     def start(self, item: Pair | Problem) -> bytes:
-        """How the line of a row starts where it is predicted."""
+        """The start of the line of a predicted row."""
         if isinstance(item, Problem):
-            return b"\n"  # no line starts so
+            return b"\n"  # no line starts with this
         if self.json:
             return json.dumps({"guid": item.guid}, ensure_ascii=False)[:-1].encode() + b","
         return csv_line(item.guid, "")[:-1]

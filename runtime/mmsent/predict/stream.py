@@ -1,8 +1,8 @@
-"""Predicting a list as it is read: in its order, in memory that its length does not change.
+"""Predict a list while it is read, in its order and in constant memory.
 
-Every worker takes a batch and carries it from files to probabilities on one core, so that one
-decodes while another computes and no core waits for a neighbour. Batches are formed by length
-within a window of rows, and two windows are in work at a time.
+Each worker takes a batch from files to probabilities on one core, so that one worker decodes while
+another computes. Batches are formed by length within a window of rows, and two windows are in
+progress at a time.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ from mmsent.predict.journal import Journal
 from mmsent.predict.missing import load_text
 from mmsent.predict.model import SentimentModel
 
-WINDOW_BYTES = 1 << 28  # what the rows of a window may hold; in files it is bounded anyhow
+WINDOW_BYTES = 1 << 28  # stored in the list; contents of files are limited anyway
 
 
 def predict_stream(
@@ -42,12 +42,12 @@ def predict_stream(
     journal: Journal | None = None,
     coverage: Coverage | None = None,
 ) -> Generator[tuple[Pair | Problem, Outcome | None], None, None]:
-    """Yield every row in order with its prediction, or with what is wrong with it or its files.
+    """Yield each row in order with its prediction or its problem.
 
-    After the first problem, unless ``skip``, the other rows are only checked, and some of them
-    yield None. ``model`` should compute on one thread, since ``workers`` batches run side by side.
-    Finished batches go into ``journal``, and those it knows are not computed; ``start`` rows of the
-    list come before ``rows``. ``coverage`` counts the tokens.
+    Unless ``skip`` is set, the other rows are only checked after the first problem, and some of
+    them yield None. ``model`` should use one thread, since ``workers`` batches run in parallel.
+    Finished batches are recorded in ``journal``, and not computed if they are already there;
+    ``start``: the number of rows of the list before ``rows``. ``coverage`` counts the tokens.
     """
     broken = None if skip else Event()
 
@@ -91,7 +91,7 @@ def predict_stream(
 
 
 def _take(rows: Iterator[Pair | Problem], count: int) -> list[Pair | Problem]:
-    """The next ``count`` rows, or fewer where those hold more than WINDOW_BYTES."""
+    """The next ``count`` rows, or fewer if they hold more than WINDOW_BYTES."""
     items: list[Pair | Problem] = []
     size = 0
     for item in islice(rows, count):

@@ -1,4 +1,4 @@
-"""An inference's output where it can't be replaced as a whole: stdout, a descriptor, a FIFO."""
+"""The output of an inference to a stream: stdout, a descriptor or a FIFO."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 class Streamed:
-    """Rows that are written in their order as soon as they are predicted; as Output has it."""
+    """Writes rows in order as soon as they are predicted; it has the methods of Output."""
 
     journal = None
 
     def __init__(self, path: Path, labels: Sequence[str]) -> None:
-        """Raises InputError where the format can't be written so."""
+        """Raise InputError if the format can't be streamed."""
         if kind_of(path) == "parquet":
             raise InputError(f"{path}: Parquet can't be written to a stream; name a file")
         self.name = "stdout" if path == STDOUT else str(path)
@@ -32,7 +32,7 @@ class Streamed:
     def open(
         self, key: dict[str, Any], items: Iterable[Pair | Problem], *, resume: bool
     ) -> Iterator[None]:
-        """Write the header, and rows while the block runs; the arguments are for Output."""
+        """Write the header, and rows while the block runs; for the arguments, see Output."""
         try:
             with open_stream(self.path) as self.file:
                 self._write(self.rows.header)
@@ -47,7 +47,7 @@ class Streamed:
         self.written += 1
 
     def write_problem(self, problem: Problem) -> None:
-        """Say which row can't be predicted, and why: there is no place for another file."""
+        """Log a bad row and its problem, since a stream has no second file."""
         logger.warning("%s", problem)
         self.written += 1
         self.failed += 1

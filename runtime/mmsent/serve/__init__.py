@@ -1,1 +1,1 @@
-"""The HTTP service: `mmsent serve`. It requires the extra ``mmsent[serve]``."""
+"""The HTTP service: `mmsent serve`. Requires the extra ``mmsent[serve]``."""

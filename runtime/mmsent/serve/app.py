@@ -1,4 +1,4 @@
-"""The routes: what each answers. `mmsent.serve.service` has what they share."""
+"""The routes and their handlers. `mmsent.serve.service` has what they share."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from mmsent.serve.service import Service
 
 OPEN = ("/", "/page/{path:path}", "/docs", "/openapi.json", "/healthz", "/readyz",
         "/v2/health/live", "/v2/health/ready")  # fmt: skip
-"""Routes that require no API key: what a browser opens, and what probes ask."""
+"""Routes that need no API key: those that a browser opens and that health checks request."""
 
 EXPLANATION_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
-"""For a page that is one file: no script, and nothing to fetch."""
+"""For a page in one file, which runs no script and loads nothing."""
 
 
 def create_app(service: Service, page: Mapping[str, File] | None = None) -> ASGIApp:
@@ -82,7 +82,7 @@ def create_app(service: Service, page: Mapping[str, File] | None = None) -> ASGI
 
 
 class NamedRoute(Route):
-    """A route that the log and the metrics know a request by."""
+    """A route, with the name that it has in the log and the metrics."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["route"] = self.path
@@ -90,7 +90,7 @@ class NamedRoute(Route):
 
 
 class Routes:
-    """The answers to requests, a method for each route."""
+    """The handlers, one method per route."""
 
     def __init__(self, service: Service, page: Mapping[str, File]) -> None:
         self._service = service
@@ -99,14 +99,14 @@ class Routes:
         self._docs = document(self._openapi)
 
     async def predict(self, request: Request) -> Response:
-        """Predict one pair or a list of them; explain one pair where that is asked for."""
+        """Predict one pair or a list of pairs; with explain=1, also explain the single pair."""
         start = time.perf_counter()
         service = self._service
         wanted = _flag(request, "explain")
         with service.held.request() as sizes:
             model, payload = await self._read(request, sizes)
             if wanted and payload.several:
-                raise HTTPProblem(422, "one pair is explained at a time; send it without pairs")
+                raise HTTPProblem(422, "only one pair can be explained; send it without pairs")
             predictions = await service.predict(request, model, payload.pairs)
             answers = [_as_json(prediction) for prediction in predictions]
             if wanted:
@@ -120,21 +120,23 @@ class Routes:
         return _json(content | facts)
 
     async def explain(self, request: Request) -> Response:
-        """Explain the prediction of one pair: JSON, a page or a picture."""
+        """Explain the prediction of one pair as JSON, HTML or PNG."""
         service = self._service
         media_type = choose_media_type(request.headers.get("accept", "*/*"))
         with service.held.request() as sizes:
             model, payload = await self._read(request, sizes)
             if payload.several:
-                raise HTTPProblem(422, "one pair is explained at a time; send it without pairs")
-            await service.predict(request, model, payload.pairs)  # what is wrong with it: 422
+                raise HTTPProblem(422, "only one pair can be explained; send it without pairs")
+            await service.predict(
+                request, model, payload.pairs
+            )  # raises 422 if the pair is invalid
             explanation = await service.explain(request, model, payload.pairs[0])
         content = await asyncio.to_thread(writer(media_type), explanation)
         headers = {"content-security-policy": EXPLANATION_POLICY, "vary": "Accept"}
         return Response(content, headers=headers, media_type=media_type)
 
     async def infer(self, request: Request) -> Response:
-        """Predict by the Open Inference Protocol."""
+        """Predict with the Open Inference Protocol."""
         service = self._service
         with service.held.request() as sizes:
             body = await read_body(request, service.held, sizes)
@@ -151,16 +153,16 @@ class Routes:
         return Response(content, headers=headers, media_type="application/octet-stream")
 
     async def live(self, request: Request) -> Response:
-        """The process answers."""
+        """Liveness: the process answers."""
         return _json({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        """The service takes requests; 503 while it starts or stops."""
+        """Readiness: 200 if the service accepts requests, 503 while it starts or stops."""
         ready = self._service.ready
         return _json({"ready": ready}, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        """The service's own measurements."""
+        """The service's metrics."""
         text = metrics.render(self._service.metrics)
         return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
 
@@ -177,24 +179,24 @@ class Routes:
         return _json(inference_protocol.model_metadata(self._named(request)))
 
     async def model_ready(self, request: Request) -> Response:
-        """The model takes requests."""
+        """Whether the model accepts requests."""
         name, ready = self._named(request).name, self._service.ready
         return _json({"name": name, "ready": ready}, 200 if ready else 503)
 
     async def openapi(self, request: Request) -> Response:
-        """This API, described."""
+        """The OpenAPI description."""
         return _json(self._openapi)
 
     async def docs(self, request: Request) -> Response:
-        """The description, to read."""
+        """The API documentation."""
         headers = {"content-security-policy": CONTENT_SECURITY_POLICY}
         return Response(self._docs, headers=headers, media_type="text/html")
 
     async def page(self, request: Request) -> Response:
-        """A file of the page; it is looked up by name, and no path leads anywhere else."""
+        """A file of the page, looked up by name, so that no path leads out of its folder."""
         file = self._page.get(request.path_params.get("path", "index.html"))
         if file is None:
-            raise HTTPProblem(404, "there is nothing here; /docs describes the API")
+            raise HTTPProblem(404, "there is nothing at this path; /docs describes the API")
         headers = {
             "content-type": file.media_type,
             "content-security-policy": CONTENT_SECURITY_POLICY,
@@ -215,7 +217,7 @@ class Routes:
         return model, payload
 
     def _named(self, request: Request) -> Loaded:
-        """The model of the path, and of its version where the path has one."""
+        """The model in the path; if the path has a version, it must be the current one."""
         model = self._service.model(request.path_params["name"])
         version = request.path_params.get("version", model.sha256)
         if version != model.sha256:
@@ -224,7 +226,7 @@ class Routes:
 
 
 def _flag(request: Request, name: str) -> bool:
-    """Whether a parameter of the query is 1. Raises HTTPProblem 422 where it is neither 1 nor 0."""
+    """Whether a query parameter is 1. Raises HTTPProblem 422 if it is neither 1 nor 0."""
     value = request.query_params.get(name, "0")
     if value not in ("0", "1"):
         raise HTTPProblem(422, f"{name} must be 1 or 0")

@@ -1,10 +1,10 @@
-"""Pairs of concurrent requests become batches: a bounded queue, and workers that empty it.
+"""Combine the pairs of concurrent requests into batches: a bounded queue, and worker threads.
 
-A worker carries a batch from files to probabilities on one core, as `mmsent-infer` does, so that
-one decodes while another computes. Batches form by themselves: what arrives while every worker
-computes waits, and the next free one takes it together. After a batch of several a worker also
-waits ``LINGER`` for more, since clients that were answered together ask again together; a client
-that is alone never waits. A pair's answer does not depend on its batch.
+A worker takes a batch from image files to probabilities on one core, like `mmsent-infer`, so that
+one worker decodes while another computes. While all workers are busy, pairs wait, and the next free
+worker takes them together. After a batch of several pairs, a worker also waits up to ``LINGER`` for
+more, since clients that were answered together send their next requests together. A request that
+arrives alone never waits. A pair's result does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ from mmsent.serve.log import place_of
 from mmsent.serve.models import Loaded
 
 LINGER = 0.002
-"""Seconds that a worker waits at most for a batch to fill."""
+"""The longest time that a worker waits for a batch to fill, in seconds."""
 RUN_SIZE = BATCH_SIZE // 2
-"""Pairs of a batch that are computed together, those with similarly long texts.
+"""Pairs of a batch that are computed together, with texts of similar length.
 
-A batch takes pairs as they come, so their texts differ in length. In one run, an eighth of what
-compact computes is padding.
+A batch takes pairs as they come, so their texts differ in length. In one run, an eighth of the work
+of the compact model would be padding.
 """
 
 logger = logging.getLogger(__name__)
 
 Answer = Prediction | Problem | MmsentError
-"""A prediction, what is wrong with the pair, or what is wrong with the service."""
+"""A prediction, a problem with the pair, or a failure of the service."""
 
 
 class QueueFull(Exception):
-    """As many pairs wait as may."""
+    """The queue is full."""
 
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """The pairs of one request; ``answers`` are by their places, ``done`` is set with the last.
+    """The pairs of one request; ``answers`` are in their order, ``done`` is set with the last one.
 
-    It is made where an event loop runs.
+    Create it in a running event loop.
     """
 
     model: Loaded
@@ -68,7 +68,7 @@ class Request:
     )
 
     def add(self, index: int, answer: Answer) -> None:
-        """Keep an answer; in the event loop's thread alone."""
+        """Store an answer; call it only in the event loop's thread."""
         self.answers[index] = answer
         if len(self.answers) == len(self.pairs) and not self.done.done():
             self.done.set_result(None)
@@ -76,7 +76,7 @@ class Request:
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """One pair that waits."""
+    """A pair in the queue."""
 
     request: Request
     index: int
@@ -87,15 +87,15 @@ class _Job:
 
 
 class Batcher:
-    """Workers over one bounded queue. All methods are called in the event loop's thread."""
+    """Workers over one bounded queue. Call all methods in the event loop's thread."""
 
     def __init__(
         self, *, workers: int, capacity: int, observe: Callable[[int, float], None] | None = None
     ) -> None:
-        """Start ``workers`` threads; at most ``capacity`` pairs wait.
+        """Start ``workers`` threads; at most ``capacity`` pairs may wait.
 
-        ``observe`` is told of every batch, in the event loop's thread: how many pairs it had, and
-        the seconds that it took.
+        ``observe`` is called in the event loop's thread after every batch, with its number of pairs
+        and its duration in seconds.
         """
         self.capacity = capacity
         self._observe = observe
@@ -113,11 +113,11 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """How many pairs wait for a worker."""
+        """The number of pairs that wait for a worker."""
         return len(self._waiting)
 
     def submit(self, request: Request) -> None:
-        """Queue the pairs of a request. Raises QueueFull where not all of them have room."""
+        """Queue the pairs of a request. Raises QueueFull if there is no room for all of them."""
         jobs = [_Job(request, index) for index in range(len(request.pairs))]
         with self._changed:
             if len(self._waiting) + len(jobs) > self.capacity:
@@ -126,12 +126,12 @@ class Batcher:
             self._changed.notify(len(jobs))
 
     def cancel(self, request: Request) -> None:
-        """Drop what of a request still waits: nobody wants the answer any more."""
+        """Remove a request's pairs from the queue, because its client has disconnected."""
         with self._changed:
             self._waiting = deque(job for job in self._waiting if job.request is not request)
 
     def close(self) -> None:
-        """Let the workers end with what is queued, and wait for them."""
+        """Let the workers finish the queue, and wait for them."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -148,9 +148,9 @@ class Batcher:
             self._loop.call_soon_threadsafe(self._deliver, jobs, answers, seconds)
 
     def _take(self, *, linger: bool) -> list[_Job]:
-        """The next batch, of pairs for one model; none where the batcher is closed.
+        """The next batch, of pairs for one model; empty if the batcher is closed.
 
-        Where other workers have nothing to do, each gets its share of what waits.
+        If other workers are idle, each gets its share of the queue.
         """
         with self._changed:
             self._idle += 1
@@ -171,7 +171,7 @@ class Batcher:
                     job = self._waiting.popleft()
                     (jobs if job.request.model is model else rest).append(job)
                 self._waiting.extendleft(reversed(rest))
-                if self._waiting:  # a worker that lingered may have taken another's notice
+                if self._waiting:  # a worker that waited may have consumed another's notification
                     self._changed.notify()
                 return jobs
             finally:
@@ -188,9 +188,9 @@ class Batcher:
 
 
 def _answer(jobs: Sequence[_Job], *, alone: bool) -> Sequence[Answer]:
-    """An answer for each job, whatever happens; where a batch fails, each of its pairs by itself.
+    """An answer for each job, whatever happens. If a batch fails, each pair is predicted alone.
 
-    A pair that is ``alone`` in the service is computed on all cores.
+    ``alone``: no other pair is in the service, so this one is computed on all cores.
     """
     loaded = jobs[0].request.model
     model = loaded.on_all_cores if alone else loaded.on_one_core
@@ -210,7 +210,7 @@ def _answer(jobs: Sequence[_Job], *, alone: bool) -> Sequence[Answer]:
 
 
 def _failure(error: Exception) -> MmsentError:
-    """What the service answers where it failed itself; what is unexpected is logged."""
+    """The answer if the service itself failed; unexpected errors are logged."""
     try:
         raise_shortage(error)
     except Shortage as shortage:
@@ -218,4 +218,4 @@ def _failure(error: Exception) -> MmsentError:
     if isinstance(error, MmsentError):
         return error
     logger.error("a prediction failed: %s", place_of(error))
-    return MmsentError("the prediction failed; the service's log says where")
+    return MmsentError("the prediction failed; see the service's log")

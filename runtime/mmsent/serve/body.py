@@ -1,4 +1,4 @@
-"""Reading a request's body: bounded in bytes and in seconds."""
+"""Read a request's body, with limits on bytes and seconds."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from starlette.requests import ClientDisconnect, Request
 from mmsent.serve.problems import HTTPProblem, busy
 
 MAX_BODY_BYTES = 96 << 20
-"""Larger bodies are refused: an image of the largest size in base64, and its text."""
+"""Larger bodies are refused. An image of the maximum size fits in base64, with its text."""
 MAX_HELD_BYTES = 256 << 20
-"""The bodies of all requests together: a request that would take more is refused for now."""
+"""The limit on the bodies of all requests together; beyond it, the answer is 503."""
 BODY_SECONDS = 30.0
-"""How long a body may take to arrive."""
+"""The time limit for a body to arrive."""
 
 
 @dataclass(slots=True)
 class Held:
-    """How many bytes of requests are in memory."""
+    """The number of bytes of requests in memory."""
 
     total: int = 0
 
     @contextmanager
     def request(self) -> Iterator[list[int]]:
-        """Count what the block appends to the list, until the block ends."""
+        """Count the chunks that the block appends to the list, until the block ends."""
         sizes: list[int] = []
         try:
             yield sizes
@@ -36,14 +36,14 @@ class Held:
 
 
 async def read_body(request: Request, held: Held, sizes: list[int]) -> bytes:
-    """The body. ``sizes``, of `Held.request`, counts its bytes.
+    """The body. ``sizes``, from `Held.request`, counts its bytes.
 
-    Raises HTTPProblem: 413 where it is too large, before it is read whole; 408 where it takes too
-    long; 415 where it is compressed; 503 where requests hold too much memory. Raises
-    ClientDisconnect where the client breaks off.
+    Raises HTTPProblem: 413 if it is too large, before it is read completely; 408 if it takes too
+    long; 415 if it is compressed; 503 if all requests together use too much memory. Raises
+    ClientDisconnect if the client disconnects.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        detail = "a compressed body is not accepted; send it without Content-Encoding"
+        detail = "compressed bodies are not supported; send it without Content-Encoding"
         raise HTTPProblem(415, detail, headers={"accept-encoding": "identity"}, close=True)
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
@@ -67,7 +67,7 @@ async def _read(request: Request, held: Held, sizes: list[int]) -> bytes:
         if size > MAX_BODY_BYTES:
             raise _too_large()
         if held.total + len(chunk) > MAX_HELD_BYTES:
-            problem = busy("requests hold all the memory they may; try again")
+            problem = busy("the service's memory for requests is full; try again")
             problem.headers["connection"] = "close"
             raise problem
         held.total += len(chunk)

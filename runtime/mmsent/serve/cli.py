@@ -23,7 +23,7 @@ from mmsent.options import DEVICE, FILE
     default="127.0.0.1",
     show_default=True,
     metavar="ADDRESS",
-    help="The address to listen on; 0.0.0.0 for every machine that can reach this one.",
+    help="The address to listen on; 0.0.0.0 accepts connections from other machines.",
     group="Service",
 )
 @option(
@@ -41,7 +41,7 @@ from mmsent.options import DEVICE, FILE
     default=256,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Pairs that may wait; further requests are answered 503.",
+    help="Pairs that may wait; when the queue is full, requests get status 503.",
     group="Service",
 )
 @option(
@@ -58,13 +58,13 @@ from mmsent.options import DEVICE, FILE
     "origins",
     metavar="ORIGIN",
     multiple=True,
-    help="Let pages of this origin ask, such as https://example.org; may be repeated.",
+    help="Allow pages of this origin, such as https://example.org, to call the API. Repeatable.",
     group="Service",
 )
 @option(
     "--api-key-file",
     type=FILE,
-    help="Require one of the keys in this file, one a line.",
+    help="Require one of the keys in this file, one per line.",
     group="Service",
 )
 @option(
@@ -88,11 +88,11 @@ def serve(
     device: Literal["auto", "cpu", "cuda"],
     log_json: bool,
 ) -> None:
-    """Answer predictions over HTTP.
+    """Serve predictions over HTTP.
 
-    MODEL is a bundle, by default model.onnx; several are served by their names. /docs describes
-    the API, and docs/serving.md the rest. SIGHUP reads the bundles again, SIGTERM ends the service
-    when what is in flight is answered.
+    MODEL is a bundle, by default model.onnx; NAME=MODEL serves several by name. /docs describes
+    the API, and docs/serving.md the rest. SIGHUP loads changed bundles; SIGTERM stops the service
+    after it has answered all requests.
     """
     from mmsent.files.machine import available_cores
     from mmsent.serve.log import service_log

@@ -1,4 +1,4 @@
-"""A connection that ends by itself: uvicorn bounds no time but the pause between two requests."""
+"""A connection with time limits: uvicorn limits only the pause between two requests."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 30.0
-"""How long the head of a connection's first request may take."""
+"""The time limit for the head of a connection's first request."""
 IDLE_SECONDS = 75
-"""How long a connection waits for the next request: longer than reverse proxies keep theirs."""
+"""The time limit for the next request: longer than reverse proxies keep idle connections."""
 EXCHANGE_SECONDS = 120.0
-"""How long a request may take from its head until the client has read the answer."""
+"""The time limit for a request, from its head until the client has read the answer."""
 LAST_SECONDS = 1.0
-"""How long an idle connection stays open when the service stops: its client may just have asked."""
+"""How long idle connections stay open when the service stops: a request may be on its way."""
 
 
 class Connection(H11Protocol):
-    """uvicorn's HTTP/1.1 connection with a clock."""
+    """uvicorn's HTTP/1.1 connection with time limits."""
 
     clock: asyncio.TimerHandle | None = None
 
@@ -39,11 +39,11 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         self.expire_in(IDLE_SECONDS)
         super().on_response_complete()
-        if not self.is_idle:  # the next request was there already
+        if not self.is_idle:  # the next request had already arrived
             self.expire_in(EXCHANGE_SECONDS)
 
     def shutdown(self) -> None:
-        """End the connection after its answer; where it is idle, when nothing comes any more."""
+        """Close the connection after its answer or, if it is idle, after a short wait."""
         if self.is_idle:
             self.expire_in(LAST_SECONDS)
         else:
@@ -51,17 +51,17 @@ class Connection(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is in work."""
+        """Whether no request is in progress."""
         return self.cycle is None or self.cycle.response_complete
 
     def expire_in(self, seconds: float) -> None:
-        """Set the clock anew."""
+        """Restart the timer."""
         if self.clock is not None:
             self.clock.cancel()
         self.clock = self.loop.call_later(seconds, self.expire)
 
     def expire(self) -> None:
-        """End the connection; at once where an answer is not read."""
+        """Close the connection; immediately if the client does not read the answer."""
         if self.is_idle and not self.transport.get_write_buffer_size():
             self.transport.close()
         else:

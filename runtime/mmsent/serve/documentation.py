@@ -1,4 +1,4 @@
-"""``/docs``: the API's description as one page of HTML, without scripts or anything to fetch."""
+"""``/docs``: the API description as one HTML page that runs no script and loads nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ curl -H 'Content-Type: application/json' -d '{{"text": "what a day"}}' {}/predic
 
 
 def document(openapi: dict[str, Any]) -> str:
-    """The page for a description by OpenAPI."""
+    """The page for an OpenAPI description."""
     info = openapi["info"]
     operations = [
         _operation(method.upper(), path, operation)

@@ -1,4 +1,4 @@
-"""Around every request: API key, problems as answers, metrics, log, headers, and the lifespan."""
+"""The layer around all routes: API keys, errors, metrics, the log, headers, start and stop."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from mmsent.serve.service import Service
 T = TypeVar("T")
 
 CLIENT_CLOSED = 499
-"""The status in log and metrics of a request whose client did not wait (nginx's number)."""
+"""The status in the log and metrics if the client disconnected (nginx's number)."""
 DISCARD_SECONDS = 2.0
-"""How long the rest of a refused request is read and thrown away.
+"""How long the rest of a refused request is read and discarded.
 
-A client that still sends would see a reset connection instead of the answer, were it closed.
+If the connection were closed immediately, a client that still sends would see a reset instead of
+the answer.
 """
 BLOCKING_BYTES = 1 << 18
-"""Larger bodies are parsed in a thread, so that others don't wait."""
+"""Larger bodies are parsed in a thread, so that other requests don't wait."""
 
 logger = logging.getLogger(__name__)
 
 
 async def run_blocking(work: Callable[[], T], size: int) -> T:
-    """What ``work`` returns, on ``size`` bytes; in a thread of its own where they are many."""
+    """The result of ``work`` on ``size`` bytes; large ones are processed in a thread."""
     return await asyncio.to_thread(work) if size > BLOCKING_BYTES else work()
 
 
@@ -100,7 +101,7 @@ class Exchange:
             except Exception as error:
                 logger.error("a request failed: %s", place_of(error))
                 if status == CLIENT_CLOSED:
-                    detail = "the service failed; its log says where"
+                    detail = "the service failed; see its log"
                     await HTTPProblem(500, detail).response()(scope, receive, send_on)
         finally:
             self._record(scope, status, sent, time.perf_counter() - start)
@@ -112,7 +113,7 @@ class Exchange:
             if path not in self._open_routes and not path.startswith("/page/"):
                 raise HTTPProblem(
                     401,
-                    "this service requires a key: Authorization: Bearer KEY",
+                    "this service requires an API key: Authorization: Bearer KEY",
                     headers={"www-authenticate": "Bearer"},
                     close=True,
                 )
@@ -149,15 +150,15 @@ def _problem(error: HTTPProblem | HTTPException) -> HTTPProblem:
     if isinstance(error, HTTPProblem):
         return error
     details = {
-        404: "there is nothing here; /docs describes the API",
-        405: "this path does not take that method",
+        404: "there is nothing at this path; /docs describes the API",
+        405: "this path does not support this method",
     }
     detail = details.get(error.status_code, error.detail)
     return HTTPProblem(error.status_code, detail, headers=error.headers)
 
 
 async def _answer_and_discard(response: Response, receive: Receive, send: Send) -> None:
-    """Answer before the request is read, and throw away what of it still comes, for a while."""
+    """Answer before the request is read, and discard the rest of it for a while."""
 
     async def discard() -> None:
         while (message := await receive())["type"] != "http.disconnect":

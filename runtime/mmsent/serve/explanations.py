@@ -1,4 +1,4 @@
-"""Explanations: each takes many predictions, so one is computed at a time, beside the batches."""
+"""Explanations, one at a time, since each takes many predictions; batches continue meanwhile."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from mmsent.serve.models import Loaded
 from mmsent.serve.problems import HTTPProblem, busy
 
 WAITING = 8
-"""How many requests for an explanation may wait for the one that is computed."""
+"""The number of explanation requests that may wait."""
 
 MEDIA_TYPES = ("application/json", "text/html", "image/png")
-"""What an explanation is written as; the first where the client has no preference."""
+"""The formats of an explanation; the first is the default."""
 
 
 class Explainer:
-    """One thread that explains. Used in the event loop's thread alone."""
+    """One thread that explains. Call all methods in the event loop's thread."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self._asked = 0
 
     async def explain(self, model: Loaded, pair: Pair) -> Explanation:
-        """Explain the prediction of a pair that can be predicted.
+        """Explain the prediction of a valid pair.
 
-        Raises HTTPProblem: 503 where too many wait. Where it is cancelled, and not begun, nothing
-        is computed.
+        Raises HTTPProblem 503 if too many requests wait. If it is cancelled before it begins,
+        nothing is computed.
         """
 
         def work() -> Explanation:
@@ -39,7 +39,7 @@ class Explainer:
             return model.on_all_cores.explain(text, image)
 
         if self._asked > WAITING:
-            raise busy(f"{WAITING} explanations wait already; try again")
+            raise busy(f"{WAITING} explanations are waiting already; try again")
         self._asked += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -51,7 +51,7 @@ class Explainer:
             self._asked -= 1
 
     def close(self) -> None:
-        """End the thread after what it computes."""
+        """End the thread after its current explanation."""
         self._thread.shutdown(cancel_futures=True)
 
 
@@ -72,12 +72,12 @@ def choose_media_type(accept: str) -> str:
         if matches and matches[0] > weight:
             best, weight = media_type, matches[0]
     if not best:
-        raise HTTPProblem(406, f"an explanation is one of {', '.join(MEDIA_TYPES)}")
+        raise HTTPProblem(406, f"explanations are available as {', '.join(MEDIA_TYPES)}")
     return best
 
 
 def writer(media_type: str) -> Callable[[Explanation], bytes]:
-    """What writes an explanation as ``media_type``, one of MEDIA_TYPES."""
+    """The function that writes an explanation as ``media_type``, one of MEDIA_TYPES."""
     if media_type == "text/html":
         from mmsent.predict.explain.html import to_html
 

@@ -1,15 +1,15 @@
-"""The Open Inference Protocol, version 2, as KServe's and Triton's clients speak it.
+"""The Open Inference Protocol, version 2, which KServe's and Triton's clients use.
 
 https://github.com/kserve/open-inference-protocol, with the extension for binary tensors,
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md.
 
 inputs   text           BYTES [n] or [n, 1]   UTF-8
-         image          BYTES [n] or [n, 1]   a file's bytes; in JSON, in base64; empty: none
+         image          BYTES [n] or [n, 1]   a file's bytes (base64 in JSON); empty: missing
 outputs  label          BYTES [n]
          probabilities  FP32  [n, labels]
          logits         FP32  [n, labels]
 
-An input that is left out is missing in every pair.
+If an input is left out, it is missing in every pair.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mmsent.serve.problems import HTTPProblem
 
 EXTENSIONS = ("binary_tensor_data",)
 HEADER_LENGTH = "inference-header-content-length"
-"""The header that says how many bytes the JSON has, before the binary tensors."""
+"""The header with the size of the JSON in bytes; binary tensors follow it."""
 
 INPUTS = ("text", "image")
 OUTPUTS = ("label", "probabilities", "logits")
@@ -39,7 +39,7 @@ _LENGTH = struct.Struct("<I")  # before each element of a binary BYTES tensor
 
 @dataclass(frozen=True)
 class InferRequest:
-    """What a request for inference asks; ``outputs``: names, and whether each is wanted binary."""
+    """An inference request; ``outputs``: the requested names, and whether each is binary."""
 
     pairs: list[Pair]
     outputs: Mapping[str, bool]
@@ -47,7 +47,7 @@ class InferRequest:
 
 
 def model_metadata(model: Loaded) -> dict[str, Any]:
-    """What the protocol says about a model."""
+    """The protocol's metadata of a model."""
     labels = list(model.on_one_core.labels)
     outputs: list[dict[str, Any]] = [{"name": "label", "datatype": "BYTES", "shape": [-1]}]
     outputs += [
@@ -69,9 +69,9 @@ def model_metadata(model: Loaded) -> dict[str, Any]:
 
 
 def read_request(body: bytes, header_length: str | None) -> InferRequest:
-    """A request as JSON or, where ``header_length`` is given, with binary tensors after it.
+    """Parse a request in JSON or, if ``header_length`` is given, with binary tensors after it.
 
-    Raises HTTPProblem: 400 where it is malformed, 422 where a text or an image is none.
+    Raises HTTPProblem: 400 if it is malformed, 422 if a text or an image is invalid.
     """
     length = len(body)
     if header_length is not None:
@@ -98,7 +98,7 @@ def read_request(body: bytes, header_length: str | None) -> InferRequest:
             rest = rest[size:]
             binary.add(name)
     if len(rest):
-        raise HTTPProblem(400, f"{len(rest)} bytes after the last binary tensor belong to none")
+        raise HTTPProblem(400, f"{len(rest)} extra bytes after the last binary tensor")
     identity = content.get("id")
     if not isinstance(identity, str | None):
         raise HTTPProblem(400, "id must be a string")
@@ -108,7 +108,7 @@ def read_request(body: bytes, header_length: str | None) -> InferRequest:
 def response_body(
     model: Loaded, request: InferRequest, predictions: Sequence[Prediction]
 ) -> tuple[bytes, int | None]:
-    """The answer, and the length of its JSON where binary tensors follow it."""
+    """The answer, and the length of its JSON if binary tensors follow it."""
     outputs: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for name, as_binary in request.outputs.items():
@@ -140,10 +140,12 @@ def response_body(
 def _pairs(tensors: Mapping[str, Sequence[Any]], binary: set[str]) -> list[Pair]:
     counts = {len(elements) for elements in tensors.values()}
     if len(counts) != 1:
-        raise HTTPProblem(400, "the inputs must be given, and hold as many elements each")
+        raise HTTPProblem(
+            400, "there must be at least one input, and all must have the same number of elements"
+        )
     count = counts.pop()
     if not 1 <= count <= MAX_PAIRS:
-        raise HTTPProblem(400, f"a request holds 1 to {MAX_PAIRS} pairs, not {count}")
+        raise HTTPProblem(400, f"a request must have 1 to {MAX_PAIRS} pairs, not {count}")
     pairs = []
     for index in range(count):
         text: Any = tensors["text"][index] if "text" in tensors else None
@@ -160,7 +162,7 @@ def _pairs(tensors: Mapping[str, Sequence[Any]], binary: set[str]) -> list[Pair]
 
 
 def _outputs(content: Mapping[str, Any]) -> Mapping[str, bool]:
-    """The names of the wanted outputs, and whether each is wanted binary."""
+    """The names of the requested outputs, and whether each is binary."""
     parameters = _object(content.get("parameters", {}), "parameters")
     binary = parameters.get("binary_data_output", False) is True
     wanted = content.get("outputs")
@@ -180,20 +182,20 @@ def _outputs(content: Mapping[str, Any]) -> Mapping[str, bool]:
 
 
 def _json_elements(name: str, tensor: Mapping[str, Any]) -> Sequence[Any]:
-    """The elements of a tensor in JSON, which may be nested as its shape is."""
+    """The elements of a JSON tensor, which may be nested like its shape."""
     count = _count(name, tensor)
     elements: list[Any] = []
     for item in _list(tensor.get("data"), f"{name}: data"):
         elements += item if isinstance(item, list) else [item]
     if len(elements) != count or not all(isinstance(item, str) for item in elements):
-        raise HTTPProblem(400, f"{name}: data must hold as many strings as its shape says")
+        raise HTTPProblem(400, f"{name}: data must have as many strings as its shape says")
     return elements
 
 
 def _binary_elements(
     name: str, tensor: Mapping[str, Any], data: memoryview
 ) -> Sequence[memoryview]:
-    """The elements of a binary tensor: each after its length."""
+    """The elements of a binary tensor, each with its length before it."""
     count = _count(name, tensor)
     elements: list[memoryview] = []
     while len(data) >= _LENGTH.size and len(elements) < count:
@@ -203,12 +205,14 @@ def _binary_elements(
         elements.append(data[_LENGTH.size : _LENGTH.size + size])
         data = data[_LENGTH.size + size :]
     if len(data) or len(elements) != count:
-        raise HTTPProblem(400, f"{name}: the binary data is not as many elements as its shape says")
+        raise HTTPProblem(
+            400, f"{name}: the binary data must have as many elements as its shape says"
+        )
     return elements
 
 
 def _count(name: str, tensor: Mapping[str, Any]) -> int:
-    """How many elements a tensor has, of shape [n] or [n, 1]. Raises HTTPProblem 400."""
+    """The number of elements of a tensor of shape [n] or [n, 1]. Raises HTTPProblem 400."""
     if tensor.get("datatype") != "BYTES":
         raise HTTPProblem(400, f"{name}: its datatype must be BYTES")
     shape = _list(tensor.get("shape"), f"{name}: shape")

@@ -1,4 +1,4 @@
-"""API keys: who may ask."""
+"""API keys."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ from mmsent.files.bounded import MAX_TEXT_BYTES, read_file
 
 @dataclass(frozen=True)
 class Keys:
-    """The digests of the keys that are accepted; without any, everybody may ask."""
+    """The digests of the accepted keys; if there are none, no key is required."""
 
     digests: frozenset[bytes] = frozenset()
 
     def accept(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request carries a key: ``Authorization: Bearer KEY``, or ``X-API-Key: KEY``."""
+        """Whether a request has a key: ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``."""
         if not self.digests:
             return True
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             key = headers.get("x-api-key", "")
-        # How long the search takes depends on the digest alone, not on the key.
+        # The time of the search depends only on the digest, not on the key.
         return _digest(key.strip()) in self.digests
 
 
 def read_keys(path: Path) -> Keys:
-    """The keys of a file, one a line; empty lines and those with # are none.
+    """The keys in a file, one per line; empty lines and lines that start with # are skipped.
 
-    Raises InputError where it can't be read, or holds none.
+    Raises InputError if the file can't be read, or contains no key.
     """
     content = read_file(path, f"{path}", limit=MAX_TEXT_BYTES)
     lines = [line.strip() for line in content.decode(errors="replace").splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
-        raise InputError(f"{path} holds no key; write one a line")
+        raise InputError(f"{path} contains no key; write one per line")
     for number, key in enumerate(keys, 1):
         if not key.isascii() or not key.isprintable() or " " in key:
-            raise InputError(f"{path}: key {number} holds a character that no HTTP header carries")
+            raise InputError(
+                f"{path}: key {number} contains a character that is not allowed in HTTP headers"
+            )
     return Keys(frozenset(map(_digest, keys)))
 
 

@@ -1,7 +1,7 @@
-"""The service's log: one line a request, as text or JSON. It never holds what a request held.
+"""The service's log: one line per request, as text or JSON. It never contains request data.
 
-So a request is named by its route, not by its path or query, and an unexpected error by its type
-and place, not by its message.
+A request is therefore logged by its route, not by its path or query, and an unexpected error by its
+type and place, not by its message.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 FIELDS = "mmsent_fields"
-"""The attribute of a log record that holds what `JsonFormatter` writes besides the message."""
+"""The attribute of a log record with additional fields for `JsonFormatter`."""
 
 
 def log_request(**fields: Any) -> None:
@@ -36,7 +36,7 @@ def place_of(error: BaseException) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, and a request's fields."""
+    """One JSON object per line: time (UTC), level, logger, message, and a request's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, timezone.utc)
@@ -52,9 +52,9 @@ class JsonFormatter(logging.Formatter):
 
 @contextmanager
 def service_log(*, as_json: bool) -> Iterator[None]:
-    """While the block runs, mmsent's log is without content, and ``as_json`` as JSON lines.
+    """While the block runs, keep request data out of mmsent's log; ``as_json``: log JSON lines.
 
-    What draws an explanation's picture would name the characters that no font has.
+    Drawing an explanation's picture would otherwise log the characters that no font has.
     """
     drawing = logging.getLogger("mmsent.predict.explain")
     level = drawing.level

@@ -1,7 +1,7 @@
-"""What the service measures of itself, in the Prometheus text format (version 0.0.4).
+"""The service's metrics in the Prometheus text format (version 0.0.4).
 
-Written here, in a few lines, rather than by prometheus_client: one process, a handful of series.
-Used in the event loop's thread alone.
+Implemented here in a few lines instead of with prometheus_client: one process, few series. Use it
+only in the event loop's thread.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metric:
-    """A named series for every combination of its labels' values."""
+    """A metric with one series per combination of its labels' values."""
 
     kind = "untyped"
 
@@ -38,7 +38,7 @@ class Metric:
 
 
 class Counter(Metric):
-    """A number that only grows."""
+    """A number that only increases."""
 
     kind = "counter"
 
@@ -47,7 +47,7 @@ class Counter(Metric):
         self._values: dict[tuple[str, ...], float] = {} if labels else {(): 0.0}
 
     def add(self, *values: str, by: float = 1.0) -> None:
-        """Add ``by`` to the series of these values of the labels."""
+        """Add ``by`` to the series with these label values."""
         self._values[values] = self._values.get(values, 0.0) + by
 
     def samples(self) -> Iterator[tuple[str, Sequence[str], Sequence[str], float]]:
@@ -56,7 +56,7 @@ class Counter(Metric):
 
 
 class Gauge(Metric):
-    """Numbers that are looked up when they are asked for, by the values of the labels."""
+    """Numbers that are read when the metrics are requested, by label values."""
 
     kind = "gauge"
 
@@ -76,7 +76,7 @@ class Gauge(Metric):
 
 
 class Histogram(Metric):
-    """How often a number was at most each of ``bounds``."""
+    """Counts how often a number was at most each of ``bounds``."""
 
     kind = "histogram"
 
@@ -91,7 +91,7 @@ class Histogram(Metric):
         self._sums: dict[tuple[str, ...], float] = defaultdict(float)
 
     def observe(self, number: float, *values: str) -> None:
-        """Count ``number`` in the series of these values of the labels."""
+        """Count ``number`` in the series with these label values."""
         self._counts[values][bisect_left(self._bounds, number)] += 1
         self._sums[values] += number
 
@@ -108,7 +108,7 @@ class Histogram(Metric):
 
 
 def render(metrics: Sequence[Metric]) -> str:
-    """All of them, as Prometheus reads them."""
+    """All metrics in the text format."""
     return "".join(f"{line}\n" for metric in metrics for line in metric.lines())
 
 

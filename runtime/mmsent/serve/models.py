@@ -1,4 +1,4 @@
-"""The bundles that are served, by name; reading them again while requests are answered."""
+"""The served bundles, by name, and reloading them while requests are answered."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """An opened bundle. ``sha256`` is the file's, as ``sha256sum`` prints it.
+    """An opened bundle. ``sha256``: of the file, as ``sha256sum`` prints it.
 
-    It is open twice where there are several cores: batches side by side are faster when each keeps
-    to one core, and a pair that comes alone when it has all of them.
+    If there are several cores, it is open twice: parallel batches are faster with one core each, a
+    single pair with all of them.
     """
 
     name: str
@@ -34,16 +34,16 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a bundle is read from, and the name that it is served by."""
+    """The path of a bundle, and the name under which it is served."""
 
     name: str
     path: Path
 
 
 def parse_sources(arguments: Sequence[str]) -> list[Source]:
-    """What ``FILE`` or ``NAME=FILE`` name; the name of a bare FILE is its stem.
+    """Parse ``FILE`` or ``NAME=FILE`` arguments; the name of a bare FILE is its stem.
 
-    Raises InputError where a name can't be part of a URL's path, or is given twice.
+    Raises InputError if a name can't be part of a URL's path, or is given twice.
     """
     sources: list[Source] = []
     for argument in arguments:
@@ -52,7 +52,7 @@ def parse_sources(arguments: Sequence[str]) -> list[Source]:
             name, path = Path(argument).stem, argument
         if not name or not path or not all(char.isalnum() or char in "-_." for char in name):
             raise InputError(
-                f"{argument}: a model's name holds letters, digits, '-', '_' and '.'; "
+                f"{argument}: a model's name consists of letters, digits, '-', '_' and '.'; "
                 "give NAME=FILE"
             )
         if any(source.name == name for source in sources):
@@ -62,27 +62,27 @@ def parse_sources(arguments: Sequence[str]) -> list[Source]:
 
 
 class Models:
-    """The bundles that are served. `reload` switches them all at once; readers need no lock."""
+    """The served bundles. `reload` replaces all of them at once; readers need no lock."""
 
     def __init__(self, sources: Sequence[Source], *, threads: int, device: Device) -> None:
-        """Open all bundles; raises InputError where one can't be served."""
+        """Open all bundles. Raises InputError if one can't be served."""
         self._sources = tuple(sources)
         self._threads = threads
         self._device: Device = device
         self._loaded: Mapping[str, Loaded] = self._open({})
 
     def reload(self) -> list[str]:
-        """Open the bundles whose files are others now, and switch to them; returns their names.
+        """Open the bundles whose files have changed, and switch to them; returns their names.
 
-        Raises InputError where one can't be served; then none is switched. It takes seconds, and is
-        for a thread of its own.
+        Raises InputError if one can't be served; then none is replaced. It takes seconds: call it
+        in a thread.
         """
         before = self._loaded
         self._loaded = self._open(before)
         return [name for name, loaded in self._loaded.items() if before[name] is not loaded]
 
     def get(self, name: str | None = None) -> Loaded | None:
-        """The model of a name, or the first one; None where there is none."""
+        """The model of that name; None: the first one. Returns None if there is no such model."""
         return self._loaded.get(self._sources[0].name if name is None else name)
 
     def __iter__(self) -> Iterator[Loaded]:
@@ -100,18 +100,18 @@ class Models:
 
 
 def _open(source: Source, digest: str, *, threads: int, device: Device) -> Loaded:
-    """Open a bundle. Raises InputError where it is damaged, or being written."""
+    """Open a bundle. Raises InputError if it is damaged or incomplete."""
     one = SentimentModel(source.path, threads=1, device=device)
     every = one
     if threads > 1:
         every = SentimentModel(source.path, threads=threads, device=device)
     if one.identity and not is_whole(source.path):
         raise InputError(
-            f"{source.path} is damaged, or not yet whole: its checksum is another than when it "
-            "was exported"
+            f"{source.path} is damaged or incomplete: its checksum differs from the one stored at "
+            "export"
         )
     if _digest(source.path) != digest:
-        raise InputError(f"{source.path} changed while it was read; try again when it is whole")
+        raise InputError(f"{source.path} changed while it was read; try again when it is complete")
     logger.info("%s: %s, SHA-256 %s", source.name, source.path, digest)
     return Loaded(source.name, source.path, digest, one, every)
 

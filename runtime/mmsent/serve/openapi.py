@@ -1,4 +1,4 @@
-"""The API, described by OpenAPI 3.1."""
+"""The OpenAPI 3.1 description of the API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Schema = dict[str, Any]
 
 
 def describe(models: Sequence[str]) -> Schema:
-    """The description, as ``/openapi.json`` gives it; ``models``: the names of those served."""
+    """The description, as in ``/openapi.json``; ``models``: the names of the served models."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -43,13 +43,15 @@ def _own_paths(models: Sequence[str]) -> Schema:
         _content("application/json", {"anyOf": [_ref("Answer"), _ref("Answers")]}),
         errors=(400, 401, 404, 408, 413, 415, 422, 500, 503),
     )
-    flag = _parameter("explain", "1: also what moved the prediction, of one pair.", enum=["0", "1"])
-    model = _parameter("model", "Its name; by default the first.", enum=[*models])
+    flag = _parameter(
+        "explain", "1: also explain the prediction, for a single pair.", enum=["0", "1"]
+    )
+    model = _parameter("model", "The model's name; by default the first model.", enum=[*models])
     predict["parameters"] = [model, flag]
     predict["requestBody"] = _body({"anyOf": [_ref("Pair"), _ref("Pairs")]})
     explain = _operation(
         "explain",
-        "What moved the prediction of one pair, as Accept says",
+        "Explain the prediction of one pair, in the format that Accept names",
         {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES}
         | _content("application/json", _ref("Explanation")),
         errors=(400, 401, 404, 406, 408, 413, 415, 422, 500, 503),
@@ -60,7 +62,7 @@ def _own_paths(models: Sequence[str]) -> Schema:
         "/predict": {"post": predict},
         "/explain": {"post": explain},
         **_probes("/healthz", "/readyz", ""),
-        "/metrics": _get("metrics", "Metrics of the service, for Prometheus",
+        "/metrics": _get("metrics", "Metrics for Prometheus",
                          _content("text/plain", {"type": "string"})),
         "/openapi.json": _get("openapi", "This description",
                               _content("application/json", {"type": "object"})),
@@ -90,8 +92,8 @@ def _protocol_paths(models: Sequence[str]) -> Schema:
         errors=(400, 401, 404, 408, 413, 415, 422, 500, 503),
     )
     infer["description"] = (
-        "With the header Inference-Header-Content-Length the body is JSON of that length followed "
-        "by binary tensors."
+        "With the header Inference-Header-Content-Length, the body is JSON of that length, then "
+        "binary tensors."
     )
     infer["requestBody"] = {
         "required": True,
@@ -99,7 +101,7 @@ def _protocol_paths(models: Sequence[str]) -> Schema:
     }
     model = _get("model", "Metadata of a model", _content("application/json", _ref("Model")),
                  errors=(401, 404))  # fmt: skip
-    ready = _get("model_ready", "Whether a model takes requests",
+    ready = _get("model_ready", "Whether a model accepts requests",
                  _content("application/json", {"type": "object"}),
                  errors=(401, 404, 503))  # fmt: skip
     return {
@@ -116,7 +118,9 @@ def _probes(live: str, ready: str, prefix: str) -> Schema:
     answer = _content("application/json", {"type": "object"})
     return {
         live: _get(f"{prefix}live", "Whether the process answers", answer, errors=()),
-        ready: _get(f"{prefix}ready", "Whether the service takes requests", answer, errors=(503,)),
+        ready: _get(
+            f"{prefix}ready", "Whether the service accepts requests", answer, errors=(503,)
+        ),
     }
 
 
@@ -147,7 +151,7 @@ def _ref(name: str) -> Schema:
 
 
 def _object(required: str, **properties: Schema) -> Schema:
-    """An object with these properties; ``required``: names of those that must be there."""
+    """An object with these properties; ``required``: the names of the required ones."""
     schema: Schema = {"type": "object", "properties": properties}
     return schema | ({"required": required.split()} if required else {})
 
@@ -162,22 +166,22 @@ def _array(items: Schema, **bounds: int) -> Schema:
 
 _STATUS = {
     400: "The body is malformed",
-    401: "A key is required",
+    401: "An API key is required",
     404: "There is no such model",
-    406: "No such media type is written",
+    406: "The requested media type is not available",
     408: "The body did not arrive in time",
     413: "The body is too large",
-    415: "The body is of another media type, or compressed",
-    422: "The pair can't be predicted: errors says which, and why",
+    415: "The body has another media type, or is compressed",
+    422: "The pair can't be predicted; errors names each bad pair and the reason",
     500: "The service failed",
-    503: "The service has no capacity now, or is stopping",
+    503: "The service has no capacity at the moment, or is stopping",
 }
 
-_TEXT: Schema = {"type": ["string", "null"], "description": "The post's text; null: it has none."}
+_TEXT: Schema = {"type": ["string", "null"], "description": "The post's text; null if it has none."}
 _IMAGE: Schema = {
     "type": ["string", "null"],
     "contentEncoding": "base64",
-    "description": "An image file in base64, also as a data URL; null: the post has none.",
+    "description": "An image file in base64, also as a data URL; null if the post has none.",
 }
 _PROBABILITIES: Schema = {"type": "object", "additionalProperties": {"type": "number"}}
 _MODEL = _object("name sha256", name={"type": "string"}, sha256={"type": "string"})
@@ -203,7 +207,7 @@ _EXPLANATION = _object(
     regions={"type": ["array", "null"], "items": _array({"type": "number"})},
     runs={"type": "integer"},
     budget={"type": "integer"},
-) | {"description": "Differences of log-odds; positive ones spoke for the label."}
+) | {"description": "Differences of log-odds; positive values support the label."}
 
 _SCHEMAS: Schema = {
     "Pair": _strict(_object("", text=_TEXT, image=_IMAGE)),

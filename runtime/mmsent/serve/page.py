@@ -1,4 +1,4 @@
-"""The static files under ``/`` and ``/page/``: read once, so that no request names a file."""
+"""The static files under ``/`` and ``/page/``, read once, so that no request opens a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEDIA_TYPES = {
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
-"""Fixed: what the system's own table says differs, and a browser runs no module of another type."""
+"""Fixed, since the system's own table may differ, and a browser runs modules of this type only."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "

@@ -1,4 +1,4 @@
-"""The pairs of a request: from a form (multipart/form-data) or JSON."""
+"""Parse the pairs of a request from a form (multipart/form-data) or JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmsent.inputs.sources import check_text
 from mmsent.serve.problems import HTTPProblem
 
 MAX_PAIRS = 256
-"""The most pairs of one request."""
+"""The maximum number of pairs in a request."""
 
 FORM, JSON = "multipart/form-data", "application/json"
 _DATA_URL = re.compile(r"data:[-\w.+/]*;base64,")
@@ -28,17 +28,17 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Payload:
-    """The pairs that a request asks about; ``several``: it gave a list of them."""
+    """The pairs of a request; ``several``: they were given as a list."""
 
     pairs: list[Pair]
     several: bool
 
 
 def read_payload(content_type: str, body: bytes) -> Payload:
-    """Read a body of that media type.
+    """Parse a body of this media type.
 
-    Raises HTTPProblem: 415 for another type, 400 where it is malformed, 422 where it says something
-    else than texts and images.
+    Raises HTTPProblem: 415 for another type, 400 if it is malformed, 422 if it contains anything
+    other than texts and images.
     """
     kind, options = parse_options_header(content_type)
     if kind.decode("latin-1") == FORM:
@@ -53,7 +53,7 @@ def read_payload(content_type: str, body: bytes) -> Payload:
 
 
 def read_json(body: bytes) -> Any:
-    """The value of a JSON text. Raises HTTPProblem 400 where it is none."""
+    """The value of a JSON text. Raises HTTPProblem 400 if it is invalid."""
     try:
         return json.loads(body)
     except RecursionError:
@@ -68,7 +68,7 @@ def read_json(body: bytes) -> Any:
 
 
 def make_pair(index: int, text: str | None, image: bytes | None) -> Pair:
-    """A pair of a request, the one at ``index`` from 0. Raises HTTPProblem 422 for no text."""
+    """The pair at ``index`` (from 0) of a request. Raises HTTPProblem 422 for an invalid text."""
     if text is not None:
         try:
             check_text(text)
@@ -79,14 +79,14 @@ def make_pair(index: int, text: str | None, image: bytes | None) -> Pair:
 
 
 def refused(index: int, reason: str) -> HTTPProblem:
-    """422 for what is wrong with the pair at ``index``."""
+    """422 for the pair at ``index``."""
     return HTTPProblem(422, reason, errors=[{"pair": index, "detail": reason}])
 
 
 def decode_image(index: int, value: Any) -> bytes | None:
     """An image in base64, also as a data URL; nothing is ever fetched.
 
-    Raises HTTPProblem 422 where it is something else.
+    Raises HTTPProblem 422 for anything else.
     """
     if value is None:
         return None
@@ -94,7 +94,7 @@ def decode_image(index: int, value: Any) -> bytes | None:
         raise refused(index, "the image must be a string in base64, or null")
     prefix = _DATA_URL.match(value)
     if prefix is None and _URL.match(value):
-        raise refused(index, "the image must be its bytes in base64; a URL is never fetched")
+        raise refused(index, "the image must be its bytes in base64; URLs are never fetched")
     try:
         return base64.b64decode(value[prefix.end() if prefix else 0 :], validate=True)
     except (binascii.Error, ValueError):
@@ -108,15 +108,15 @@ def _json_payload(value: Any) -> Payload:
         return Payload([_json_pair(0, value)], False)
     pairs = value["pairs"]
     if len(value) > 1 or not isinstance(pairs, list):
-        raise HTTPProblem(422, "pairs must be a list, and there may be no other member")
+        raise HTTPProblem(422, "pairs must be a list, without other members next to it")
     if not 1 <= len(pairs) <= MAX_PAIRS:
-        raise HTTPProblem(422, f"pairs must hold 1 to {MAX_PAIRS} pairs, not {len(pairs)}")
+        raise HTTPProblem(422, f"pairs must have 1 to {MAX_PAIRS} pairs, not {len(pairs)}")
     return Payload([_json_pair(index, pair) for index, pair in enumerate(pairs)], True)
 
 
 def _json_pair(index: int, value: Any) -> Pair:
     if not isinstance(value, dict) or value.keys() - {"text", "image"}:
-        raise refused(index, "a pair is an object with text and image, and no other member")
+        raise refused(index, "a pair must be an object with text and image, and no other members")
     text = value.get("text")
     if not isinstance(text, str | None):
         raise refused(index, "the text must be a string, or null")
@@ -129,12 +129,12 @@ def _form_pair(fields: Mapping[str, bytes]) -> Pair:
         decoded = None if text is None else text.decode()
     except UnicodeDecodeError:
         raise refused(0, "the text is not UTF-8") from None
-    # A browser sends an empty file where none was chosen.
+    # A browser sends an empty file if none was chosen.
     return make_pair(0, decoded, fields.get("image") or None)
 
 
 class _Form:
-    """The fields of a form by name, as the parser comes upon them."""
+    """The fields of a form by name, in the order of the parser's callbacks."""
 
     def __init__(self) -> None:
         self.fields: dict[str, bytes] = {}
@@ -160,9 +160,11 @@ class _Form:
         _, options = parse_options_header(self._disposition.decode("latin-1"))
         name = options.get(b"name", b"").decode("latin-1")
         if name not in ("text", "image"):
-            raise HTTPProblem(422, "a form has the fields text and image, and no other")
+            raise HTTPProblem(422, "a form must have only the fields text and image")
         if name in self.fields:
-            raise HTTPProblem(422, f"the form has the field {name} twice; send several as JSON")
+            raise HTTPProblem(
+                422, f"the form has the field {name} twice; send several pairs as JSON"
+            )
         self.fields[name] = b"".join(self._content)
         self._disposition = b""
         self._content.clear()
@@ -192,5 +194,5 @@ def _read_form(boundary: bytes, body: bytes) -> dict[str, bytes]:
     except FormParserError:
         form.whole = False
     if not form.whole:
-        raise HTTPProblem(400, "the body is not a whole multipart form")
+        raise HTTPProblem(400, "the body is not a complete multipart form")
     return form.fields

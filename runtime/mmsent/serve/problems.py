@@ -1,4 +1,4 @@
-"""What is wrong with a request, as the client reads it: ``application/problem+json`` (RFC 9457)."""
+"""Errors of a request, as the client gets them: ``application/problem+json`` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mmsent.files.console import to_json
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
-"""When a client that is refused for a lack of capacity should ask again."""
+"""When a client should retry after a lack of capacity."""
 
 
 class HTTPProblem(Exception):
-    """A request can't be answered. ``detail`` says why, and the fix, in one sentence.
+    """An error response. ``detail``: the reason and the fix, in one sentence.
 
-    ``members`` are added to the body, ``headers`` to the answer's. With ``close`` the connection
-    ends: the rest of the request is not read.
+    ``members`` are added to the body, ``headers`` to the response's. ``close``: close the
+    connection without reading the rest of the request.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class HTTPProblem(Exception):
         close: bool = False,
         **members: Any,
     ) -> None:
-        super().__init__(status, detail)  # what unpickling calls the class with
+        super().__init__(status, detail)  # the arguments with which pickle calls the class
         self.status = status
         self.detail = detail
         self.members = members
@@ -41,7 +41,7 @@ class HTTPProblem(Exception):
         return self.detail
 
     def response(self) -> Response:
-        """The answer. ``error`` repeats the detail, where Open Inference Protocol clients look."""
+        """The response. ``error`` repeats the detail for Open Inference Protocol clients."""
         body = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
@@ -54,5 +54,5 @@ class HTTPProblem(Exception):
 
 
 def busy(detail: str) -> HTTPProblem:
-    """The service lacks the capacity for a request now: 503, with when to try again."""
+    """The service lacks the capacity for a request at the moment: 503, with Retry-After."""
     return HTTPProblem(503, detail, headers={"retry-after": str(RETRY_SECONDS)})

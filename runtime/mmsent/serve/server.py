@@ -1,8 +1,8 @@
 """The process: sockets, signals, and the order in which the service starts and stops.
 
-SIGTERM and SIGINT: ready turns false, and answers ask clients to close their connections. After
-``DRAIN_SECONDS`` nothing new is accepted, and when what is in flight is answered, the process ends.
-A second one ends it at once. SIGHUP: the bundles are read again.
+SIGTERM and SIGINT: the service is no longer ready, and answers ask clients to close their
+connections. After ``DRAIN_SECONDS`` it accepts nothing new, and when all requests are answered, the
+process ends. A second signal ends it immediately. SIGHUP: changed bundles are loaded again.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from mmsent.serve.service import Service
 
 DRAIN_SECONDS = 0.5
 STOP_SECONDS = 60
-"""How long requests in flight may take when the service stops."""
+"""The time limit for requests in progress when the service stops."""
 MAX_CONNECTIONS = 1000
-"""Where there are more, requests are answered 503."""
+"""The maximum number of connections; beyond it, requests get 503."""
 
 logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals to `serve` and resets no connection at its end."""
+    """uvicorn's server, without signal handlers, and without connection resets when it stops."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept the connections that the system has accepted already, then end.
+        """Accept the connections that the system has already accepted, then close the sockets.
 
-        Those are reset when a listening socket is closed. Between the last one and the close
-        nothing else runs, so that hardly any can come.
+        Closing a listening socket resets those connections. Nothing else runs between the last one
+        and the close, so that hardly any can arrive.
         """
         pending: list[socket.socket] = []
         for listener in sockets or ():
-            with suppress(OSError):  # there is no more; on Windows, accepting is asyncio's own
+            with suppress(OSError):  # there is none left; on Windows, only asyncio may accept
                 while True:
                     pending.append(listener.accept()[0])
         for server in self.servers:
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
         for connection in pending:
             with suppress(OSError):
                 await loop.connect_accepted_socket(self._connection, connection)
-        await asyncio.sleep(0.01)  # asyncio has others on their way
+        await asyncio.sleep(0.01)  # asyncio is still handing over some connections
         await super().shutdown(sockets)
 
     def _connection(self) -> Connection:
@@ -65,14 +65,14 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises InputError where there can be none at that address."""
+    """A listening socket. Raises InputError if the address can't be used."""
     try:
         (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         listener = socket.socket(family, kind, protocol)
         try:
-            if sys.platform != "win32":  # there it would take a port that another has
+            if sys.platform != "win32":  # there, it would share a port that another process uses
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
         except OSError:
@@ -80,7 +80,9 @@ def listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"can't listen on {host} port {port}: {reason}; try --port") from None
+        raise InputError(
+            f"can't listen on {host} port {port}: {reason}; use another --port"
+        ) from None
     return listener
 
 
@@ -104,7 +106,7 @@ def make_server(service: Service) -> Server:
 
 
 def serve(service: Service, listener: socket.socket) -> None:
-    """Answer requests until a signal ends it; in the main thread."""
+    """Answer requests until a signal arrives; call it in the main thread."""
     asyncio.run(_serve(service, make_server(service), listener))
 
 
@@ -116,7 +118,7 @@ async def _serve(service: Service, server: Server, listener: socket.socket) -> N
         if service.draining:
             server.force_exit = server.should_exit = True
             return
-        logger.info("%s: answering what is in flight, then ending", name)
+        logger.info("%s: answering the open requests, then stopping", name)
         service.draining = True
         loop.call_later(DRAIN_SECONDS, setattr, server, "should_exit", True)
 
@@ -143,7 +145,7 @@ def _handled(
 ) -> Iterator[None]:
     """Run an action in the event loop for each signal, until the block ends.
 
-    One that whoever started the process lets it ignore (``nohup``) stays ignored.
+    Signals that were ignored when the process started (``nohup``) stay ignored.
     """
 
     def receive(number: int, frame: FrameType | None) -> None:

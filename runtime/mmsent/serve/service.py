@@ -1,4 +1,4 @@
-"""What the routes share: the models, the batcher, the metrics; and how pairs become answers."""
+"""What the routes share: the models, the batcher, the metrics, and prediction of a request."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """How the service behaves: see `mmsent serve --help`.
+    """The settings of the service: see `mmsent serve --help`.
 
-    ``queue``: how many pairs may wait; ``seconds``: how long a request may take from when it is
-    read; ``origins``: who may ask from a browser's page (CORS).
+    ``queue``: how many pairs may wait. ``seconds``: the time limit of a request after it was read.
+    ``origins``: the origins whose pages may call the API (CORS).
     """
 
     threads: int = 1
@@ -43,7 +43,7 @@ class Settings:
 
 
 class Service:
-    """The state of the service. Used in the event loop's thread alone, but for `reload`."""
+    """The state of the service. Use it only in the event loop's thread, except for `reload`."""
 
     def __init__(self, models: Models, settings: Settings) -> None:
         self.models = models
@@ -55,42 +55,42 @@ class Service:
         self._explainer = Explainer()
         self._reloading = asyncio.Lock()
         self.requests = Counter(
-            "mmsent_requests_total", "Requests answered.", ("route", "method", "status")
+            "mmsent_requests_total", "Answered requests.", ("route", "method", "status")
         )
         self.request_seconds = Histogram(
             "mmsent_request_seconds", "Seconds from a request's head to its answer.", SECONDS,
             ("route",),
         )  # fmt: skip
-        self.predicted = Counter("mmsent_pairs_total", "Pairs predicted.", ("model", "label"))
+        self.predicted = Counter("mmsent_pairs_total", "Predicted pairs.", ("model", "label"))
         self.batch_pairs = Histogram(
-            "mmsent_batch_pairs", "Pairs of a batch.", [*range(1, BATCH_SIZE + 1)]
+            "mmsent_batch_pairs", "Pairs per batch.", [*range(1, BATCH_SIZE + 1)]
         )
         self.batch_seconds = Histogram(
-            "mmsent_batch_seconds", "Seconds that a batch took, decoding included.", SECONDS
+            "mmsent_batch_seconds", "Seconds per batch, including decoding.", SECONDS
         )
-        self.reloads = Counter("mmsent_reloads_total", "Bundles read again.", ("outcome",))
+        self.reloads = Counter("mmsent_reloads_total", "Reloads of the bundles.", ("outcome",))
         self.metrics: Sequence[Metric] = (
             self.requests, self.request_seconds, self.predicted, self.batch_pairs,
             self.batch_seconds, self.reloads,
-            Gauge("mmsent_requests_in_flight", "Requests not answered yet.",
+            Gauge("mmsent_requests_in_flight", "Requests in progress.",
                   lambda: {(): self.in_flight}),
-            Gauge("mmsent_queue_pairs", "Pairs that wait.", lambda: {(): self.waiting}),
+            Gauge("mmsent_queue_pairs", "Waiting pairs.", lambda: {(): self.waiting}),
             Gauge("mmsent_body_bytes", "Bytes of requests in memory.",
                   lambda: {(): self.held.total}),
-            Gauge("mmsent_ready", "Whether the service takes requests.",
+            Gauge("mmsent_ready", "Whether the service accepts requests.",
                   lambda: {(): self.ready}),
-            Gauge("mmsent_model_info", "The models that are served.", self._model_info,
+            Gauge("mmsent_model_info", "The served models.", self._model_info,
                   ("version", "model", "sha256")),
         )  # fmt: skip
 
     def start(self) -> None:
-        """Start the workers; in a running event loop."""
+        """Start the workers, in a running event loop."""
         self._batcher = Batcher(
             workers=self.settings.threads, capacity=self.settings.queue, observe=self._observe
         )
 
     async def stop(self) -> None:
-        """End the workers with what is queued."""
+        """Let the workers finish the queue, and stop them."""
         self.draining = True
         if self._batcher is not None:
             await asyncio.to_thread(self._batcher.close)
@@ -99,30 +99,30 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether new requests are welcome."""
+        """Whether the service accepts new requests."""
         return self._batcher is not None and not self.draining
 
     @property
     def waiting(self) -> int:
-        """How many pairs wait for a worker."""
+        """The number of pairs that wait for a worker."""
         return self._batcher.waiting if self._batcher else 0
 
     def model(self, name: str | None = None) -> Loaded:
-        """The model of that name, or the first. Raises HTTPProblem 404."""
+        """The model of that name; None: the first one. Raises HTTPProblem 404."""
         loaded = self.models.get(name)
         if loaded is None:
             names = ", ".join(each.name for each in self.models)
-            raise HTTPProblem(404, f"no model has that name; there are: {names}")
+            raise HTTPProblem(404, f"there is no model of that name; the models are: {names}")
         return loaded
 
     async def predict(
         self, request: Request, model: Loaded, pairs: Sequence[Pair]
     ) -> list[Prediction]:
-        """Predict the pairs of a request, together with others'.
+        """Predict the pairs of a request, in batches with those of other requests.
 
-        Raises HTTPProblem: 422 that names every pair which can't be predicted, 503 where the queue
-        is full or the time is over, 500 where the bundle fails. Raises ClientDisconnect where
-        nobody waits for the answer any more; then nothing more is computed.
+        Raises HTTPProblem: 422 that names every bad pair, 503 if the queue is full or the time is
+        over, 500 if the bundle fails. Raises ClientDisconnect if the client disconnects; then
+        nothing more is computed.
         """
         if self._batcher is None:
             raise busy("the service is starting or stopping")
@@ -131,9 +131,9 @@ class Service:
             self._batcher.submit(job)
         except QueueFull:
             if len(pairs) > self.settings.queue:
-                detail = f"the queue holds {self.settings.queue} pairs; send fewer at once"
+                detail = f"the queue has room for {self.settings.queue} pairs; send fewer at once"
                 raise HTTPProblem(422, detail) from None
-            raise busy(f"{self.waiting} pairs wait already; try again") from None
+            raise busy(f"{self.waiting} pairs are waiting already; try again") from None
         try:
             await self._wait(request, job.done)
         finally:
@@ -144,7 +144,7 @@ class Service:
     async def explain(self, request: Request, model: Loaded, pair: Pair) -> Explanation:
         """Explain the prediction of a pair.
 
-        Raises HTTPProblem and ClientDisconnect as `predict` does.
+        Raises HTTPProblem and ClientDisconnect like `predict`.
         """
         work = asyncio.ensure_future(self._explainer.explain(model, pair))
         try:
@@ -154,7 +154,7 @@ class Service:
         return work.result()
 
     async def _wait(self, request: Request, work: asyncio.Future[Any]) -> None:
-        """Wait until ``work`` is done, the time is over, or the client is gone."""
+        """Wait until ``work`` is done, the time is over, or the client disconnects."""
         gone = asyncio.ensure_future(_disconnected(request))
         seconds = self.settings.seconds
         try:
@@ -187,16 +187,16 @@ class Service:
         return predictions
 
     async def reload(self) -> None:
-        """Read the bundles again, and switch to them when they are whole; says how that went."""
+        """Load changed bundles and switch to them when they are complete; log the result."""
         async with self._reloading:
             try:
                 changed = await asyncio.to_thread(self.models.reload)
             except InputError as error:
                 self.reloads.add("refused")
-                logger.error("the bundles stay as they were: %s", error)
+                logger.error("the bundles were not changed: %s", error)
                 return
             self.reloads.add("done")
-            logger.info("read again; changed: %s", ", ".join(changed) or "none")
+            logger.info("bundles reloaded; changed: %s", ", ".join(changed) or "none")
 
     def _observe(self, pairs: int, seconds: float) -> None:
         self.batch_pairs.observe(pairs)
@@ -207,6 +207,6 @@ class Service:
 
 
 async def _disconnected(request: Request) -> None:
-    """Return when the client is gone; its body was read."""
+    """Return when the client disconnects; its body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

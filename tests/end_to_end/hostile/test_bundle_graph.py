@@ -154,7 +154,7 @@ def million_fields(model):
         (deep, "nested too deeply"),
         (no_numbers, "NaN"),
         (too_small_weight, "model.onnx"),
-        (one_answer_for_all, "the bundle's graph"),
+        (one_answer_for_all, "the bundle returns"),
         (unknown_opset, "can't be opened as an ONNX model"),
         (unknown_ir, "can't be opened as an ONNX model"),
         (much_metadata, "bytes of metadata"),

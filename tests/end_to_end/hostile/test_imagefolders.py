@@ -50,7 +50,7 @@ def test_something_else_in_a_files_place(run_command, dataset, folder, name, mak
         ("../test/none.jpg", "does not exist"),
         ("none.jpg", "does not exist"),
         ("", "the guid is missing"),
-        ("=1+1.jpg", "for a formula"),
+        ("=1+1.jpg", "as a formula"),
         ("1\x1b[2J.jpg", "control characters"),
         ("\u202e1.jpg", "control characters"),
         ("metadata.csv", "can't be decoded"),
@@ -73,7 +73,7 @@ def test_a_file_name(run_command, dataset, folder, name, message):
         (b"text\na\n", "has no column 'file_name'"),
         (b"file_name,text,file_name\n1.jpg,a,1.jpg\n", "two columns 'file_name'"),
         (b"file_name,caption,tweet\n1.jpg,a,b\n", "could each be the text"),
-        (b"file_name,text\n1.jpg\n", "1 fields where the header has 2"),
+        (b"file_name,text\n1.jpg\n", "1 fields, but the header has 2"),
         (b"\xff\xfef\x00", "is not UTF-8"),
         (b"file_name,text\n" + b"x" * 200_000, "is not a CSV file"),
         (b"file_name,text\n,a\n", "the guid is missing"),
@@ -97,7 +97,7 @@ def test_folders_without_end(run_command, dataset, folder):
     (folder / "metadata.csv").unlink()
     (folder / "dog").mkdir()
     (folder / "dog" / "again").symlink_to("..")
-    refused(run_command, dataset, "images must lie in the folder of their label", "folder")
+    refused(run_command, dataset, "images must be directly in the folder of their label", "folder")
 
 
 def test_names_that_are_not_utf8(run_command, dataset, folder):

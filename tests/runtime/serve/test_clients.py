@@ -58,7 +58,7 @@ def test_tritons_client(small, binary_input, binary_output):
             for name in ("probabilities", "logits"):
                 rows = np.array([list(getattr(one, name).values()) for one in wanted])
                 assert result.as_numpy(name) == pytest.approx(rows, abs=1e-6)
-        with pytest.raises(triton.InferenceServerException, match="no model has that name"):
+        with pytest.raises(triton.InferenceServerException, match="no model of that name"):
             server.infer("none", inputs)
         server.close()
 

@@ -103,11 +103,11 @@ UNPROCESSABLE = {
     "an empty image": ({"image": ""}, "decoded"),
     "an image that is a number": ({"image": 3}, "string"),
     "a text that is a number": ({"text": 3}, "string"),
-    "half a character": ({"text": "\ud800"}, "no character"),
+    "half a character": ({"text": "\ud800"}, "not a character"),
     "a large text": ({"text": "a" * (1 << 20) + "b"}, "larger than 1024 KiB"),
-    "neither": ({}, "lacks both"),
-    "nulls": ({"text": None, "image": None}, "lacks both"),
-    "another member": ({"text": "a", "txt": "b"}, "no other member"),
+    "neither": ({}, "neither text nor image"),
+    "nulls": ({"text": None, "image": None}, "neither text nor image"),
+    "another member": ({"text": "a", "txt": "b"}, "other members"),
 }
 
 
@@ -128,7 +128,7 @@ def test_every_bad_pair_is_named(client):
 
 def test_what_a_model_was_not_trained_for(client):
     answer = client.post_json("/predict?model=strict", {"text": "fun"})
-    assert "lacks its image" in answer.problem(422)["detail"]
+    assert "has no image" in answer.problem(422)["detail"]
 
 
 MALFORMED = {

@@ -137,7 +137,7 @@ def check_sighup(folder, times):
             shutil.copy((other, first)[turn % 2], folder / "next.onnx")
             os.replace(folder / "next.onnx", folder / "model.onnx")
             process.send_signal(signal.SIGHUP)
-            wait_for(partial(said, lines, "read again", turn + 1))
+            wait_for(partial(said, lines, "reloaded", turn + 1))
         load.end()
         assert len(set(digests)) == 2
         assert all(one != next for one, next in pairwise(digests))
@@ -187,7 +187,7 @@ def test_a_bundle_that_is_not_whole_is_not_switched_to(folder):
             if content is not None:
                 path.write_bytes(content)
             process.send_signal(signal.SIGHUP)
-            wait_for(partial(said, lines, "stay as they were", turn))
+            wait_for(partial(said, lines, "were not changed", turn))
             answer = client.post_form("/predict", "fun", png())
             assert (answer.status, answer.json()["model"]) == (200, before)
         path.write_bytes(whole)
@@ -234,7 +234,7 @@ def refusal(run_command, folder, *arguments):
         (["=model.onnx"], "NAME=FILE"),
         (["--host", "256.256.256.256"], "can't listen on 256.256.256.256"),
         (["--api-key-file", "none.txt"], "none.txt"),
-        (["--api-key-file", "empty.txt"], "holds no key"),
+        (["--api-key-file", "empty.txt"], "contains no key"),
     ],
 )
 def test_refusals(run_command, folder, arguments, reason):

@@ -1,4 +1,4 @@
-"""What each modality is worth: the same model trained on both, on text and on images alone."""
+"""Ablation: the same model trained on both modalities, only on text, and only on images."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ MODALITIES: tuple[Modality, ...] = ("both", "text", "image")
 
 @dataclass(frozen=True)
 class Ablation:
-    """All of ablation.json: each modality's scores, and McNemar's test of every two of them."""
+    """The content of ablation.json: each modality's scores, and McNemar's test of every two."""
 
     model: str
     seed: int
@@ -34,9 +34,9 @@ class Ablation:
 def ablate(
     settings: Settings, output: Path | None, train: Callable[[Settings, Path], Path]
 ) -> tuple[Path, Ablation]:
-    """Train ``settings``' model three times, and compare; also returns the comparison's folder.
+    """Train the model of ``settings`` three times and compare; also returns the folder.
 
-    ``train`` trains with settings into a folder. The folder holds a run for each modality,
+    ``train`` trains with settings into a folder. The folder gets a run for each modality,
     ablation.json, ablation.md and ablation.png. Raises what ``train`` raises.
     """
     folder = new_folder(f"{settings.model}-ablation", output)
@@ -67,7 +67,7 @@ def ablate(
 
 def table(ablation: Ablation) -> str:
     """The comparison as a table of text."""
-    lines = ["sees       accuracy                macro F1"]
+    lines = ["trained on  accuracy                macro F1"]
     for name, scores in ablation.results.items():
         columns = [
             f"{value:.3f} ({low:.3f} to {high:.3f})"
@@ -76,11 +76,11 @@ def table(ablation: Ablation) -> str:
                 (scores.macro_f1, scores.intervals.macro_f1),
             )
         ]
-        lines.append(f"{name:<9}  {'  '.join(columns)}")
+        lines.append(f"{name:<10}  {'  '.join(columns)}")
     for names, test in ablation.tests.items():
         verdict = "significant" if test.p < 0.05 else "not significant"
         lines.append(
-            f"{names}: {test.only_one} pairs only the first got right, "
+            f"{names}: {test.only_one} pairs only the first predicts correctly, "
             f"{test.only_other} only the second; p = {test.p:.3g}, {verdict} at 5 %"
         )
     return "\n".join(lines)
@@ -93,8 +93,8 @@ def _report(ablation: Ablation) -> str:
     )
     return f"""# {ablation.model} model: both modalities, text alone, images alone
 
-The same settings and seed, {ablation.seed}, on the same pairs. In brackets: 95 % bootstrap
-intervals. p: McNemar's exact test of the differences in accuracy.
+The same settings, pairs and seed, {ablation.seed}. In brackets: 95 % bootstrap intervals. p:
+McNemar's exact test of the differences in accuracy.
 
 ```
 {table(ablation)}

@@ -1,4 +1,4 @@
-"""How good a bundle is on a labelled dataset."""
+"""Evaluate a bundle on a labelled dataset."""
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
@@ -41,10 +41,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a bundle, and the pairs that they are of: see `evaluate_bundle`.
+    """The scores of a bundle on some pairs: see `evaluate_bundle`.
 
-    ``probabilities``: float32 [examples, labels]. ``overlap`` is None where the bundle keeps no
-    digests of the pairs it was trained on. ``info``: what the bundle says of itself.
+    ``probabilities``: float32 [examples, labels]. ``overlap``: None if the bundle has no digests
+    of its training pairs. ``info``: the bundle's metadata.
     """
 
     split: Split
@@ -73,7 +73,7 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Training:
-    """What a bundle says of its training, as far as it is needed to find the pairs again."""
+    """The part of a bundle's provenance that identifies its training pairs."""
 
     settings: _Settings
     dataset: _Dataset
@@ -84,12 +84,11 @@ def evaluate_bundle(
 ) -> Evaluation:
     """Score a bundle on pairs of a labelled dataset.
 
-    ``split``: "validation" and "train" are those of the bundle's training, recognised by their
-    contents, however it came by them; "test" those that the dataset calls so, "all" every one that
-    has a label. By default those of validation where the dataset has them, else all. The log says
-    which they are.
-    Raises InputError for bad data, where a label is none of the bundle's, and where the dataset has
-    no such pairs.
+    ``split``: "validation" and "train" are the pairs of the bundle's training, recognised by their
+    contents; "test" is the dataset's test split, "all" every labelled pair. The default is
+    validation if the dataset has those pairs, otherwise all. The log says which pairs they are.
+    Raises InputError for bad data, for a label that the bundle lacks, and if the dataset has no
+    such pairs.
     """
     model = SentimentModel(model_path, threads=1)
     dataset = open_dataset(data, reading)
@@ -127,12 +126,12 @@ def _evaluate(model: SentimentModel, split: Split, examples: Examples) -> Evalua
 def _read_pairs(
     dataset: Dataset, model: SentimentModel, guids: Collection[str] | None = None
 ) -> list[Pair]:
-    """The pairs that have a label, each without the part that the model does not see.
+    """The labelled pairs, without the parts that the model does not see.
 
-    ``guids``: of those that are wanted, None for all.
-    Raises InputError that names every bad row and file, and where there is none.
+    ``guids``: of the wanted pairs, None for all.
+    Raises InputError that names every bad row and file, and if there are no labelled pairs.
     """
-    # What a pair lacks is for `_predict` to refuse, where the model can't do without.
+    # `_predict` refuses pairs that lack a part which the model requires.
     found, problems = read_pairs(dataset, _parts(model), labelled=False, optional=PARTS)
     if guids is not None:
         found = [pair for pair in found if pair.guid in guids]
@@ -145,7 +144,7 @@ def _read_pairs(
         split = " in its split test" if dataset.splits == ("test",) else ""
         raise InputError(
             f"no row of {dataset.path}{split} has a label, so there is nothing to compare with; if "
-            "a column says it, name it: --columns label=NAME"
+            "a column has the label, name it: --columns label=NAME"
         )
     if unlabelled := len(found) - len(pairs):
         logger.info(f"{unlabelled} rows of {dataset.path} have no label and are left out")
@@ -159,7 +158,7 @@ def _choose(
     split: Split | None,
     source: str,
 ) -> tuple[Split, Examples]:
-    """The pairs of ``split``, or the default; ``source`` names the dataset."""
+    """The pairs of ``split``, or of the default split; ``source``: the dataset's name."""
     if split in (None, "validation", "train"):
         side: Side = "train" if split == "train" else "validation"
         did = "was trained on" if side == "train" else "was validated on"
@@ -168,7 +167,7 @@ def _choose(
             return side, found
         if split is not None:
             raise InputError(
-                f"{source} does not hold the pairs that the model {did}; --split all scores every "
+                f"{source} lacks the pairs that the model {did}; --split all scores every "
                 "pair of it"
             )
     kind = "test" if split == "test" else "labelled"
@@ -177,14 +176,14 @@ def _choose(
 
 
 def _parts(model: SentimentModel) -> Sequence[Part]:
-    """What the model sees of a pair, as the bundle says of its training; both, if it does not."""
+    """The parts that the model sees, according to the bundle; both if it does not say."""
     settings = model.info.provenance.get("settings")
     modality = settings.get("modality") if isinstance(settings, dict) else None
     return [part for part in PARTS if modality == part] or PARTS
 
 
 def _read_training(model: SentimentModel) -> _Training | None:
-    """What the bundle says of its training; None where it does not."""
+    """The bundle's provenance; None if it has none."""
     try:
         return msgspec.convert(model.info.provenance, _Training)
     except (ValueError, RecursionError):
@@ -194,7 +193,7 @@ def _read_training(model: SentimentModel) -> _Training | None:
 def _find(
     pairs: Sequence[Pair], labels: tuple[str, ...], training: _Training, side: Side
 ) -> Examples | None:
-    """Those of ``pairs`` that the bundle was trained or validated on; None: they are not there."""
+    """Those of ``pairs`` that the bundle was trained or validated on; None if there are none."""
     facts = training.dataset
     count, fingerprint = facts.validation_pairs, facts.validation_fingerprint
     if side == "train":
@@ -211,10 +210,10 @@ def _find(
 def _divisions(
     pairs: Sequence[Pair], labels: Sequence[str], settings: _Settings
 ) -> Iterator[tuple[Sequence[Pair], Sequence[Pair]]]:
-    """How a training may have divided ``pairs``: those to train on and to validate on."""
+    """The possible divisions of ``pairs`` by a training, into training and validation pairs."""
     train = [pair for pair in pairs if pair.split in TRAINING]
     yield train, [pair for pair in pairs if pair.split == "validation"]
-    with suppress(ValueError):  # there are too few for that
+    with suppress(ValueError):  # too few pairs for that
         drawn = split(
             index_labels(train, labels),
             labels,
@@ -223,11 +222,11 @@ def _divisions(
         )
         one, other = ([train[index] for index in rows] for rows in drawn)
         yield one, other
-    yield train, train  # the training had another dataset for the other side
+    yield train, train  # the other side was another dataset
 
 
 def _predict(model: SentimentModel, pairs: Sequence[Pair]) -> Floats:
-    """The probabilities of ``pairs``: float32 [pairs, labels]."""
+    """The probabilities for ``pairs``: float32 [pairs, labels]."""
     problems: list[Problem] = []
     rows: list[list[float]] = []
     with Progress("evaluating", len(pairs), "pairs") as progress:

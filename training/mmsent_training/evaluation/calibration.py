@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: a temperature, and how far they are off."""
+"""Calibration: a temperature for the probabilities, and the calibration error."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions of similar probability: how many, and their mean ``confidence``."""
+    """Predictions of similar probability: their number, and their mean ``confidence``."""
 
     pairs: int
     confidence: float
@@ -34,7 +34,7 @@ class Bin:
 
 
 class Calibrated(nn.Module):
-    """A model whose logits are divided by a temperature, so that their softmax is calibrated."""
+    """A model that divides its logits by a temperature, so that their softmax is calibrated."""
 
     def __init__(self, model: nn.Module, temperature: float) -> None:
         super().__init__()
@@ -46,10 +46,10 @@ class Calibrated(nn.Module):
 
 
 def calibrate(logits: Floats, labels: Labels) -> Calibration:
-    """The temperature that makes ``labels`` most likely, and the calibration errors around it.
+    """The temperature that maximises the likelihood of ``labels``, and both calibration errors.
 
     ``logits``: float32 [pairs, labels]; ``labels``: int64 [pairs]. Guo et al., On Calibration of
-    Modern Neural Networks, 2017. The answer of a label, the most probable one, stays the same.
+    Modern Neural Networks, 2017. The predicted labels stay the same.
     """
 
     def loss(log_temperature: float) -> float:
@@ -71,7 +71,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def reliability(probabilities: Floats, labels: Labels) -> list[Bin]:
-    """How often the predicted label is right, by its probability: of BINS bins, those with any."""
+    """How often the predicted label is correct, by its probability; of BINS bins, those in use."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -86,7 +86,7 @@ def reliability(probabilities: Floats, labels: Labels) -> list[Bin]:
 
 
 def calibration_error(probabilities: Floats, labels: Labels) -> float:
-    """The expected calibration error: the bins' mean |confidence - accuracy|, by their pairs."""
+    """The expected calibration error: the bins' mean |confidence - accuracy|, weighted by pairs."""
     bins = reliability(probabilities, labels)
     gaps = (row.pairs * abs(row.confidence - row.accuracy) for row in bins)
     return float(sum(gaps) / len(labels))

@@ -1,4 +1,4 @@
-"""How good predictions are, and how sure that is: accuracy, F1, AUROC, calibration."""
+"""Scores and their intervals: accuracy, F1, AUROC, calibration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Intervals:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """The scores of one class; ``support``: its pairs."""
+    """The scores of one class; ``support``: the number of its pairs."""
 
     precision: float
     recall: float
@@ -43,10 +43,10 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """How good predictions are. ``confusion``: pairs, by true and by predicted label.
+    """All scores. ``confusion``: numbers of pairs, by true and by predicted label.
 
-    ``weighted_f1``: the classes' mean F1, each counted by its pairs. ``auroc``: see `auroc`.
-    ``calibration_error`` and ``reliability`` say how far the probabilities can be trusted.
+    ``weighted_f1``: the mean F1 of the classes, weighted by their pairs. ``auroc``: see `auroc`.
+    ``calibration_error`` and ``reliability``: how well the probabilities are calibrated.
     """
 
     pairs: int
@@ -62,13 +62,13 @@ class Scores:
 
     @property
     def majority(self) -> tuple[str, float]:
-        """The most frequent true label, and the accuracy of answering it always."""
+        """The most frequent true label, and the accuracy of always predicting it."""
         label, most = max(self.classes.items(), key=lambda item: item[1].support)
         return label, most.support / self.pairs
 
 
 def macro_f1(labels: Labels, predicted: Labels, classes: int) -> float:
-    """The mean F1 of all ``classes``, one without a pair or a prediction counting 0."""
+    """The mean F1 of all ``classes``; a class without pairs or predictions counts as 0."""
     numbers = range(classes)
     return float(f1_score(labels, predicted, labels=numbers, average="macro", zero_division=0))
 
@@ -90,11 +90,11 @@ def class_scores(
 
 
 def auroc(labels: Labels, probabilities: Floats) -> float | None:
-    """The area under the ROC curve: how often a pair of a class is ranked above one that is not.
+    """The area under the ROC curve: how often a pair of a class is ranked above a pair outside it.
 
-    Of two classes, by the second's probability; of more, the mean over each against the rest.
-    ``labels``: int64 [pairs]; ``probabilities``: float32 [pairs, labels]. None where a class has
-    no pair, since its curve is undefined.
+    For two classes, by the probability of the second; for more, the mean of one against the rest.
+    ``labels``: int64 [pairs]; ``probabilities``: float32 [pairs, labels]. None if a class has no
+    pairs, since its curve is undefined.
     """
     classes = probabilities.shape[1]
     if len(np.unique(labels)) < classes:
@@ -107,13 +107,13 @@ def auroc(labels: Labels, probabilities: Floats) -> float | None:
 def bootstrap_intervals(labels: Labels, predicted: Labels, classes: int) -> Intervals:
     """95 % intervals of accuracy and macro F1: percentiles of the bootstrap.
 
-    ``labels`` and ``predicted`` are int64 [pairs], below ``classes``. The pairs are redrawn
-    SAMPLES times, with replacement and always the same way. Efron and Tibshirani, An Introduction
+    ``labels`` and ``predicted`` are int64 [pairs], below ``classes``. The pairs are resampled
+    SAMPLES times with replacement, always in the same way. Efron and Tibshirani, An Introduction
     to the Bootstrap, 1993, chapter 13.
     """
     generator = np.random.default_rng(0)
-    # How often each cell of the confusion matrix is drawn is all that a score depends on. Those
-    # without a pair never are: of many labels, next to all.
+    # A score depends only on how often each cell of the confusion matrix is drawn. Empty ones never
+    # are; with many labels, almost all cells are empty.
     cells, counts = np.unique(labels * classes + predicted, return_counts=True)
     true, guessed = np.divmod(cells, classes)
     on_diagonal = true == guessed
@@ -159,7 +159,7 @@ def describe(scores: Scores) -> str:
         )
     accuracy, f1 = scores.intervals.accuracy, scores.intervals.macro_f1
     label, share = scores.majority
-    area = "undefined: a label has no pair" if scores.auroc is None else f"{scores.auroc:.3f}"
+    area = "undefined: a label has no pairs" if scores.auroc is None else f"{scores.auroc:.3f}"
     return "\n".join(lines) + (
         f"\n\naccuracy {scores.accuracy:.3f}, macro F1 {scores.macro_f1:.3f}, {scores.pairs} pairs"
         f"\nmajority baseline, always {label!r}: accuracy {share:.3f}"

@@ -1,4 +1,4 @@
-"""Which of the pairs that a model is scored on it has seen in its training."""
+"""Which of the scored pairs the model has seen in training."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from mmsent_training.examples import Examples
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many of the scored pairs share something with pairs that the model was trained on.
+    """How many of the scored pairs have something in common with training pairs.
 
-    ``pairs`` share text and image, ``images`` the image alone, ``texts`` the text alone; of the
-    training pairs one in ``every`` is known. ``unseen``: the scores of the rest; None where the
-    rest is empty or everything. ``validated``: pairs that the training validated on.
+    ``pairs``: with text and image of one, ``images``: only with its image, ``texts``: only with its
+    text. One in ``every`` training pairs is known. ``unseen``: the scores of the other pairs, or
+    None if there are none or all are. ``validated``: pairs that the training validated on.
     """
 
     pairs: int
@@ -27,22 +27,22 @@ class Overlap:
     unseen: Scores | None
 
     def __str__(self) -> str:
-        """Some lines of text."""
+        """A few lines of text."""
         lines = ["none of these pairs shares its text or image with a training pair"]
         if self.pairs or self.images or self.texts:
             lines = [
-                f"seen in the training: {self.pairs} of these pairs, and of others "
+                f"seen in training: {self.pairs} of these pairs, and of the others "
                 f"{self.images} images and {self.texts} texts"
             ]
-            rest = "there are no others"
+            rest = "there are no other pairs"
             if self.unseen:
                 rest = (
                     f"accuracy {self.unseen.accuracy:.3f}, macro F1 {self.unseen.macro_f1:.3f}, "
                     f"{self.unseen.pairs} pairs"
                 )
-            lines.append(f"without all of those: {rest}")
+            lines.append(f"without those: {rest}")
         if self.every > 1:
-            lines.append(f"only one in {self.every} training pairs is known: more may be shared")
+            lines.append(f"only one in {self.every} training pairs is known: there may be more")
         if self.validated:
             lines.append(f"the training validated on {self.validated} of these pairs")
         return "\n".join(lines)

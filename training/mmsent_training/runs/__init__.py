@@ -1,1 +1,1 @@
-"""The run: the folder that one training writes, and what lets it resume."""
+"""The run: the folder that a training writes and can resume from."""

@@ -79,27 +79,27 @@ class Record:
 
     @property
     def source(self) -> TrainingSource:
-        """Where the run's pairs were, and how they are read."""
+        """The location of the run's pairs, and how to read them."""
         data = self.dataset
         return TrainingSource(data.path, data.validation, self.labels, data.reading)
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write run.json: last of all files, since it says that the run is whole."""
+    """Write run.json. It is the last file, since it marks the run as complete."""
     content = {"format": FORMAT} | asdict(record)
     with atomic_path(folder / RECORD) as part:
         part.write_text(json.dumps(content, indent=2, default=plain) + "\n", encoding="utf-8")
 
 
 def read_record(folder: Path) -> Record:
-    """Read run.json. Raises InputError if it is of another format or damaged."""
+    """Read run.json. Raises InputError if it has another format or is damaged."""
     path = folder / RECORD
     try:
         content = json.loads(read_file(path, str(path), limit=MAX_RECORD))
         if content["format"] != FORMAT:
             raise InputError(
-                f"{folder} can't be used: its format is {content['format']}, and this mmsent reads "
-                f"{FORMAT}; train again, or use the mmsent that wrote it"
+                f"{folder} can't be used: its format is {content['format']}, but this mmsent reads "
+                f"{FORMAT}; train again, or use the version of mmsent that wrote it"
             )
         record = msgspec.convert(content, Record, dec_hook=typed)
         if not 0 < record.calibration.temperature < float("inf"):
@@ -112,10 +112,10 @@ def read_record(folder: Path) -> Record:
 
 
 def plain(value: object) -> str:
-    """A path as JSON has it. Raises TypeError for what JSON has no name for either."""
+    """A path as text. Raises TypeError for anything else that JSON lacks."""
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"{value!r} is no JSON")
+    raise TypeError(f"{value!r} can't be written as JSON")
 
 
 def typed(kind: type, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a run tells people: report.md, and the predictions in it that were most wrong."""
+"""report.md of a run, and its wrong predictions with the highest probabilities."""
 
 import hashlib
 import re
@@ -19,12 +19,12 @@ from mmsent_training.examples import Examples
 from mmsent_training.runs.record import Record
 
 MISTAKES = 12
-"""How many wrong predictions a report shows."""
+"""The number of wrong predictions in a report."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A pair whose ``predicted`` label is not its own, and the ``probability`` that it got."""
+    """A wrongly predicted pair, with the ``predicted`` label and its ``probability``."""
 
     pair: Pair
     text: str
@@ -56,14 +56,14 @@ def find_mistakes(
 
 
 def have_images(mistakes: Sequence[Mistake]) -> bool:
-    """Whether any has an image to draw: none has, where the model was given none."""
+    """Whether any of them has an image to draw: a model of texts is given none."""
     return any(not mistake.pair.lacks("image") for mistake in mistakes)
 
 
 def describe_data(
     examples: Examples, train: Sequence[int], validation: Sequence[int], coverage: Coverage
 ) -> str:
-    """What makes the figures doubtful: repeated pairs and unknown texts, as `check-data` has it.
+    """Reasons to doubt the scores: repeated pairs and unknown texts, as in `check-data`.
 
     ``train`` and ``validation`` are rows of ``examples``; ``coverage`` is of their texts.
     """
@@ -92,7 +92,7 @@ def _digest(text: str) -> bytes:
 
 
 def write_report(path: Path, record: Record, data: str, mistakes: Sequence[Mistake]) -> None:
-    """Write report.md from what run.json holds, `describe_data`, and the ``mistakes``."""
+    """Write report.md from the content of run.json, `describe_data`, and the ``mistakes``."""
     settings = "\n".join(f"| {key} | {value} |" for key, value in vars(record.settings).items())
     dataset, calibration = record.dataset, record.calibration
     kept = (
@@ -150,7 +150,7 @@ Every epoch: [history.csv](history.csv). Every validation pair with its probabil
 
 
 def _mistakes(mistakes: Sequence[Mistake]) -> str:
-    """A table of mistakes; what strangers wrote can't end its cell, its line or become markup."""
+    """A table of mistakes, with untrusted texts escaped."""
     if not mistakes:
         return "None: every validation pair was right."
     lines = [
@@ -167,5 +167,5 @@ def _mistakes(mistakes: Sequence[Mistake]) -> str:
 
 
 def _plain(text: str) -> str:
-    """``text`` on one line, in Markdown that shows it as it is."""
+    """``text`` on one line, escaped for Markdown."""
     return re.sub(r"([\\`*_{}\[\]<>()#!|~$&])", r"\\\1", " ".join(text.split()))

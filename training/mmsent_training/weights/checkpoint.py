@@ -162,7 +162,7 @@ def _damage(path: Path, name: str, sha256: str, known: str, expected: int | None
     size, digests, form = path.stat().st_size, {sha256}, "[0-9a-f]{64}"
     with open(path, "rb") as file:
         if file.read(len(POINTER)) == POINTER:
-            return "it is only Git LFS's pointer to the file, which `git lfs pull` fetches"
+            return "it is only a Git LFS pointer; `git lfs pull` downloads the file"
     if expected not in (None, size):
         return f"it has {size:,} bytes, not {expected:,}"
     suffix = Path(name).suffix

@@ -230,7 +230,7 @@ def _has_config(source: _Source) -> bool:
     try:
         return source.get(checkpoint.CONFIG)
     except Exception as error:
-        log.debug("%s does not help either: %s", constants.ENDPOINT, error)
+        log.debug("%s can't be used as a mirror either: %s", constants.ENDPOINT, error)
         return False
 
 
@@ -246,7 +246,7 @@ def _fetch_files(source: _Source) -> None:
     for file in checkpoint.descriptions(model_type, source.get):
         need(file)
     size, to = source.size(), source.snapshot
-    log.info("fetching %s%s from %s to %s", source.name, size, constants.ENDPOINT, to)
+    log.info("downloading %s%s from %s to %s", source.name, size, constants.ENDPOINT, to)
     if not source.get(checkpoint.WEIGHTS) and not source.get(checkpoint.INDEX):
         need(checkpoint.WEIGHTS)
     for file in checkpoint.missing_files(source.snapshot, source.name):
@@ -259,7 +259,7 @@ def _ask_hub(name: str) -> ModelInfo | Exception:
     A socket timeout is not enough: it does not cover DNS lookups.
     """
     if constants.HF_HUB_OFFLINE:
-        return ConnectionError("HF_HUB_OFFLINE is set (unset it to fetch)")
+        return ConnectionError("HF_HUB_OFFLINE is set (unset it to download)")
     answers: list[ModelInfo | Exception] = []
 
     def ask() -> None:

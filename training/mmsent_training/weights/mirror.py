@@ -85,7 +85,7 @@ def _receive(url: str, part: Path, name: str) -> bool:
         total = (begun + length) // CHUNK if length else None
         with (
             open(part, "ab" if begun else "wb") as file,
-            Progress(f"fetching {name}", total, "MiB", summary=False) as progress,
+            Progress(f"downloading {name}", total, "MiB", summary=False) as progress,
         ):
             progress.update(begun // CHUNK)
             for chunk in response.iter_content(CHUNK):

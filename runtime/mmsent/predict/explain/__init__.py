@@ -1,1 +1,1 @@
-"""What moved a prediction: measured by predicting the pair again with parts of it left out."""
+"""What moved a prediction, measured by predicting the pair again without parts of it."""

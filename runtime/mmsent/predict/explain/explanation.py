@@ -1,4 +1,4 @@
-"""An explanation as data: what `SentimentModel.explain` gives."""
+"""An explanation as data: the result of `SentimentModel.explain`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from PIL import Image
 from mmsent.data.pair import Part
 
 Input = Literal["text", "image", "neither"]
-"""What is predicted besides the pair: its text alone, its image alone, or neither."""
+"""The inputs that are predicted: the pair, only its text, only its image, or neither."""
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of the text, or a group of neighbours: its characters, and what they are worth.
+    """A word of the text, or a group of neighbouring words, and its value.
 
     ``start`` and ``end`` count code points.
     """
@@ -29,25 +29,25 @@ class Word:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What moved a prediction: not why it is so, but what changes it when it is left out.
+    """What moved a prediction: what changes it when left out, not why the label is right.
 
     All values are differences of log-odds, natural logarithms of p / (1 - p), where p is the
-    probability of a label. Positive ones spoke for the label.
+    probability of a label. Positive values support the label.
 
     ``label``, ``probabilities``: the prediction.
     ``log_odds``: of each label, for "both" (the pair), "text" (alone), "image" (alone), "neither".
-    ``modalities``: for "text" and "image", of each label, the exact Shapley value: half of what the
+    ``modalities``: for "text" and "image", the exact Shapley value for each label: half of what the
     modality adds to the other one plus half of what it adds to nothing. The two add up to the
-    log-odds of "both" less those of "neither".
-    ``foreign``: those of "text", "image" and "neither" that the model was not trained on; what it
-    predicts there is a guess, and so are the modalities' values.
-    ``words``: of the text, in its order, what each is worth for ``label``: the log-odds of the pair
-    less those of the pair without the word. Groups of words where the budget is too small.
-    ``read``: how many characters of ``text`` the model reads; what is cut off has no words.
-    ``regions``: of the image, [grid][grid] from the top left, what each cell's patch is worth for
-    ``label``; None where there is no image. `smooth_map` draws them.
-    ``runs`` predictions were computed, of at most ``budget``.
-    ``view`` is what the model looks at of the image, for pictures.
+    log-odds of "both" minus those of "neither".
+    ``foreign``: those of "text", "image" and "neither" that the model was not trained on. Its
+    prediction for them is a guess, and so are the modalities' values.
+    ``words``: of the text, in order, with their values for ``label``: the log-odds of the pair
+    minus those of the pair without the word. Groups of words if the budget is too small.
+    ``read``: the number of characters of ``text`` that the model reads; the rest has no words.
+    ``regions``: of the image, [grid][grid] from the top left: the value of each cell's patch for
+    ``label``; None if there is no image. `smooth_map` interpolates them.
+    ``runs``: the number of computed predictions, at most ``budget``.
+    ``view``: the part of the image that the model sees, for pictures.
     """
 
     label: str
@@ -64,7 +64,7 @@ class Explanation:
     view: Image.Image | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """All but ``view``, in what JSON has."""
+        """Everything but ``view``, in types that JSON has."""
         words = [
             {"start": word.start, "end": word.end, "text": word.text, "value": word.value}
             for word in self.words

@@ -1,4 +1,4 @@
-"""Fonts for pictures: Pillow's own and, for the characters that it lacks, installed ones."""
+"""Fonts for pictures: Pillow's own and, for characters that it lacks, installed ones."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ _SUFFIXES = (".ttf", ".otf", ".ttc")
 _SPECIAL = (
     "bold", "italic", "oblique", "mono", "serif", "light", "condensed", "math", "lastresort"
 )  # fmt: skip
-_NO_CHARACTER = "\uffff"  # what a font draws for it, it draws for everything that it lacks
+_NO_CHARACTER = "\uffff"  # what a font draws for it, it draws for every character that it lacks
 _TEST_SIZE = 16
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Typeface:
-    """Draws and measures text in the usual font, and what that lacks in ``others``.
+    """Draws and measures text in Pillow's font, and characters that it lacks in other fonts.
 
     ``others`` maps characters to font files; ``escapes`` those that no font has.
     """
@@ -34,7 +34,7 @@ class Typeface:
     escapes: dict[int, str]
 
     def width(self, text: str, size: int) -> float:
-        """How wide ``text`` is, in pixels."""
+        """The width of ``text``, in pixels."""
         return sum(font.getlength(part) for font, part in self._parts(text, size))
 
     def draw(
@@ -48,7 +48,7 @@ class Typeface:
         bold: bool = False,
         outline: str | None = None,
     ) -> None:
-        """Draw one line of ``text``; ``place`` is the left end of its base line, in pixels."""
+        """Draw one line of ``text``; ``place``: the left end of its baseline, in pixels."""
         x, y = place
         stroke = 3 if outline else 0
         for font, part in self._parts(text, size):
@@ -59,7 +59,7 @@ class Typeface:
             x += font.getlength(part)
 
     def shorten(self, text: str, size: int, width: float) -> str:
-        """``text``, or as much of it as fits into ``width`` pixels with an ellipsis."""
+        """``text``, truncated with an ellipsis if it is wider than ``width`` pixels."""
         if self.width(text, size) <= width:
             return text
         while text and self.width(f"{text}…", size) > width:
@@ -73,16 +73,16 @@ class Typeface:
 
 
 def find_typeface(text: str) -> Typeface:
-    """A typeface for all characters of ``text``; what no installed font has is escaped, and logged.
+    """A typeface for all characters of ``text``; those that no font has are escaped, and logged.
 
-    Installed fonts are looked through only where the usual one lacks something.
+    Installed fonts are searched only if Pillow's lacks a character.
     """
     lacking = _lacking(_font(None, _TEST_SIZE), {char for char in text if char.isprintable()})
     others: dict[str, Path] = {}
     for path in _installed() if lacking else ():
         try:
             still = _lacking(_font(path, _TEST_SIZE), lacking)
-        except OSError:  # broken, or of bitmaps of another size
+        except OSError:  # damaged, or bitmaps of another size
             continue
         others |= dict.fromkeys(lacking - still, path)
         lacking = still
@@ -101,12 +101,12 @@ def find_typeface(text: str) -> Typeface:
 
 @cache
 def _font(path: Path | None, size: int) -> Font:
-    """A font file, or Pillow's own. Raises OSError where it can't be read."""
+    """A font file, or Pillow's own font. Raises OSError if it can't be read."""
     return ImageFont.load_default(size) if path is None else ImageFont.truetype(path, size)
 
 
 def _lacking(font: Font, characters: Collection[str]) -> set[str]:
-    """Those of ``characters`` that ``font`` draws as it draws what is no character."""
+    """Those of ``characters`` that ``font`` draws like a noncharacter."""
     absent = _drawn(font, _NO_CHARACTER)
     return {char for char in characters if _drawn(font, char) == absent}
 

@@ -19,7 +19,7 @@ from mmsent.predict.explain.rendering import (
     strongest_cells,
 )
 
-UNREAD = 300  # characters that are shown of what the model doesn't read
+UNREAD = 300  # shown characters of the text that the model doesn't read
 
 LOOK = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1b1b1b; --quiet: #595959; --line: #d0d0d0;
@@ -74,7 +74,7 @@ svg text { font-weight: 700; fill: #fff; stroke: #000; stroke-width: .2em; paint
 
 
 def to_html(explanation: Explanation) -> str:
-    """The page, UTF-8. It adapts to light, dark and narrow screens, and is readable without colour.
+    """The page, UTF-8. It adapts to light, dark and narrow screens, and works without colour.
 
     Everything that comes from the pair or the bundle is escaped.
     """
@@ -212,7 +212,7 @@ def _regions(explanation: Explanation, regions: Sequence[Sequence[float]]) -> st
 
 
 def _heat(regions: Sequence[Sequence[float]], width: int, height: int) -> Iterator[str]:
-    """The smooth map: a grid of rectangles, the stronger the less transparent."""
+    """The smooth map: a grid of rectangles; strong values are more opaque."""
     count = FINE * len(regions)
     values = smooth_map(regions, count, count)
     largest = scale([value for row in regions for value in row])

@@ -1,13 +1,13 @@
-"""Explaining a prediction by occlusion: the pair is predicted again with parts of it left out.
+"""Explain a prediction by occlusion: predict the pair again without parts of it.
 
-Nothing here needs gradients, which an ONNX graph does not have. The algorithm, for every language
-that bundles run in:
+This needs no gradients, which an ONNX graph does not provide. The algorithm, so that it can be
+implemented in other languages:
 
 1. `read_words` finds the words that the model reads. The text ends after them.
 2. The number of word groups and of cells follows from the budget: see `_divide`.
 3. The runs, in this order: the pair; the text with a missing image; an empty text with the image;
    an empty text with a missing image; the text without each group of words, from the first; the
-   text with the image whose patch of each cell is hidden, row by row. Equal runs are one.
+   text with the image whose patch of each cell is hidden, row by row. Equal runs are computed once.
 4. The log-odds of label k in a run with the logits z: ``z[k] - log(sum(exp(z[j]) for j != k))``,
    in double precision.
 5. All values are differences of those: see `Explanation`.
@@ -45,17 +45,17 @@ BUDGET = 128
 MIN_BUDGET = 8
 
 Run = tuple[str, int]
-"""A text, and what is seen of the image: `SHOWN`, `HIDDEN`, or all but the patch of that cell."""
+"""A text, and the visible part of the image: `SHOWN`, `HIDDEN`, or all but a cell's patch."""
 SHOWN, HIDDEN = -1, -2
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is predicted to explain one pair.
+    """The predictions that explain one pair.
 
-    ``groups``: the first word of each group, and the next group's; there are ``side`` x ``side``
-    cells. ``players`` are the runs for the modalities, ``texts`` those of the groups, ``patches``
-    those of the cells.
+    ``groups``: the first word of each group, and that of the next one; there are ``side`` x
+    ``side`` cells. ``players``: the runs for the modalities; ``texts``: those for the groups;
+    ``patches``: those for the cells.
     """
 
     read: str
@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def runs(self) -> list[Run]:
-        """All runs, each once, in their order."""
+        """All distinct runs, in order."""
         return list(dict.fromkeys([*self.players.values(), *self.texts, *self.patches]))
 
 
@@ -84,17 +84,17 @@ def explain_pair(
     batch_size: int = BATCH_SIZE,
     view: Image.Image | None = None,
 ) -> Explanation:
-    """Explain what is predicted for a text and for ``pixels``, uint8 [size, size, 3].
+    """Explain the prediction for a text and ``pixels``, uint8 [size, size, 3].
 
-    A text that is missing is "", an image that is missing is None. ``image`` and ``optional`` are
-    the bundle's. At most ``budget`` runs are computed; where it does not suffice for every word and
-    ``grid`` x ``grid`` cells, there are groups of words, and fewer cells.
-    Raises InputError where ``grid`` is not 1 to MAX_GRID, or ``budget`` less than MIN_BUDGET.
+    A missing text is "", a missing image is None. ``image`` and ``optional`` are the bundle's. At
+    most ``budget`` runs are computed. If that does not suffice for every word and ``grid`` x
+    ``grid`` cells, neighbouring words are grouped and there are fewer cells.
+    Raises InputError if ``grid`` is not 1 to MAX_GRID, or ``budget`` is less than MIN_BUDGET.
     """
     if not 1 <= grid <= min(MAX_GRID, image.size):
         raise InputError(f"the grid must be 1 to {min(MAX_GRID, image.size)}, not {grid}")
     if budget < MIN_BUDGET:
-        raise InputError(f"the budget must be {MIN_BUDGET} runs or more, not {budget}")
+        raise InputError(f"the budget must be at least {MIN_BUDGET} predictions, not {budget}")
     plan = _plan(model, text, grid if pixels is not None else 0, budget)
     missing = missing_image(image)
     runs = plan.runs
@@ -144,10 +144,10 @@ def explain_pair(
 
 
 def shapley(modality: Part, log_odds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The Shapley value of a modality, of each label, from the four predictions' log-odds.
+    """The Shapley values of a modality for each label, from the log-odds of the four inputs.
 
-    Of the two orders in which the modalities can come, each counts half: what this one adds to
-    nothing, and what it adds to the other.
+    The modality can come first or second, and both orders count half: what it adds to nothing, and
+    what it adds to the other one.
     """
     both, neither = log_odds["both"], log_odds["neither"]
     alone, other = log_odds[modality], log_odds["image" if modality == "text" else "text"]
@@ -158,22 +158,22 @@ def shapley(modality: Part, log_odds: Mapping[str, Mapping[str, float]]) -> dict
 
 
 def log_odds(logits: Mapping[str, float]) -> dict[str, float]:
-    """The natural logarithm of p / (1 - p) of each label, without loss where p is close to 1."""
+    """The natural logarithm of p / (1 - p) for each label, without loss if p is close to 1."""
     return {label: value - _log_sum(logits, label) for label, value in logits.items()}
 
 
 def _log_sum(logits: Mapping[str, float], but: str) -> float:
-    """log(sum(exp(z))) of all logits but one."""
+    """log(sum(exp(z))) over all logits but one."""
     others = [value for label, value in logits.items() if label != but]
     largest = max(others)
     return largest + log(sum(exp(value - largest) for value in others))
 
 
 def _plan(model: Model, text: str, grid: int, budget: int) -> Plan:
-    """``grid`` is 0 where the image is missing.
+    """Plan the runs; ``grid`` is 0 if the image is missing.
 
-    The words get what the cells leave of the budget, and at least half of it; the cells get the
-    largest grid that then fits.
+    The words get what the cells leave of the budget, but at least half of it; then the cells get
+    the largest grid that fits.
     """
     read, words = read_words(text, model.tokenize)
     left = budget - 4
@@ -203,6 +203,6 @@ def _word(text: str, words: list[Span], value: float) -> Word:
 
 
 def _foreign(optional: Collection[Part]) -> tuple[Input, ...]:
-    """No model is trained on pairs of nothing; modality dropout takes one of the two away."""
+    """The inputs that the model was not trained on: modality dropout never removes both parts."""
     alone: tuple[tuple[Input, Part], ...] = (("text", "image"), ("image", "text"))
     return (*(kept for kept, lost in alone if lost not in optional), "neither")

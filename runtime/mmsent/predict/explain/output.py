@@ -1,4 +1,4 @@
-"""An explanation as a file: JSON, a page or a picture, by the name's ending."""
+"""Write an explanation to a file: JSON, a page or a picture, by its suffix."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ SUFFIXES = (".html", ".png", ".json")
 
 
 def check_suffix(path: Path) -> None:
-    """Raises InputError where no explanation can be written to such a name."""
+    """Raise InputError if the suffix of ``path`` is not supported."""
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: an explanation is a file that ends in {', '.join(SUFFIXES)}")
+        raise InputError(f"{path}: the name of an explanation must end in {', '.join(SUFFIXES)}")
 
 
 def write_explanation(explanation: Explanation, path: Path) -> None:
-    """Write ``explanation`` to ``path``, in the format that its ending names.
+    """Write ``explanation`` to ``path`` in the format of its suffix.
 
-    Raises InputError where that is none of `SUFFIXES`.
+    Raises InputError if that is none of `SUFFIXES`.
     """
     check_suffix(path)
     suffix = path.suffix.lower()

@@ -1,4 +1,4 @@
-"""The patches of an image that are hidden one at a time, and the map that their values make."""
+"""The patches of an image that are hidden one at a time, and the map of their values."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from mmsent.inputs.image import MISSING
 def hide_patch(
     pixels: npt.NDArray[np.uint8], row: int, column: int, grid: int
 ) -> npt.NDArray[np.uint8]:
-    """``pixels``, uint8 [size, size, 3], with the patch of a cell set to a missing image's value.
+    """``pixels``, uint8 [size, size, 3], with a cell's patch in the colour of a missing image.
 
     The image is divided into ``grid`` x ``grid`` cells. A cell's patch has its centre and twice its
-    width and height, as far as the image reaches, so that neighbours overlap by half.
+    width and height, cut off at the image's edges, so that neighbours overlap by half.
     """
     size = len(pixels)
     hidden = pixels.copy()
@@ -33,10 +33,10 @@ def _edges(cell: int, grid: int, size: int) -> tuple[int, int]:
 def smooth_map(
     regions: Sequence[Sequence[float]], height: int, width: int
 ) -> npt.NDArray[np.float64]:
-    """Values of ``height`` x ``width`` points of an image from those of its cells, float64.
+    """Values at ``height`` x ``width`` points of an image from those of its cells, float64.
 
-    Bilinear interpolation between the centres of the cells; beyond the outermost centres the value
-    is that of the nearest. So each patch has the weight 1 in its centre and 0 at its edges.
+    Bilinear interpolation between the centres of the cells; beyond the outermost centres, the
+    nearest value. So each patch has weight 1 at its centre and 0 at its edges.
     """
     values = np.asarray(regions, np.float64)
     down, across = (_weights(count, n) for count, n in zip((height, width), values.shape))
@@ -44,6 +44,6 @@ def smooth_map(
 
 
 def _weights(count: int, cells: int) -> npt.NDArray[np.float64]:
-    """The weight of each cell at ``count`` points' centres, [count, cells]; a row adds up to 1."""
+    """The weight of each cell at ``count`` points' centres, [count, cells]; rows add up to 1."""
     places = np.clip((np.arange(count) + 0.5) * cells / count - 0.5, 0, cells - 1)
     return np.maximum(0.0, 1.0 - np.abs(places[:, None] - np.arange(cells)))

@@ -1,4 +1,4 @@
-"""An explanation as a picture: what the page shows, in one PNG."""
+"""An explanation as a PNG with the same content as the page."""
 
 import io
 import unicodedata
@@ -26,14 +26,14 @@ from mmsent.predict.explain.rendering import (
 WIDTH, MARGIN, GAP = 1200, 40, 24
 INNER = WIDTH - 2 * MARGIN
 TITLE_SIZE, SIZE, SMALL = 32, 22, 17
-COLUMNS = 125  # characters of a line of notes
+COLUMNS = 125  # characters in a line of notes
 PAPER, INK, QUIET, BAR = "#ffffff", "#1b1b1b", "#595959", "#8a8a8a"
 FOR, AGAINST = (0, 98, 168), (224, 96, 0)
 STRIPE = 6  # pixels
 
 
 class Sheet:
-    """A column of paper that grows as it is written on; ``y`` is how far it is full."""
+    """A page that grows as it is filled; ``y`` is the height of its content."""
 
     def __init__(self, typeface: Typeface) -> None:
         self.typeface = typeface
@@ -42,7 +42,7 @@ class Sheet:
         self.need(MARGIN)
 
     def need(self, height: int) -> int:
-        """Add ``height`` pixels of paper; returns where they begin."""
+        """Add ``height`` pixels; returns their top."""
         start, self.y = self.y, self.y + height
         taller = Image.new("RGB", (WIDTH, self.y), PAPER)
         taller.paste(self.image)
@@ -50,7 +50,7 @@ class Sheet:
         return start
 
     def line(self, text: str, *, size: int = SIZE, ink: str = INK, bold: bool = False) -> None:
-        """Write a line, shortened where it is too long."""
+        """Write a line, truncated if it is too long."""
         start = self.need(size * 3 // 2)
         self.write(MARGIN, start + size, text, size=size, ink=ink, bold=bold, width=INNER)
 
@@ -75,12 +75,12 @@ class Sheet:
         ink: str = INK,
         bold: bool = False,
     ) -> None:
-        """Write ``text`` from ``x`` on, at the base line ``y``."""
+        """Write ``text`` from ``x`` on, with the baseline ``y``."""
         text = self.typeface.shorten(text, size, width)
         self.typeface.draw(self.canvas, (x, y), text, size=size, ink=ink, bold=bold)
 
     def paint(self, x: float, y: float, width: float, height: float, value: float) -> None:
-        """A box, solid where ``value`` is for the label and striped where it is against it."""
+        """A box, solid if ``value`` supports the label and striped if it speaks against it."""
         area = Image.new("RGB", (max(1, round(width)), max(1, round(height))), FOR)
         if value < 0:
             stripes = Image.fromarray(_stripes(area.height, area.width))
@@ -140,7 +140,7 @@ def _modalities(sheet: Sheet, explanation: Explanation) -> None:
 
 
 def _words(sheet: Sheet, explanation: Explanation) -> None:
-    """Each word over its line and its value, in lines; Hebrew and the like from the right."""
+    """Each word with its line and value below; texts in Hebrew and the like from right to left."""
     sheet.heading("Words")
     largest = scale([word.value for word in explanation.words])
     from_right = _from_right(explanation.text)

@@ -1,4 +1,4 @@
-"""What the page and the picture of an explanation have in common."""
+"""The common parts of an explanation's page and picture."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ MARKED = 3  # cells that are outlined and numbered
 
 
 class Cell(NamedTuple):
-    """A cell of the map, from 0 at the top left, and its value."""
+    """A cell of the map, counted from 0 at the top left, and its value."""
 
     row: int
     column: int
@@ -30,14 +30,14 @@ def signed(value: float) -> str:
 
 
 def scale(values: Sequence[float]) -> float:
-    """What the strongest colour stands for: the largest of the values without their signs."""
+    """The value of the strongest colour: the largest absolute value."""
     return max(map(abs, values), default=0.0) or 1.0
 
 
 def strongest_cells(regions: Sequence[Sequence[float]]) -> list[Cell]:
-    """Up to MARKED cells with the largest values, without their signs, the largest first.
+    """Up to MARKED cells with the largest absolute values, the largest first.
 
-    Those that would show 0.00 are left out.
+    Values that would be shown as 0.00 are left out.
     """
     cells = [
         Cell(i, j, value) for i, values in enumerate(regions) for j, value in enumerate(values)
@@ -47,13 +47,13 @@ def strongest_cells(regions: Sequence[Sequence[float]]) -> list[Cell]:
 
 
 def legend(cells: Sequence[Cell]) -> str:
-    """The values of the outlined cells, by the numbers in them."""
+    """The values of the outlined cells, by their numbers."""
     values = (f"{rank}: {signed(cell.value)}" for rank, cell in enumerate(cells, 1))
     return ", ".join(values) or "none moves it"
 
 
 def notes(explanation: Explanation) -> list[str]:
-    """What a reader has to know about these very numbers."""
+    """Notes that readers need to interpret these numbers."""
     found = []
     foreign = [each for each in explanation.foreign if each != "neither"]
     if foreign:

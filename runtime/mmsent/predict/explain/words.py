@@ -1,7 +1,7 @@
 """The words of a text, and the text without some of them.
 
-The rule is one regular expression over explicit ranges of code points, so that every language and
-every version of Unicode finds the same words.
+One regular expression over explicit ranges of code points defines a word, so that every language
+and every version of Unicode finds the same words.
 """
 
 import re
@@ -12,7 +12,7 @@ _SPACE = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u30
 # Kana, Han: written without spaces.
 _IDEOGRAPH = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _EMOJI = r"\u2600-\u27bf\U0001f000-\U0001faff"
-_JOINER = r"\u200d\ufe0f"  # makes one sign of several emoji
+_JOINER = r"\u200d\ufe0f"  # joins several emoji to one
 
 _WORD = re.compile(
     f"[{_IDEOGRAPH}]|[{_EMOJI}][{_EMOJI}{_JOINER}]*|[^{_SPACE}{_IDEOGRAPH}{_EMOJI}]+"
@@ -21,14 +21,14 @@ _WORD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Characters of a text, ``start`` to ``end``, counted in code points."""
+    """Characters of a text, from ``start`` to ``end``, counted in code points."""
 
     start: int
     end: int
 
 
 def find_words(text: str) -> list[Span]:
-    """The words of ``text``, in its order.
+    """The words of ``text``, in order.
 
     A word is a single ideograph or kana, a run of emoji, or a run of anything else that is not
     white space; punctuation belongs to the word that it touches.
@@ -37,9 +37,9 @@ def find_words(text: str) -> list[Span]:
 
 
 def without(text: str, words: Sequence[Span], first: int, last: int) -> str:
-    """``text`` without ``words[first:last]``, one or more of them, and the white space after them.
+    """``text`` without ``words[first:last]`` (at least one) and the white space after them.
 
-    White space before the first word goes with that word.
+    White space before the first word belongs to that word.
     """
     start = words[first].start if first else 0
     return text[:start] + text[_end(text, words, last) :]
@@ -48,11 +48,11 @@ def without(text: str, words: Sequence[Span], first: int, last: int) -> str:
 def read_words(
     text: str, tokenize: Callable[[Sequence[str]], Sequence[Sequence[int]]]
 ) -> tuple[str, list[Span]]:
-    """What a model reads of ``text`` before its tokenizer cuts it, and the words of that.
+    """The part of ``text`` that a model reads before its tokenizer truncates, and its words.
 
-    It is the shortest beginning, in whole words, that has the same token ids as the whole text,
-    found by bisection. What comes after it can't move the prediction; and without that, leaving a
-    word out does not draw another one in.
+    It is the shortest prefix of whole words that has the same token ids as the whole text, found by
+    bisection. What comes after it can't affect the prediction. Without this, removing a word would
+    bring another one in.
     """
     words = find_words(text)
     whole = tokenize([text])[0]
@@ -67,7 +67,7 @@ def read_words(
 
 
 def group(words: Sequence[Span], count: int) -> list[tuple[int, int]]:
-    """Divide ``words`` into ``count`` groups of neighbours: each one's first word, and the next's.
+    """Divide ``words`` into ``count`` groups of neighbours: the first word of each, and the next.
 
     Group ``i`` of ``count`` is ``words[i * n // count : (i + 1) * n // count]`` of ``n`` words.
     """
@@ -76,7 +76,7 @@ def group(words: Sequence[Span], count: int) -> list[tuple[int, int]]:
 
 
 def _end(text: str, words: Sequence[Span], count: int) -> int:
-    """Where the first ``count`` words end, with the white space after them."""
+    """The end of the first ``count`` words, with the white space after them."""
     if count == 0:
         return 0
     return words[count].start if count < len(words) else len(text)
