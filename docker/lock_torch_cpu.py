@@ -1,8 +1,8 @@
 """Writes torch-cpu.lock: PyTorch's builds for the CPU, by version and hash, from its own index.
 
-The versions are those of requirements.lock. A wheel's SHA-256 stands in the link to it, as PEP 503
-has it; a wheel whose link has none is pinned by its version alone. Where the index can't be
-reached, the file stays as it is as long as its versions are right.
+The versions are those of requirements.lock. A wheel's SHA-256 is in its link (PEP 503); if it is not,
+the wheel is pinned only by its version. If the index can't be reached, the file stays unchanged,
+provided that its versions are right.
 """
 
 import re
@@ -28,7 +28,7 @@ def main(index: str, versions: Path, output: Path) -> None:
     except OSError as error:
         old = output.read_text() if output.exists() else ""
         if all(f"{name}=={version}" in old for name, version in pins.items()):
-            print(f"{index} can't be reached ({error}): {output} stays as it is", file=sys.stderr)
+            print(f"{index} can't be reached ({error}): {output} stays unchanged", file=sys.stderr)
             return
         sys.exit(f"{index} can't be reached ({error}), and {output} has other versions: run this "
                  "where it can be reached")  # fmt: skip

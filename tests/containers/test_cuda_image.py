@@ -100,7 +100,7 @@ def test_it_trains_on_the_cpu_and_says_so(engine, cuda_image, work):
     arguments = ("train", "--model", "light", "--epochs", 1, "--output", "run")
     result = engine.run(cuda_image, *arguments, work=work)
     assert result.code == 0, result.err
-    assert "this container was given no GPU" in result.err
+    assert "this container has no GPU" in result.err
     assert "docker run --gpus all" in result.err
     record = json.loads((work / "run" / "run.json").read_text())
     assert record["settings"]["device"] == "cpu"

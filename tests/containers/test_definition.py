@@ -204,7 +204,7 @@ def test_without_the_index_the_lock_stays_or_is_refused(lock_torch, index, tmp_p
     output = tmp_path / "torch-cpu.lock"
     output.write_text(read("docker/torch-cpu.lock"))
     lock_torch(index.url, ROOT / "requirements.lock", output)
-    assert "stays as it is" in capsys.readouterr().err
+    assert "stays unchanged" in capsys.readouterr().err
     assert output.read_text() == read("docker/torch-cpu.lock")
     other = tmp_path / "requirements.lock"
     other.write_text("torch==2.5.0\ntorchvision==0.20.0\n")
