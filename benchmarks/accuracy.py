@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.labels import SENTIMENTS
+from mmsent.data.training import TrainingSource
 from mmsent.options import FOLDER
 from mmsent_training.evaluation.ablation import mcnemar
 from mmsent_training.examples import read_examples, split
@@ -69,7 +69,7 @@ def folds(train: Train, data: Path, repeats: int) -> Iterator[dict[str, Any]]:
 def divide(data: Path, repeat: int) -> list[Parts]:
     """The folds of one repetition, as indices of the labelled pairs; equal images on one side."""
     usual = Settings(model="any")
-    examples = read_examples(read_labelled(open_dataset(data).select(TRAINING)), SENTIMENTS)
+    examples = read_examples(TrainingSource(data).read().train, SENTIMENTS)
     fraction, seed = usual.validation_fraction, usual.split_seed
     training, _ = split(examples.labels, SENTIMENTS, fraction=fraction, seed=seed)
     images = [hashlib.sha256(examples.pairs[i].read("image")).digest() for i in training]

@@ -26,9 +26,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.folder import image_file
 from mmsent.data.labels import SENTIMENTS
+from mmsent.data.training import TrainingSource
 from mmsent_training.models.registry import choose, default_settings
 from mmsent_training.train import train
 from result import write_result
@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=640)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = read_labelled(open_dataset(options.data).select(TRAINING))
+    rows = TrainingSource(options.data).read().train
     plain = plain_rate(options, rows[: options.pairs])
     print(f"the typical loop, fp32: {plain:.1f} pairs a second")
     results = {"device": options.device, "plain_pairs_per_second": plain}

@@ -23,9 +23,9 @@ from PIL import Image
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
 from clip_model import open_clip
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.folder import image_file
 from mmsent.data.labels import SENTIMENTS
+from mmsent.data.training import TrainingSource
 from mmsent.inputs.text import tokenize
 from mmsent_training.devices import embedding_precision
 from mmsent_training.examples import read_examples
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--embedding-only", action="store_true", help="without the trainings")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = read_labelled(open_dataset(options.data).select(TRAINING))
+    rows = TrainingSource(options.data).read().train
     sample = rows[:: len(rows) // options.pairs][: options.pairs]
 
     results = {"pairs": len(rows), "sample": len(sample)}

@@ -1,7 +1,7 @@
 """Are explanations faithful? Deletion curves, and pairs whose deciding parts are known.
 
     python benchmarks/explanations.py deletion --model model.onnx --data DIR --run RUN [--pairs 120]
-    python benchmarks/explanations.py known --model model.onnx --data SAMPLE
+    python benchmarks/explanations.py known [--pairs 600]
 
 ``deletion`` takes validation pairs of a run. It deletes words, or cells of the image, in the order
 of the explanation, the most valuable first, and in random order, and follows the probability of the
@@ -9,10 +9,10 @@ predicted label. The result is the area under this curve, above the level at whi
 deleted: the faster the probability falls, the smaller it is. It prints the mean areas, and the
 mean of random minus explained with its 95 % bootstrap interval over the pairs.
 
-``known`` takes a dataset of `mmsent sample-data`, with another --seed than the training's. In each
-pair, some words and a patch of the image carry a label. It counts the pairs in which one of them
-decided, because the other carries a label that was not predicted: is the map's peak in the patch,
-and is the most valuable word one of those words?
+``known`` trains the light model on a dataset of `mmsent sample-data`, and explains the pairs of
+another one. In each pair, some words and a patch of the image carry a label. It counts the pairs in
+which one of them decided, because the other carries a label that was not predicted: is the map's
+peak in the patch, and is the most valuable word one of those words?
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -28,12 +31,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsent import Explanation, SentimentModel
-from mmsent.data.dataset import TRAINING, open_dataset
-from mmsent.data.pair import Pair
 from mmsent.data.sample import SIGNALS
+from mmsent.data.training import TrainingSource
 from mmsent.files.console import console
 from mmsent.files.progress import Progress
 from mmsent.inputs.image import MISSING
+from result import write_result
 
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
@@ -46,38 +49,27 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["deletion", "known"])
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument(
-        "--run", type=Path, help="for deletion: the run whose validation pairs are used"
-    )
-    parser.add_argument("--pairs", type=int, default=120, help="drawn at random; 0: all")
+    parser.add_argument("--model", type=Path, help="for deletion: a bundle")
+    parser.add_argument("--data", type=Path, help="for deletion: its dataset")
+    parser.add_argument("--run", type=Path, help="for deletion: its run, with the validation pairs")
+    parser.add_argument("--pairs", type=int, help="[default: 120, drawn at random; known: 600]")
     parser.add_argument("--orders", type=int, default=2, help="random orders per pair")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    model = SentimentModel(options.model)
-    pairs = [
-        row for row in open_dataset(options.data).select(TRAINING).rows() if isinstance(row, Pair)
-    ]
-    if options.what == "deletion":
-        with open(options.run / "validation_predictions.csv", encoding="utf-8", newline="") as file:
-            wanted = {row["guid"] for row in csv.DictReader(file)}
-        pairs = [pair for pair in pairs if pair.guid in wanted]
-    rng = np.random.default_rng(options.seed)
-    if options.pairs and options.pairs < len(pairs):
-        pairs = [pairs[place] for place in rng.choice(len(pairs), options.pairs, replace=False)]
     with console():
-        if options.what == "known":
-            result = known(model, options.data, pairs)
-        else:
-            result = deletion(model, pairs, options.orders, rng)
-    print(json.dumps({"model": model.info.model, "pairs": len(pairs), **result}, indent=2))
+        result = deletion(options) if options.what == "deletion" else known(options.pairs or 600)
+    print(json.dumps(result, indent=2))
+    write_result(options.json, result)
 
 
-def deletion(
-    model: SentimentModel, pairs: Sequence[Pair], orders: int, rng: np.random.Generator
-) -> dict[str, object]:
+def deletion(options: argparse.Namespace) -> dict[str, object]:
     """The summary of the areas for words and for patches, see `areas`."""
+    model, rng = SentimentModel(options.model), np.random.default_rng(0)
+    with open(options.run / "validation_predictions.csv", encoding="utf-8", newline="") as file:
+        validation = {row["guid"] for row in csv.DictReader(file)}
+    pairs = [pair for pair in TrainingSource(options.data).read().train if pair.guid in validation]
+    count = min(options.pairs or 120, len(pairs))
+    pairs = [pairs[place] for place in rng.choice(len(pairs), count, replace=False)]
     found: dict[str, list[tuple[float, float]]] = {"words": [], "patches": []}
     with Progress("explaining", len(pairs), "pairs") as progress:
         for pair in pairs:
@@ -86,14 +78,15 @@ def deletion(
             values = np.array([word.value for word in explanation.words])
             if len(values) > 1:
                 delete = partial(without_words, explanation, image)
-                row = areas(model, explanation.label, values, delete, orders, rng)
+                row = areas(model, explanation.label, values, delete, options.orders, rng)
                 found["words"].append(row)
             regions = np.asarray(explanation.regions)
             delete = partial(without_cells, text, image, len(regions))
-            row = areas(model, explanation.label, regions.ravel(), delete, orders, rng)
+            row = areas(model, explanation.label, regions.ravel(), delete, options.orders, rng)
             found["patches"].append(row)
             progress.update()
-    return {name: summary(np.asarray(rows), rng) for name, rows in found.items()}
+    summaries = {name: summary(np.asarray(rows), rng) for name, rows in found.items()}
+    return {"model": model.info.model, "orders": options.orders, **summaries}
 
 
 def areas(
@@ -146,16 +139,33 @@ def summary(rows: Floats, rng: np.random.Generator) -> dict[str, object]:
     interval = np.percentile(differences[drawn].mean(axis=1), (2.5, 97.5))
     return {
         "pairs": len(rows),
-        "explained": round(explained, 4),
-        "random": round(random, 4),
-        "explained / random": round(explained / random, 3),
-        "random - explained": round(differences.mean(), 4),
-        "95 % interval": [round(edge, 4) for edge in interval.tolist()],
+        "explained": float(explained),
+        "random": float(random),
+        "difference": float(differences.mean()),
+        "interval": interval.tolist(),
     }
 
 
-def known(model: SentimentModel, data: Path, pairs: Sequence[Pair]) -> dict[str, object]:
+def known(count: int) -> dict[str, object]:
     """How often the peak is in the patch, and the most valuable word is one that decides."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        run("sample-data", work / "dataset")
+        run("sample-data", work / "other", "--seed", 1, "--pairs", count)
+        arguments = "--model", "light", "--data", work / "dataset", "--output", work / "run"
+        run("train", *arguments)
+        run("export", "onnx", work / "run", "--output", work / "model.onnx")
+        return count_hits(SentimentModel(work / "model.onnx"), work / "other")
+
+
+def run(*arguments: object) -> None:
+    """Run an mmsent command."""
+    subprocess.run([sys.executable, "-m", "mmsent", *map(str, arguments)], check=True)
+
+
+def count_hits(model: SentimentModel, data: Path) -> dict[str, object]:
+    """The pairs that their patch decided, and those that their words decided."""
+    pairs = TrainingSource(data).read().train
     with open(data / SIGNALS, encoding="utf-8", newline="") as file:
         signals = {row["guid"]: row for row in csv.DictReader(file)}
     parts = [(pair.read_text(), pair.load_image(model.info.image)) for pair in pairs]
@@ -176,10 +186,9 @@ def known(model: SentimentModel, data: Path, pairs: Sequence[Pair]) -> dict[str,
                 best = max(explanation.words, key=lambda word: word.value)
                 words.append(any(word in best.text for word in signal["words"].split()))
     return {
-        "patch decided": len(peaks),
-        "peak in the patch": sum(peaks),
-        "words decided": len(words),
-        "best word is one of them": sum(words),
+        "pairs": len(pairs),
+        "patch": {"decided": len(peaks), "found": sum(peaks)},
+        "words": {"decided": len(words), "found": sum(words)},
     }
 
 

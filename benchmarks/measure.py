@@ -90,8 +90,22 @@ def commands(data: Path, clip: Path | None, work: Path) -> dict[str, list[str]]:
             found[f"{way}-{model}"] = script(
                 "accuracy", way, "--data", data, "--model", model, "--work", work / "accuracy"
             )
+    for model, fewer in (("light", ()), ("compact", ("--pairs", 24, "--orders", 1))):
+        bundle = ("--model", work / model / "fp32.onnx")
+        found[f"serving-{model}"] = script("serving", "--data", data, *bundle)
+        found[f"explanations-{model}"] = script(
+            "explanations",
+            "deletion",
+            "--data",
+            data,
+            *bundle,
+            "--run",
+            work / model / "run",
+            *fewer,
+        )
     bundle = ("--model", work / "light" / "fp32.onnx")
     found |= {
+        "explanations-known": script("explanations", "known"),
         "busy-machine": script("busy_machine", "--data", data),
         "interruptions": script("interruptions"),
         "distributed": script("distributed", "--data", data, "--model", "light"),

@@ -1,6 +1,6 @@
 """`mmsent serve` compared with mmsent-infer, SentimentModel.predict and a handwritten service.
 
-    python benchmarks/serving.py --data DIR --bundle light=light.onnx --bundle compact=compact.onnx
+    python benchmarks/serving.py --data DIR --model model.onnx [--by-hand]
 
 Everything runs on DIR's unlabelled list, in turn, so that changes in the machine's speed affect all
 sides. Measured are the pairs a second of mmsent-infer (without its start), of the service with 16
@@ -24,8 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from result import write_result
+
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 
 PREDICT = """
 import json, statistics, sys, time
@@ -47,31 +48,26 @@ print(json.dumps({"median_ms": 1000 * statistics.median(spent[5:])}))
 
 
 def main() -> None:
-    """Measure every bundle, and print the tables."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a dataset folder")
-    parser.add_argument("--bundle", action="append", required=True, metavar="NAME=FILE")
+    parser.add_argument("--model", type=Path, required=True, help="a bundle")
     parser.add_argument(
         "--by-hand", action="store_true", help="also FastAPI, which must be installed"
     )
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each measurement")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--name", default="serving")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    results = {}
-    for bundle in options.bundle:
-        name, _, file = bundle.partition("=")
-        rounds = [measure(file, options) for _ in range(options.repeat)]
-        results[name] = rounds
-        report(name, rounds, options.clients)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{options.name}.json").write_text(json.dumps(results, indent=2) + "\n")
+    rounds = [measure(options) for _ in range(options.repeat)]
+    report(rounds, options.clients)
+    write_result(options.json, {"clients": options.clients, "rounds": rounds})
 
 
-def measure(bundle: str, options: argparse.Namespace) -> dict[str, float]:
+def measure(options: argparse.Namespace) -> dict[str, float]:
     """One repetition."""
-    data, seconds = options.data, options.seconds
+    bundle, data, seconds = options.model, options.data, options.seconds
     infer = run("inference_side.py", "mmsent", bundle, data, time.time())
     wanted: list[str] = infer["labels"]
     found = {"infer": infer["pairs"] / infer["seconds"]}
@@ -115,9 +111,9 @@ def rate(asked: dict[str, Any], wanted: list[str]) -> float:
     return float(asked["requests"] / asked["seconds"])
 
 
-def report(name: str, rounds: list[dict[str, float]], clients: int) -> None:
+def report(rounds: list[dict[str, float]], clients: int) -> None:
     """Print medians (slowest to fastest) and the ratios within each repetition."""
-    print(f"{name}, {clients} clients, median (lowest to highest) of {len(rounds)} repetitions")
+    print(f"{clients} clients, median (lowest to highest) of {len(rounds)} repetitions")
     for key in rounds[0]:
         show(key, [each[key] for each in rounds])
     show("served / infer", [each["served"] / each["infer"] for each in rounds], "at least 0.8")

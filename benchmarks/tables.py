@@ -271,6 +271,52 @@ def busy_machine(results: Results) -> str:
     return table(header, rows) + commands(results, ["busy-machine"])
 
 
+def serving(results: Results) -> str:
+    header = ["model", "mmsent-infer, pairs/s", "served, pairs/s", "served / mmsent-infer"]
+    header += ["99th percentile", "SentimentModel.predict", "served, one client"]
+    rows = []
+    for model in TRAINED:
+        if found := figures(results, f"serving-{model}"):
+            rounds = found["rounds"]
+            ratio = statistics.median(one["served"] / one["infer"] for one in rounds)
+            middle = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+            times = [
+                f"{middle[key]:.1f} ms" for key in ("served_p99_ms", "predict_ms", "one_client_ms")
+            ]
+            rates = [digits(middle[key]) for key in ("infer", "served")]
+            rows.append([model, *rates, f"{ratio:.2f}", *times])
+    return table(header, rows) + commands(results, [f"serving-{model}" for model in TRAINED])
+
+
+def deletion(results: Results) -> str:
+    header = ["model, deleted", "pairs", "explained order", "random order"]
+    header += ["random minus explained, with its 95 % interval"]
+    rows = []
+    for model in TRAINED:
+        found = figures(results, f"explanations-{model}") or {}
+        for name in ("words", "patches"):
+            if one := found.get(name):
+                areas = [f"{one[key]:.4f}" for key in ("explained", "random")]
+                low, high = one["interval"]
+                difference = f"{one['difference']:.4f} ({low:.4f} to {high:.4f})"
+                rows.append([f"{model}, {name}", one["pairs"], *areas, difference])
+    return table(header, rows) + commands(results, [f"explanations-{model}" for model in TRAINED])
+
+
+def known(results: Results) -> str:
+    header = ["decided by, since the other part carries another label", "pairs", "found"]
+    rows = []
+    if found := figures(results, "explanations-known"):
+        for part, title in (
+            ("patch", "the patch: the map has its peak in it"),
+            ("words", "the words: the most valuable word is one of them"),
+        ):
+            one = found[part]
+            share = f"{one['found']} ({one['found'] / one['decided']:.0%})"
+            rows.append([title, one["decided"], share])
+    return table(header, rows) + commands(results, ["explanations-known"])
+
+
 def figures(results: Results, name: str) -> dict[str, Any] | None:
     return results[name]["figures"] if name in results else None
 
@@ -332,6 +378,6 @@ def means(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 ALL: tuple[Callable[[Results], str], ...] = (
     models, speed, parts, training, precisions, accuracy, modalities, folds, exactness,
-    interruptions, parquet, ray, long_list, distributed, busy_machine,
+    interruptions, parquet, ray, long_list, distributed, busy_machine, serving, deletion, known,
 )  # fmt: skip
 TABLES = {function.__name__.replace("_", "-"): function for function in ALL}

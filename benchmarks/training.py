@@ -24,9 +24,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.folder import image_file
 from mmsent.data.labels import SENTIMENTS
+from mmsent.data.training import TrainingSource
 from mmsent_training.models.light import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=640)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = read_labelled(open_dataset(options.data).select(TRAINING))
+    rows = TrainingSource(options.data).read().train
     rates = [loop_rate(options.data, rows[: options.pairs])]
     seconds = {preset: train(options.data, preset) for preset in ("reference", "default")}
     rates.append(loop_rate(options.data, rows[: options.pairs]))

@@ -1,8 +1,8 @@
 """Writes torch-cpu.lock: PyTorch's builds for the CPU, by version and hash, from its own index.
 
-The versions are those of requirements.lock. A wheel's SHA-256 is in its link (PEP 503); if it is not,
-the wheel is pinned only by its version. If the index can't be reached, the file stays unchanged,
-provided that its versions are right.
+The versions are those of requirements.lock. A wheel's SHA-256 is in its link (PEP 503);
+otherwise the wheel is pinned only by its version. If the index can't be reached, the file stays
+unchanged, provided that its versions are right.
 """
 
 import re

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from mmsent import __version__, cli, commands
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.folder import image_file, text_file
+from mmsent.data.training import TrainingSource
 from mmsent.distributions import FOLDERS
 from mmsent.inputs.image import ImageSettings, load_image
 from mmsent.inputs.text import decode_text
@@ -148,7 +148,7 @@ def test_sample_data_says_that_it_is_synthetic(run_command, tmp_path):
     result = run_command("mmsent", "sample-data", "new", "--pairs", 30, cwd=tmp_path)
     assert "synthetic" in result.err
     assert "synthetic" in (tmp_path / "new" / "README.md").read_text()
-    assert len(read_labelled(open_dataset(tmp_path / "new").select(TRAINING))) == 30
+    assert len(TrainingSource(tmp_path / "new").read().train) == 30
 
 
 def test_sample_data_says_what_carries_the_label(sample):

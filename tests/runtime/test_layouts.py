@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsent.data import mvsa
-from mmsent.data.dataset import Reading, open_dataset, read_labelled
+from mmsent.data.dataset import Reading, open_dataset
+from mmsent.data.training import TrainingSource
 from mmsent.errors import InputError
 from mmsent.inputs.image import IMAGE_SUFFIXES
 from tests.layouts import LABELS, LAYOUTS, drawn, imagefolder, read, task_folder
@@ -134,7 +135,7 @@ def test_several_labels_in_a_cell_are_refused_where_labels_are_needed(tmp_path, 
     path = write_list(tmp_path / name, {"text": ["a", "b"], "labels": [["x", "y"], ["x"]]})
     dataset = open_dataset(path)
     with pytest.raises(InputError, match="several labels; mmsent supports one label per pair"):
-        read_labelled(dataset, parts=["text"])
+        TrainingSource(path).read(["text"])
     assert [row.text for row in dataset.rows()] == [b"a", b"b"]
 
 

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.folder import image_file
 from mmsent.data.sample import write_sample_data
+from mmsent.data.training import TrainingSource
 
 Post = dict[str, Any]
 COLUMNS = ("--columns", "guid=id,image=img")
@@ -25,7 +25,7 @@ def write_posts(folder: Path) -> None:
     (folder / "img").mkdir(parents=True)
     sample = folder / "sample"
     write_sample_data(sample, pairs=80, seed=0)
-    pairs = read_labelled(open_dataset(sample).select(TRAINING))
+    pairs = TrainingSource(sample).read().train
     posts: list[Post] = []
     for label in ("negative", "positive"):
         for pair in [pair for pair in pairs if pair.label == label][:20]:

@@ -11,8 +11,8 @@ import pytest
 
 from mmsent import SentimentModel
 from mmsent.bundle.info import INFO_KEY, MAX_DIGESTS
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.folder import image_file
+from mmsent.data.training import TrainingSource
 from mmsent_training.digests import Digests, make_digests
 from mmsent_training.examples import Examples
 
@@ -46,7 +46,7 @@ def pairs(sample, trained):
     """Pairs that the bundle was trained on."""
     rows = (trained / "validation_predictions.csv").read_text().splitlines()
     held_out = {row.split(",")[0] for row in rows}
-    labelled = read_labelled(open_dataset(sample).select(TRAINING))
+    labelled = TrainingSource(sample).read().train
     return [pair for pair in labelled if pair.guid not in held_out]
 
 

@@ -17,7 +17,7 @@ from mmsent.data.folder import TEST_LIST, TRAIN_LIST
 from mmsent.data.labels import unknown_label
 from mmsent.data.lists import Rows, find_list_files, open_list
 from mmsent.data.pair import PARTS, Pair, Part
-from mmsent.errors import InputError, Problem, refuse
+from mmsent.errors import InputError, Problem
 
 Splits = Collection[str | None]
 """Parts of a dataset; None: the rows without a split."""
@@ -198,21 +198,6 @@ def read_pairs(
             problems += row.check(parts, optional=optional)
         pairs.append(row.only(parts))
     return pairs, problems
-
-
-def read_labelled(
-    dataset: Dataset, labels: Sequence[str] | None = None, *, parts: Collection[Part] = PARTS
-) -> list[Pair]:
-    """All pairs of a labelled dataset, after checking that texts decode and images exist.
-
-    ``labels``: the allowed labels, None for any; ``parts``: see `read_pairs`.
-    Raises InputError that names every bad row and file.
-    """
-    pairs, problems = read_pairs(dataset, parts)
-    if labels is not None:
-        problems += foreign_labels(pairs, labels)
-    refuse(problems, "`mmsent check-data` reports on the whole dataset")
-    return pairs
 
 
 def foreign_labels(pairs: Iterable[Pair], labels: Sequence[str]) -> list[Problem]:

@@ -63,9 +63,7 @@ def infer(
     check_output_file(output, model_path, *(() if list_path == STDIN else (list_path,)))
     streamed = is_stream(output)
     if streamed and resume:
-        raise InputError(
-            f"--resume: {output} is a stream, so nothing was kept of the interrupted inference"
-        )
+        raise InputError(f"--resume: {output} is a stream, so no predictions were kept")
     again = "start over" if streamed else "resume it with the same command and --resume"
     with from_stdin(list_path) as path, _reserved(output):
         if list_path == STDIN:  # like a list in the working folder
