@@ -73,7 +73,7 @@ def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, message):
         (b"", "must name the columns guid,tag"),
         (b"guid,text\n1,fine\n", "has no column for the label"),
         (b"caption,tweet,label\n", "--columns text=caption"),
-        (b"text,label,text\n", "two columns 'text'"),
+        (b"text,label,text\n", "two columns named 'text'"),
         (b"guid,tag\n\xa1\xb0,positive\n", "is not UTF-8"),
         (b'guid,tag\n"1,positive\n', "not a CSV file"),
         (b"guid,tag\n" + b"1" * 200_000, "not a CSV file"),

@@ -343,7 +343,7 @@ def test_an_installed_font_draws_what_the_usual_one_lacks(monkeypatch, caplog):
 
 
 def test_other_endings_are_refused(model, tmp_path):
-    with pytest.raises(InputError, match=r"ends in .html, .png, .json"):
+    with pytest.raises(InputError, match=r"must end in .html, .png, .json"):
         write_explanation(model.explain("fun", grey(0)), tmp_path / "why.pdf")
     assert list(tmp_path.iterdir()) == []
 

@@ -260,7 +260,10 @@ def test_a_split_may_have_metadata_and_another_images_alone(tmp_path):
     ("lists", "message"),
     [
         (["metadata.csv", "train/metadata.csv"], "at the top and in a split's folder"),
-        (["train/metadata.csv", "train/metadata.jsonl"], "holds metadata.csv and metadata.jsonl"),
+        (
+            ["train/metadata.csv", "train/metadata.jsonl"],
+            "contains metadata.csv and",
+        ),
     ],
 )
 def test_metadata_in_two_places_are_refused(tmp_path, lists, message):

@@ -166,9 +166,9 @@ def test_bad_rows_are_skipped_where_that_is_asked_for(run_command, packed, small
     ("column", "value", "fault"),
     [
         ("image", None, "the pair has no image"),
-        ("text", pa.array([1.5] * 80), "the column text can't be double"),
-        ("image", pa.array([[1]] * 80), "the column image can't be list"),
-        ("image", pa.array([{"bytes": 1}] * 80), "the column image can't be struct"),
+        ("text", pa.array([1.5] * 80), "the column text can't be of type double"),
+        ("image", pa.array([[1]] * 80), "the column image can't be of type list"),
+        ("image", pa.array([{"bytes": 1}] * 80), "the column image can't be of type struct"),
     ],
 )
 def test_a_file_of_other_columns_is_refused(run_command, packed, small, column, value, fault):

@@ -71,7 +71,7 @@ def test_a_file_name(run_command, dataset, folder, name, message):
     [
         (b"", "has no column 'file_name'"),
         (b"text\na\n", "has no column 'file_name'"),
-        (b"file_name,text,file_name\n1.jpg,a,1.jpg\n", "two columns 'file_name'"),
+        (b"file_name,text,file_name\n1.jpg,a,1.jpg\n", "two columns named 'file_name'"),
         (b"file_name,caption,tweet\n1.jpg,a,b\n", "could each be the text"),
         (b"file_name,text\n1.jpg\n", "1 fields, but the header has 2"),
         (b"\xff\xfef\x00", "is not UTF-8"),

@@ -91,7 +91,7 @@ def test_a_guid(run_command, dataset, guid, message):
         (b"guid\ttag\n1\n", "1 fields, but the header has 2"),
         (b"guid;tag\n1\n", "1 fields, but the header has 2"),
         (b"GUID,TAG\n/,null\n", "can't contain slashes"),
-        (b"guid,guid\n/,1\n", "two columns 'guid'"),
+        (b"guid,guid\n/,1\n", "two columns named 'guid'"),
     ],
     ids=range(25),
 )

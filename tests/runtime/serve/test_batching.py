@@ -87,7 +87,7 @@ def test_a_full_queue_refuses(small):
         waiting = [clients.submit(client.post_form, "/predict", "fun", None) for _ in range(3)]
         until(lambda: client.service.waiting == 3)
         answer = client.post_form("/predict", "fun", None)
-        assert "3 pairs wait" in answer.problem(503)["detail"]
+        assert "3 pairs are waiting" in answer.problem(503)["detail"]
         assert int(answer.headers["retry-after"]) >= 1
         Gated.gate.set()
         assert [each.result().status for each in waiting] == [200] * 3
@@ -98,7 +98,7 @@ def test_a_request_that_no_queue_holds(small):
     Gated.gate.set()
     with opened(Settings(threads=1, queue=2), small=small) as client:
         answer = client.post_json("/predict", {"pairs": [{"text": "fun"}] * 3})
-        assert "holds 2 pairs" in answer.problem(422)["detail"]
+        assert "has room for 2 pairs" in answer.problem(422)["detail"]
 
 
 def test_a_request_that_waits_too_long(small):

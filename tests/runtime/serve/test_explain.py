@@ -114,7 +114,7 @@ def test_accept(accept, chosen):
 def test_too_many_wait(client, monkeypatch):
     monkeypatch.setattr("mmsent.serve.explanations.WAITING", -1)
     answer = client.post_json("/explain", BODY)
-    assert "wait already" in answer.problem(503)["detail"]
+    assert "waiting already" in answer.problem(503)["detail"]
 
 
 def test_an_unpredictable_pair_is_no_failure_of_the_service(small):

@@ -244,7 +244,7 @@ def test_refusals(run_command, folder, arguments, reason):
 
 def test_a_port_that_is_taken(run_command, folder):
     with running(cwd=folder) as (_, _, client):
-        assert "try --port" in refusal(run_command, folder, "--port", client.port)
+        assert "use another --port" in refusal(run_command, folder, "--port", client.port)
 
 
 def test_a_damaged_bundle(run_command, folder):

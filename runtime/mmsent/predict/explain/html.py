@@ -10,8 +10,10 @@ from mmsent.predict.explain.patches import smooth_map
 from mmsent.predict.explain.rendering import (
     CAUTION,
     FINE,
+    MODALITIES,
     TITLE,
     UNIT,
+    WORDS,
     legend,
     notes,
     scale,
@@ -151,7 +153,7 @@ def _modalities(explanation: Explanation) -> str:
     return (
         f"<h2>Text and image, for <bdi>{escape(explanation.label)}</bdi></h2>\n"
         f'<div class="sides">{"".join(rows)}</div>\n'
-        '<p class="quiet">Right of the line, solid: for the label. Left, striped: against it.</p>\n'
+        f'<p class="quiet">{MODALITIES}</p>\n'
     )
 
 
@@ -173,8 +175,7 @@ def _words(explanation: Explanation) -> str:
         parts.append(f'<span class="unread">{escape(rest[:UNREAD])}{more}</span>')
     return (
         f'<h2>Words</h2>\n<p class="text" dir="auto">{"".join(parts)}</p>\n'
-        '<p class="quiet">Below each word: what it adds. Solid line: for the label. Dashed: '
-        "against it. The thicker, the more.</p>\n"
+        f'<p class="quiet">{WORDS}</p>\n'
     )
 
 
@@ -190,11 +191,11 @@ def _regions(explanation: Explanation, regions: Sequence[Sequence[float]]) -> st
         photo = (
             f'<figure><svg {frame} role="img" aria-label="The image"><image id="photo" '
             f'width="{width}" height="{height}" href="data:image/jpeg;base64,{data}"/></svg>'
-            "<figcaption>What the model looks at</figcaption></figure>\n"
+            "<figcaption>What the model sees</figcaption></figure>\n"
         )
-    marked = strongest_cells(regions)
     said = "; ".join(
-        f"row {cell.row + 1}, column {cell.column + 1}: {signed(cell.value)}" for cell in marked
+        f"row {cell.row + 1}, column {cell.column + 1}: {signed(cell.value)}"
+        for cell in strongest_cells(regions)
     )
     shapes = "".join((*_heat(regions, width, height), *_marks(regions, width, height)))
     return (
@@ -204,10 +205,8 @@ def _regions(explanation: Explanation, regions: Sequence[Sequence[float]]) -> st
         '<defs><pattern id="hatch" width="8" height="8" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)"><rect width="8" height="8" fill="#e06000" opacity=".45"/>'
         '<rect width="4" height="8" fill="#e06000"/></pattern></defs>'
-        f'<use href="#photo"/>{shapes}</svg><figcaption>Blue, plain: for the label. Orange, '
-        f"striped: against it. Outlined: the strongest of {len(regions)} x {len(regions)} regions; "
-        f"{legend(marked)}."
-        "</figcaption></figure></div>\n"
+        f'<use href="#photo"/>{shapes}</svg><figcaption>{legend(regions)}</figcaption></figure>'
+        "</div>\n"
     )
 
 

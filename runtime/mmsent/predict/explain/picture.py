@@ -14,8 +14,10 @@ from mmsent.predict.explain.fonts import Typeface, find_typeface
 from mmsent.predict.explain.patches import smooth_map
 from mmsent.predict.explain.rendering import (
     CAUTION,
+    MODALITIES,
     TITLE,
     UNIT,
+    WORDS,
     legend,
     notes,
     scale,
@@ -136,7 +138,7 @@ def _modalities(sheet: Sheet, explanation: Explanation) -> None:
         length = half * abs(value) / scale([*values.values()])
         sheet.paint(middle if value >= 0 else middle - length, y + 6, length, SIZE - 4, value)
         sheet.canvas.line((middle, y, middle, y + 32), fill=INK)
-    sheet.paragraph("Right of the line, solid: for the label. Left, striped: against it.")
+    sheet.paragraph(MODALITIES)
 
 
 def _words(sheet: Sheet, explanation: Explanation) -> None:
@@ -165,10 +167,7 @@ def _words(sheet: Sheet, explanation: Explanation) -> None:
             left + (width - number_width) / 2, y + 2 * SIZE + 16, number, size=SMALL, ink=QUIET
         )
         x += width
-    sheet.paragraph(
-        "Below each word: what it adds. Solid line: for the label. Striped: against it. The "
-        "thicker, the more."
-    )
+    sheet.paragraph(WORDS)
 
 
 def _regions(sheet: Sheet, explanation: Explanation, regions: Sequence[Sequence[float]]) -> None:
@@ -182,9 +181,8 @@ def _regions(sheet: Sheet, explanation: Explanation, regions: Sequence[Sequence[
     sheet.image.paste(photo, (MARGIN, y))
     sheet.image.paste(_heat(photo, regions), (MARGIN + half + GAP, y))
     across, down = size[0] / len(regions), size[1] / len(regions)
-    marked = strongest_cells(regions)
     number_size = max(8, round(min(24, 0.7 * across, 0.7 * down)))
-    for rank, cell in enumerate(marked, 1):
+    for rank, cell in enumerate(strongest_cells(regions), 1):
         left, top = MARGIN + half + GAP + cell.column * across, y + cell.row * down
         inset = min(2, across / 4, down / 4)
         for shift, ink, line in ((0, "black", 8 - rank), (inset, "white", 4 - rank)):
@@ -195,11 +193,7 @@ def _regions(sheet: Sheet, explanation: Explanation, regions: Sequence[Sequence[
         sheet.typeface.draw(
             sheet.canvas, place, str(rank), size=number_size, ink="white", outline="black"
         )
-    sheet.paragraph(
-        "Left: what the model looks at. Right, blue and plain: for the label; orange and striped: "
-        f"against it; outlined: the strongest of {len(regions)} x {len(regions)} regions; "
-        f"{legend(marked)}."
-    )
+    sheet.paragraph(f"Left: what the model sees. Right: the map. {legend(regions)}")
 
 
 def _heat(photo: Image.Image, regions: Sequence[Sequence[float]]) -> Image.Image:

@@ -11,6 +11,11 @@ CAUTION = (
     "Measured by predicting again with parts left out: it shows what moves the prediction, not why "
     "that is so."
 )
+MODALITIES = "Right of the line, solid: for the label. Left, striped: against it."
+WORDS = (
+    "Below each word: what it adds. Solid line: for the label. Broken line: against it. The "
+    "thicker the line, the larger the value."
+)
 FINE = 4  # points of the smooth map along a cell's edge
 MARKED = 3  # cells that are outlined and numbered
 
@@ -46,10 +51,14 @@ def strongest_cells(regions: Sequence[Sequence[float]]) -> list[Cell]:
     return [cell for cell in cells[:MARKED] if abs(cell.value) >= 0.005]
 
 
-def legend(cells: Sequence[Cell]) -> str:
-    """The values of the outlined cells, by their numbers."""
-    values = (f"{rank}: {signed(cell.value)}" for rank, cell in enumerate(cells, 1))
-    return ", ".join(values) or "none moves it"
+def legend(regions: Sequence[Sequence[float]]) -> str:
+    """What the map shows, with the values of the outlined cells by their numbers."""
+    ranked = enumerate(strongest_cells(regions), 1)
+    values = ", ".join(f"{rank}: {signed(cell.value)}" for rank, cell in ranked)
+    return (
+        "Blue, plain: for the label. Orange, striped: against it. Outlined: the strongest of "
+        f"{len(regions)} x {len(regions)} regions; {values or 'none moves it'}."
+    )
 
 
 def notes(explanation: Explanation) -> list[str]:
