@@ -20,8 +20,9 @@ from .hub import (
 def test_download_clip_into_the_cache(hub, download, tmp_path):
     result = download(hub)
     assert result.code == 0
-    assert f"fetching {NAME}, 0 MB, from {hub.endpoint} to {tmp_path / 'hf' / 'hub'}" in result.err
-    assert f"was fetched to {tmp_path / 'hf' / 'hub'}" in result.err
+    cache = tmp_path / "hf" / "hub"
+    assert f"downloading {NAME}, 0 MB, from {hub.endpoint} to {cache}" in result.err
+    assert f"was downloaded to {cache}" in result.err
     assert f"`mmsent train --model clip --clip {NAME}`" in result.err
     result = download("http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert result.code == 0
@@ -32,7 +33,7 @@ def test_download_clip_into_the_cache(hub, download, tmp_path):
 def test_download_clip_into_a_folder(hub, download, find, tmp_path):
     result = download(hub, "--to", "clip")
     assert result.code == 0
-    assert "was fetched to clip, whole and verified" in result.err
+    assert "was downloaded to clip and verified" in result.err
     assert "`mmsent train --model clip --clip clip`" in result.err
     folder, asked = tmp_path / "clip", len(hub.requests)
     result = download(hub, "--to", "clip")

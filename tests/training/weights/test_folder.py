@@ -46,7 +46,7 @@ def test_a_folder_with_shards(tmp_path):
         ({"model.safetensors": b""}, "its 0 bytes are not a complete safetensors file"),
         ({"model.safetensors": b"\x02" + b"\0" * 7 + b"[]"}, "are not a complete safetensors file"),
         ({"model.safetensors": b"\x80\x02" * 100}, "are not a complete safetensors file"),
-        ({"model.safetensors": b"version https://git-lfs"}, "`git lfs pull` fetches"),
+        ({"model.safetensors": b"version https://git-lfs"}, "`git lfs pull` downloads"),
         (
             {"config.json": b'{"model_type"'},
             "config.json is damaged: its 13 bytes are not a complete json",

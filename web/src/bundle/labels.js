@@ -22,8 +22,8 @@ export function labelFault(label) {
     return `the label is longer than ${MAX_LABEL} characters (${repr(head)}\u2026)`;
   }
   if (/[\p{C}\p{Z}]/u.test(label.replace(JOINER, "").replaceAll(" ", ""))) {
-    return `a label can't hold control characters (${repr(label)})`;
+    return `a label can't contain control characters (${repr(label)})`;
   }
-  if (FORMULA.test(label)) return `a spreadsheet would take the label ${repr(label)} for a formula`;
+  if (FORMULA.test(label)) return `a spreadsheet would evaluate the label ${repr(label)} as a formula`;
   return null;
 }

@@ -46,7 +46,7 @@ export function square(image, { size, resize, filter }) {
   const scaled = (/** @type {number} */ edge) => (edge === shorter ? size : Math.trunc((size * edge) / shorter));
   const [width, height] = [scaled(image.width), scaled(image.height)];
   if (width * height > MAX_PIXELS) {
-    throw new InputError(`the image is too narrow (${image.width} x ${image.height}) to be cut`);
+    throw new InputError(`the image is too narrow (${image.width} x ${image.height}) to crop`);
   }
   const corner = /** @type {[number, number]} */ ([(width - size) >> 1, (height - size) >> 1]);
   return resample(image, width, height, filter, corner, size);

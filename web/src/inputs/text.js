@@ -56,11 +56,11 @@ function isGb18030(bytes) {
 export function checkText(value) {
   if (typeof value !== "string") {
     throw new InputError(
-      `${typeName(value)} where a text belongs; give a string, or null if it is missing`,
+      `the text must be a string, or null if it is missing, not ${typeName(value)}`,
     );
   }
   const [lone] = LONE_SURROGATE.exec(value) ?? [];
-  if (lone) throw new InputError(`the text holds ${repr(lone)}, which is no character`);
+  if (lone) throw new InputError(`the text contains ${repr(lone)}, which is not a character`);
 }
 
 /**

@@ -167,14 +167,14 @@ export class Engine {
       const dims = results[name]?.dims ?? [];
       if (dims.length !== 2 || dims[0] !== batch.length || dims[1] !== labels.length) {
         throw new MmsentError(
-          `the bundle's graph gives ${name} of shape (${dims.join(", ")}) for ${batch.length} pairs and ` +
+          `the bundle returns ${name} of shape (${dims.join(", ")}) for ${batch.length} pairs and ` +
             `${labels.length} labels; export the run again`,
         );
       }
     }
     const [logits, probabilities] = OUTPUTS.map((name) => /** @type {Float32Array} */ (results[name]?.data));
     if (!logits || !probabilities?.every(Number.isFinite)) {
-      throw new MmsentError("the bundle gives no numbers, but NaN; `mmsent doctor` checks it");
+      throw new MmsentError("the bundle returns NaN; `mmsent doctor --model FILE` checks it");
     }
     return batch.map((_, row) => {
       const [begin, end] = [row * labels.length, (row + 1) * labels.length];
@@ -222,6 +222,6 @@ async function imageBytes(image) {
   const bytes = asBytes(image);
   if (bytes) return bytes;
   throw new InputError(
-    `${typeName(image)} where an image belongs; give a file, its bytes, or null if it is missing`,
+    `the image must be a file, its bytes, or null if it is missing, not ${typeName(image)}`,
   );
 }

@@ -15,12 +15,12 @@ const MODALITY = { text: "image", image: "text" };
  */
 export function missingFault(lacking, { model, optional }) {
   if (lacking.length === PARTS.length) {
-    return "the pair lacks both text and image: there is nothing to predict from";
+    return "the pair has neither text nor image";
   }
   const part = lacking.find((name) => !optional.includes(name));
   if (!part) return null;
   return (
-    `the pair lacks its ${part}, and this ${model} model was not trained for that; use one trained with ` +
+    `the pair has no ${part}, and this ${model} model was not trained for that; use one trained with ` +
     `--modality ${MODALITY[part]}, or with modality dropout (the compact model's default)`
   );
 }
