@@ -260,7 +260,7 @@ def test_pairs_that_are_not_the_same_are_named(
         ("", "holds no predictions: it needs the columns guid and tag"),
         ("guid,tag\n", "holds no predictions"),
         ("id,label\n1,a\n", "it has id, label"),
-        ("guid,tag\n1\n", "line 2: 1 fields where the header has 2"),
+        ("guid,tag\n1\n", "line 2: 1 fields, but the header has 2"),
         ("guid,tag\n1,\n", "line 2: the guid or a label is missing"),
         ('guid,tag\n1,"a\n', "is not a CSV file: line"),
         (b"guid,tag\n\xff,a\n", "is not UTF-8 (byte 9)"),
