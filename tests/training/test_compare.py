@@ -12,8 +12,8 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score, precision_score, roc_auc_score
 
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.labels import SENTIMENTS
+from mmsent.data.training import TrainingSource
 
 ALL = {"A": 0.9, "B": 0.6, "C": 0.6}
 
@@ -33,7 +33,7 @@ def write(path, rows):
 
 @pytest.fixture(scope="module")
 def pairs(sample):
-    return read_labelled(open_dataset(sample).select(TRAINING))
+    return TrainingSource(sample).read().train
 
 
 def predict(pairs, seed, right=0.6, labels=SENTIMENTS, *, truth=False, probabilities=True):

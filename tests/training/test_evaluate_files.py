@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from mmsent.data.dataset import TRAINING, open_dataset, read_labelled
 from mmsent.data.labels import SENTIMENTS
+from mmsent.data.training import TrainingSource
 from mmsent_training.evaluation.groups import score_groups
 from mmsent_training.evaluation.selective import coverage_curve, describe_coverage, tenths
 
@@ -28,7 +28,7 @@ def posts(sample, make_once):
     """The sample's pairs as a list that also says where each comes from."""
 
     def fill(folder):
-        pairs = read_labelled(open_dataset(sample).select(TRAINING))
+        pairs = TrainingSource(sample).read().train
         rows = [
             {
                 "guid": pair.guid, "text": pair.read_text(), "image": f"{pair.guid}.jpg",
