@@ -3,8 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe } from "node:test";
 
-import axe from "axe-core";
-
+import { serious } from "./accessible.mjs";
 import { choose, done, pageTest, pick, predict, type } from "./opened.mjs";
 import { drawPhoto, start, writeSmallBundle } from "./service.mjs";
 
@@ -51,13 +50,6 @@ describe("the page", () => {
   }
 });
 
-/** No finding of axe-core's that is serious or critical, and nothing that is wider than the page. */
 async function check(page, state) {
-  await page.evaluate(axe.source);
-  const { violations } = await page.evaluate(() => globalThis.axe.run());
-  const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-  const found = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
-  assert.deepEqual(found, [], state);
-  const [wide, width] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  assert.ok(wide <= width, `${state}: ${wide} pixels of content`);
+  assert.deepEqual(await serious(page), [], state);
 }

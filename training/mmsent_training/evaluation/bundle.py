@@ -38,6 +38,13 @@ Side = Literal["train", "validation"]
 
 logger = logging.getLogger(__name__)
 
+_NAMES: dict[Split, str] = {
+    "validation": "pairs that the model was validated on",
+    "train": "pairs that the model was trained on",
+    "test": "test pairs",
+    "all": "labelled pairs",
+}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -91,11 +98,9 @@ def evaluate_bundle(
     such pairs.
     """
     model = SentimentModel(model_path, threads=1)
-    dataset = open_dataset(data, reading)
-    if split not in (None, "all"):
-        dataset = dataset.select(("test",) if split == "test" else (*TRAINING, "validation"))
-    pairs, training = _read_pairs(dataset, model), _read_training(model)
-    return _evaluate(model, *_choose(pairs, model.labels, training, split, str(data)))
+    split, examples = find_pairs(model, data, split, reading=reading)
+    logger.info(f"scoring the {len(examples.pairs)} {_NAMES[split]}, from {data}")
+    return _evaluate(model, split, examples)
 
 
 def evaluate_on(model_path: Path, dataset: Dataset, guids: Collection[str]) -> Evaluation:
@@ -121,6 +126,20 @@ def _evaluate(model: SentimentModel, split: Split, examples: Examples) -> Evalua
         logger.info("the bundle has no digests of its training pairs: some may be among these")
     scores = score(examples.labels, probabilities, model.labels)
     return Evaluation(split, examples, probabilities, scores, overlap, model.info)
+
+
+def find_pairs(
+    model: SentimentModel, data: Path, split: Split | None, *, reading: Reading = AS_IT_IS
+) -> tuple[Split, Examples]:
+    """The labelled pairs of a dataset that ``split`` names, or the default: see `evaluate_bundle`.
+
+    Returns also the name of the split that they are. Raises InputError as `evaluate_bundle` does.
+    """
+    dataset = open_dataset(data, reading)
+    if split not in (None, "all"):
+        dataset = dataset.select(("test",) if split == "test" else (*TRAINING, "validation"))
+    pairs, training = _read_pairs(dataset, model), _read_training(model)
+    return _choose(pairs, model.labels, training, split, str(data))
 
 
 def _read_pairs(
@@ -161,17 +180,12 @@ def _choose(
     """The pairs of ``split``, or of the default split; ``source``: the dataset's name."""
     if split in (None, "validation", "train"):
         side: Side = "train" if split == "train" else "validation"
-        did = "was trained on" if side == "train" else "was validated on"
         if training and (found := _find(pairs, labels, training, side)):
-            logger.info(f"scoring the {len(found.pairs)} pairs that the model {did}")
             return side, found
         if split is not None:
             raise InputError(
-                f"{source} lacks the pairs that the model {did}; --split all scores every "
-                "pair of it"
+                f"{source} lacks the {_NAMES[side]}; --split all takes every pair of it"
             )
-    kind = "test" if split == "test" else "labelled"
-    logger.info(f"scoring the {len(pairs)} {kind} pairs of {source}")
     return split or "all", read_examples(pairs, labels)
 
 

@@ -45,6 +45,8 @@ form.addEventListener("submit", (event) => {
 form.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
+find("check", HTMLButtonElement).hidden = !predictor.check;
+find("check", HTMLButtonElement).addEventListener("click", () => start(check));
 start(loadModels);
 
 /**
@@ -56,7 +58,7 @@ async function start(work) {
   running = new AbortController();
   const { signal } = running;
   fault.textContent = status.textContent = "";
-  if (explained.querySelector("progress")) explained.replaceChildren();
+  endWait();
   try {
     await work(signal);
   } catch (error) {
@@ -78,7 +80,15 @@ function fail(error) {
 
 /** @param {AbortSignal} signal */
 async function loadModels(signal) {
-  models = await predictor.models(signal);
+  /** @type {import("./types.d.ts").Progress | undefined} */
+  let show; // a service that answers at once shows no bar
+  const progress = (/** @type {number} */ done, /** @type {number} */ total) => {
+    if (signal.aborted) return;
+    show ??= wait("Loading the model\u2026");
+    show(done, total);
+  };
+  models = await orClear(predictor.models({ signal, progress }), explained, signal);
+  endWait();
   choice.replaceChildren(...models.map(({ name }) => element("option", {}, name)));
   find("models", HTMLDivElement).hidden = models.length < 2;
   sayNeeds();
@@ -100,7 +110,7 @@ async function predict(signal) {
   const pair = { text: text.value.trim() && text.value, image: image() };
   if (!complete(pair, model)) return;
   status.textContent = "Predicting\u2026";
-  const asked = predictor.predict(pair, { model: model.name, signal });
+  const asked = predictor.predict(pair, { model: model.name, signal, progress() {} });
   const prediction = await orClear(asked, predicted, signal);
   predicted.replaceChildren(...drawPrediction(prediction, model.name));
   empty.hidden = true;
@@ -117,17 +127,51 @@ async function predict(signal) {
  * @param {AbortSignal} signal
  */
 async function explain(pair, model, signal) {
-  const waiting = "Predicting again with parts left out\u2026";
-  explained.replaceChildren(
-    element("progress", { "aria-label": waiting }),
-    element("p", { class: "quiet" }, waiting),
-  );
-  const asked = predictor.explain(pair, { model: model.name, signal });
+  const progress = wait("Predicting again with parts left out\u2026");
+  const asked = predictor.explain(pair, { model: model.name, signal, progress });
   const explanation = await orClear(asked, explained, signal);
   URL.revokeObjectURL(source);
   source = pair.image ? URL.createObjectURL(pair.image) : "";
   const shown = { source, resize: model.resize };
   explained.replaceChildren(...introduction(), ...drawExplanation(explanation, shown));
+}
+
+/**
+ * Show a bar where the explanation will be.
+ * @param {string} waiting
+ * @returns {import("./types.d.ts").Progress}
+ */
+function wait(waiting) {
+  const bar = element("progress", { "aria-label": waiting });
+  const said = element("p", { class: "quiet" }, waiting);
+  explained.replaceChildren(bar, said);
+  return (done, total) => {
+    bar.max = total;
+    bar.value = done;
+    said.textContent = `${waiting} ${Math.floor((100 * done) / total)}%`;
+  };
+}
+
+function endWait() {
+  if (explained.querySelector("progress")) explained.replaceChildren();
+}
+
+/**
+ * Say whether this browser answers as Python does.
+ * @param {AbortSignal} signal
+ */
+async function check(signal) {
+  if (models.length === 0) await loadModels(signal);
+  const progress = (/** @type {number} */ done, /** @type {number} */ total) => {
+    if (!signal.aborted) status.textContent = `Checking this browser: ${done} of ${total} known pairs\u2026`;
+  };
+  status.textContent = "Checking this browser\u2026";
+  const found = await predictor.check?.({ signal, progress });
+  signal.throwIfAborted();
+  if (!found) return;
+  const { pairs, differences, largest } = found;
+  status.textContent = `${pairs - differences.length} of ${pairs} known pairs come out as in Python. Probabilities differ by ${largest.toPrecision(1)} at most.`;
+  if (differences.length) fault.textContent = `Not as in Python: ${differences.join("; ")}`;
 }
 
 /**

@@ -9,7 +9,7 @@ export const predictor = {
   where: `Your text and image go to ${SERVICE.host} and nowhere else; mmsent keeps neither.`,
   manual: new URL("docs", SERVICE).href,
 
-  async models(signal) {
+  async models({ signal }) {
     const { models } = await ask("v2", { signal });
     return Promise.all(
       models.map(async (/** @type {string} */ name) => {

@@ -50,10 +50,26 @@ export interface Explanation {
   budget: number;
 }
 
-/** Which model is asked; when the signal aborts, nothing more is computed. */
-export interface Ask {
-  model: string;
+/** Is told how much is done, and of how much. */
+export type Progress = (done: number, total: number) => void;
+
+/** When the signal aborts, nothing more is computed. */
+export interface Work {
   signal: AbortSignal;
+  progress: Progress;
+}
+
+/** Which model is asked. */
+export interface Ask extends Work {
+  model: string;
+}
+
+/** Known pairs, predicted again: which come out otherwise, and how, and the largest difference of a
+ * probability. */
+export interface Check {
+  pairs: number;
+  differences: readonly string[];
+  largest: number;
 }
 
 /**
@@ -65,8 +81,10 @@ export interface Predictor {
   where: string;
   /** The address of its documentation; "" where it has none. */
   manual: string;
-  models(signal: AbortSignal): Promise<Model[]>;
+  models(work: Work): Promise<Model[]>;
   predict(pair: Pair, ask: Ask): Promise<Prediction>;
   explain(pair: Pair, ask: Ask): Promise<Explanation>;
+  /** Whether it predicts as Python does; absent where Python predicts. */
+  check?(work: Work): Promise<Check>;
   useKey(key: string): void;
 }
