@@ -6,6 +6,8 @@ export { SentimentModel } from "./model.js";
 /** @typedef {import("./bundle/info.js").BundleInfo} BundleInfo */
 /** @typedef {import("./bundle/info.js").ImageSettings} ImageSettings */
 /** @typedef {import("./bundle/source.js").Source} Source */
+/** @typedef {import("./predict/explain/occlusion.js").ExplainOptions} ExplainOptions */
+/** @typedef {import("./predict/explain/occlusion.js").Explanation} Explanation */
 /** @typedef {import("./predict/types.js").Image} Image */
 /** @typedef {import("./predict/types.js").Input} Input */
 /** @typedef {import("./predict/types.js").OpenOptions} OpenOptions */

@@ -4,10 +4,13 @@ import { WORKER } from "#platform";
 
 import { InputError } from "./errors.js";
 import { Engine } from "./predict/engine.js";
+import { explain } from "./predict/explain/occlusion.js";
 import { RemoteEngine } from "./predict/remote.js";
 
 /** @typedef {import("./bundle/source.js").Source} Source */
 /** @typedef {import("./predict/types.js").Engine} EngineInterface */
+/** @typedef {import("./predict/explain/occlusion.js").ExplainOptions} ExplainOptions */
+/** @typedef {import("./predict/explain/occlusion.js").Explanation} Explanation */
 /** @typedef {import("./predict/types.js").Image} Image */
 /** @typedef {import("./predict/types.js").Input} Input */
 /** @typedef {import("./predict/types.js").OpenOptions} OpenOptions */
@@ -71,6 +74,17 @@ export class SentimentModel {
    */
   predictAll(pairs) {
     return this.#engine.predict([...pairs], true);
+  }
+
+  /**
+   * What moved the prediction of one pair: text and image, words, regions. The pair is predicted
+   * again, `budget` times at most, with parts left out. Throws InputError as `predict` does.
+   * @param {Pair} pair
+   * @param {ExplainOptions} [options]
+   * @returns {Promise<Explanation>}
+   */
+  explain(pair, options) {
+    return explain(this, pair, options);
   }
 
   /**

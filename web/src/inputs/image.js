@@ -12,7 +12,8 @@ import { square } from "./resize.js";
 /** Larger image files are refused. */
 export const MAX_IMAGE_BYTES = 1 << 26;
 
-const MISSING = 127;
+/** The value of every pixel of an image that is missing: grey. */
+export const MISSING = 127;
 
 /**
  * The pixels that a model sees of an image file, RGB, [size, size, 3].
