@@ -18,7 +18,7 @@ ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX_OPTIONAL := yes
 endif
 
-.PHONY: help demo test test-slow test-installs test-runtime test-web test-containers \
+.PHONY: help demo test test-slow test-installs test-runtime test-web web dist test-containers \
   test-containers-cuda fuzz check format bench figures lock lock-images clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := demo
@@ -48,13 +48,21 @@ test-runtime:  ## the fast tests of the runtime only, with PYTHON, in the enviro
 	$(BIN)/pytest -n auto --dist loadfile tests/runtime
 
 # Debian's Chromium is installed if it is missing. Without npm or Chromium, nothing is tested.
-test-web: $(VENV)/installed  ## check and test the page of mmsent serve, in headless Chromium
-	@command -v npm >/dev/null || { echo "npm is not installed: the page was not tested"; exit; }; \
+test-web: $(VENV)/installed  ## check and test the JavaScript: in Node and in headless Chromium
+	@command -v npm >/dev/null || { echo "npm is not installed: the JavaScript was not tested"; exit; }; \
 	command -v $(CHROMIUM) >/dev/null || { apt-get -qq update && apt-get -qq install -y chromium; }; \
 	browser=$$(command -v $(CHROMIUM)) || \
-	  { echo "$(CHROMIUM) could not be installed: the page was not tested"; exit; }; \
-	cd web && npm ci --no-audit --no-fund && npm run check && \
+	  { echo "$(CHROMIUM) could not be installed: the JavaScript was not tested"; exit; }; \
+	$(MAKE) web && cd web && npm run check && \
 	PYTHON=$(abspath $(BIN)/python) CHROMIUM=$$browser npm test
+
+web:  ## build the JavaScript and WebAssembly of mmsent-export web, with npm
+	cd web && npm ci --no-audit --no-fund && npm run build
+
+dist: $(VENV)/installed web  ## build the wheels, the sdists and the npm package, in dist/
+	rm -rf dist && mkdir dist
+	for part in runtime training export; do $(BIN)/uv build --quiet --out-dir dist $$part || exit 1; done
+	cd web && npm run types && npm pack --pack-destination ../dist
 
 fuzz: $(VENV)/installed  ## fuzz for an hour, guided by coverage (FUZZ_SECONDS for each target)
 	@for target in list json_lines text image bundle parquet; do \
@@ -127,5 +135,5 @@ endif
 	  echo "atheris has no build for this machine: make fuzz does not work, and make test fuzzes less"
 	@touch $@
 
-clean:  ## delete .venv, demo/ and the caches
-	rm -rf $(VENV) demo .coverage .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean:  ## delete .venv, demo/, dist/, what make web built, and the caches
+	rm -rf $(VENV) demo dist export/mmsent_export/site web/node_modules .coverage .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis

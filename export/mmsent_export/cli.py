@@ -11,11 +11,12 @@ import click
 
 from mmsent.cli import run
 from mmsent.help import HelpCommand, option, version
-from mmsent.options import DATASET, FILE, FOLDER
+from mmsent.options import BUNDLE, DATA, DATASET, FILE, FOLDER, reading_options
 from mmsent_training.runs.latest import RunFolder
 
 if TYPE_CHECKING:
     from mmsent.bundle.info import Precision
+    from mmsent.data.dataset import Reading
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -114,6 +115,48 @@ def onnx(
     size = output.stat().st_size / 1e6
     click.echo(
         f"{result}\nwrote {output} ({size:.1f} MB)\nNext: mmsent-infer LIST --model {output}",
+        err=True,
+    )
+
+
+@export.command(
+    cls=HelpCommand,
+    examples="mmsent-export web site\n"
+    "mmsent-export web site --model small.onnx --with-examples 20 --data posts.csv",
+)
+@click.argument("site", metavar="SITE", type=click.Path(path_type=Path))
+@BUNDLE
+@option(
+    "--with-examples",
+    "count",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Publish N labelled pairs of --data with the site, for its self-test. Everyone who can "
+    "open the site can read them.  [default: none; drawn pairs]",
+    group="Data",
+)
+@DATA
+@reading_options
+def web(site: Path, model: Path, count: int | None, data: Path, reading: Reading) -> None:
+    """Export a bundle to a website that predicts in the browser.
+
+    SITE is a folder of static files for any web server. Its page predicts and explains without a
+    server: texts and images stay in the browser. The page checks itself with pairs that Python has
+    predicted: drawn ones, or those of --with-examples, which are the pairs that the bundle was
+    validated on if --data has them. See docs/web.md.
+    """
+    from mmsent_export.web import write_site
+
+    examples = None
+    if count is not None:
+        from mmsent_export.web_examples import read_examples
+
+        examples = read_examples(model, data, count, reading=reading)
+    files = write_site(site, model, examples)
+    size = sum(path.stat().st_size for path in files) / 1e6
+    click.echo(
+        f"wrote {site} ({len(files)} files, {size:.1f} MB)\n"
+        f"Next: python -m http.server --bind 127.0.0.1 --directory {site}",
         err=True,
     )
 
