@@ -7,8 +7,6 @@ import os
 import shutil
 
 import onnxruntime
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -17,6 +15,7 @@ from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TEST_LIST, TRAIN_LIST, image_file, text_file
 from mmsent.data.labels import SENTIMENTS
 
+from ..layouts import write_rows
 from ..small_bundle import write_small_bundle
 
 
@@ -234,17 +233,7 @@ def write_list(folder, name, pairs, *, drop=()):
                 image = f"{level}.png"
         row = {"guid": guid, "text": text, "image": image}
         rows.append({key: value for key, value in row.items() if key not in drop})
-    path = folder / name
-    if name.endswith(".parquet"):
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif name.endswith(".jsonl"):
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-    return path
+    return write_rows(folder / name, rows)
 
 
 def predict(run_command, source, bundle, *options):

@@ -21,7 +21,7 @@ from mmsent.data.dataset import Reading, open_dataset
 from mmsent.data.training import TrainingSource
 from mmsent.errors import InputError
 from mmsent.inputs.image import IMAGE_SUFFIXES
-from tests.layouts import LABELS, LAYOUTS, drawn, imagefolder, read, task_folder
+from tests.layouts import LABELS, LAYOUTS, drawn, imagefolder, read, task_folder, write_rows
 from tests.small_bundle import write_small_bundle
 
 
@@ -82,19 +82,8 @@ def test_what_the_json_module_writes_is_read(tmp_path_factory, rows, ascii):
 
 
 def write_list(path, columns):
-    """The same columns, a list each, as CSV, JSON lines or Parquet."""
-    if path.suffix == ".parquet":
-        pq.write_table(pa.table(columns), path)
-        return path
-    rows = [dict(zip(columns, values)) for values in zip(*columns.values())]
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        if path.suffix == ".jsonl":
-            file.writelines(f"{json.dumps(row)}\n" for row in rows)
-        else:
-            writer = csv.DictWriter(file, list(columns))
-            writer.writeheader()
-            writer.writerows(rows)
-    return path
+    """Columns, a list each, as CSV, JSON Lines or Parquet."""
+    return write_rows(path, [dict(zip(columns, row)) for row in zip(*columns.values())])
 
 
 FORMATS = ("list.csv", "list.jsonl", "list.parquet")

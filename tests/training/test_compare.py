@@ -287,11 +287,11 @@ def test_what_can_not_be_compared(run_command, trained, files, sample, tmp_path)
         (trained,): "name 2 to 26 runs",
         (trained, trained): "are the same; name two different ones",
         (trained, link): "are the same; name two different ones",
-        (trained, old): "its format is 2, and this mmsent reads 3",
+        (trained, old): "its format is 2, but this mmsent reads 3",
         (trained, lacking): "validation_predictions.csv does not exist",
         (trained, sample): "is not a finished run",
         (trained, "nowhere"): "nowhere does not exist",
-        (trained, "x.parquet"): "is none of a run's folder, a bundle",
+        (trained, "x.parquet"): "is not a run, a bundle",
         (trained, files[0], "--data", sample): "are not among those of",
         (files[0], files[1], "--data", sample, "--output", "x.json"): "ends in .html",
         (files[0], files[1]): "name",  # this folder is no dataset

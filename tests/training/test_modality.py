@@ -1,12 +1,9 @@
 """Training on texts alone and on images alone, from data that hold nothing else, to predictions."""
 
-import csv
 import json
 import os
 import shutil
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
@@ -14,6 +11,7 @@ from mmsent import SentimentModel
 from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TRAIN_LIST, image_file, text_file
 
+from ..layouts import write_rows
 from .clip_checkpoint import write_checkpoint
 
 OTHER = {"text": "image", "image": "text"}
@@ -22,19 +20,6 @@ MODALITIES = [*OTHER]
 
 def rows_of(sample):
     return [*open_dataset(sample).select(TRAINING).rows()]
-
-
-def write_list(path, rows):
-    """Dictionaries as a list of the kind that the name says."""
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
 
 
 def train(run_command, data, output, modality, *options, model="light", **how):
@@ -87,7 +72,7 @@ def alone(request, run_command, sample, make_once):
         if part == "image":
             shutil.copytree(sample / "data", folder / "pictures")
         for name in ("list.csv", "list.jsonl", "list.parquet"):
-            write_list(folder / name, rows)
+            write_rows(folder / name, rows)
         result = train(run_command, folder / "list.csv", folder / "run", part)
         assert result.code == 0, result.err
         _, said = export(run_command, folder / "run")
@@ -221,7 +206,7 @@ def test_what_a_model_sees_may_not_be_missing_in_training(run_command, sample, t
         for pair in rows_of(sample)
     ]
     rows[3][part] = rows[5][OTHER[part]] = None
-    write_list(tmp_path / "list.jsonl", rows)
+    write_rows(tmp_path / "list.jsonl", rows)
     result = train(run_command, tmp_path / "list.jsonl", tmp_path / "run", part)
     assert result.code == 2
     assert not (tmp_path / "run").exists()

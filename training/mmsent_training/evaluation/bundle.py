@@ -158,7 +158,9 @@ def _read_pairs(
     pairs = [pair for pair in found if pair.label is not None]
     refuse(problems + foreign_labels(pairs, model.labels), "nothing was evaluated")
     if not pairs and guids is not None:
-        raise InputError(f"{dataset.path} holds none of the pairs; name their dataset with --data")
+        raise InputError(
+            f"{dataset.path} contains none of the pairs; name their dataset with --data"
+        )
     if not pairs:
         split = " in its split test" if dataset.splits == ("test",) else ""
         raise InputError(

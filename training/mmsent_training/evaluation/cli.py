@@ -130,7 +130,7 @@ def evaluate(
 
 
 def _check_names(output: Path | None, errors: Path | None, *inputs: Path) -> None:
-    """Raise InputError, before the work, where a result can't have its name."""
+    """Raise InputError before the work if an output has a wrong name."""
     from mmsent.predict.infer import check_output_file
     from mmsent_training.evaluation.page import check_page_name
 
@@ -144,7 +144,7 @@ def _check_names(output: Path | None, errors: Path | None, *inputs: Path) -> Non
 
 
 def _write(result: Evaluation, output: Path | None, errors: Path | None, limit: int) -> None:
-    """Write the files that are wanted, and say so."""
+    """Write the requested files, and name them."""
     from mmsent_training.evaluation.mistakes import write_mistakes
     from mmsent_training.evaluation.predictions import write_predictions
 
@@ -189,7 +189,7 @@ def _write(result: Evaluation, output: Path | None, errors: Path | None, limit: 
     "--output",
     metavar="FILE.html",
     type=FILE,
-    help="Write a page with all of it, and with the pairs that some get right and others wrong.",
+    help="Write a page with the results, and with the pairs that some get right and others wrong.",
     group="Output",
 )
 @LIMIT

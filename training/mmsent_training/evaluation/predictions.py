@@ -130,7 +130,7 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise InputError(f"{path} is not a CSV file: line {reader.line_num}: {error}") from None
     for line, cells in rows:
         if len(cells) != len(names):
-            fault = f"{len(cells)} fields where the header has {len(names)}"
+            fault = f"{len(cells)} fields, but the header has {len(names)}"
             raise InputError(f"{path} line {line}: {fault}")
     return names, rows
 

@@ -143,9 +143,7 @@ def _kind(path: Path) -> Kind:
         return "bundle"
     if path.suffix.lower() in (".csv", ".txt"):
         return "predictions"
-    raise InputError(
-        f"{path} is none of a run's folder, a bundle (.onnx) and a file of predictions (.csv)"
-    )
+    raise InputError(f"{path} is not a run, a bundle (.onnx) or a file of predictions (.csv)")
 
 
 def _read_run(path: Path, letter: str) -> Contender:
