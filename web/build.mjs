@@ -2,7 +2,7 @@
  * Build what `mmsent-export web` adds to the page: `node build.mjs FOLDER`.
  *
  * No bundler: every module that the site's predictor reaches is copied as it is, with its imports
- * made relative, since browsers don't know packages. Beside it go the files that it names by
+ * made relative, since browsers don't know packages. Next to it go the files that it names by
  * `new URL("...", import.meta.url)`: workers and WebAssembly.
  */
 

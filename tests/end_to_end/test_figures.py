@@ -22,6 +22,12 @@ def check(root):
     return done.stdout, done.returncode
 
 
+def write(root):
+    """Let figures.py write the documents of a checkout."""
+    command = [sys.executable, ROOT / "benchmarks" / "figures.py", "--root", root]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 @pytest.fixture
 def copy(tmp_path):
     """A copy of all that figures.py reads."""
@@ -43,6 +49,35 @@ def test_a_new_result_makes_the_documents_stale_that_show_it(copy):
     said, code = check(copy)
     assert code == 1
     assert said.splitlines() == [f"{name} is stale: run make figures" for name in CHANGED]
+
+
+AREA = {"pairs": 3, "explained": 0.1, "random": 0.3, "difference": 0.2, "interval": [0.1, 0.25]}
+HITS = {"decided": 8, "found": 6}
+RATES = {"infer": 100.0, "served": 90.0}
+TIMES = {"served_p99_ms": 30.0, "served_cpu_ms": 5.0, "predict_ms": 4.0, "one_client_ms": 6.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "figures", "document", "row"),
+    [
+        ("serving-light", {"clients": 16, "rounds": [RATES | TIMES]}, "serving",
+         "| light | 100 | 90.0 | 0.90 | 30.0 ms | 4.0 ms | 6.0 ms |"),
+        ("explanations-light", {"words": AREA, "patches": AREA}, "explanation",
+         "| light, patches | 3 | 0.1000 | 0.3000 | 0.2000 (0.1000 to 0.2500) |"),
+        ("explanations-known", {"patch": HITS, "words": HITS},
+         "explanation", "| the patch: the map has its peak in it | 8 | 6 (75%) |"),
+    ],
+)  # fmt: skip
+def test_a_result_that_was_missing_becomes_a_row(copy, name, figures, document, row):
+    """Without it, the document says that nothing was measured yet."""
+    results = copy / "benchmarks/results"
+    (results / f"{name}.json").unlink(missing_ok=True)
+    write(copy)
+    assert row not in (copy / f"docs/{document}.md").read_text(encoding="utf-8")
+    result = json.loads((results / "parquet.json").read_text()) | {"figures": figures}
+    (results / f"{name}.json").write_text(json.dumps(result))
+    write(copy)
+    assert row in (copy / f"docs/{document}.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/accuracy.md", "docs/scale.md"])

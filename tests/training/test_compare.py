@@ -113,7 +113,7 @@ def test_two_runs(run_command, trained, text_run, tmp_path):
 
 
 def test_other_order_other_sign(run_command, files, sample, tmp_path):
-    """Also of files whose rows stand in another order, and beside a third contender."""
+    """Also of files in another order, and with a third contender."""
     one, other, third = files
     rows = read(other)
     write(other, rows[::-1])

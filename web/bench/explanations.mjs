@@ -1,5 +1,5 @@
 /**
- * How exact explanations in JavaScript are on real pairs, beside Python's:
+ * How exact explanations in JavaScript are on real pairs, compared with Python:
  *
  *     node bench/explanations.mjs DATA MODEL... [--pairs 50] [--backend native|wasm]
  *

@@ -1,4 +1,4 @@
-/** Explanations in JavaScript beside those of Python. */
+/** Explanations in JavaScript compared with Python. */
 
 import assert from "node:assert/strict";
 

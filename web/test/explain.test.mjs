@@ -1,4 +1,4 @@
-/** Explanations beside those of Python: the same words, and values to 1e-4. */
+/** Explanations compared with Python's: the same words, and values to 1e-4. */
 
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";

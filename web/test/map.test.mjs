@@ -1,4 +1,4 @@
-/** The page's map beside that of Python, which draws it into HTML and PNG. */
+/** The page's map compared with Python's, which is drawn into HTML and PNG. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -82,9 +82,9 @@ def _uses(check: Check) -> list[str]:
         return ["prediction: no row has a label to train on"]
     if not (prospects := check.prospects):
         return ["training, once the errors are fixed"]
-    whence = "set aside from them" if prospects.drawn else "others"
+    source = "set aside from them" if prospects.drawn else "others"
     train = counted(prospects.train, "pairs")
-    return [f"training on {train}; validation on {prospects.validation} {whence}"]
+    return [f"training on {train}; validation on {prospects.validation} {source}"]
 
 
 def _labels(counts: Mapping[str, int]) -> list[str]:

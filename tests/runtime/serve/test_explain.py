@@ -1,4 +1,4 @@
-"""POST /explain and ?explain=1, beside SentimentModel.explain."""
+"""POST /explain and ?explain=1, compared with SentimentModel.explain."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""POST /predict, beside SentimentModel.predict on the same pairs."""
+"""POST /predict, compared with SentimentModel.predict on the same pairs."""
 
 import concurrent.futures
 import json
