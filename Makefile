@@ -130,7 +130,7 @@ ifneq ($(strip $(TORCH_INDEX)),)
 	  { cat $(VENV)/torch-index.log >&2; exit 1; }
 endif
 	$(PIP) install --constraint requirements.lock \
-	  --editable 'runtime[parquet,serve]' --editable 'training[compact]' --editable export $(DEV)
+	  --editable 'runtime[parquet,serve]' --editable 'training[compact,tensorboard,mlflow,wandb]' --editable export $(DEV)
 	@$(PIP) install --constraint requirements.lock --only-binary :all: atheris || \
 	  echo "atheris has no build for this machine: make fuzz does not work, and make test fuzzes less"
 	@touch $@

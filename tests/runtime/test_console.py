@@ -42,6 +42,17 @@ def test_a_command_shows_a_bar_and_a_line_on_a_terminal():
     assert file.getvalue().rpartition("\r")[2].startswith("working: 3 things in ")
 
 
+def test_a_bar_shows_a_note_and_the_time_left_for_what_follows(monkeypatch):
+    """A second for each item: after two of three, one is left, and six follow."""
+    seconds = iter(range(99))
+    monkeypatch.setattr("mmsent.files.progress.time.perf_counter", lambda: next(seconds))
+    with terminal() as file, console(), Progress("working", 3, "things", later=6) as progress:
+        progress.update(1, "loss 0.5")
+        progress.update(1, "loss 0.4")
+        progress.bar.refresh()
+    assert ", loss 0.4, 00:07 left in all]" in file.getvalue()
+
+
 def test_without_a_terminal_there_is_the_line_only(run_command, sample):
     result = run_command("mmsent", "check-data", cwd=sample)
     assert result.err.startswith("checking: 90 pairs in ")

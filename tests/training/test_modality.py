@@ -117,7 +117,7 @@ def test_the_model_has_one_encoder(alone):
 def test_the_report_shows_the_images_that_the_model_saw(alone):
     part, folder = alone
     report = (folder / "run" / "report.md").read_text()
-    assert "## Confident but wrong" in report
+    assert "## Most confident mistakes" in report
     assert "| guid | text |" in report  # there are mistakes
     assert (folder / "run" / "mistakes.png").exists() == (part == "image")
     assert ("mistakes.png" in report) == (part == "image")

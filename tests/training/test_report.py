@@ -1,6 +1,13 @@
-"""What a run's report says of the data."""
+"""What a run's report says of the data, the baseline and the settings."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
+
+import pytest
+
+from mmsent_training.runs.report import used_settings
+from mmsent_training.settings import Settings
 
 from ..command import Command
 
@@ -20,7 +27,49 @@ def test_repeats_contradictions_and_both_lists_are_in_the_report(
     assert done.code == 0, done.err
     report = (tmp_path / "run" / "report.md").read_text()
     lists = (tmp_path / name for name in ("train.csv", "dev.csv"))
-    assert "validated on\n2, of `{}` and `{}`".format(*lists) in report
+    assert "validated on 2,\nfrom `{}` and `{}`".format(*lists) in report
     assert "| text alone | 6 | 1 |" in report
     assert "a training pair has the same text; it is train.csv line 2" in report
     assert "the same text has other labels; no here, 14 (yes)" in report
+
+
+def settings_in(report: Path) -> set[str]:
+    """The names in the report's table of settings."""
+    table = report.read_text().rpartition("| setting | value |\n| --- | --- |\n")[2]
+    return set(re.findall(r"^\| (\w+) \|", table, re.MULTILINE))
+
+
+def test_the_settings_of_a_run_are_those_that_had_an_effect(trained: Path) -> None:
+    """Of a light model that sees both modalities and keeps its last epoch."""
+    every = {field.name for field in fields(Settings)}
+    unused = {"encoder_learning_rate", "patience", "options"}
+    assert settings_in(trained / "report.md") == every - unused
+
+
+@pytest.mark.parametrize(
+    ("changes", "pretrained", "drawn", "unused"),
+    [
+        ({"keep": "best"}, True, True, set()),
+        ({"keep": "last"}, True, True, {"patience"}),
+        ({"augment": False}, True, True, {"color_jitter"}),
+        ({"modality": "text"}, True, True, {"augment", "color_jitter", "modality_dropout"}),
+        ({"modality": "image"}, True, True, {"group_by_length", "max_length", "modality_dropout"}),
+        ({}, False, True, {"encoder_learning_rate"}),
+        ({}, True, False, {"validation_fraction", "split_seed"}),
+    ],
+)
+def test_settings_without_effect_are_left_out(
+    changes: dict[str, object], pretrained: bool, drawn: bool, unused: set[str]
+) -> None:
+    settings = Settings(model="any", options={"freeze": True}, **changes)  # type: ignore[arg-type]
+    used = used_settings(settings, pretrained=pretrained, drawn=drawn)
+    every = {field.name for field in fields(Settings)} - {"options"}
+    assert every - used.keys() == unused
+    assert used["freeze"] is True
+
+
+def test_the_report_begins_with_the_baseline(trained: Path) -> None:
+    head = (trained / "report.md").read_text().partition("## Validation")[0]
+    assert re.search(
+        r"The majority baseline, which always\npredicts (negative|neutral|positive): 0", head
+    )

@@ -127,6 +127,23 @@ def test_killed_anywhere_it_goes_on_to_the_same_run(run_command, sample, whole, 
     assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
 
 
+@pytest.mark.parametrize(
+    ("event", "rows"),
+    [(Event("evaluated", 1), 0), (Event("step", 2, 1), 1), (Event("saved", 2), 2)],
+)
+def test_the_history_grows_with_every_epoch(sample, whole, tmp_path, event, rows):
+    with pytest.raises(Killed):
+        train_until(sample, tmp_path / "run", event, kill)
+    path = tmp_path / "run" / "history.csv"
+    lines = path.read_text().splitlines() if path.exists() else [""]
+    wanted = (whole / "history.csv").read_text().splitlines()[: rows + 1]
+
+    def without_seconds(lines):
+        return [line.rpartition(",")[0] for line in lines]
+
+    assert without_seconds(lines[1:]) == without_seconds(wanted[1:])
+
+
 def test_the_times_of_all_parts_add_up(run_command, sample, tmp_path, monkeypatch):
     """The clock gains a minute at each step: two steps an epoch, of which one is undone."""
     ahead = [0.0]

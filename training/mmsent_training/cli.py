@@ -17,8 +17,9 @@ from mmsent.help import HelpCommand, option
 from mmsent.options import DATA, LABELS, VALIDATION, reading_options
 from mmsent_training.evaluation.cli import compare, evaluate
 from mmsent_training.models import registry
-from mmsent_training.options import MODALITY, OUTPUT, RESUME, training_options
+from mmsent_training.options import LOG_TO, MODALITY, OUTPUT, RESUME, training_options
 from mmsent_training.settings import Settings
+from mmsent_training.tracking import check_installed, tracked, tracking
 
 if TYPE_CHECKING:
     from mmsent.data.dataset import Reading
@@ -84,6 +85,7 @@ def prepare_process() -> None:
     cls=HelpCommand,
     examples="mmsent train --data posts.csv\n"
     "mmsent train --model light --epochs 3 --output runs/try\n"
+    "mmsent train --log-to tensorboard --log-to mlflow\n"
     "mmsent train --resume runs/latest",
 )
 @DATA
@@ -94,6 +96,7 @@ def prepare_process() -> None:
 @MODALITY
 @OUTPUT
 @RESUME
+@LOG_TO
 @click.pass_context
 def train(
     context: click.Context,
@@ -104,6 +107,7 @@ def train(
     reading: Reading,
     output: Path | None,
     resume: Path | None,
+    log_to: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Train a model on labelled pairs.
@@ -118,11 +122,14 @@ def train(
 
     with distributed.only_main_speaks():
         if resume is None:
+            check_installed(log_to)  # before the pairs are read
             where = _read(
                 data, options["modality"], validation=validation, labels=labels, reading=reading
             )
             settings, chosen = settings_of(**options)
-            _run(settings, lambda: train_model(data, settings, chosen, output, **where))
+            with tracking(log_to, settings) as callback:
+                kept = where | {"callback": callback}
+                _run(settings, lambda: train_model(data, settings, chosen, output, **kept))
         else:
             moved = data if _given(context, "data") else None, validation, reading.images
             _resume(context, resume, moved, options)
@@ -160,7 +167,8 @@ def _resume(
     weights = registry.find_model(name).recipe.find_weights(sources)
     found = registry.Choice(name, weights, sources, start.chosen)
     data = start.data.move(*moved)
-    _run(start.settings, lambda: resume(folder, start, found, data=data))
+    with tracking(tracked(folder), start.settings) as callback:
+        _run(start.settings, lambda: resume(folder, start, found, data=data, callback=callback))
 
 
 def _run(settings: Settings, train: Callable[[], Path]) -> None:

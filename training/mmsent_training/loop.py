@@ -2,9 +2,11 @@
 
 import copy
 import logging
+import math
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -40,23 +42,6 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Event:
-    """Progress of a training, for the callback of `train`. ``epoch`` and ``step`` count from 1.
-
-    "step": an optimiser step is done. "evaluated": the epoch's scores are known. "saved": the
-    epoch's state is on disk, so that an interrupted training resumes after it. "trained": all
-    epochs are done, but no result is written. "written": the whole result is written.
-    """
-
-    kind: Literal["step", "evaluated", "saved", "trained", "written"]
-    epoch: int
-    step: int = 0
-
-
-Callback = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
 class Epoch:
     """A row of history.csv. Losses are means over the pairs; ``seconds`` excludes validation."""
 
@@ -67,6 +52,26 @@ class Epoch:
     macro_f1: float
     learning_rate: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class Event:
+    """Progress of a training, for the callback of `train`. ``epoch`` and ``step`` count from 1.
+
+    "started": training begins or, after ``epoch`` epochs, resumes; ``folder`` is the run's. "step":
+    an optimiser step is done. "evaluated": the epoch's ``scores`` are known. "saved": the
+    epoch's state is on disk, so that an interrupted training resumes after it. "trained": all
+    epochs are done, but no result is written. "written": the whole result is written.
+    """
+
+    kind: Literal["started", "step", "evaluated", "saved", "trained", "written"]
+    epoch: int
+    step: int = 0
+    folder: Path | None = field(default=None, compare=False)
+    scores: Epoch | None = field(default=None, compare=False)
+
+
+Callback = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -189,17 +194,20 @@ class Trainer:
         """
         self.module.train()
         losses: list[Tensor] = []
-        steps = divide_epoch(self.lengths, self.settings, epoch)
-        with Progress(f"epoch {epoch}", len(self.labels), "pairs", summary=False) as progress:
+        steps, seen, summed = divide_epoch(self.lengths, self.settings, epoch), 0, 0.0
+        pairs, epochs = len(self.labels), self.settings.epochs
+        later, name = (epochs - epoch) * pairs, f"epoch {epoch}/{epochs}"
+        with Progress(name, pairs, "pairs", summary=False, later=later) as progress:
             for number, batches in enumerate(stoppable(steps), 1):
                 lost = self._accumulate(epoch, number, batches)
-                total = self._step(len(batches), lost)
+                total = float(self._step(len(batches), lost))
                 self._check(total, f"epoch {epoch}, step {number} of {len(steps)}")
                 losses += lost
-                progress.update(sum(map(len, batches)))
+                seen, summed = seen + sum(map(len, batches)), summed + total
+                progress.update(seen - progress.count, f"loss {summed / seen:.3f}")
                 callback(Event("step", epoch, number))
         parts = torch.stack(losses).tolist() if losses else []
-        return all_reduce_mean(parts, len(self.labels)), progress.seconds
+        return all_reduce_mean(parts, pairs), progress.seconds
 
     def _accumulate(self, epoch: int, step: int, batches: Sequence[Tensor]) -> list[Tensor]:
         """Accumulate the gradients of this process's batches in a step; returns their losses."""
@@ -254,12 +262,12 @@ class Trainer:
         self.optimizer.zero_grad()
         return total
 
-    def _check(self, loss: Tensor, where: str) -> None:
+    def _check(self, loss: float, where: str) -> None:
         """Raises MmsentError unless ``loss`` is finite."""
-        if torch.isfinite(loss):
+        if math.isfinite(loss):
             return
         raise MmsentError(
-            f"the loss is {float(loss):.0f} in {where}: the training diverged\n"
+            f"the loss is {loss:.0f} in {where}: the training diverged\n"
             f"Train again with a lower --learning-rate than {self.settings.learning_rate:g}"
         )
 
@@ -279,9 +287,9 @@ class Trainer:
                 mine[int(rows[0])] = self.current(*inputs).float().cpu()
         by_row = ChainMap(*all_gather(mine))
         logits = torch.cat([by_row[row] for row in sorted(by_row)])
-        loss = self.criterion(logits.to(self.device), self.true_labels)
+        loss = float(self.criterion(logits.to(self.device), self.true_labels))
         self._check(loss, f"the validation of epoch {epoch}")
-        return logits.numpy(), float(loss)
+        return logits.numpy(), loss
 
 
 def fit(
@@ -320,7 +328,7 @@ def fit(
         if better:
             weights = copy.deepcopy(trainer.current.state_dict())
             result.kept = Kept(epoch, row.macro_f1, torch.from_numpy(logits), weights)
-        callback(Event("evaluated", epoch))
+        callback(Event("evaluated", epoch, scores=row))
         save({"result": result.state_dict()} | trainer.state_dict())
         callback(Event("saved", epoch))
         mark = " (best)" if better and settings.keep == "best" else ""

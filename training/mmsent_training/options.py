@@ -10,6 +10,7 @@ import click
 from mmsent.help import option
 from mmsent_training.models import registry
 from mmsent_training.runs.latest import RunFolder
+from mmsent_training.tracking import LIBRARIES
 
 Command = Callable[..., None]
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -44,6 +45,14 @@ RESUME = option(
     help="Resume an interrupted run after its last finished epoch, with its settings. If files "
     "have moved, name them with --data, --validation, --images or the weights' option; no other "
     "option is allowed.",
+    group="Output",
+)
+LOG_TO = option(
+    "--log-to",
+    type=click.Choice(LIBRARIES),
+    multiple=True,
+    help="Also log every epoch with this library, to files in the run's folder; nothing is sent "
+    "anywhere. Repeat it for several. --resume continues the log.",
     group="Output",
 )
 HOW = (

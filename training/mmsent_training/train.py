@@ -44,6 +44,8 @@ from mmsent_training.style import save
 
 logger = logging.getLogger(__name__)
 
+HISTORY = "history.csv"
+
 Parts = tuple[Sequence[int], Sequence[int]]
 """The training rows and the validation rows."""
 
@@ -182,7 +184,9 @@ def _carry_out(
     def save(state: dict[str, Any]) -> None:
         if main:
             unfinished.write_state(folder, state | {"seconds": time.perf_counter() - began})
+            _write_table(folder / HISTORY, pd.DataFrame(map(asdict, result.history)))
 
+    callback(Event("started", len(result.history), folder=folder))
     _announce(folder, job, len(result.history))
     fit(job.trainer, result, stoppable=stoppable, save=save, callback=callback)
     callback(Event("trained", len(result.history)))
@@ -299,7 +303,6 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     )
     if start.settings.digests:
         runs.write_digests(folder, make_digests(examples, task.train, task.validation))
-    _write_table(folder / "history.csv", pd.DataFrame(map(asdict, result.history)))
     guids = [examples.pairs[index].guid for index in task.validation]
     write_predictions(folder / runs.PREDICTIONS, guids, true_labels, probabilities, names)
     save(draw_curves(result.history, kept.epoch), folder / "curves.png")
@@ -308,7 +311,8 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     if have_images(mistakes):
         save(draw_mistakes(mistakes, job.inputs.image), folder / "mistakes.png")
     data = describe_data(examples, task.train, task.validation, job.coverage)
-    write_report(folder / "report.md", record, data, mistakes)
+    pretrained = bool(job.prepared.pretrained)
+    write_report(folder / "report.md", record, data, mistakes, pretrained=pretrained)
     write_record(folder, record)
     if start.latest:
         point_latest(folder)

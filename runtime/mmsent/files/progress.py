@@ -15,11 +15,14 @@ logger = logging.getLogger(__name__)
 class Progress:
     """Counts items of work: ``with Progress("decoding", 4000, "images") as progress: …``.
 
-    ``summary``: whether to log a line at the end.
+    ``summary``: whether to log a line at the end. ``later``: the items of similar work that follow;
+    the bar then also shows the time left for all of them.
     """
 
-    def __init__(self, name: str, total: int | None, unit: str, *, summary: bool = True) -> None:
-        self.name, self.unit, self.summary = name, unit, summary
+    def __init__(
+        self, name: str, total: int | None, unit: str, *, summary: bool = True, later: int = 0
+    ) -> None:
+        self.name, self.unit, self.summary, self.later = name, unit, summary, later
         self.start = time.perf_counter()
         self.bar = tqdm(
             desc=name,
@@ -31,9 +34,15 @@ class Progress:
         )
         self.count = 0
 
-    def update(self, count: int = 1) -> None:
-        """Add ``count`` finished items."""
+    def update(self, count: int = 1, note: str = "") -> None:
+        """Add ``count`` finished items; the bar ends with ``note``."""
         self.count += count
+        if self.later and self.bar.total and self.count:
+            rest = self.bar.total - self.count + self.later
+            seconds = rest * (time.perf_counter() - self.start) / self.count
+            left = f"{tqdm.format_interval(seconds)} left in all"
+            note = f"{note}, {left}" if note else left
+        self.bar.set_postfix_str(note, refresh=False)
         self.bar.update(count)
 
     def __enter__(self) -> Progress:

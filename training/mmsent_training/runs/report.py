@@ -3,8 +3,9 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mmsent.data.pair import Pair
 from mmsent.data.repeats import Entry, Use, find_repeats
@@ -17,6 +18,7 @@ from mmsent_training.evaluation.calibration import Floats
 from mmsent_training.evaluation.metrics import describe
 from mmsent_training.examples import Examples
 from mmsent_training.runs.record import Record
+from mmsent_training.settings import Settings
 
 MISTAKES = 12
 """The number of wrong predictions in a report."""
@@ -36,9 +38,9 @@ class Mistake:
 def find_mistakes(
     examples: Examples, indices: Sequence[int], probabilities: Floats
 ) -> list[Mistake]:
-    """The MISTAKES wrong predictions with the highest probabilities, the highest first.
+    """The MISTAKES wrong predictions with the highest probabilities, highest first.
 
-    ``probabilities``, float32 [indices, labels], are those of the examples at ``indices``.
+    ``probabilities``: of the examples at ``indices``, float32 [indices, labels].
     """
     names = examples.label_names
     mistakes = [
@@ -65,7 +67,8 @@ def describe_data(
 ) -> str:
     """Reasons to doubt the scores: repeated pairs and unknown texts, as in `check-data`.
 
-    ``train`` and ``validation`` are rows of ``examples``; ``coverage`` is of their texts.
+    ``train`` and ``validation``: rows of ``examples``. ``coverage``: of their texts.
+    `mmsent check-data` reports the same.
     """
     uses: dict[Use, Sequence[int]] = {"training": train, "validation": validation}
     entries = [
@@ -75,7 +78,7 @@ def describe_data(
     ]
     repeats, warnings = find_repeats(entries)
     lines = [
-        "| the same | pairs that share it | of those to validate on, shared with one to train on |",
+        "| what is the same | pairs | validation pairs that share it with a training pair |",
         "| --- | --- | --- |",
         *(f"| {kind} | {each.pairs} | {each.trained_on} |" for kind, each in repeats.items()),
         "",
@@ -91,29 +94,59 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest() if text else b""
 
 
-def write_report(path: Path, record: Record, data: str, mistakes: Sequence[Mistake]) -> None:
-    """Write report.md from the content of run.json, `describe_data`, and the ``mistakes``."""
-    settings = "\n".join(f"| {key} | {value} |" for key, value in vars(record.settings).items())
-    dataset, calibration = record.dataset, record.calibration
+def used_settings(settings: Settings, *, pretrained: bool, drawn: bool) -> dict[str, Any]:
+    """The settings that had an effect, by name, with the model's options among them.
+
+    ``pretrained``: whether pretrained parameters were trained. ``drawn``: whether the validation
+    pairs were drawn from the dataset.
+    """
+    values, options = asdict(settings), settings.options
+    unused = {
+        "encoder_learning_rate": not pretrained,
+        "augment": settings.modality == "text",
+        "color_jitter": settings.modality == "text" or not settings.augment,
+        "group_by_length": settings.modality == "image",
+        "max_length": settings.modality == "image",
+        "modality_dropout": settings.modality != "both",
+        "patience": settings.keep == "last",
+        "validation_fraction": not drawn,
+        "split_seed": not drawn,
+        "options": True,
+    }
+    return {name: value for name, value in values.items() if not unused.get(name)} | options
+
+
+def write_report(
+    path: Path, record: Record, data: str, mistakes: Sequence[Mistake], *, pretrained: bool
+) -> None:
+    """Write report.md. ``data``: of `describe_data`. ``pretrained``: see `used_settings`."""
+    dataset, calibration, metrics = record.dataset, record.calibration, record.metrics
+    used = used_settings(record.settings, pretrained=pretrained, drawn=dataset.validation is None)
+    settings = "\n".join(f"| {name} | {value} |" for name, value in used.items())
     kept = (
-        f"Kept epoch: {record.kept_epoch} of {record.epochs}, the best by validation macro F1."
+        f"The weights are those of epoch {record.kept_epoch} of {record.epochs}, the best by "
+        "macro F1 on the validation pairs."
         if record.settings.keep == "best"
-        else f"{counted(record.epochs, 'epochs')}, of which the last is kept: the validation pairs "
-        "set nothing but the temperature."
+        else f"The weights are those of the last of {counted(record.epochs, 'epochs')}. Only the "
+        "temperature was fitted on the validation pairs."
     )
-    source = f" of `{dataset.path}`"
-    if dataset.validation:
-        source = f", of `{dataset.path}` and `{dataset.validation}`"
+    lists = [f"`{dataset.path}`", *([f"`{dataset.validation}`"] if dataset.validation else [])]
+    label, share = metrics.majority
     text = f"""# {record.model["name"]} model, {record.created}
 
-{record.chosen}. Trained on {counted(dataset.train_pairs, "pairs")} and validated on
-{dataset.validation_pairs}{source}, in {record.seconds:.0f} s on
-{record.environment.gpu or "the CPU"}. {kept}
+{record.chosen}.
+
+Trained on {counted(dataset.train_pairs, "pairs")} and validated on {dataset.validation_pairs},
+from {" and ".join(lists)}, in {record.seconds:.0f} s on {record.environment.gpu or "the CPU"}.
+{kept}
+
+Accuracy on the validation pairs: {metrics.accuracy:.3f}. The majority baseline, which always
+predicts {_plain(label)}: {share:.3f}.
 
 ## Validation
 
 ```
-{describe(record.metrics)}
+{describe(metrics)}
 ```
 
 ![learning curves](curves.png)
@@ -126,20 +159,22 @@ def write_report(path: Path, record: Record, data: str, mistakes: Sequence[Mista
 
 ## Probabilities
 
-Divided by a temperature of {calibration.temperature}, fitted on these pairs, the logits give
-probabilities whose expected calibration error is {calibration.error_after:.3f};
-it was {calibration.error_before:.3f} before.
+The logits are divided by a temperature of {calibration.temperature}, which was fitted on these
+pairs. That changes the expected calibration error from {calibration.error_before:.3f} to
+{calibration.error_after:.3f}.
 
 ![reliability](reliability.png)
 
-## Confident but wrong
+## Most confident mistakes
 
 {_mistakes(mistakes)}
 
-Every epoch: [history.csv](history.csv). Every validation pair with its probabilities:
-[validation_predictions.csv](validation_predictions.csv).
+[history.csv](history.csv) has the scores of every epoch,
+[validation_predictions.csv](validation_predictions.csv) the probabilities of every validation pair.
 
 ## Settings
+
+Settings without effect on this model are left out.
 
 | setting | value |
 | --- | --- |
@@ -152,12 +187,12 @@ Every epoch: [history.csv](history.csv). Every validation pair with its probabil
 def _mistakes(mistakes: Sequence[Mistake]) -> str:
     """A table of mistakes, with untrusted texts escaped."""
     if not mistakes:
-        return "None: every validation pair was right."
+        return "None: every validation pair was predicted correctly."
     lines = [
-        "The wrong labels with the highest probabilities.",
+        "The wrong predictions with the highest probabilities.",
         "",
         *(["![the images](mistakes.png)", ""] if have_images(mistakes) else []),
-        "| guid | text | is | predicted | probability |",
+        "| guid | text | label | predicted | probability |",
         "| --- | --- | --- | --- | --- |",
     ]
     for row in mistakes:
