@@ -15,6 +15,7 @@ import click
 import pytest
 
 from mmsent import cli
+from mmsent.predict.cli import infer
 
 
 def find_program(name: str) -> click.Command:
@@ -23,7 +24,7 @@ def find_program(name: str) -> click.Command:
         from mmsent_export.cli import export
 
         return export
-    return {"mmsent": cli.cli, "mmsent-infer": cli.infer}[name]
+    return {"mmsent": cli.cli, "mmsent-infer": infer}[name]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from mmsent.bundle.info import INFO_KEY, TOKENIZER_KEY, BundleInfo
+from mmsent.bundle.info import EMBEDDING, INFO_KEY, TOKENIZER_KEY, BundleInfo
 from mmsent.bundle.seal import SEAL_KEY, UNSEALED, seal
 from mmsent.data.pair import Part
 from mmsent.inputs.image import ImageSettings
@@ -16,8 +16,11 @@ SIZE = 8
 LABELS = ("negative", "neutral", "positive")
 
 
-def small_model(*, optional: tuple[Part, ...] = ()) -> onnx.ModelProto:
-    """Logits from an image's brightness and the sum of a text's ids; see BundleInfo.optional."""
+def small_model(*, optional: tuple[Part, ...] = (), embeddings: bool = False) -> onnx.ModelProto:
+    """Logits from an image's brightness and the sum of a text's ids; see BundleInfo.optional.
+
+    ``embeddings``: these two are the embedding.
+    """
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats"], ["brightness"], axes=[1, 2, 3], keepdims=0),
@@ -46,6 +49,9 @@ def small_model(*, optional: tuple[Part, ...] = ()) -> onnx.ModelProto:
             numpy_helper.from_array(np.ones(1, np.int64), "second"),
         ],
     )
+    if embeddings:
+        graph.node.append(helper.make_node("Identity", ["features"], [EMBEDDING]))
+        graph.output.append(value(EMBEDDING, TensorProto.FLOAT, ["batch", 2]))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "fun": 1, "rain": 2, "a": 3}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -59,7 +65,9 @@ def small_model(*, optional: tuple[Part, ...] = ()) -> onnx.ModelProto:
     return model
 
 
-def write_small_bundle(path: Path, *, optional: tuple[Part, ...] = ()) -> Path:
-    onnx.save(small_model(optional=optional), str(path))
+def write_small_bundle(
+    path: Path, *, optional: tuple[Part, ...] = (), embeddings: bool = False
+) -> Path:
+    onnx.save(small_model(optional=optional, embeddings=embeddings), str(path))
     seal(path)
     return path

@@ -31,7 +31,8 @@ def export(context: click.Context) -> None:
 @export.command(
     cls=HelpCommand,
     examples="mmsent-export onnx\n"
-    "mmsent-export onnx runs/latest --precision int8 --output small.onnx",
+    "mmsent-export onnx runs/latest --precision int8 --output small.onnx\n"
+    "mmsent-export onnx --embeddings --output with-embeddings.onnx",
 )
 @click.argument("run_folder", metavar="[RUN]", default="runs/latest", type=RunFolder())
 @option(
@@ -77,6 +78,13 @@ def export(context: click.Context) -> None:
     "lose.  [default: 1]",
     group="Output",
 )
+@option(
+    "--embeddings",
+    is_flag=True,
+    help="Add the output embedding, the features of text and image that the classifier reads. "
+    "SentimentModel.embed and mmsent-infer --embeddings return it.",
+    group="Output",
+)
 def onnx(
     run_folder: Path,
     output: Path,
@@ -85,6 +93,7 @@ def onnx(
     images: Path | None,
     precision: Precision,
     loss: float | None,
+    embeddings: bool,
 ) -> None:
     """Export a run to one ONNX file, a bundle.
 
@@ -111,6 +120,7 @@ def onnx(
         images=images,
         precision=precision,
         accepted_loss=loss,
+        embeddings=embeddings,
     )
     size = output.stat().st_size / 1e6
     click.echo(

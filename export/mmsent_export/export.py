@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 from torch import nn
 
-from mmsent.bundle.info import INFO_KEY, TOKENIZER_KEY, BundleInfo, Precision
+from mmsent.bundle.info import EMBEDDING, INFO_KEY, TOKENIZER_KEY, BundleInfo, Precision
 from mmsent.bundle.seal import SEAL_KEY, UNSEALED, seal
 from mmsent.bundle.session import open_bundle
 from mmsent.data.pair import Pair
@@ -23,11 +23,11 @@ from mmsent.files.destination import find_file
 from mmsent.files.progress import Progress
 from mmsent.inputs.text import tokenize
 from mmsent_export.fp16 import to_fp16
-from mmsent_export.graph import to_onnx
+from mmsent_export.graph import WithOutputs, to_onnx
 from mmsent_export.quantize import calibrate, to_int8
 from mmsent_export.session import Feed, make_feed
 from mmsent_export.simplify import simplify
-from mmsent_export.verify import ACCEPTED_LOSS, Samples, Verification, reference_logits, verify
+from mmsent_export.verify import ACCEPTED_LOSS, Samples, Verification, reference_outputs, verify
 from mmsent_training.examples import decode_images, divide, read_examples
 from mmsent_training.runs.run import Run, read_run
 
@@ -47,19 +47,22 @@ def export_run(
     images: Path | None = None,
     precision: Precision = "fp32",
     accepted_loss: float = ACCEPTED_LOSS,
+    embeddings: bool = False,
 ) -> Verification:
     """Export a run to the bundle ``output`` of a ``precision``, verified against PyTorch fp32.
 
     It is verified on the run's validation pairs if the dataset still exists and is unchanged,
     otherwise on random inputs. ``data``, ``validation`` and ``images``: the dataset's location now,
-    by default where it was during training.
-    Raises InputError if the run or a given dataset can't be used, or if int8 has no training pairs
-    for calibration. Raises MmsentError if the bundle does not agree with PyTorch, to
-    ``accepted_loss`` percent in fp16 and int8. Then ``output`` stays unchanged.
+    by default where it was during training. ``embeddings``: whether the bundle also gives them.
+    Raises InputError if the run or a given dataset can't be used, if the model has no embeddings,
+    or if int8 has no training pairs for calibration. Raises MmsentError if the bundle does not
+    agree with PyTorch, to ``accepted_loss`` percent in fp16 and int8. Then ``output`` stays
+    unchanged.
     """
     find_file(output)  # check that it can be written before the work begins
     run = read_run(run_folder)
     model, record, tokenizer = run.load_model(), run.record, run.tokenizer
+    WithOutputs(model, embeddings=embeddings)  # check that it has them before the work begins
     max_length = tokenizer.truncation["max_length"]
     train: Sequence[Pair] | InputError  # or why there are none
     moved = (data, validation, images)
@@ -71,7 +74,8 @@ def export_run(
         train = error
         samples = Samples.random(tokenizer.get_vocab_size(), max_length, record.image.size)
     feeds = _calibration_feeds(run, train)
-    graph = simplify(to_onnx(model, image_size=record.image.size))
+    size = record.image.size
+    graph = simplify(to_onnx(model, image_size=size, embeddings=embeddings))
     graph, verification = convert(model, graph, precision, feeds, samples, accepted_loss)
     info = BundleInfo(
         model=record.model["name"],
@@ -107,7 +111,8 @@ def convert(
     If int8 loses too much, the layers that lose most stay in fp32, and the log says so.
     Raises MmsentError if the graph is wrong, or still loses more than ``accepted_loss`` percent.
     """
-    reference = reference_logits(model, samples)
+    embeddings = any(output.name == EMBEDDING for output in graph.graph.output)
+    reference = reference_outputs(model, samples, embeddings=embeddings)
     ranges = calibrate(graph, feeds) if precision == "int8" else {}
     converted = graph
     for share in KEPT_IN_FP32 if ranges else (0.0,):

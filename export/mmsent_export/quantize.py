@@ -144,6 +144,7 @@ def _smooth(graph: Graph, linears: Sequence[_Linear], ranges: Ranges) -> tuple[R
         parameters = maker.input[1:]
         if (
             maker.op_type == "LayerNormalization"
+            and source not in graph.outputs
             and len(graph.readers[source]) == len(readers)
             and all(name in graph.weights and len(graph.readers[name]) == 1 for name in parameters)
         ):

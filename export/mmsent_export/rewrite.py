@@ -21,6 +21,7 @@ class Graph:
     weights: dict[str, TensorProto] = field(init=False)
     makers: dict[str, NodeProto] = field(init=False)
     readers: dict[str, Nodes] = field(init=False)
+    outputs: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.weights = {weight.name: weight for weight in self.model.graph.initializer}
@@ -29,6 +30,7 @@ class Graph:
         for node in self.model.graph.node:
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
+        self.outputs = {value.name for value in self.model.graph.output}
 
     def value(self, name: str) -> Floats:
         """The values of a weight."""
@@ -46,7 +48,7 @@ class Graph:
         present = self.model.graph.node
         assign(present, [new for node in present for new in nodes.get(node.output[0], [node])])
         self.__post_init__()
-        read = {*self.readers, *(output.name for output in self.model.graph.output)}
+        read = {*self.readers, *self.outputs}
         unread = {node.output[0]: Nodes() for node in present if read.isdisjoint(node.output)}
         if unread:
             self.replace(unread)

@@ -12,9 +12,10 @@ import onnx
 import torch
 from torch import nn
 
-from mmsent.bundle.info import OUTPUTS, Precision
+from mmsent.bundle.info import EMBEDDING, OUTPUTS, Precision
 from mmsent.errors import MmsentError
 from mmsent.files.progress import Progress
+from mmsent_export.graph import WithOutputs
 from mmsent_export.rewrite import Floats
 from mmsent_export.session import Feed, make_feed, open_session
 from mmsent_training.evaluation.metrics import macro_f1
@@ -25,6 +26,13 @@ FP32_LOGITS = 1e-4
 
 ACCEPTED_LOSS = 1.0
 """Percent of the labels that fp16 and int8 may change, and points of accuracy to lose."""
+
+EMBEDDINGS: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.5}
+"""The largest allowed distance of an embedding from PyTorch's, relative to its length. It is to
+reveal a wrong graph: the rounding of fp16 and int8 is judged by the labels that it changes."""
+
+EMBEDDINGS_ALONE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 2e-3, "int8": 5e-2}
+"""How much a batch may change an embedding, relative to its length."""
 
 ALONE: dict[Precision, float] = {"fp32": 1e-6, "fp16": 1e-4, "int8": 1e-3}
 """How much a batch may change a probability: by rounding in attention, or one step of int8."""
@@ -53,10 +61,22 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Distances:
+    """The largest distances of embeddings, relative to their length.
+
+    ``pytorch``: from PyTorch's. ``alone``: of a pair's embedding alone from that in its batch.
+    """
+
+    pytorch: float
+    alone: float
+
+
+@dataclass(frozen=True)
 class Verification:
     """The differences between the bundle in ONNX Runtime and PyTorch fp32 on ``pairs`` pairs.
 
     ``alone_difference``: the largest difference of a pair's probabilities alone and in its batch.
+    ``embeddings``: None if the bundle gives none.
     ``accuracy``, ``macro_f1``: of PyTorch and of the bundle, or None without labels.
     ``accepted_loss``: percent. ``kept_in_fp32``: the share of linear layers' inputs kept in fp32.
     """
@@ -72,6 +92,7 @@ class Verification:
     macro_f1: tuple[float, float] | None
     accepted_loss: float
     kept_in_fp32: float
+    embeddings: Distances | None = None
 
     @property
     def changed(self) -> float:
@@ -94,6 +115,11 @@ class Verification:
             ("probabilities, largest, mean", f"{largest:.1e}, {mean:.1e}"),
             ("a pair alone and in a batch, largest", f"{self.alone_difference:.1e}"),
         ]
+        if self.embeddings:
+            rows += [
+                ("embeddings, largest relative distance", f"{self.embeddings.pytorch:.1e}"),
+                ("the same, alone and in a batch", f"{self.embeddings.alone:.1e}"),
+            ]
         for name, both in (("accuracy", self.accuracy), ("macro F1", self.macro_f1)):
             if both:
                 rows.append((f"{name}, PyTorch and bundle", "{:.4f}, {:.4f}".format(*both)))
@@ -101,14 +127,17 @@ class Verification:
         return "\n".join([title, *(f"  {name:<38} {value}" for name, value in rows)])
 
 
-def reference_logits(model: nn.Module, samples: Samples) -> Floats:
-    """The logits of ``model``, PyTorch in fp32, for ``samples``: float32 [pairs, labels]."""
+def reference_outputs(
+    model: nn.Module, samples: Samples, *, embeddings: bool = False
+) -> list[Floats]:
+    """The outputs of ``model``, PyTorch in fp32, for ``samples``: see `WithOutputs`."""
+    complete = WithOutputs(model, embeddings=embeddings).eval()
 
     @torch.inference_mode()
     def run(feed: Feed) -> list[Floats]:
-        return [model(*map(torch.from_numpy, feed.values())).numpy()]
+        return [output.numpy() for output in complete(*map(torch.from_numpy, feed.values()))]
 
-    return _answers("predicting with PyTorch", run, samples)[0]
+    return _answers("predicting with PyTorch", run, samples)
 
 
 def _answers(name: str, run: Callable[[Feed], list[Floats]], samples: Samples) -> list[Floats]:
@@ -123,44 +152,48 @@ def _answers(name: str, run: Callable[[Feed], list[Floats]], samples: Samples) -
 
 
 def verify(
-    reference: Floats,
+    reference: Sequence[Floats],
     graph: onnx.ModelProto,
     samples: Samples,
     precision: Precision,
     accepted_loss: float,
     kept: float,
 ) -> Verification:
-    """Compare ``graph``, of a ``precision``, with the ``reference`` logits of the same samples.
+    """Compare ``graph``, of a ``precision``, with `reference_outputs` of the same samples.
 
     Raises MmsentError if an fp32 graph gives other results, or if any graph returns NaN or lets a
     pair depend on its batch. The caller decides whether fp16 or int8 loses too much.
     """
-    run = partial(open_session(graph).run, OUTPUTS)
-    logits, probabilities = _answers("verifying", run, samples)
+    run = partial(open_session(graph).run, (*OUTPUTS, EMBEDDING)[: len(reference)])
+    outputs = _answers("verifying", run, samples)
+    (logits, probabilities), (wanted_logits, wanted) = outputs[:2], reference[:2]
     firsts = zip(samples.ids[::BATCH_SIZE], samples.pixels[::BATCH_SIZE])
-    alone = np.concatenate([run(make_feed([ids], pixels[None]))[1] for ids, pixels in firsts])
-    wanted = torch.softmax(torch.from_numpy(reference), dim=1).numpy()
+    alone = [*map(np.concatenate, zip(*(run(make_feed([x], y[None])) for x, y in firsts)))]
     difference = np.abs(probabilities - wanted)
-    labels, wanted_labels = logits.argmax(1), reference.argmax(1)
+    labels, wanted_labels = logits.argmax(1), wanted_logits.argmax(1)
     accuracy = f1 = None
     if (true := samples.labels) is not None:
         accuracy = float(np.mean(true == wanted_labels)), float(np.mean(true == labels))
-        classes = reference.shape[1]
+        classes = wanted.shape[1]
         f1 = macro_f1(true, wanted_labels, classes), macro_f1(true, labels, classes)
     result = Verification(
         pairs=len(labels),
         source=samples.source,
         changed_labels=int(np.sum(labels != wanted_labels)),
-        logits_difference=float(np.abs(logits - reference).max()),
+        logits_difference=float(np.abs(logits - wanted_logits).max()),
         probabilities_difference=float(difference.max()),
         mean_probabilities_difference=float(difference.mean()),
-        alone_difference=float(np.abs(alone - probabilities[::BATCH_SIZE]).max()),
+        alone_difference=float(np.abs(alone[1] - probabilities[::BATCH_SIZE]).max()),
         accuracy=accuracy,
         macro_f1=f1,
         accepted_loss=0.0 if precision == "fp32" else accepted_loss,
         kept_in_fp32=kept,
+        embeddings=_distances(outputs[2], reference[2], alone[2]) if len(reference) > 2 else None,
     )
     right = result.alone_difference <= ALONE[precision]  # comparisons with NaN are false
+    if result.embeddings:
+        right &= result.embeddings.pytorch <= EMBEDDINGS[precision]
+        right &= result.embeddings.alone <= EMBEDDINGS_ALONE[precision]
     if precision == "fp32":
         right &= result.changed_labels == 0 and result.logits_difference <= FP32_LOGITS
     if not right or not np.isfinite(result.probabilities_difference):
@@ -170,3 +203,13 @@ def verify(
             "onnxruntime: please report it with the versions in run.json"
         )
     return result
+
+
+def _distances(embeddings: Floats, wanted: Floats, alone: Floats) -> Distances:
+    """Of float32 [pairs, features]; ``alone`` are those of the first pair of each batch."""
+
+    def largest(one: Floats, other: Floats) -> float:
+        lengths = np.maximum(np.linalg.norm(other, axis=1), 1e-6)
+        return float((np.linalg.norm(one - other, axis=1) / lengths).max())
+
+    return Distances(largest(embeddings, wanted), largest(alone, embeddings[::BATCH_SIZE]))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,17 +19,14 @@ from mmsent.files.console import console, prepare_streams, to_json
 from mmsent.files.shortage import raise_shortage
 from mmsent.help import option, version
 from mmsent.options import (
-    BUNDLE,
     DATA,
     DATASET,
-    DEVICE,
     FILE,
-    FOLDER,
     LABELS,
     VALIDATION,
     reading_options,
 )
-from mmsent.predict.cli import predict
+from mmsent.predict.cli import infer, predict
 from mmsent.serve.cli import serve
 
 if TYPE_CHECKING:
@@ -50,105 +47,8 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+cli.add_command(infer)
 cli.add_command(predict)
-
-
-@cli.command(
-    examples="mmsent-infer test_without_label.txt\n"
-    "mmsent-infer posts.csv --output predictions.csv --probabilities"
-)
-@click.argument("list_path", metavar="LIST", type=click.Path(path_type=Path))
-@BUNDLE
-@option(
-    "--data",
-    "folder",
-    type=FOLDER,
-    help="The dataset folder.  [default: the folder of LIST]",
-    group="Data",
-)
-@reading_options
-@option(
-    "--split",
-    type=click.Choice(["train", "validation", "test", "all"]),
-    help="The split to predict.  [default: test if the dataset has it, otherwise all]",
-    group="Data",
-)
-@option(
-    "--output",
-    default="submission.csv",
-    show_default=True,
-    type=FILE,
-    help="The predictions, as CSV, JSON Lines (.jsonl) or Parquet (.parquet); - for stdout.",
-    group="Output",
-)
-@option(
-    "--probabilities",
-    is_flag=True,
-    help="Also write the probability of each label.",
-    group="Output",
-)
-@option(
-    "--on-error",
-    default="fail",
-    show_default=True,
-    type=click.Choice(["fail", "skip"]),
-    help="Bad rows: predict nothing (fail), or list them in OUTPUT.errors.csv and predict the "
-    "others (skip).",
-    group="Output",
-)
-@option(
-    "--resume",
-    is_flag=True,
-    help="Continue where an interrupted inference stopped.",
-    group="Output",
-)
-@DEVICE
-@option(
-    "--threads",
-    "workers",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Batches computed at the same time, each on one core.  [default: all cores]",
-    group="Model",
-)
-@option(
-    "--batch-size",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Pairs in a batch.  [default: 8]",
-    group="Model",
-)
-def infer(
-    list_path: Path,
-    folder: Path | None,
-    reading: Reading,
-    split: str | None,
-    model: Path,
-    output: Path,
-    on_error: str,
-    **options: Any,
-) -> None:
-    """Predict every row of a list.
-
-    LIST is a CSV, JSON Lines or Parquet file with columns for text and image, or a folder: see
-    docs/data.md. It may also be a CSV file with the column guid, or - for one from stdin; the pair
-    of a guid is then data/GUID.txt and data/GUID.jpg in the dataset folder. If any row or file is
-    bad, the command reports every one and writes nothing.
-    """
-    from mmsent.files.destination import STDOUT, is_stream
-    from mmsent.predict.infer import infer as infer_list
-
-    reading = replace(reading, folder=folder, split=split)
-    counts = infer_list(
-        list_path, model, output, reading=reading, skip=on_error == "skip", **options
-    )
-    streamed = is_stream(output)
-    click.echo(f"wrote {'stdout' if output == STDOUT else output}", err=True)
-    if counts.failed:
-        where = "the lines above say" if streamed else f"{output}.errors.csv says"
-        raise MmsentError(
-            f"{counts.failed} of {counts.rows} rows could not be predicted; {where} why"
-        )
 
 
 @cli.command(

@@ -128,10 +128,10 @@ def test_a_graph_that_answers_otherwise_is_refused(trained, tmp_path, monkeypatc
     from mmsent.errors import MmsentError
     from mmsent_export import export as module
 
-    def other_weights(model, *, image_size):
+    def other_weights(model, **options):
         wrong = copy.deepcopy(model)
         torch.nn.init.normal_(wrong.model.head[-1].weight)
-        return module_to_onnx(wrong, image_size=image_size)
+        return module_to_onnx(wrong, **options)
 
     module_to_onnx = module.to_onnx
     monkeypatch.setattr(module, "to_onnx", other_weights)

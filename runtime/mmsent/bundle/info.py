@@ -3,6 +3,7 @@
 inputs    input_ids, attention_mask   int64   [batch, tokens]
           pixels                      uint8   [batch, height, width, 3]
 outputs   logits, probabilities       float32 [batch, labels]
+          embedding                   float32 [batch, features], optional
 metadata  mmsent.bundle               JSON, see BundleInfo
           mmsent.tokenizer            a tokenizer.json
           mmsent.sha256               the SHA-256 of the file, see `mmsent.bundle.seal`
@@ -32,6 +33,10 @@ MAX_TOKENS = 1024
 """Maximum ``max_length`` of a model, in tokens."""
 INPUTS = ("input_ids", "attention_mask", "pixels")
 OUTPUTS = ("logits", "probabilities")
+EMBEDDING = "embedding"
+"""An output that a bundle may have: the fused features of text and image."""
+MAX_FEATURES = 1 << 16
+"""Maximum number of features of an embedding."""
 
 
 @dataclass(frozen=True)

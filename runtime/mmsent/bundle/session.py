@@ -21,7 +21,16 @@ from weakref import WeakSet
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from mmsent.bundle.info import INFO_KEY, INPUTS, OUTPUTS, TOKENIZER_KEY, BundleInfo, Device
+from mmsent.bundle.info import (
+    EMBEDDING,
+    INFO_KEY,
+    INPUTS,
+    MAX_FEATURES,
+    OUTPUTS,
+    TOKENIZER_KEY,
+    BundleInfo,
+    Device,
+)
 from mmsent.bundle.seal import SEAL_KEY
 from mmsent.bundle.structure import check_structure
 from mmsent.errors import InputError, MmsentError
@@ -36,12 +45,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle."""
+    """An opened bundle. ``features``: the size of its embeddings; None if it gives none."""
 
     info: BundleInfo
     tokenizer: Tokenizer
     session: ort.InferenceSession
     seal: str
+    features: int | None
     process: int = field(default_factory=os.getpid)
 
     @property
@@ -170,7 +180,7 @@ def _read_metadata(name: str, session: ort.InferenceSession) -> Bundle:
                 f"{TOKENIZER_KEY}; `mmsent-export onnx` writes a bundle"
             )
         info = BundleInfo.from_json(metadata[INFO_KEY])
-        _check_signature(session, info)
+        features = _check_signature(session, info)
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: its names or metadata are not UTF-8 ({error})") from None
     except InputError as error:
@@ -179,19 +189,24 @@ def _read_metadata(name: str, session: ort.InferenceSession) -> Bundle:
         tokenizer = read_tokenizer(metadata[TOKENIZER_KEY], max_length=info.max_length)
     except ValueError as error:
         raise InputError(f"{name}: the metadata {TOKENIZER_KEY} is malformed ({error})") from None
-    return Bundle(info, tokenizer, session, metadata.get(SEAL_KEY, ""))
+    return Bundle(info, tokenizer, session, metadata.get(SEAL_KEY, ""), features)
 
 
-def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:
-    """Raises InputError if the graph's inputs or outputs are not those of a bundle."""
+def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> int | None:
+    """The number of the embedding's features, None if there is no such output.
+
+    Raises InputError if the graph's inputs or outputs are not those of a bundle.
+    """
     size = info.image.size
     inputs = {value.name: (value.type, value.shape) for value in session.get_inputs()}
+    shapes = {value.name: value.shape for value in session.get_outputs()}
     outputs = {value.name: value.type for value in session.get_outputs()}
-    widths = [value.shape[-1] for value in session.get_outputs() if value.shape]
+    widths = [shape[-1] for name, shape in shapes.items() if shape and name != EMBEDDING]
+    wanted = (*OUTPUTS, EMBEDDING) if EMBEDDING in outputs else OUTPUTS
     types = {name: f"tensor({'uint8' if name == 'pixels' else 'int64'})" for name in INPUTS}
     if (
         {name: kind for name, (kind, _) in inputs.items()} != types
-        or outputs != dict.fromkeys(OUTPUTS, "tensor(float)")
+        or outputs != dict.fromkeys(wanted, "tensor(float)")
         or len(inputs["pixels"][1]) != 4
         or not all(
             isinstance(edge, str) or edge == wanted  # a string: a dynamic size
@@ -203,3 +218,9 @@ def _check_signature(session: ort.InferenceSession, info: BundleInfo) -> None:
             f"its inputs {inputs} and outputs {outputs} are not those of a bundle with images of "
             f"{size} x {size} pixels and {len(info.labels)} labels"
         )
+    if EMBEDDING not in shapes:
+        return None
+    shape = shapes[EMBEDDING]
+    if len(shape) != 2 or not isinstance(shape[1], int) or not 1 <= shape[1] <= MAX_FEATURES:
+        raise InputError(f"its output {EMBEDDING} has the shape {shape}, not [batch, features]")
+    return shape[1]

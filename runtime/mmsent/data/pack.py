@@ -15,7 +15,8 @@ from mmsent.files.atomic import atomic_path
 from mmsent.files.progress import Progress
 
 PACKED_BYTES = 1 << 24  # of a row group of pairs, approximately
-PREDICTED_ROWS = 10_000  # of a row group of predictions
+PREDICTED_ROWS = 10_000  # of a row group of predictions, at most
+PREDICTED_FEATURES = 1 << 20  # of the embeddings in a row group, at most
 
 
 _STRING = {"dtype": "string", "_type": "Value"}
@@ -80,14 +81,22 @@ def _file_name(pair: Pair) -> str | None:
     return os.fsencode(pair.image.name).decode(errors="replace")
 
 
-def write_predictions(lines: Path, output: Path, columns: Mapping[str, str]) -> None:
+def write_predictions(
+    lines: Path, output: Path, columns: Mapping[str, str], features: int = 0
+) -> None:
     """Convert predictions from JSON Lines to Parquet: guid, tag, and a float32 per label.
 
-    ``columns``: the column name of each label, if probabilities are wanted.
+    ``columns``: the column name of each label, if probabilities are wanted. ``features``: the size
+    of the embeddings, which become a fixed-size list of float32; 0 if they are not wanted.
     """
     pa, pq = import_pyarrow()
-    strings = [("guid", pa.string()), ("tag", pa.string())]
-    schema = pa.schema([*strings, *((name, pa.float32()) for name in columns.values())])
+    fields = [("guid", pa.string()), ("tag", pa.string())]
+    fields += [(name, pa.float32()) for name in columns.values()]
+    size = PREDICTED_ROWS
+    if features:
+        fields.append(("embedding", pa.list_(pa.float32(), features)))
+        size = min(size, max(1, PREDICTED_FEATURES // features))
+    schema = pa.schema(fields)
 
     def write(rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -104,7 +113,8 @@ def write_predictions(lines: Path, output: Path, columns: Mapping[str, str]) -> 
         rows: list[dict[str, Any]] = []
         for line in predictions:
             rows.append(json.loads(line))
-            if len(rows) == PREDICTED_ROWS:
+            if len(rows) == size:
                 write(rows)
                 rows = []
-        write(rows)
+        if rows:
+            write(rows)

@@ -4,7 +4,7 @@ A batch contains texts of similar length, so it has little padding.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol, TypeVar
 
@@ -28,11 +28,13 @@ class Prediction:
 
     ``logits``: the probabilities are their softmax. They are calibrated: the temperature that the
     training found is in the bundle's graph. No output file contains them.
+    ``embedding``: the fused features of text and image, float32 [features], if they were asked for.
     """
 
     label: str
     probabilities: dict[str, float]
     logits: dict[str, float]
+    embedding: Floats | None = field(default=None, compare=False, repr=False)
 
 
 Outcome = Prediction | Problem
@@ -53,6 +55,9 @@ class Model(Protocol):
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]: ...
     def run(self, ids: Sequence[Sequence[int]], pixels: Pixels) -> tuple[Floats, Floats]: ...
+    def run_with_embeddings(
+        self, ids: Sequence[Sequence[int]], pixels: Pixels
+    ) -> tuple[Floats, Floats, Floats]: ...
 
 
 class Map(Protocol):
@@ -95,12 +100,18 @@ def predict_window(
 
 
 def predict_batch(
-    model: Model, batch: Batch, pixels: Iterable[Pixels | Problem], *, broken: Event | None = None
+    model: Model,
+    batch: Batch,
+    pixels: Iterable[Pixels | Problem],
+    *,
+    broken: Event | None = None,
+    embeddings: bool = False,
 ) -> list[Outcome | None]:
     """Predict the pairs of a batch that have pixels, uint8 [size, size, 3]; keep the problems.
 
     Without ``broken``, every pair has an outcome. With it, the first problem sets it, and nothing
-    is computed from then on: the outcome of a pair without a problem is None.
+    is computed from then on: the outcome of a pair without a problem is None. ``embeddings``:
+    whether the predictions have them.
     Raises MmsentError if the bundle fails.
     """
     outcomes: list[Outcome | None] = []
@@ -113,8 +124,9 @@ def predict_batch(
         broken.set()
     if sound and not (broken and broken.is_set()):
         ids = [batch.ids[place] for place in sound]
-        logits, probabilities = model.run(ids, np.stack(list(sound.values())))
-        for place, prediction in zip(sound, _predictions(model.labels, logits, probabilities)):
+        run = model.run_with_embeddings if embeddings else model.run
+        outputs = run(ids, np.stack(list(sound.values())))
+        for place, prediction in zip(sound, _predictions(model.labels, *outputs)):
             outcomes[place] = prediction
     return outcomes
 
@@ -125,11 +137,16 @@ def load_pixels(pair: Pair, settings: ImageSettings) -> Pixels | Problem:
 
 
 def _predictions(
-    labels: Sequence[str], logits: Floats, probabilities: Floats
+    labels: Sequence[str], logits: Floats, probabilities: Floats, embeddings: Floats | None = None
 ) -> Iterator[Prediction]:
-    """Name the columns of ``logits`` and ``probabilities``, float32 [batch, labels]."""
-    if not np.isfinite(probabilities).all():
+    """Name the columns of ``logits`` and ``probabilities``, float32 [batch, labels].
+
+    ``embeddings``: float32 [batch, features].
+    """
+    outputs = (probabilities,) if embeddings is None else (probabilities, embeddings)
+    if not all(np.isfinite(values).all() for values in outputs):
         raise MmsentError("the bundle returns NaN; `mmsent doctor --model FILE` checks it")
-    for scores, row in zip(logits, probabilities):
-        named = (dict(zip(labels, values.tolist())) for values in (row, scores))
-        yield Prediction(labels[int(row.argmax())], *named)
+    for index, (scores, row) in enumerate(zip(logits, probabilities)):
+        shares, logit = (dict(zip(labels, values.tolist())) for values in (row, scores))
+        embedding = None if embeddings is None else embeddings[index]
+        yield Prediction(labels[int(row.argmax())], shares, logit, embedding)

@@ -1,24 +1,138 @@
-"""The command `mmsent predict`."""
+"""The commands `mmsent infer`, which is also `mmsent-infer`, and `mmsent predict`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmsent.errors import InputError
+from mmsent.errors import InputError, MmsentError
 from mmsent.files.console import to_json
 from mmsent.help import HelpCommand, option
-from mmsent.options import BUNDLE, FILE
+from mmsent.options import BUNDLE, DEVICE, FILE, FOLDER, reading_options
 
 if TYPE_CHECKING:
+    from mmsent.data.dataset import Reading
     from mmsent.predict.batches import Prediction
 
 BAR = 30  # columns
+
+
+@click.command(
+    "infer",
+    cls=HelpCommand,
+    examples="mmsent-infer test_without_label.txt\n"
+    "mmsent-infer posts.csv --output predictions.csv --probabilities\n"
+    "mmsent-infer posts.csv --output predictions.parquet --embeddings",
+)
+@click.argument("list_path", metavar="LIST", type=click.Path(path_type=Path))
+@BUNDLE
+@option(
+    "--data",
+    "folder",
+    type=FOLDER,
+    help="The dataset folder.  [default: the folder of LIST]",
+    group="Data",
+)
+@reading_options
+@option(
+    "--split",
+    type=click.Choice(["train", "validation", "test", "all"]),
+    help="The split to predict.  [default: test if the dataset has it, otherwise all]",
+    group="Data",
+)
+@option(
+    "--output",
+    default="submission.csv",
+    show_default=True,
+    type=FILE,
+    help="The predictions, as CSV, JSON Lines (.jsonl) or Parquet (.parquet); - for stdout.",
+    group="Output",
+)
+@option(
+    "--probabilities",
+    is_flag=True,
+    help="Also write the probability of each label.",
+    group="Output",
+)
+@option(
+    "--embeddings",
+    is_flag=True,
+    help="Also write the embedding of each pair: a list of numbers, in JSON Lines or Parquet. The "
+    "bundle must give them: see mmsent-export onnx --embeddings.",
+    group="Output",
+)
+@option(
+    "--on-error",
+    default="fail",
+    show_default=True,
+    type=click.Choice(["fail", "skip"]),
+    help="Bad rows: predict nothing (fail), or list them in OUTPUT.errors.csv and predict the "
+    "others (skip).",
+    group="Output",
+)
+@option(
+    "--resume",
+    is_flag=True,
+    help="Continue where an interrupted inference stopped.",
+    group="Output",
+)
+@DEVICE
+@option(
+    "--threads",
+    "workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Batches computed at the same time, each on one core.  [default: all cores]",
+    group="Model",
+)
+@option(
+    "--batch-size",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Pairs in a batch.  [default: 8]",
+    group="Model",
+)
+def infer(
+    list_path: Path,
+    folder: Path | None,
+    reading: Reading,
+    split: str | None,
+    model: Path,
+    output: Path,
+    on_error: str,
+    probabilities: bool,
+    embeddings: bool,
+    **options: Any,
+) -> None:
+    """Predict every row of a list.
+
+    LIST is a CSV, JSON Lines or Parquet file with columns for text and image, or a folder: see
+    docs/data.md. It may also be a CSV file with the column guid, or - for one from stdin; the pair
+    of a guid is then data/GUID.txt and data/GUID.jpg in the dataset folder. If any row or file is
+    bad, the command reports every one and writes nothing.
+    """
+    from mmsent.files.destination import STDOUT, is_stream
+    from mmsent.predict.infer import Wanted
+    from mmsent.predict.infer import infer as infer_list
+
+    reading = replace(reading, folder=folder, split=split)
+    wanted, skip = Wanted(probabilities, embeddings), on_error == "skip"
+    counts = infer_list(
+        list_path, model, output, reading=reading, wanted=wanted, skip=skip, **options
+    )
+    streamed = is_stream(output)
+    click.echo(f"wrote {'stdout' if output == STDOUT else output}", err=True)
+    if counts.failed:
+        where = "the lines above say" if streamed else f"{output}.errors.csv says"
+        raise MmsentError(
+            f"{counts.failed} of {counts.rows} rows could not be predicted; {where} why"
+        )
 
 
 @click.command(

@@ -22,9 +22,19 @@ from mmsent.predict.batches import BATCH_SIZE, Prediction
 from mmsent.predict.missing import check_pair
 from mmsent.predict.model import SentimentModel
 from mmsent.predict.output import Output
-from mmsent.predict.rows import kind_of
+from mmsent.predict.rows import Rows, kind_of
 from mmsent.predict.stream import predict_stream
 from mmsent.predict.streamed import Streamed
+
+
+class Wanted(NamedTuple):
+    """What is written of a prediction, beside its label."""
+
+    probabilities: bool = False
+    embeddings: bool = False
+
+
+LABEL_ALONE = Wanted()
 
 
 class Counts(NamedTuple):
@@ -40,7 +50,7 @@ def infer(
     output: Path,
     *,
     reading: Reading = AS_IT_IS,
-    probabilities: bool = False,
+    wanted: Wanted = LABEL_ALONE,
     skip: bool = False,
     resume: bool = False,
     workers: int | None = None,
@@ -51,15 +61,16 @@ def infer(
 
     The list is any dataset (see `open_dataset`), or "-" for a list from stdin. If it has splits,
     ``reading`` names the one to predict: by default "test", or all rows if there is no such split.
-    ``output`` is CSV (guid,tag, with ``probabilities`` also a column per label), JSON Lines if its
-    name ends in .jsonl, or Parquet if it ends in .parquet; see `kind_of`. To a stream (see
-    `is_stream`), rows are written as soon as they are predicted.
+    ``output`` is CSV (guid,tag, with probabilities also a column per label), JSON Lines if its
+    name ends in .jsonl, or Parquet if it ends in .parquet; see `kind_of`. CSV can't hold
+    embeddings. To a stream (see `is_stream`), rows are written as soon as they are predicted.
     Raises InputError that names every bad row and file; then ``output`` stays unchanged. With
     ``skip``, bad rows go to OUTPUT.errors.csv instead, or to the log if the output is a stream, so
     that every row is in exactly one of the two.
     ``resume`` continues an interrupted inference; the message of Interrupted explains how.
     """
-    kind_of(output)  # before the work, not after it
+    if kind_of(output) == "csv" and wanted.embeddings:  # before the work, not after it
+        raise InputError(f"{output}: CSV can't hold embeddings; name a .jsonl or .parquet file")
     check_output_file(output, model_path, *(() if list_path == STDIN else (list_path,)))
     streamed = is_stream(output)
     if streamed and resume:
@@ -70,13 +81,11 @@ def infer(
             reading = replace(reading, folder=reading.folder or Path())
         dataset = _choose(open_dataset(path, reading), reading.split)
         model = SentimentModel(model_path, threads=1, device=device)
+        lines = _rows(output, model, wanted)
         count = _check(dataset, model.info, files=not skip)
-        key = _key(list_path, reading) | {
-            "model": model.identity,
-            "options": [probabilities, skip, device, reading.allow_missing],
-        }
-        labels = model.labels if probabilities else ()
-        out = Streamed(output, labels) if streamed else Output(output, labels=labels, skip=skip)
+        options = [*wanted, skip, device, reading.allow_missing]
+        key = _key(list_path, reading) | {"model": model.identity, "options": options}
+        out = Streamed(output, lines) if streamed else Output(output, lines, skip=skip)
         problems: list[Problem] = []
         coverage = model.coverage()
         try:
@@ -95,6 +104,7 @@ def infer(
                         start=out.written,
                         journal=out.journal,
                         coverage=coverage,
+                        embeddings=wanted.embeddings,
                     )
                 ) as outcomes,
                 Progress("predicting", count - out.written, "pairs") as progress,
@@ -113,6 +123,14 @@ def infer(
         except Exception as error:
             raise _with_remedy(error, output, again) from None
     return Counts(out.written, out.failed)
+
+
+def _rows(output: Path, model: SentimentModel, wanted: Wanted) -> Rows:
+    """How predictions are written. Raises InputError if the bundle does not give what is wanted."""
+    if wanted.embeddings:
+        model.check_embeddings()
+    features = model.features or 0 if wanted.embeddings else 0
+    return Rows(output, model.labels if wanted.probabilities else (), features)
 
 
 def _key(list_path: Path, reading: Reading) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from mmsent.data.pair import Pair
 from mmsent.errors import Problem
 from mmsent.files.bounded import create_file
 from mmsent.predict.batches import Outcome, Prediction
+from mmsent.predict.rows import plain_floats
 
 Numbered = tuple[int, Pair]  # a row: its index in the list
 
@@ -60,7 +61,7 @@ class Journal:
             [number, row.guid, type(outcome).__name__, astuple(outcome)]
             for (number, row), outcome in zip(batch, outcomes)
         ]
-        line = json.dumps([first, rows]).encode() + b"\n"
+        line = json.dumps([first, rows], default=plain_floats).encode() + b"\n"
         with self._lock:
             assert self._file
             self._file.write(line)

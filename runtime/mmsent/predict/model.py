@@ -9,10 +9,11 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import IO, Any, get_args, overload
 
+import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mmsent.bundle.info import OUTPUTS, BundleInfo, Device
+from mmsent.bundle.info import EMBEDDING, OUTPUTS, BundleInfo, Device
 from mmsent.bundle.session import Bundle, open_bundle
 from mmsent.bundle.structure import MAX_BYTES
 from mmsent.data.pair import PARTS, File, Pair
@@ -56,6 +57,7 @@ class SentimentModel:
     """Predicts with a bundle. Thread-safe.
 
     ``identity`` distinguishes bundles: the SHA-256 stored in the bundle, "" if it has none.
+    ``features``: the size of an embedding, None if the bundle gives none: see `embed`.
 
     A model can be copied and pickled, for example to send it to other processes, which open the
     bundle again, from its path if it has one. A child of os.fork also opens it again, at its first
@@ -87,6 +89,7 @@ class SentimentModel:
         self.info = self._bundle.info
         self.labels = self.info.labels
         self.identity = self._bundle.seal
+        self.features = self._bundle.features
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: everything but the open session."""
@@ -145,6 +148,33 @@ class SentimentModel:
         >>> several = model.predict(posts["text"], posts["image"])
         >>> pd.DataFrame([{"label": p.label, **p.probabilities} for p in several], posts.index)
         """
+        predictions, several = self._predict(text, image)
+        return predictions if several else predictions[0]
+
+    def embed(self, text: Any = None, image: Any = None) -> Floats:
+        """The embeddings of one pair, or of as many as the two lists hold: float32 [n, features].
+
+        An embedding is the features of text and image that the model's classifier reads, so that
+        pairs of similar content have a small distance. The arguments are those of `predict`.
+        Raises InputError as `predict` does, and if the bundle gives no embeddings.
+        """
+        self.check_embeddings()
+        predictions, _ = self._predict(text, image, embeddings=True)
+        rows = [prediction.embedding for prediction in predictions]
+        return np.array(rows, np.float32).reshape(len(rows), self.features or 0)
+
+    def check_embeddings(self) -> None:
+        """Raises InputError if the bundle gives no embeddings."""
+        if self.features is None:
+            raise InputError(
+                "the bundle gives no embeddings; export the run again with "
+                "`mmsent-export onnx --embeddings`"
+            )
+
+    def _predict(
+        self, text: Any, image: Any, *, embeddings: bool = False
+    ) -> tuple[list[Prediction], bool]:
+        """The predictions, and whether lists were given, even of one pair."""
         texts, images, several = pair_up(text, image)
         _check_pairs(texts, images, several, self.info)
         broken = Event()
@@ -161,15 +191,15 @@ class SentimentModel:
 
         def predict(batch: Batch) -> Sequence[Outcome | None]:
             load_all = pool.map if len(batch.indices) > 1 else map
-            return predict_batch(self, batch, load_all(load, batch.indices), broken=broken)
+            pixels = load_all(load, batch.indices)
+            return predict_batch(self, batch, pixels, broken=broken, embeddings=embeddings)
 
         with ThreadPoolExecutor(self.threads) as pool:
             outcomes = list(predict_window(self, [item or "" for item in texts], predict))
         if broken.is_set():
             lines = (f"  {outcome}" for outcome in outcomes if isinstance(outcome, Problem))
             raise InputError("images that can't be used:\n" + "\n".join(lines))
-        predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
-        return predictions if several else predictions[0]
+        return [outcome for outcome in outcomes if isinstance(outcome, Prediction)], several
 
     def explain(
         self,
@@ -222,20 +252,35 @@ class SentimentModel:
         Returns logits and probabilities, float32 [batch, labels].
         Raises MmsentError if the bundle's graph fails, or returns another shape.
         """
+        logits, probabilities = self._run(OUTPUTS, ids, pixels)
+        return logits, probabilities
+
+    def run_with_embeddings(
+        self, ids: Sequence[Sequence[int]], pixels: Pixels
+    ) -> tuple[Floats, Floats, Floats]:
+        """The same with the embeddings, float32 [batch, features], if the bundle gives them."""
+        logits, probabilities, embeddings = self._run((*OUTPUTS, EMBEDDING), ids, pixels)
+        return logits, probabilities, embeddings
+
+    def _run(
+        self, names: Sequence[str], ids: Sequence[Sequence[int]], pixels: Pixels
+    ) -> list[Floats]:
+        """The outputs ``names`` of one batch."""
         input_ids, attention_mask = pad_ids(ids)
         feed = {"input_ids": input_ids, "attention_mask": attention_mask, "pixels": pixels}
         try:
-            logits, probabilities = self._opened().session.run(OUTPUTS, feed)
+            outputs: list[Floats] = self._opened().session.run(names, feed)
         except Exception as error:  # ONNX Runtime's exceptions have no closer common base class
             raise_shortage(error)
             raise MmsentError(f"the bundle's graph fails ({error}); export the run again") from None
-        for name, values in zip(OUTPUTS, (logits, probabilities)):
-            if values.shape != (len(ids), len(self.labels)):
+        for name, values in zip(names, outputs):
+            width = self.features if name == EMBEDDING else len(self.labels)
+            if values.shape != (len(ids), width):
                 raise MmsentError(
-                    f"the bundle returns {name} of shape {values.shape} for {len(ids)} pairs "
-                    f"and {len(self.labels)} labels; export the run again"
+                    f"the bundle returns {name} of shape {values.shape} instead of "
+                    f"{(len(ids), width)}; export the run again"
                 )
-        return logits, probabilities
+        return outputs
 
 
 def _threads(value: Any) -> int:

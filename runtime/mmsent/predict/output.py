@@ -11,7 +11,7 @@ the inference came.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,12 @@ from mmsent.predict.rows import Rows, csv_line, kind_of
 class Output:
     """The files of one output.
 
-    ``labels``: those whose probabilities are wanted; `kind_of` gives the format. If ``path`` is a
-    link, its target is replaced, and the parts are next to that. ``written`` counts all rows,
-    ``failed`` those that could not be predicted.
+    ``rows`` says what is written, and how. If ``path`` is a link, its target is replaced, and the
+    parts are next to that. ``written`` counts all rows, ``failed`` those that could not be
+    predicted.
     """
 
-    def __init__(self, path: Path, *, labels: Sequence[str], skip: bool) -> None:
+    def __init__(self, path: Path, rows: Rows, *, skip: bool) -> None:
         self.path, self.target, self.skip = path, find_file(path), skip
         self.errors_target = find_file(path.with_name(f"{path.name}.errors.csv"))
         self.part = self.target.with_name(f".{self.target.name}.part")
@@ -42,7 +42,7 @@ class Output:
         self.key_path = self.target.with_name(f".{self.target.name}.part.json")
         self.journal = Journal(self.target.with_name(f".{self.target.name}.part.batches"))
         self.parquet = kind_of(path) == "parquet"  # at the end, from JSON Lines
-        self.rows = Rows(labels, json=kind_of(path) != "csv")
+        self.rows = rows
         self.written = self.failed = 0
 
     @contextmanager
@@ -81,7 +81,7 @@ class Output:
         if self.parquet:
             from mmsent.data.pack import write_predictions
 
-            write_predictions(self.part, self.target, self.rows.columns)
+            write_predictions(self.part, self.target, self.rows.columns, self.rows.features)
         else:
             replace(self.part, self.target)
         if self.failed:

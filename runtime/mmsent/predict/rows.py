@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmsent.predict.batches import Prediction
 
 FIXED_COLUMNS = ("guid", "tag")
 """The columns of every output, before the labels' probabilities."""
+EMBEDDING_COLUMN = "embedding"
 _KINDS = {
     "": "csv",
     ".csv": "csv",
@@ -37,12 +38,17 @@ def kind_of(path: Path) -> str:
 
 
 class Rows:
-    """The lines of an output. ``labels``: those whose probabilities are wanted."""
+    """The lines of an output at a path: see `kind_of`.
 
-    def __init__(self, labels: Sequence[str], *, json: bool) -> None:
-        self.labels, self.json = labels, json
-        self.columns = label_columns(labels, FIXED_COLUMNS)
-        self.header = b"" if json else csv_line(*FIXED_COLUMNS, *self.columns.values())
+    ``labels`` are those whose probabilities are wanted. ``features``: the size of the embeddings, 0
+    if they are not wanted; CSV can't hold them.
+    """
+
+    def __init__(self, path: Path, labels: Sequence[str] = (), features: int = 0) -> None:
+        self.labels, self.features, self.json = labels, features, kind_of(path) != "csv"
+        taken = (*FIXED_COLUMNS, EMBEDDING_COLUMN) if features else FIXED_COLUMNS
+        self.columns = label_columns(labels, taken)
+        self.header = b"" if self.json else csv_line(*FIXED_COLUMNS, *self.columns.values())
 
     def line(self, row: Pair, prediction: Prediction) -> bytes:
         """The line of a prediction."""
@@ -50,6 +56,8 @@ class Rows:
             fields: dict[str, Any] = {"guid": row.guid, "tag": prediction.label}
             if self.labels:
                 fields["probabilities"] = prediction.probabilities
+            if self.features and prediction.embedding is not None:
+                fields[EMBEDDING_COLUMN] = plain_floats(prediction.embedding)
             return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
         values = (f"{prediction.probabilities[label]:.7g}" for label in self.labels)
         return csv_line(row.guid, prediction.label, *values)
@@ -61,6 +69,11 @@ class Rows:
         if self.json:
             return json.dumps({"guid": item.guid}, ensure_ascii=False)[:-1].encode() + b","
         return csv_line(item.guid, "")[:-1]
+
+
+def plain_floats(values: Iterable[float]) -> list[float]:
+    """float32 numbers with as many digits as they have: nine, not the seventeen of a float64."""
+    return [float(f"{value:.9g}") for value in values]
 
 
 def csv_line(*cells: object) -> bytes:

@@ -41,6 +41,7 @@ def predict_stream(
     start: int = 0,
     journal: Journal | None = None,
     coverage: Coverage | None = None,
+    embeddings: bool = False,
 ) -> Generator[tuple[Pair | Problem, Outcome | None], None, None]:
     """Yield each row in order with its prediction or its problem.
 
@@ -48,6 +49,7 @@ def predict_stream(
     them yield None. ``model`` should use one thread, since ``workers`` batches run in parallel.
     Finished batches are recorded in ``journal``, and not computed if they are already there;
     ``start``: the number of rows of the list before ``rows``. ``coverage`` counts the tokens.
+    ``embeddings``: whether the predictions have them.
     """
     broken = None if skip else Event()
 
@@ -60,7 +62,7 @@ def predict_stream(
         if journal and (known := journal.find(pairs)):
             return known
         pixels = (load_pixels(pair, model.info.image) for _, pair in pairs)
-        outcomes = predict_batch(model, batch, pixels, broken=broken)
+        outcomes = predict_batch(model, batch, pixels, broken=broken, embeddings=embeddings)
         done = [outcome for outcome in outcomes if outcome is not None]
         if journal and len(done) == len(outcomes):
             journal.add(first, pairs, done)

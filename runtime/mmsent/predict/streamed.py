@@ -1,7 +1,7 @@
 """The output of an inference to a stream: stdout, a descriptor or a FIFO."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ class Streamed:
 
     journal = None
 
-    def __init__(self, path: Path, labels: Sequence[str]) -> None:
+    def __init__(self, path: Path, rows: Rows) -> None:
         """Raise InputError if the format can't be streamed."""
         if kind_of(path) == "parquet":
             raise InputError(f"{path}: Parquet can't be written to a stream; name a file")
         self.name = "stdout" if path == STDOUT else str(path)
-        self.path, self.rows = path, Rows(labels, json=kind_of(path) == "json")
+        self.path, self.rows = path, rows
         self.written = self.failed = 0
 
     @contextmanager

@@ -77,6 +77,14 @@ def float_pixels(model):
     model.graph.input[2].type.tensor_type.elem_type = TensorProto.FLOAT
 
 
+def embedding(shape, kind=TensorProto.FLOAT, source="logits"):
+    def change(model):
+        model.graph.node.append(helper.make_node("Cast", [source], ["embedding"], to=kind))
+        model.graph.output.append(helper.make_tensor_value_info("embedding", kind, shape))
+
+    return change
+
+
 def larger_pixels(model):
     model.graph.input[2].type.tensor_type.shape.dim[1].dim_value = 9
 
@@ -149,6 +157,9 @@ def million_fields(model):
         (without("output"), "model.onnx"),
         (without("node"), "model.onnx"),
         (without("initializer"), "model.onnx"),
+        (embedding(["batch", "tokens"], source="input_ids"), "its output embedding has the shape"),
+        (embedding(["batch"], source="brightness"), "its output embedding has the shape"),
+        (embedding(["batch", 3], TensorProto.DOUBLE), "are not those of a bundle"),
         (float_pixels, "model.onnx"),
         (larger_pixels, "are not those of a bundle"),
         (deep, "nested too deeply"),
@@ -160,7 +171,7 @@ def million_fields(model):
         (much_metadata, "bytes of metadata"),
         pytest.param(million_fields, "more than 1000000 fields", marks=pytest.mark.slow),
     ],
-    ids=range(34),
+    ids=range(37),
 )  # fmt: skip
 def test_a_bundles_graph(run_command, dataset, change, message):
     (dataset / "secret").write_bytes(np.ones((2, 3), np.float32).tobytes())

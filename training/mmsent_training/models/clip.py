@@ -24,7 +24,7 @@ from mmsent_training.models.dual_encoders import (
 )
 from mmsent_training.models.embeddings import cached_embeddings
 from mmsent_training.models.pixels import missing_pair, pixel_batches
-from mmsent_training.models.recipe import Ids, Inputs, Prepared, Task
+from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
 from mmsent_training.settings import Device, Precision, Preset, Settings
 from mmsent_training.weights.checkpoint import ClipCheckpoint
 from mmsent_training.weights.hub import find_clip
@@ -138,6 +138,7 @@ class ClipClassifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         text, image = self.encoder.widths(self.clip.config)
         width = {"both": text + image, "text": text, "image": image}[modality]
+        self.fused = Fused()
         self.head = nn.Sequential(
             nn.Linear(width, 512),
             nn.ReLU(),
@@ -156,7 +157,7 @@ class ClipClassifier(nn.Module):
         return torch.cat([nn.functional.normalize(item.float(), dim=-1) for item in embeddings], 1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
-        return self.head(self.embed(input_ids, attention_mask, pixels))
+        return self.head(self.fused(self.embed(input_ids, attention_mask, pixels)))
 
 
 build = ClipClassifier

@@ -29,7 +29,7 @@ from mmsent_training.distributed import all_gather, name_part, rank, world_size
 from mmsent_training.models.embeddings import BATCH_SIZE, cached_embeddings
 from mmsent_training.models.pixels import missing_pair
 from mmsent_training.models.pretraining import pretrain
-from mmsent_training.models.recipe import Ids, Inputs, Prepared, Task
+from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
 from mmsent_training.settings import Device, Preset, Settings
 from mmsent_training.weights.packages import CompactCheckpoint, find_compact
 
@@ -254,6 +254,7 @@ class CompactHead(nn.Module):
                 nn.Dropout(0.5), nn.Linear(IMAGE_WIDTH, 256), nn.GELU(), nn.Dropout(0.3)
             )
             width += 256
+        self.fused = Fused()
         self.classifier = nn.Linear(width, labels)
 
     def set_statistics(self, image: Tensor) -> None:
@@ -292,7 +293,7 @@ class CompactHead(nn.Module):
                 shares = torch.rand(image.shape[:2], device=image.device).clamp_min(1e-9).log()
                 image = (image * (shares / shares.sum(1, keepdim=True)).unsqueeze(-1)).sum(1)
             features.append(self.image_projection((image - self.mean) / self.std))
-        return self.classifier(torch.cat(features, 1))
+        return self.classifier(self.fused(torch.cat(features, 1)))
 
 
 class CompactModel(nn.Module):

@@ -23,7 +23,7 @@ from mmsent.inputs.image import MISSING, ImageSettings
 from mmsent_training.devices import training_precision
 from mmsent_training.models.lexicon import FEATURES, Lexicon, read_lexicon, runs
 from mmsent_training.models.pixels import missing_pair, pixel_batches
-from mmsent_training.models.recipe import Ids, Inputs, Prepared, Task
+from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
 from mmsent_training.settings import Device, Preset, Settings
 
 IMAGE_SIZES: dict[Preset, int] = {"default": 112, "reference": 224}
@@ -240,6 +240,7 @@ class LightModel(nn.Module):
         # Likewise, the encoders memorise the texts, and the sum then prefers the head to the bag.
         self.image_dropout = nn.Dropout1d(image_dropout if modality == "both" else 0.0)
         self.head_dropout = nn.Dropout1d(head_dropout)
+        self.fused = Fused()
         self.head = nn.Sequential(
             nn.Linear(features, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, labels)
         )
@@ -325,7 +326,7 @@ class LightModel(nn.Module):
             if self.image_dropout.p > 0:  # a missing image, which is all grey, counts as dropped
                 seen = (pixels.float() - MISSING).abs().amax(dim=(1, 2, 3)).clamp(max=1)
                 features[-1] = features[-1] * seen.unsqueeze(1)
-        logits = self.head(torch.cat(features, dim=1))
+        logits = self.head(self.fused(torch.cat(features, dim=1)))
         if self.ngrams:
             logits = self.head_dropout(logits.unsqueeze(1)).squeeze(1)
             logits = logits + self.bag_head(self.embed_ngrams(input_ids, attention_mask))

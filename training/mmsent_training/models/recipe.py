@@ -55,6 +55,14 @@ class Inputs:
     image: ImageSettings
 
 
+class Fused(nn.Identity):
+    """Marks the features of text and image that a network has fused: float [batch, features].
+
+    A network passes them through one module of this class, directly before its classifier.
+    `mmsent-export onnx --embeddings` adds them to the bundle.
+    """
+
+
 @dataclass(frozen=True)
 class Prepared:
     """The module that the loop trains, and its data.
