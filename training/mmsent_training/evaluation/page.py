@@ -21,7 +21,8 @@ from mmsent.predict.explain.html import document
 
 EDGE, QUALITY = 384, 80
 """An image's longer edge in pixels at most, and its quality as JPEG: about 20 KB each."""
-SHOWN_TEXT = 600  # characters
+SHOWN_TEXT = 400  # characters
+LONG_TABLE = 24  # rows
 SHOWN_LABELS = 4
 
 _STYLE = """
@@ -41,13 +42,14 @@ td { vertical-align: top; } td:last-child, th:last-child { padding-right: 0; }
 .answers { width: 100%; margin-top: .5rem; } .answers tr:last-child > * { border-bottom: 0; }
 .answers td { text-align: left; } .answers td.number { text-align: right; white-space: nowrap; }
 .answers .bar { width: 30%; min-width: 2.5rem; vertical-align: middle; }
-.answers th { white-space: nowrap; width: 1%; }
+.answers th { white-space: nowrap; width: 1%; vertical-align: top; }
 .right .mark { color: rgb(var(--for)); } .wrong .mark { color: rgb(var(--against)); }
 .right .bar span { background: rgb(var(--for)); }
 .wrong .bar span { background: rgb(var(--against)); }
 tr.wrong > td, tr.right > td { font-weight: 600; } tr > td.number { font-weight: inherit; }
 @media (max-width: 40rem) { .scroll table { font-size: .875rem; }
-  .scroll th, .scroll td { padding-right: .45rem; } }
+  .scroll th, .scroll td { padding-right: .45rem; }
+  .scroll td.left { white-space: normal; } }
 nav ul { padding-left: 1.2rem; margin: .5rem 0; } a { color: inherit; }
 """
 
@@ -130,7 +132,7 @@ def write_page(path: Path, title: str, introduction: str, sections: Sequence[Sec
 def html_table(title: str, rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """A table below its title; its first row is the header, the first cells name their rows.
 
-    The first ``left`` columns are set left, the others right.
+    The first ``left`` columns are set left, the others right. A long table is folded.
     """
     sides = [' class="left"' if place < left else "" for place in range(len(rows[0]))]
     safe = [[f"<bdi>{escape(cell)}</bdi>" if cell else "" for cell in row] for row in rows]
@@ -143,10 +145,13 @@ def html_table(title: str, rows: Sequence[Sequence[str]], *, left: int = 1) -> s
         f"{''.join(f'<td{side}>{cell}</td>' for side, cell in zip(sides[1:], others))}</tr>\n"
         for first, *others in safe[1:]
     )
-    return (
-        f'<h2>{escape(title)}</h2>\n<div class="scroll"><table><thead><tr>{columns}</tr></thead>\n'
+    table = (
+        f'<div class="scroll"><table><thead><tr>{columns}</tr></thead>\n'
         f"<tbody>{lines}</tbody></table></div>\n"
     )
+    if len(rows) > LONG_TABLE:
+        table = f"<details><summary>{len(rows) - 1} rows</summary>\n{table}</details>\n"
+    return f"<h2>{escape(title)}</h2>\n{table}"
 
 
 def _card(card: Card) -> str:

@@ -61,7 +61,7 @@ class Source:
                 return _validation_part(record)
             except InputError as error:
                 raise InputError(
-                    f"the data of {self.run}: {error}\nName them with --data"
+                    f"the data of {self.run}: {error}\nName the dataset with --data"
                 ) from None
         dataset = open_dataset(self.data or Path(), self.reading)
         if self.split in (None, "all"):
@@ -143,7 +143,10 @@ def _kind(path: Path) -> Kind:
         return "bundle"
     if path.suffix.lower() in (".csv", ".txt"):
         return "predictions"
-    raise InputError(f"{path} is not a run, a bundle (.onnx) or a file of predictions (.csv)")
+    raise InputError(
+        f"{path} is not a run, a bundle (.onnx) or a file of predictions (.csv); `mmsent-infer` "
+        "and `mmsent evaluate` write such a file with --output predictions.csv"
+    )
 
 
 def _read_run(path: Path, letter: str) -> Contender:

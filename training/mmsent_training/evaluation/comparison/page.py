@@ -12,6 +12,7 @@ from mmsent_training.evaluation.comparison.compare import Aligned, Comparison
 from mmsent_training.evaluation.comparison.contenders import Contender, Source, find_pairs
 from mmsent_training.evaluation.comparison.text import (
     CAUTION,
+    class_difference_rows,
     class_rows,
     contender_rows,
     difference_rows,
@@ -125,6 +126,11 @@ def _introduction(comparison: Comparison) -> str:
         html_table("Differences, with paired 95 % intervals", difference_rows(comparison), left=2),
         *(f'<p class="quiet">{escape(line)}</p>\n' for line in verdicts),
         html_table("Labels", class_rows(comparison), left=2),
+        html_table(
+            "Differences by label, with paired 95 % intervals",
+            class_difference_rows(comparison),
+            left=2,
+        ),
     ]
     if comparison.facts:
         parts.append(

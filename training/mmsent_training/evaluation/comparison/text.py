@@ -1,8 +1,9 @@
 """A comparison as text, for a terminal; the page has the same tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmsent_training.evaluation.comparison.compare import SIGNIFICANT, Comparison, Pairwise
+from mmsent_training.evaluation.significance import Difference
 from mmsent_training.evaluation.tables import text_table
 
 Rows = list[list[str]]
@@ -15,12 +16,15 @@ def describe(comparison: Comparison) -> str:
     parts = [
         text_table(contender_rows(comparison), left=3),
         text_table(score_rows(comparison)),
-        text_table(class_rows(comparison), left=2),
         text_table(difference_rows(comparison), left=2),
         "\n".join(verdict(two) for two in comparison.pairwise),
     ]
     if len(comparison.pairwise) > 1:
         parts[-1] += f"\n{CAUTION}"
+    parts += [
+        text_table(class_rows(comparison), left=2),
+        text_table(class_difference_rows(comparison), left=2),
+    ]
     if comparison.facts:
         parts.append(text_table(fact_rows(comparison), left=len(comparison.contenders) + 1))
     for each in comparison.contenders:
@@ -65,16 +69,31 @@ def class_rows(comparison: Comparison) -> Rows:
 
 def difference_rows(comparison: Comparison) -> Rows:
     """The differences of every two contenders, with paired intervals."""
-    rows = [["difference", "of", "", "95 % interval"]]
-    for two in comparison.pairwise:
-        found = two.differences
-        values = {
-            "accuracy": found.accuracy,
-            "macro F1": found.macro_f1,
-            "weighted F1": found.weighted_f1,
-        }
-        values |= {f"F1 of {label}": each for label, each in zip(comparison.labels, found.f1)}
-        for number, (score, value) in enumerate(values.items()):
+    return _differences(
+        comparison,
+        [
+            {
+                "accuracy": two.differences.accuracy,
+                "macro F1": two.differences.macro_f1,
+                "weighted F1": two.differences.weighted_f1,
+            }
+            for two in comparison.pairwise
+        ],
+    )
+
+
+def class_difference_rows(comparison: Comparison) -> Rows:
+    """The differences of each label's F1."""
+    values = [dict(zip(comparison.labels, two.differences.f1)) for two in comparison.pairwise]
+    return _differences(comparison, values, header="F1 of")
+
+
+def _differences(
+    comparison: Comparison, values: Sequence[Mapping[str, Difference]], header: str = ""
+) -> Rows:
+    rows = [["difference", header, "", "95 % interval"]]
+    for two, found in zip(comparison.pairwise, values):
+        for number, (score, value) in enumerate(found.items()):
             name = "" if number else f"{two.one} - {two.other}"
             ends = f"{signed(value.low)} to {signed(value.high)}"
             rows.append([name, score, signed(value.value), ends])
