@@ -19,6 +19,7 @@ from mmsent.predict.output import Output
 from ..small_bundle import write_small_bundle
 
 ROWS = 600
+slow = pytest.mark.slow
 
 
 class Killed(BaseException):
@@ -111,7 +112,7 @@ def names(folder):
     return {path.name for path in folder.iterdir()} - {"dataset"}
 
 
-@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+@pytest.mark.parametrize("name", ["out.csv", pytest.param("out.jsonl", marks=slow)])
 @pytest.mark.parametrize("after", [1, 129, 540, ROWS])
 def test_a_killed_inference_is_resumed(
     run_command, many, whole, tmp_path, monkeypatch, name, after
@@ -128,7 +129,7 @@ def test_a_killed_inference_is_resumed(
 
 
 @pytest.mark.parametrize("name", [".out.csv.part", ".out.csv.part.batches"])
-@pytest.mark.parametrize("cut", [1, 3, 500, 4000])
+@pytest.mark.parametrize("cut", [1, 4000, *(pytest.param(n, marks=slow) for n in (3, 500))])
 def test_half_a_line_is_never_kept(run_command, many, whole, tmp_path, monkeypatch, cut, name):
     """As a crash of the machine may leave the file: cut anywhere, or with zeros at its end."""
     output = tmp_path / "out.csv"

@@ -265,6 +265,7 @@ def test_the_text_encoder_is_transformers_own(run, sample):
     assert torch.allclose(upper[kept], wanted.last_hidden_state[kept], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_second_training_finds_the_images_in_the_cache(run_command, sample, run, tmp_path):
     result = train(run_command, sample, tmp_path / "run")
     assert "30 of 30 pairs are in the cache" in result.err

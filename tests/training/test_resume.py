@@ -144,6 +144,7 @@ def test_the_history_grows_with_every_epoch(sample, whole, tmp_path, event, rows
     assert without_seconds(lines[1:]) == without_seconds(wanted[1:])
 
 
+@pytest.mark.slow
 def test_the_times_of_all_parts_add_up(run_command, sample, tmp_path, monkeypatch):
     """The clock gains a minute at each step: two steps an epoch, of which one is undone."""
     ahead = [0.0]
@@ -414,6 +415,7 @@ def test_two_at_once_refuse(run_command, sample, tmp_path):
     assert "another process is already training" in results[0].err
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_error_and_the_epochs_before_are_kept(
     run_command, sample, whole, tmp_path
 ):

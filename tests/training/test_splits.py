@@ -185,7 +185,7 @@ def test_rows_without_a_label_are_left_out_and_counted(run_command, posts, given
     assert f"2 rows of {data} have no label" in result.err
 
 
-@pytest.mark.parametrize("how", ["given", "said"])
+@pytest.mark.parametrize("how", ["given", pytest.param("said", marks=pytest.mark.slow)])
 def test_the_export_is_verified_on_these_pairs(request, run_command, posts, tmp_path, how):
     run = shutil.copytree(request.getfixturevalue(how) / "run", tmp_path / "run")
     assert "8 validation pairs" in export(run_command, cwd=tmp_path)
