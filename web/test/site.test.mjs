@@ -1,7 +1,7 @@
 /** A site of `mmsent-export web` in headless Chromium, from a plain file server. */
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, stat } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe } from "node:test";
@@ -144,6 +144,8 @@ describe("the site", () => {
     await page.reload();
     await type(page, "fun");
     await predict(page);
+    await page.getByRole("status").getByText("Loading the model").waitFor();
+    assert.equal(await page.getByRole("progressbar").getAttribute("max"), `${(await stat(bundles.small)).size}`);
     release();
     await done(page);
     assert.equal(await page.getByRole("progressbar").count(), 0);

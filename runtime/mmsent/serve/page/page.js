@@ -94,6 +94,17 @@ async function loadModels(signal) {
   sayNeeds();
 }
 
+/**
+ * Wait for the models, which a browser may still be loading.
+ * @param {AbortSignal} signal
+ */
+async function awaitModels(signal) {
+  if (models.length) return;
+  status.textContent = "Loading the model\u2026";
+  await loadModels(signal);
+  status.textContent = "";
+}
+
 /** Say what the chosen model needs of a pair. */
 function sayNeeds() {
   const { optional } = chosen();
@@ -105,7 +116,7 @@ function sayNeeds() {
 /** @param {AbortSignal} signal */
 async function predict(signal) {
   predictor.useKey(key.value);
-  if (models.length === 0) await loadModels(signal);
+  await awaitModels(signal);
   const model = chosen();
   const pair = { text: text.value.trim() && text.value, image: image() };
   if (!complete(pair, model)) return;
@@ -161,7 +172,7 @@ function endWait() {
  * @param {AbortSignal} signal
  */
 async function check(signal) {
-  if (models.length === 0) await loadModels(signal);
+  await awaitModels(signal);
   const progress = (/** @type {number} */ done, /** @type {number} */ total) => {
     if (!signal.aborted) status.textContent = `Checking this browser: ${done} of ${total} known pairs\u2026`;
   };
