@@ -28,6 +28,9 @@ import { readStructure } from "./structure.js";
 
 export const INPUTS = /** @type {const} */ (["input_ids", "attention_mask", "pixels"]);
 export const OUTPUTS = /** @type {const} */ (["logits", "probabilities"]);
+/** A third output that a bundle may have; nothing here computes it. */
+const EMBEDDING = "embedding";
+const MAX_FEATURES = 1 << 16;
 
 /**
  * Open a bundle. Throws InputError if it is none that this version reads.
@@ -102,21 +105,29 @@ async function createSession({ ort, backend }, content, name, threads) {
 function checkSignature(session, { image: { size }, labels }, name) {
   const inputs = byName(session.inputMetadata);
   const outputs = byName(session.outputMetadata);
+  const { [EMBEDDING]: embedding, ...scores } = outputs;
   const pixels = inputs.pixels;
   const edges = pixels?.isTensor ? pixels.shape : [];
   const fits = (/** @type {string | number | undefined} */ edge, /** @type {number} */ wanted) =>
     typeof edge === "string" || edge === wanted; // a string: a dynamic size
   const whole =
     hasTypes(inputs, { input_ids: "int64", attention_mask: "int64", pixels: "uint8" }) &&
-    hasTypes(outputs, { logits: "float32", probabilities: "float32" }) &&
+    hasTypes(scores, { logits: "float32", probabilities: "float32" }) &&
+    (!embedding || hasTypes({ embedding }, { embedding: "float32" })) &&
     edges.length === 4 &&
     [size, size, 3].every((wanted, i) => fits(edges[i + 1], wanted)) &&
-    Object.values(outputs).every((value) => !value.isTensor || fits(value.shape.at(-1) ?? "", labels.length));
-  if (whole) return;
-  throw new InputError(
-    `${name}: its inputs ${repr(described(inputs))} and outputs ${repr(described(outputs))} are not those of ` +
-      `a bundle with images of ${size} x ${size} pixels and ${labels.length} labels`,
-  );
+    Object.values(scores).every((value) => !value.isTensor || fits(value.shape.at(-1) ?? "", labels.length));
+  if (!whole) {
+    throw new InputError(
+      `${name}: its inputs ${repr(described(inputs))} and outputs ${repr(described(outputs))} are not those of ` +
+        `a bundle with images of ${size} x ${size} pixels and ${labels.length} labels`,
+    );
+  }
+  const shape = embedding?.isTensor ? embedding.shape : null;
+  const features = shape?.[1];
+  if (shape && !(shape.length === 2 && typeof features === "number" && features >= 1 && features <= MAX_FEATURES)) {
+    throw new InputError(`${name}: its output ${EMBEDDING} has the shape ${repr(shape)}, not [batch, features]`);
+  }
 }
 
 /**
