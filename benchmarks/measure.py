@@ -88,8 +88,11 @@ def commands(data: Path, clip: Path | None, work: Path) -> dict[str, list[str]]:
     for model in MODELS[:2]:
         for way in ("seeds", "modalities", "folds"):
             found[f"{way}-{model}"] = script(
-                "accuracy", way, "--data", data, "--model", model, "--work", work / "accuracy"
+                "scores", way, "--data", data, "--model", model, "--work", work / "scores"
             )
+        found[f"continued-{model}"] = script(
+            "continued", "--data", data, "--model", model, "--work", work / "continued"
+        )
     for model, fewer in (("light", ()), ("compact", ("--pairs", 24, "--orders", 1))):
         bundle = ("--model", work / model / "fp32.onnx")
         found[f"serving-{model}"] = script("serving", "--data", data, *bundle)
@@ -116,9 +119,9 @@ def commands(data: Path, clip: Path | None, work: Path) -> dict[str, list[str]]:
 
 
 def run(command: list[str], path: Path) -> int:
-    """Run one benchmark, accuracy on one thread, everything else on all cores; its exit code."""
+    """Run one benchmark, scores on one thread, everything else on all cores; its exit code."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    if "accuracy" in command[0]:
+    if command[0].endswith("scores.py"):
         environment["OMP_NUM_THREADS"] = "1"
     return subprocess.run([sys.executable, *command, "--json", path], env=environment).returncode
 

@@ -174,15 +174,29 @@ def folds(results: Results) -> str:
     rows = []
     for model in TRAINED:
         found = (figures(results, f"folds-{model}") or {}).get("folds", ())
-        for repeat in sorted({row["repeat"] for row in found}):
+        for number, repeat in enumerate(sorted({row["repeat"] for row in found}), 1):
             cells = [
                 f"{row['accuracy']:.3f} / {row['macro_f1']:.3f}"
                 for row in found
                 if row["repeat"] == repeat
             ]
-            rows.append([model, repeat + 1, *cells])
+            rows.append([model, number, *cells])
     header = ["model", "repetition", *(f"fold {number}" for number in range(1, 6))]
     return table(header, rows) + commands(results, [f"folds-{model}" for model in TRAINED])
+
+
+def continued(results: Results) -> str:
+    header = ["model", "loss, continued", "loss, from scratch", "difference", "accuracy", "time"]
+    rows = []
+    for model in TRAINED:
+        if found := figures(results, f"continued-{model}"):
+            losses = [f"{found[way]['loss']:.3f}" for way in ("continued", "scratch")]
+            low, high = found["interval"]
+            difference = f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+            both = [f"{found[way]['accuracy']:.3f}" for way in ("continued", "scratch")]
+            time = f"{found['time']:.2f} times"
+            rows.append([model, *losses, difference, " and ".join(both), time])
+    return table(header, rows) + commands(results, [f"continued-{model}" for model in TRAINED])
 
 
 def exactness(results: Results) -> str:
@@ -377,7 +391,7 @@ def means(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 ALL: tuple[Callable[[Results], str], ...] = (
-    models, speed, parts, training, precisions, accuracy, modalities, folds, exactness,
+    models, speed, parts, training, precisions, accuracy, modalities, folds, continued, exactness,
     interruptions, parquet, ray, long_list, distributed, busy_machine, serving, deletion, known,
 )  # fmt: skip
 TABLES = {function.__name__.replace("_", "-"): function for function in ALL}

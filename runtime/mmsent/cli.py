@@ -176,7 +176,7 @@ def pack_command(source: Path, output: Path, reading: Reading) -> None:
     group="Data",
 )
 def sample_data(folder: Path, pairs: int, seed: int, labels: str) -> None:
-    """Write a small synthetic dataset of random words and shapes.
+    """Write a synthetic dataset of random words and shapes.
 
     DIR has the layout of the task's folder: see docs/data.md.
     """

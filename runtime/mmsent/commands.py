@@ -15,6 +15,7 @@ COMMAND_GROUP = "mmsent.commands"
 ELSEWHERE = {
     "train": "mmsent-training",
     "ablate": "mmsent-training",
+    "cross-validate": "mmsent-training",
     "evaluate": "mmsent-training",
     "compare": "mmsent-training",
     "download-clip": "mmsent-training",

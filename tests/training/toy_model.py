@@ -103,12 +103,13 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
     labels, vocabulary = len(task.examples.label_names), inputs.tokenizer.get_vocab_size()
     model = Toy(labels, vocabulary)
     model.colours.load_state_dict(load_file(task.weights.folder / "colours.safetensors"))
-    model.colours.requires_grad_(not task.settings.options["freeze_colours"])
     return {"labels": labels, "vocabulary": vocabulary}, model
 
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     """All of it, on pixels."""
+    assert isinstance(model, Toy)
+    model.colours.requires_grad_(not task.settings.options["freeze_colours"])
     batches = pixel_batches(task, inputs, ids)
     return Prepared(model, *batches, missing_pair(inputs), pretrained=("colours.",))
 

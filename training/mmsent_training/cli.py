@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from mmsent.help import HelpCommand, option
 from mmsent.options import DATA, LABELS, VALIDATION, reading_options
 from mmsent_training.evaluation.cli import compare, evaluate
 from mmsent_training.models import registry
-from mmsent_training.options import LOG_TO, MODALITY, OUTPUT, RESUME, training_options
+from mmsent_training.options import FROM, LOG_TO, MODALITY, OUTPUT, RESUME, SET, training_options
 from mmsent_training.settings import Settings
 from mmsent_training.tracking import check_installed, tracked, tracking
 
@@ -28,30 +28,41 @@ __all__ = ["ablate", "compare", "download_clip", "evaluate", "train"]
 
 
 def settings_of(
-    model: str, device: str, modality: str = "both", **options: Any
+    model: str,
+    device: str,
+    modality: str = "both",
+    begun: registry.Choice | None = None,
+    **options: Any,
 ) -> tuple[Settings, registry.Choice]:
     """The settings, and the model with its weights, from the options.
 
+    ``begun``: the model of a run that the training begins with.
     Raises InputError for options that contradict each other.
     """
     from mmsent_training.devices import pick_device
 
     found = pick_device(device)
+    if begun is not None:
+        from mmsent_training.runs.origin import settings_from
+
+        return settings_from(begun, found, options), begun
     own = {option.name: options[option.name] for option in registry.model_options()}
     chosen = registry.choose(model, own)
     return registry.default_settings(chosen.model, found, modality=modality, **options), chosen
 
 
-def _read(data: Path, modality: str = "both", **where: Any) -> dict[str, Any]:
+def read_data(data: Path, options: Mapping[str, Any], **where: Any) -> dict[str, Any]:
     """The arguments of `train` about the pairs; reads them before weights are searched.
 
     Raises InputError if ``data`` has nothing to train on.
     """
+    from mmsent.data.labels import VALIDATION_FRACTION
     from mmsent.data.pair import PARTS
     from mmsent.data.training import TrainingSource
 
-    parts = [part for part in PARTS if modality in (part, "both")]
-    return where | {"found": TrainingSource(data, **where).read(parts)}
+    parts = [part for part in PARTS if options.get("modality", "both") in (part, "both")]
+    fraction = options.get("validation_fraction", VALIDATION_FRACTION)
+    return where | {"found": TrainingSource(data, **where).read(parts, fraction=fraction)}
 
 
 @contextmanager
@@ -94,6 +105,8 @@ def prepare_process() -> None:
 @reading_options
 @training_options
 @MODALITY
+@FROM
+@SET
 @OUTPUT
 @RESUME
 @LOG_TO
@@ -123,21 +136,69 @@ def train(
     with distributed.only_main_speaks():
         if resume is None:
             check_installed(log_to)  # before the pairs are read
-            where = _read(
-                data, options["modality"], validation=validation, labels=labels, reading=reading
-            )
+            assign(context, options)
+            if (origin := options.pop("from")) is not None:
+                options["begun"] = _begin_with(context, origin, options)
+            where = read_data(data, options, validation=validation, labels=labels, reading=reading)
             settings, chosen = settings_of(**options)
             with tracking(log_to, settings) as callback:
                 kept = where | {"callback": callback}
                 _run(settings, lambda: train_model(data, settings, chosen, output, **kept))
         else:
-            moved = data if _given(context, "data") else None, validation, reading.images
+            moved = data if given(context, "data") else None, validation, reading.images
             _resume(context, resume, moved, options)
         distributed.leave()
 
 
-def _given(context: click.Context, name: str) -> bool:
+def given(context: click.Context, name: str) -> bool:
+    """Whether an option was given, not left at its default."""
     return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def assign(context: click.Context, options: dict[str, Any]) -> None:
+    """Add the settings that --set names to ``options``.
+
+    Raises InputError if an explicit option says otherwise.
+    """
+    for name, value in options.pop("set").items():
+        if given(context, name) and options.get(name, value) != value:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"--set {name}={value} contradicts {flag} {options[name]}; give one")
+        options[name] = value
+        context.set_parameter_source(name, ParameterSource.COMMANDLINE)
+
+
+def _begin_with(context: click.Context, folder: Path, options: dict[str, Any]) -> registry.Choice:
+    """The model of the run ``folder``, which a training begins with.
+
+    What the run decides replaces the defaults in ``options``. Raises InputError where they say
+    otherwise.
+    """
+    from mmsent_training.runs.origin import FIXED, choose_origin
+
+    chosen, settings = choose_origin(folder)
+    for name in ("model", *FIXED):
+        asked, fixed = options.get(name), getattr(settings, name)
+        if given(context, name) and asked not in (None, fixed, registry.AUTO):
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} {asked}: {folder} was trained with {fixed}; leave it out")
+        options[name] = fixed
+    own = {option.name: options.get(option.name) for option in registry.model_options()}
+    registry.check_options([chosen.model], own)
+    if sources := registry.find_sources(chosen.model, own):
+        raise InputError(
+            f"--{next(iter(sources))}: the weights are those of {folder}; leave it out"
+        )
+    return chosen
+
+
+def check_alone(context: click.Context) -> None:
+    """Raises InputError if --resume has company: only what may have moved can be named."""
+    movable = {"resume", "data", "validation", "images", "from", "as_json"}
+    movable |= {option.name for option in registry.model_options() if option.kind == "source"}
+    if other := sorted({name for name in context.params if given(context, name)} - movable):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in other)
+        raise InputError(f"--resume keeps the settings of the run; leave out {names}")
 
 
 def _resume(
@@ -148,15 +209,12 @@ def _resume(
 ) -> None:
     """Resume a run; ``moved``: where data, validation and images are now, if they have moved."""
     from mmsent_training.devices import pick_device
+    from mmsent_training.runs.origin import find_weights
     from mmsent_training.runs.resume import read_start
     from mmsent_training.runs.run import is_finished
     from mmsent_training.train import resume
 
-    movable = {"resume", "data", "validation", "images"}
-    movable |= {option.name for option in registry.model_options() if option.kind == "source"}
-    if other := sorted({name for name in context.params if _given(context, name)} - movable):
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in other)
-        raise InputError(f"--resume keeps the settings of the run; leave out {names}")
+    check_alone(context)
     if is_finished(folder):
         click.echo(f"{folder} is finished\nNext: mmsent-export onnx {folder}", err=True)
         return
@@ -164,8 +222,9 @@ def _resume(
     name = start.settings.model
     pick_device(start.settings.device)
     sources = start.sources | registry.find_sources(name, options)
-    weights = registry.find_model(name).recipe.find_weights(sources)
-    found = registry.Choice(name, weights, sources, start.chosen)
+    if options["from"]:
+        sources["from"] = str(options["from"])
+    found = registry.Choice(name, find_weights(name, sources), sources, start.chosen)
     data = start.data.move(*moved)
     with tracking(tracked(folder), start.settings) as callback:
         _run(start.settings, lambda: resume(folder, start, found, data=data, callback=callback))
@@ -211,7 +270,7 @@ def ablate(
     from mmsent_training.evaluation.ablation import table
     from mmsent_training.train import train as train_model
 
-    where = _read(data, validation=validation, labels=labels, reading=reading)
+    where = read_data(data, options, validation=validation, labels=labels, reading=reading)
     settings, chosen = settings_of(**options)
     with enough_memory(settings):
         folder, ablation = compare(

@@ -57,6 +57,12 @@ class Digests:
         rows = range(len(examples.pairs))
         return [seen(text, image) for text, image in _digests(examples, rows, self.length)]
 
+    def training_pairs(self) -> list[tuple[bytes, bytes]]:
+        """The digests of text and image of each pair that was trained on."""
+        data = self.training
+        parts = [data[at : at + self.length] for at in range(0, len(data), self.length)]
+        return [*zip(parts[::2], parts[1::2])]
+
     def to_json(self) -> str:
         """A JSON text of at most MAX_DIGESTS characters."""
         return msgspec.json.encode(self).decode()
@@ -70,23 +76,39 @@ class Digests:
             raise ValueError(str(error)) from None
 
 
-def make_digests(examples: Examples, train: Sequence[int], validation: Sequence[int]) -> Digests:
-    """The digests of the training and validation pairs among ``examples``."""
-    count = len(train) + len(validation)
+def make_digests(
+    examples: Examples,
+    train: Sequence[int],
+    validation: Sequence[int],
+    earlier: Digests | None = None,
+) -> Digests:
+    """The digests of the training and validation pairs among ``examples``.
+
+    ``earlier``: of a training that this one goes on from: the model has seen its pairs, too.
+    """
+    longest, before = MAX_LENGTH, 1
+    if earlier:
+        longest, before = earlier.length, earlier.every
+    sides = [[*_digests(examples, rows, longest)] for rows in (train, validation)]
+    if earlier:
+        sides[0] = [*dict.fromkeys((*sides[0], *earlier.training_pairs()))]
+    count = len(sides[0]) + len(sides[1])
     every = -(
         -count // (ROOM // (2 * MIN_LENGTH) - 2)
     )  # each side may have one more than its share
-    length = min(MAX_LENGTH, ROOM // (2 * (count // every + 2)))
-    kept = (
-        b"".join(b"".join(both) for both in _digests(examples, rows[::every], length))
-        for rows in (train, validation)
-    )
-    return Digests(length, every, *kept)
+    length = min(longest, ROOM // (2 * (count // every + 2)))
+    kept = (b"".join(part[:length] for both in side[::every] for part in both) for side in sides)
+    return Digests(length, before * every, *kept)
 
 
 def _digests(examples: Examples, rows: Iterable[int], length: int) -> Iterator[tuple[bytes, bytes]]:
-    """The digests of text and image of some examples. White space in a text does not count."""
+    """The digests of text and image of some examples."""
     for row in rows:
-        words = " ".join(examples.texts[row].split()).encode()
-        text = hashlib.sha256(words).digest()[:length] if words else bytes(length)
-        yield text, examples.image_digests[row][:length] or bytes(length)
+        text, image = text_digest(examples.texts[row]), examples.image_digests[row]
+        yield text[:length] or bytes(length), image[:length] or bytes(length)
+
+
+def text_digest(text: str) -> bytes:
+    """The SHA-256 of a text, in which white space does not count; b"" for an empty one."""
+    words = " ".join(text.split()).encode()
+    return hashlib.sha256(words).digest() if words else b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,13 +39,21 @@ OUTPUT = option(
     help="The run's folder.  [default: runs/MODEL-YYYYmmdd-HHMMSS]",
     group="Output",
 )
+FROM = option(
+    "--from",
+    metavar="RUN",
+    type=RunFolder(),
+    help="Begin with the weights of a finished run. Model, tokenizer and image size are its own; "
+    "the head is new if the labels are others; the pairs it validated on are not trained on.",
+    group="Model",
+)
 RESUME = option(
     "--resume",
     metavar="RUN",
     type=RunFolder(),
     help="Resume an interrupted run after its last finished epoch, with its settings. If files "
-    "have moved, name them with --data, --validation, --images or the weights' option; no other "
-    "option is allowed.",
+    "have moved, name them with --data, --validation, --images, --from or the weights' option; no "
+    "other option is allowed.",
     group="Output",
 )
 LOG_TO = option(
@@ -54,6 +63,25 @@ LOG_TO = option(
     help="Also log every epoch with this library, to files in the run's folder; nothing is sent "
     "anywhere. Repeat it for several. --resume continues the log.",
     group="Output",
+)
+
+
+def _assignments(
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, Any]:
+    from mmsent_training.settings import parse_assignments
+
+    return parse_assignments(texts)
+
+
+SET = option(
+    "--set",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    callback=_assignments,
+    help="Set any field of the settings, which run.json lists, such as weight_decay=0.01. Repeat "
+    "it for several.",
+    group="Training",
 )
 HOW = (
     choice(

@@ -1,13 +1,16 @@
 """All settings of a training, as saved in run.json."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, inspect
 
 from mmsent.data.labels import VALIDATION_FRACTION
+from mmsent.errors import InputError
 
 if TYPE_CHECKING:  # help shows the settings, and pairs need numpy
     from mmsent.data.pair import Part
@@ -21,6 +24,8 @@ OptionValue = bool | int | float | str
 Count = Annotated[int, Meta(ge=1)]
 Seed = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +62,13 @@ class Settings:
     batch_size: Count = 16
     gradient_accumulation_steps: Count = 1
     group_by_length: bool = False
-    learning_rate: float = 1e-3
-    encoder_learning_rate: float = 1e-5
-    weight_decay: float = 1e-4
+    learning_rate: Positive = 1e-3
+    encoder_learning_rate: NotNegative = 1e-5
+    weight_decay: NotNegative = 1e-4
     warmup_ratio: Share = 0.1
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     augment: bool = True
-    color_jitter: float = 0.15
+    color_jitter: NotNegative = 0.15
     keep: Literal["best", "last"] = "best"
     patience: Count = 3
     ema_decay: Share = 0.0
@@ -72,7 +77,7 @@ class Settings:
     label_smoothing: Share = 0.0
     modality_dropout: Share = 0.0
     max_length: Count = 96
-    validation_fraction: Share = VALIDATION_FRACTION
+    validation_fraction: Annotated[float, Meta(gt=0, lt=1)] = VALIDATION_FRACTION
     split_seed: Seed = 42
     seed: Seed = 42
     digests: bool = True
@@ -89,3 +94,51 @@ class Settings:
         """
         given = {name: value for name, value in chosen.items() if value is not None}
         return msgspec.convert(msgspec.to_builtins(self) | given, Settings)
+
+
+SETTABLE: dict[str, Any] = {each.name: each.type for each in fields(Settings)}
+"""The types of the settings that `parse_assignments` takes."""
+del SETTABLE["options"]  # a model's options have flags of their own
+
+
+def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """The settings that ``texts`` assign, each FIELD=VALUE, as values of the fields' types.
+
+    Raises InputError for an unknown field, a value that the field can't have, and two values.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise InputError(f"--set {text}: write FIELD=VALUE, as in --set learning_rate=0.001")
+        if name not in SETTABLE:
+            near = get_close_matches(name, SETTABLE, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SETTABLE)}"
+            raise InputError(f"--set {text}: there is no setting {name!r}; {hint}")
+        try:
+            parsed = msgspec.convert(value, SETTABLE[name], strict=False)
+            if isinstance(parsed, float) and not math.isfinite(parsed):
+                raise ValueError
+        except ValueError:
+            wanted = _describe(SETTABLE[name])
+            raise InputError(f"--set {text}: {name} must be {wanted}") from None
+        if found.setdefault(name, parsed) != parsed:
+            raise InputError(f"--set {name} is given twice: {found[name]} and {parsed}")
+    return found
+
+
+def _describe(kind: Any) -> str:
+    """The values of a setting's type, in words."""
+    info = inspect.type_info(kind)
+    if isinstance(info, inspect.LiteralType):
+        return f"one of {', '.join(map(str, info.values))}"
+    if isinstance(info, inspect.IntType | inspect.FloatType):
+        number = "an integer" if isinstance(info, inspect.IntType) else "a number"
+        if info.le is not None:
+            return f"{number} from {info.ge} to {info.le}"
+        if info.lt is not None:
+            return f"{number} between {info.gt} and {info.lt}"
+        if info.gt is not None:
+            return f"{number} above {info.gt}"
+        return number if info.ge is None else f"{number} of at least {info.ge}"
+    return "true or false" if isinstance(info, inspect.BoolType) else "text"

@@ -31,13 +31,20 @@ from mmsent_training.evaluation.metrics import score
 from mmsent_training.evaluation.predictions import write_predictions
 from mmsent_training.examples import divide, read_examples
 from mmsent_training.loop import Callback, Event, Result, Trainer, fit
-from mmsent_training.models.recipe import Inputs, Prepared, Task, Weights
+from mmsent_training.models.recipe import Inputs, Origin, Prepared, Task, Weights
 from mmsent_training.models.registry import Choice, find_model
 from mmsent_training.pictures import draw_curves, draw_mistakes, write_scores
 from mmsent_training.runs import resume as unfinished
 from mmsent_training.runs import run as runs
 from mmsent_training.runs.latest import point_latest
-from mmsent_training.runs.record import DatasetRecord, Record, WeightsRecord, write_record
+from mmsent_training.runs.origin import create_model, divide_from
+from mmsent_training.runs.record import (
+    DatasetRecord,
+    OriginRecord,
+    Record,
+    WeightsRecord,
+    write_record,
+)
 from mmsent_training.runs.report import describe_data, find_mistakes, have_images, write_report
 from mmsent_training.settings import Settings
 from mmsent_training.style import save
@@ -55,7 +62,7 @@ class Job:
     """A training that is ready to start.
 
     ``list_name``: the list of the training examples. ``fingerprint``: of all examples;
-    ``validation_fingerprint``: of the validation examples.
+    ``validation_fingerprint``: of the validation examples. ``held_out``: see OriginRecord.
     """
 
     data: TrainingSource
@@ -69,6 +76,7 @@ class Job:
     model: nn.Module
     prepared: Prepared
     trainer: Trainer
+    held_out: int | None
 
 
 def train(
@@ -81,7 +89,6 @@ def train(
     labels: Sequence[str] | None = None,
     reading: Reading = AS_IT_IS,
     found: TrainingData | None = None,
-    parts: Parts | None = None,
     callback: Callback = lambda event: None,
 ) -> Path:
     """Train on a labelled dataset and write a run; returns its folder.
@@ -93,8 +100,8 @@ def train(
     ``labels``: the set of labels and their order, by default those of the training pairs.
     ``reading``: how to read the datasets, where their layout leaves that open. ``found``: the
     result of `TrainingSource.read`, if the pairs were read before; the model may see fewer parts.
-    ``parts``: the split, instead of `divide`'s, for cross-validation. ``callback`` is called with
-    each `loop.Event` in this process; an exception from it ends the training like a crash.
+    ``callback`` is called with each `loop.Event` in this process; an exception from it ends the
+    training like a crash.
     Afterwards PyTorch's threads, random numbers and settings are restored.
     Raises InputError for bad data, before anything is written, and Interrupted after a signal.
     """
@@ -104,7 +111,7 @@ def train(
     source = TrainingSource(data, validation, tuple(labels) if labels else None, reading)
     threads = thread_count()
     with reproducible(settings.seed, threads, settings.device):
-        job = prepare(source.resolve(), settings, choice.weights, parts, found)
+        job = prepare(source.resolve(), settings, choice.weights, found=found)
         start = _describe_start(job, choice, threads, latest=output is None)
         folder = broadcast(runs.new_folder(settings.model, output) if main else Path())
         with _held(folder) as stoppable:
@@ -203,7 +210,11 @@ def prepare(
     parts: Parts | None = None,
     found: TrainingData | None = None,
 ) -> Job:
-    """Read and divide the pairs, create the model, and let its recipe choose what to train."""
+    """Read and divide the pairs, create the model, and let its recipe choose what to train.
+
+    ``weights``: an `Origin` if the training begins with a run. ``parts``: the split, instead of
+    that of `divide` and `divide_from`, for cross-validation.
+    """
     steps = settings.gradient_accumulation_steps
     if steps < world_size():
         raise InputError(
@@ -218,9 +229,14 @@ def prepare(
     found = found.only(settings.parts)
     pairs, *drawn = divide(found, fraction=fraction, seed=seed)
     train, validation = parts or drawn
-    examples = read_examples(pairs, found.labels)
+    examples, held_out = read_examples(pairs, found.labels), None
+    origin = weights if isinstance(weights, Origin) else None
+    if origin and not parts:
+        train, validation, held_out = divide_from(
+            origin, examples, train, validation, drawn=found.validation is None
+        )
     task = Task(settings, weights, examples, train, validation)
-    inputs = recipe.read_inputs(task)
+    inputs = origin.inputs if origin else recipe.read_inputs(task)
     fingerprint = examples.fingerprint()
     check_same(
         settings=settings,
@@ -231,7 +247,10 @@ def prepare(
     )
     ids = tokenize(inputs.tokenizer, examples.texts)
     coverage = warn_of_unknown(inputs.tokenizer, examples.texts, ids)
-    arguments, model = recipe.create(task, inputs, ids)
+    if origin:
+        arguments, model = create_model(origin, found.labels)
+    else:
+        arguments, model = recipe.create(task, inputs, ids)
     model.to(settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     prepared = recipe.prepare(model, task, inputs, ids)
     trainer = Trainer(prepared, task, torch.tensor([len(ids[index]) for index in train]))
@@ -248,6 +267,7 @@ def prepare(
         model,
         prepared,
         trainer,
+        held_out,
     )
 
 
@@ -300,9 +320,12 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
         epochs=len(result.history),
         seconds=round(time.perf_counter() - began, 1),
         environment=environment(task.settings.device),
+        origin=_describe_origin(job),
     )
-    if start.settings.digests:
-        runs.write_digests(folder, make_digests(examples, task.train, task.validation))
+    origin = task.weights if isinstance(task.weights, Origin) else None
+    if start.settings.digests and (origin is None or origin.digests):
+        earlier = origin.digests if origin else None
+        runs.write_digests(folder, make_digests(examples, task.train, task.validation, earlier))
     guids = [examples.pairs[index].guid for index in task.validation]
     write_predictions(folder / runs.PREDICTIONS, guids, true_labels, probabilities, names)
     save(draw_curves(result.history, kept.epoch), folder / "curves.png")
@@ -316,6 +339,14 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     write_record(folder, record)
     if start.latest:
         point_latest(folder)
+
+
+def _describe_origin(job: Job) -> OriginRecord | None:
+    origin = job.task.weights
+    if not isinstance(origin, Origin):
+        return None
+    new_head = origin.labels != job.task.examples.label_names
+    return OriginRecord(Path(origin.name), new_head, job.held_out)
 
 
 def _optional(job: Job) -> tuple[Part, ...]:

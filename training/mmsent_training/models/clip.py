@@ -22,7 +22,7 @@ from mmsent_training.models.dual_encoders import (
     read_tokenizer,
     without_code,
 )
-from mmsent_training.models.embeddings import cached_embeddings
+from mmsent_training.models.embeddings import cached_embeddings, module_sha256
 from mmsent_training.models.pixels import missing_pair, pixel_batches
 from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
 from mmsent_training.settings import Device, Precision, Preset, Settings
@@ -85,9 +85,8 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     missing = missing_pair(inputs)
     if not task.settings.options["freeze"]:
         return Prepared(model, *pixel_batches(task, inputs, ids), missing, pretrained=("clip.",))
-    assert task.weights is not None, "CLIP is never trained from nothing"
     key = {
-        "weights": task.weights.sha256,
+        "weights": module_sha256(model.clip),
         "tokenizer": inputs.tokenizer.to_str(),
         "modality": task.settings.modality,
     }

@@ -26,10 +26,10 @@ from mmsent.inputs.text import pad_ids
 from mmsent_training.batches import StateBatches
 from mmsent_training.devices import embedding_precision, training_precision
 from mmsent_training.distributed import all_gather, name_part, rank, world_size
-from mmsent_training.models.embeddings import BATCH_SIZE, cached_embeddings
+from mmsent_training.models.embeddings import BATCH_SIZE, cached_embeddings, module_sha256
 from mmsent_training.models.pixels import missing_pair
 from mmsent_training.models.pretraining import pretrain
-from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
+from mmsent_training.models.recipe import Fused, Ids, Inputs, Origin, Prepared, Task
 from mmsent_training.settings import Device, Preset, Settings
 from mmsent_training.weights.packages import CompactCheckpoint, find_compact
 
@@ -128,8 +128,15 @@ def uses_pretraining_texts(task: Task) -> bool:
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     """The head, on the outputs of the frozen encoders."""
-    settings, sha256 = task.settings, _weights(task).sha256
-    if uses_pretraining_texts(task):
+    settings, weights = task.settings, task.weights
+    if isinstance(weights, Origin):  # its layers have learned from pairs already
+        if "pretraining_texts" in settings.options:
+            raise InputError(
+                f"--from {weights.name}: the rated texts come before the pairs; leave out "
+                "--pretraining-texts and --no-pretraining-texts"
+            )
+    elif uses_pretraining_texts(task):
+        sha256 = _weights(task).sha256
         pretrain(model, inputs.tokenizer, weights=sha256, precision=settings.precision)
     elif settings.modality != "image" and "pretraining_texts" not in settings.options:
         logger.info(
@@ -139,7 +146,8 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     views = embed_images(model, task, inputs, ids)
     states = embed_texts(model, ids)
     train, validation = list(task.train), list(task.validation)
-    model.head.set_statistics(views[train])
+    if not isinstance(weights, Origin):
+        model.head.set_statistics(views[train])
     return Prepared(
         model.head,
         StateBatches([states[index] for index in train], views[train]),
@@ -164,7 +172,7 @@ def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tens
         return torch.zeros(len(ids), 2, 1)
     # The cache identifies an image by its pair, but its embedding does not depend on the text.
     views = {"views": "image and mirror image", "batch norms": "folded"}
-    key, encoder = views | {"weights": _weights(task).sha256}, model.image
+    key, encoder = views | {"weights": module_sha256(model.image)}, model.image
     model.image = fold_batch_norms(encoder)
     try:
         features = cached_embeddings(

@@ -43,6 +43,15 @@ def cache_file(kind: str, key: Mapping[str, Any]) -> Path:
     return folder / f"{kind}-{digest[:32]}.safetensors"
 
 
+def module_sha256(module: nn.Module) -> str:
+    """The SHA-256 of the names, types, shapes and values of a module's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        array = tensor.cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
 def cached_embeddings(
     model: nn.Module,
     examples: Examples,

@@ -23,7 +23,7 @@ from mmsent.inputs.image import MISSING, ImageSettings
 from mmsent_training.devices import training_precision
 from mmsent_training.models.lexicon import FEATURES, Lexicon, read_lexicon, runs
 from mmsent_training.models.pixels import missing_pair, pixel_batches
-from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
+from mmsent_training.models.recipe import Fused, Ids, Inputs, Origin, Prepared, Task
 from mmsent_training.settings import Device, Preset, Settings
 
 IMAGE_SIZES: dict[Preset, int] = {"default": 112, "reference": 224}
@@ -118,15 +118,22 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
                 "no lexicon: it rates words as negative or positive, and the labels are others"
             )
     model = LightModel(**description)
-    labels = task.examples.labels[list(task.train)].tolist()
-    model.learn_ngrams((ids[index] for index in task.train), labels)
+    learn_bag(model, task, ids)
     if model.lexicon is not None:
         model.lexicon.learn(read_lexicon(), inputs.tokenizer)
     return description, model
 
 
+def learn_bag(model: nn.Module, task: Task, ids: Ids) -> None:
+    """Fill the model's bag from the training texts."""
+    labels = task.examples.labels[list(task.train)].tolist()
+    model.learn_ngrams((ids[index] for index in task.train), labels)
+
+
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     """The whole model, on pairs; if training drops images, they are optional."""
+    if isinstance(task.weights, Origin) and task.weights.labels != task.examples.label_names:
+        learn_bag(model, task, ids)  # its rows are about labels
     batches = pixel_batches(task, inputs, ids)
     drops = NETWORKS[task.settings.preset].get("image_dropout", 0) > 0
     optional: tuple[Part, ...] = ("image",) if drops else ()
@@ -291,6 +298,7 @@ class LightModel(nn.Module):
         outside = inside.sum(1, keepdim=True) - inside
         shares = [(1 + part) / (1 + part).sum(0) for part in (inside, outside)]
         ratios = NAIVE_BAYES * (shares[0] / shares[1]).log()
+        nn.init.zeros_(self.bag.weight)
         self.bag.weight[list(with_it), :number_of_labels] = ratios.to(self.bag.weight)
         self.bag_head[-1].weight[:, :number_of_labels] = torch.eye(number_of_labels)
         nn.init.zeros_(self.bag_head[-1].bias)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmsent.data.pair import Part
 from mmsent.inputs.image import ImageSettings
 from mmsent_training.batches import Batches
+from mmsent_training.digests import Digests
 from mmsent_training.examples import Examples
 from mmsent_training.settings import Device, Preset, Settings
 
@@ -37,22 +38,46 @@ class Weights(Protocol):
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """The preprocessing of pairs; both parts go into the bundle."""
+
+    tokenizer: Tokenizer
+    image: ImageSettings
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A finished run that a training begins with: its weights are the training's `Weights`.
+
+    ``name``: the run's folder. ``sha256``: of its checkpoint. ``description``: the arguments of
+    `Recipe.build`, with the model's name. ``labels``: those of the run, in order. ``network``: the
+    trained model. ``digests``: of the run's pairs, if it has any. ``settings``: the run's.
+    """
+
+    name: str
+    sha256: str
+    description: Mapping[str, Any]
+    labels: tuple[str, ...]
+    inputs: Inputs
+    network: nn.Module
+    digests: Digests | None
+    settings: Settings
+    revision: None = None
+
+
+@dataclass(frozen=True)
 class Task:
-    """A training, as a recipe sees it. ``train`` and ``validation`` are rows of ``examples``."""
+    """A training, as a recipe sees it. ``train`` and ``validation`` are rows of ``examples``.
+
+    ``weights``: those that `find_weights` found or, where the training begins with a run, its
+    `Origin`. `read_inputs` and `create` are not called then: both come from the run.
+    """
 
     settings: Settings
     weights: Weights | None
     examples: Examples
     train: Sequence[int]
     validation: Sequence[int]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The preprocessing of pairs; both parts go into the bundle."""
-
-    tokenizer: Tokenizer
-    image: ImageSettings
 
 
 class Fused(nn.Identity):
@@ -82,7 +107,10 @@ class Prepared:
 
 
 class Recipe(Protocol):
-    """A model. A training calls these functions in this order."""
+    """A model. A training calls these functions in this order.
+
+    One that begins with a run calls only `default_settings`, `build` and `prepare`.
+    """
 
     def find_weights(self, sources: Mapping[str, str]) -> Weights | None:
         """The verified pretrained weights, or None if the model has none.
@@ -108,4 +136,8 @@ class Recipe(Protocol):
         """
 
     def prepare(self, model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
-        """Choose the part of ``model`` to train, and its data. ``model`` is on its device."""
+        """Choose the part of ``model`` to train, and its data. ``model`` is on its device.
+
+        Where ``task.weights`` is an `Origin`, ``model`` has the weights of that run; its head is
+        new if the labels are others.
+        """

@@ -111,7 +111,7 @@ def choose(asked: str, options: Mapping[str, Any]) -> Choice:
     for name in names:
         sources = find_sources(name, options)
         if name == asked:
-            _check_options(names, options)
+            check_options(names, options)
         try:
             weights = find_model(name).recipe.find_weights(sources)
             break
@@ -119,7 +119,7 @@ def choose(asked: str, options: Mapping[str, Any]) -> Choice:
             if name == names[-1]:
                 raise
             missing.append(f"{name}: {error}")
-    _check_options(names[: len(missing) + 1], options)
+    check_options(names[: len(missing) + 1], options)
     reason = f"Asked for with --model {asked}"
     if asked == AUTO:
         reason = f"The {name} model's weights are available"
@@ -168,7 +168,7 @@ def build_model(description: Mapping[str, Any]) -> nn.Module:
     return find_model(description["name"]).recipe.build(**arguments)
 
 
-def _check_options(names: list[str], options: Mapping[str, Any]) -> None:
+def check_options(names: list[str], options: Mapping[str, Any]) -> None:
     """Raises InputError if a given option belongs to none of the models ``names``."""
     known = {option.name for name in names for option in find_model(name).options}
     for name, value in options.items():

@@ -86,6 +86,13 @@ def check_start(folder: Path, start: Start, now: Start) -> None:
     """
     if not is_unfinished(folder):
         raise InputError(f"{folder} was finished by another process")
+    check_same_start(folder, start, now)
+    for part in folder.glob(".*.part"):  # left incomplete by a killed process
+        part.unlink()
+
+
+def check_same_start(folder: Path, start: Start, now: Start) -> None:
+    """Raises InputError that lists what differs between ``start`` and ``now``, if anything does."""
     differing = []
     if start.fingerprint != now.fingerprint:
         differing.append(f"the dataset in {now.data.path} has changed")
@@ -103,10 +110,8 @@ def check_start(folder: Path, start: Start, now: Start) -> None:
         reasons = "\n".join(f"  {difference}" for difference in differing)
         raise InputError(
             f"{folder} would not have the same result as without the interruption:\n{reasons}\n"
-            "fix that, or train again"
+            "fix that, or start again"
         )
-    for part in folder.glob(".*.part"):  # left incomplete by a killed process
-        part.unlink()
 
 
 def is_unfinished(folder: Path) -> bool:

@@ -45,6 +45,13 @@ class Run:
     def load_model(self) -> nn.Module:
         """The trained model with its temperature, on the CPU, ready for inference.
 
+        Raises InputError as `load_network` does.
+        """
+        return Calibrated(self.load_network(), self.record.calibration.temperature).eval()
+
+    def load_network(self) -> nn.Module:
+        """The trained model, on the CPU.
+
         Raises InputError if the checkpoint is damaged or belongs to another model.
         """
         path, description = self.folder / CHECKPOINT, self.record.model
@@ -60,7 +67,7 @@ class Run:
         except Exception as error:  # safetensors raises its own errors, torch and models any
             raise_shortage(error)
             raise InputError(f"{path} can't be loaded ({error}); train again") from None
-        return Calibrated(model, self.record.calibration.temperature).eval()
+        return model
 
 
 def read_run(folder: Path) -> Run:

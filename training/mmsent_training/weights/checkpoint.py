@@ -151,7 +151,7 @@ def check_file(path: Path, name: str, revision: str | None, known: str) -> tuple
     ``name``: the name of the file in the checkpoint. ``known``: its checksum, or "". The default
     checkpoint's weights have a pinned checksum and size.
     """
-    digest, size = _sha256(path, name), None
+    digest, size = file_sha256(path, name), None
     if name == WEIGHTS and revision == clip_pin.REVISION:
         known, size = known or clip_pin.WEIGHTS_SHA256, clip_pin.WEIGHTS_SIZE
     return digest, _damage(path, name, digest, known, size)
@@ -183,7 +183,8 @@ def _damage(path: Path, name: str, sha256: str, known: str, expected: int | None
     return f"its checksum is not {known}" if wrong else None
 
 
-def _sha256(path: Path, name: str) -> str:
+def file_sha256(path: Path, name: str) -> str:
+    """The SHA-256 of a file, hexadecimal; ``name`` is shown beside the progress."""
     size, digest = path.stat().st_size, hashlib.sha256()
     bar = Progress(f"verifying {name}", size // CHUNK, "MiB", summary=False)
     with open(path, "rb") as file, bar as progress:
