@@ -18,7 +18,7 @@ export async function isWhole(content) {
   const place = findLast(content, MARK) + MARK.length;
   if (place < MARK.length) return false;
   const written = String.fromCharCode(...content.subarray(place, place + LENGTH));
-  const unsealed = content.slice();
+  const unsealed = new Uint8Array(content); // a copy; slice() of a Buffer is none
   unsealed.fill(0x30, place, place + LENGTH);
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", unsealed));
   return written === Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -232,7 +232,7 @@ function fromXmp(xmp) {
 class Bytes {
   /** @param {Uint8Array} data */
   constructor(data) {
-    this.data = data;
+    this.data = new Uint8Array(data.buffer, data.byteOffset, data.length); // slice() of a Buffer copies nothing
   }
 
   /**
