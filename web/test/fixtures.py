@@ -267,8 +267,9 @@ def hostile(whole: bytes) -> Iterator[bytes]:
 def cases(test: Any) -> list[tuple[Any, ...]]:
     """The arguments that pytest gives to a parametrized test."""
     (mark,) = (mark for mark in test.pytestmark if mark.name == "parametrize")
-    names, values = mark.args[:2]
-    return [value if isinstance(names, tuple) else (value,) for value in values]
+    values = mark.args[1]
+    bare = [getattr(value, "values", value) for value in values]  # of what pytest.param made
+    return [value if isinstance(value, tuple) else (value,) for value in bare]
 
 
 def refusal(path: Path) -> str:
