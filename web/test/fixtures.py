@@ -176,7 +176,7 @@ def predictions(folder: Path) -> dict[str, Any]:
         run("mmsent-export", "onnx", name, "--output", f"{name}.onnx", cwd=folder)
     options = ["--precision", "int8", "--output", "light-int8.onnx"]
     run("mmsent-export", "onnx", "light", *options, cwd=folder)
-    write_small_bundle(folder / "small.onnx", optional=("text", "image"))
+    write_small_bundle(folder / "small.onnx", optional=("text", "image"), embeddings=True)
     write_small_bundle(folder / "strict.onnx")
     rows = open_dataset(folder / "data/test_without_label.txt").rows()
     pairs = [row for row in rows if isinstance(row, Pair)]
