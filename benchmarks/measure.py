@@ -18,6 +18,7 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from result import RESULTS, commit
@@ -93,18 +94,15 @@ def commands(data: Path, clip: Path | None, work: Path) -> dict[str, list[str]]:
         found[f"continued-{model}"] = script(
             "continued", "--data", data, "--model", model, "--work", work / "continued"
         )
-    for model, fewer in (("light", ()), ("compact", ("--pairs", 24, "--orders", 1))):
+    by_hand = ("--by-hand",) if find_spec("fastapi") else ()
+    for model, precision in (("light", "fp32"), ("compact", "int8")):
+        bundle = ("--model", work / model / f"{precision}.onnx")
+        found[f"serving-{model}"] = script("serving", "--data", data, *bundle, *by_hand)
+    for model in MODELS[:2]:
         bundle = ("--model", work / model / "fp32.onnx")
-        found[f"serving-{model}"] = script("serving", "--data", data, *bundle)
+        run = ("--run", work / model / "run")
         found[f"explanations-{model}"] = script(
-            "explanations",
-            "deletion",
-            "--data",
-            data,
-            *bundle,
-            "--run",
-            work / model / "run",
-            *fewer,
+            "explanations", "deletion", "--data", data, *bundle, *run
         )
     bundle = ("--model", work / "light" / "fp32.onnx")
     found |= {

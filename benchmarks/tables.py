@@ -287,19 +287,29 @@ def busy_machine(results: Results) -> str:
 
 def serving(results: Results) -> str:
     header = ["model", "mmsent-infer, pairs/s", "served, pairs/s", "served / mmsent-infer"]
+    header += ["FastAPI by hand, pairs/s", "served / by hand"]
     header += ["99th percentile", "SentimentModel.predict", "served, one client"]
     rows = []
-    for model in TRAINED:
+    for model, precision in (("compact", "int8"), ("light", "fp32")):
         if found := figures(results, f"serving-{model}"):
             rounds = found["rounds"]
-            ratio = statistics.median(one["served"] / one["infer"] for one in rounds)
             middle = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
-            times = [
+            row = [f"{model} {precision}", digits(middle["infer"]), digits(middle["served"])]
+            row.append(times(rounds, "infer"))
+            if "by_hand" in middle:
+                row += [digits(middle["by_hand"]), times(rounds, "by_hand")]
+            else:
+                row += ["not measured", ""]
+            row += [
                 f"{middle[key]:.1f} ms" for key in ("served_p99_ms", "predict_ms", "one_client_ms")
             ]
-            rates = [digits(middle[key]) for key in ("infer", "served")]
-            rows.append([model, *rates, f"{ratio:.2f}", *times])
+            rows.append(row)
     return table(header, rows) + commands(results, [f"serving-{model}" for model in TRAINED])
+
+
+def times(rounds: list[dict[str, float]], other: str) -> str:
+    """The median over the repetitions of the service's rate divided by another's."""
+    return f"{statistics.median(one['served'] / one[other] for one in rounds):.2f}"
 
 
 def deletion(results: Results) -> str:

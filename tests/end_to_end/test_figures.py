@@ -52,6 +52,7 @@ def test_a_new_result_makes_the_documents_stale_that_show_it(copy):
 
 
 AREA = {"pairs": 3, "explained": 0.1, "random": 0.3, "difference": 0.2, "interval": [0.1, 0.25]}
+BY_HAND = {"by_hand": 60.0, "by_hand_p99_ms": 50.0, "by_hand_cpu_ms": 7.0}
 HITS = {"decided": 8, "found": 6}
 RATES = {"infer": 100.0, "served": 90.0}
 TIMES = {"served_p99_ms": 30.0, "served_cpu_ms": 5.0, "predict_ms": 4.0, "one_client_ms": 6.0}
@@ -61,7 +62,9 @@ TIMES = {"served_p99_ms": 30.0, "served_cpu_ms": 5.0, "predict_ms": 4.0, "one_cl
     ("name", "figures", "document", "row"),
     [
         ("serving-light", {"clients": 16, "rounds": [RATES | TIMES]}, "serving",
-         "| light | 100 | 90.0 | 0.90 | 30.0 ms | 4.0 ms | 6.0 ms |"),
+         "| light fp32 | 100 | 90.0 | 0.90 | not measured |  | 30.0 ms | 4.0 ms | 6.0 ms |"),
+        ("serving-compact", {"clients": 16, "rounds": [RATES | TIMES | BY_HAND]}, "serving",
+         "| compact int8 | 100 | 90.0 | 0.90 | 60.0 | 1.50 | 30.0 ms | 4.0 ms | 6.0 ms |"),
         ("explanations-light", {"words": AREA, "patches": AREA}, "explanation",
          "| light, patches | 3 | 0.1000 | 0.3000 | 0.2000 (0.1000 to 0.2500) |"),
         ("explanations-known", {"patch": HITS, "words": HITS},
