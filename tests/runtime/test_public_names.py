@@ -27,11 +27,11 @@ def test_the_package_gives_these_names_and_no_others():
         (mmsent.SentimentModel.explain, "self text image grid budget"),
         (mmsent.SentimentModel.tokenize, "self texts"),
         (mmsent.SentimentModel.run, "self ids pixels"),
-        (mmsent.Prediction, "label probabilities logits"),
+        (mmsent.SentimentModel.embed, "self text image"),
+        (mmsent.Prediction, "label probabilities logits embedding"),
         (
             infer,
-            "list_path model_path output reading probabilities skip resume workers batch_size "
-            "device",
+            "list_path model_path output reading wanted skip resume workers batch_size device",
         ),
         (
             mmsent.ray.predict,
