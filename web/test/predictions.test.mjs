@@ -125,12 +125,12 @@ for (const worker of [false, true]) {
 
     const image = () => path(made.images[0]);
     const CASES = [
-      [() => ({ text: "fun" }), /lacks its image, and this light model was not trained for that; use one trained with --modality text/],
-      [() => ({ image: image() }), /lacks its text/],
-      [() => ({}), /lacks both text and image/],
-      [() => ({ text: 7, image: image() }), /^texts that can't be used:\n {2}number where a text belongs/],
-      [() => ({ text: "a\ud800b", image: image() }), /the text holds '\\ud800', which is no character/],
-      [() => ({ text: "fun", image: 7 }), /^images that can't be used:\n {2}image: number where an image belongs/],
+      [() => ({ text: "fun" }), /^the pair has no image, and this light model was not trained for that; use one trained with --modality text/],
+      [() => ({ image: image() }), /^the pair has no text, and/],
+      [() => ({}), /^the pair has neither text nor image$/],
+      [() => ({ text: 7, image: image() }), /^texts that can't be used:\n {2}the text must be a string, or null if it is missing, not number/],
+      [() => ({ text: "a\ud800b", image: image() }), /the text contains '\\ud800', which is not a character/],
+      [() => ({ text: "fun", image: 7 }), /^images that can't be used:\n {2}the image must be a file, its bytes, or null if it is missing, not number/],
       [() => ({ text: "fun", image: "none.jpg" }), /\n {2}none.jpg: the image does not exist/],
       [() => ({ text: "fun", image: new TextEncoder().encode("<html>") }), /image: the image can't be decoded \(it is none of JPEG, PNG/],
     ];
