@@ -130,7 +130,7 @@ for (const worker of [false, true]) {
       [() => ({}), /^the pair has neither text nor image$/],
       [() => ({ text: 7, image: image() }), /^texts that can't be used:\n {2}the text must be a string, or null if it is missing, not number/],
       [() => ({ text: "a\ud800b", image: image() }), /the text contains '\\ud800', which is not a character/],
-      [() => ({ text: "fun", image: 7 }), /^images that can't be used:\n {2}the image must be a file, its bytes, or null if it is missing, not number/],
+      [() => ({ text: "fun", image: 7 }), /^images that can't be used:\n {2}image: the image must be a file, its bytes, or null if it is missing, not number/],
       [() => ({ text: "fun", image: "none.jpg" }), /\n {2}none.jpg: the image does not exist/],
       [() => ({ text: "fun", image: new TextEncoder().encode("<html>") }), /image: the image can't be decoded \(it is none of JPEG, PNG/],
     ];
