@@ -154,7 +154,7 @@ def test_people_see_tables(run_command, files, sample, tmp_path):
         r"^A +.*A\.csv +file of predictions$",
         r"^A - B +accuracy +\+0\.\d{3} +\S+ to \S+$",
         r"^negative +A ",
-        r"A and B: \d+ pairs only A got right",
+        r"A and B: \d+ pairs? only A got right",
         "not corrected",
     ):
         assert re.search(line, out, re.MULTILINE), line
@@ -335,7 +335,7 @@ def test_the_page_has_the_pairs_they_differ_on(run_command, files, pairs, sample
     only_a = [g for g in tags if [each[g] for each in right] == [True, False, False]]
     assert re.search(rf"Only A \(A\.csv\) is right: {len(only_a)}(?!\d)", page.said)
     assert re.search(r"B \(B\.csv\) and C \(C\.csv\) are right, A \(A\.csv\) is wrong", page.said)
-    assert re.search(r"A and B: \d+ pairs only A got right", out)
+    assert re.search(r"A and B: \d+ pairs? only A got right", out)
 
 
 def test_a_section_has_the_most_confident_pairs(run_command, files, pairs, sample, tmp_path):

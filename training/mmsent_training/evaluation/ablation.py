@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from mmsent.files.atomic import atomic_path
+from mmsent.files.progress import counted
 from mmsent_training.evaluation.metrics import Scores, describe
 from mmsent_training.evaluation.significance import McNemar, mcnemar
 from mmsent_training.pictures import draw_ablation
@@ -80,7 +81,7 @@ def table(ablation: Ablation) -> str:
     for names, test in ablation.tests.items():
         verdict = "significant" if test.p < 0.05 else "not significant"
         lines.append(
-            f"{names}: {test.only_one} pairs only the first predicts correctly, "
+            f"{names}: {counted(test.only_one, 'pairs')} only the first predicts correctly, "
             f"{test.only_other} only the second; p = {test.p:.3g}, {verdict} at 5 %"
         )
     return "\n".join(lines)
