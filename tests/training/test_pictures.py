@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from matplotlib import rcParams
 from matplotlib.axes import Axes
@@ -242,6 +242,7 @@ def test_drawn_labels_are_short_and_different(labels, width):
         assert not find_fonts(frozenset("".join(names)))[1]
 
 
+@example(["\N{DOUBLE CURLY LOOP}"], 1)  # in DejaVu Sans Mono's bold file alone
 @given(st.lists(VISIBLE, max_size=12), st.integers(1, 4))
 def test_wrapped_lines_fit_and_lose_nothing_unsaid(words, lines):
     with drawn_texts([" ".join(words)]) as (text,):

@@ -69,10 +69,13 @@ def find_fonts(characters: frozenset[str]) -> tuple[list[str], set[str]]:
         if not lacking:
             break
         plain = font.style == "normal" and not font.name.startswith(LAST_RESORT)
-        if plain and (still := _lacking(font.fname, lacking)) < lacking:
+        if not plain or _lacking(font.fname, lacking) == lacking:
+            continue
+        # A font is drawn by its name, and a bold file may have what the regular one lacks.
+        if (still := _lacking(findfont(font.name), lacking)) < lacking:
             fonts.append(font.name)
             lacking = still
-    return list(dict.fromkeys(fonts)), lacking
+    return fonts, lacking
 
 
 def _lacking(path: str, characters: Collection[str]) -> set[str]:

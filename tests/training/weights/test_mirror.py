@@ -15,6 +15,7 @@ from .hub import (
     LARGE,
     MEGABYTE,
     NAME,
+    begun,
     checkpoint,
     flip,
     sha256,
@@ -108,8 +109,8 @@ def test_an_interrupted_mirror_is_resumed(make_hub, start, find, tmp_path, how, 
     hub.cut = hub.stall = None
     found = find(hub).found
     assert Path(found["folder"], "model.safetensors").read_bytes() == hub.files["model.safetensors"]
-    begun = int(hub.asked[-1].removeprefix("bytes=").rstrip("-"))
-    assert MEGABYTE < begun <= CUT
+    first_byte = int(hub.asked[-1].removeprefix("bytes=").rstrip("-"))
+    assert MEGABYTE < first_byte <= CUT
 
 
 def test_two_at_once_from_a_mirror(make_hub, start):
