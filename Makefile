@@ -36,7 +36,7 @@ test: $(VENV)/installed  ## the fast tests
 # With what hypothesis draws: more of it than in the fast tests.
 test-slow: $(VENV)/installed  ## the slow tests, and the property tests on more examples
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --hypothesis-profile thorough \
-	  -m "(slow or hypothesis) and not containers"
+	  -m "(slow or hypothesis) and not containers" $(ARGS)
 
 test-installs: $(VENV)/installed  ## the tests that install packages; needs an index of packages
 	$(BIN)/pytest -m installs

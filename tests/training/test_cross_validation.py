@@ -187,7 +187,9 @@ class Killed(BaseException):
     """Stands for a SIGKILL."""
 
 
-@pytest.mark.parametrize("before", [0, 1, 4])
+@pytest.mark.parametrize(
+    "before", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_killed_in_a_fold_it_resumes_with_that_fold(run_command, sample, whole, tmp_path, before):
     """The result is the same; a finished fold is not trained again."""
     settings = default_settings("light", "cpu", epochs=1)

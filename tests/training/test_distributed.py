@@ -42,7 +42,7 @@ def launch(*arguments, cwd, processes=2, **how):
     env = os.environ | {"MMSENT_CACHE": str(cwd / "cache"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         launcher(processes, *arguments, **how), cwd=cwd, env=env, capture_output=True, text=True,
-        timeout=300,
+        timeout=900,  # compact pretrains on texts first
     )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ FEW, MORE = 40, 60
 OTHERS = {"negative": "cold", "neutral": "mild", "positive": "warm"}
 STILL = {"epochs": 1, "learning_rate": 1e-12, "encoder_learning_rate": 0.0, "weight_decay": 0.0}
 """Settings with which a training changes no parameter."""
-MODELS = ["light", "compact", "clip", "toy"]
+MODELS = ["light", pytest.param("compact", marks=pytest.mark.slow), "clip", "toy"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -332,11 +332,12 @@ def test_clips_checkpoint_is_the_runs(run_command, runs, lists, tmp_path):
     assert f"--clip: the weights are those of {runs('clip')}; leave it out" in result.err
 
 
-def test_rated_texts_come_first_or_not_at_all(run_command, runs, lists, tmp_path):
+@pytest.mark.slow
+def test_pretraining_texts_come_first_or_not_at_all(run_command, runs, lists, tmp_path):
     arguments = ("--data", lists / "more.csv", "--from", runs("compact"), "--pretraining-texts")
     result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
     assert result.code == 2
-    assert "the rated texts come before the pairs" in result.err
+    assert "the pretraining texts come before the pairs" in result.err
 
 
 def test_the_command_trains_shorter_and_says_so(run_command, runs, lists, tmp_path):

@@ -141,7 +141,11 @@ def test_a_library_reads_back_the_history(
 
 
 @pytest.mark.parametrize("name", [needs("tensorboard"), needs("mlflow")])
-@pytest.mark.parametrize("event", [Event("evaluated", 2), Event("step", 3, 1)], ids=str)
+@pytest.mark.parametrize(
+    "event",
+    [Event("evaluated", 2), pytest.param(Event("step", 3, 1), marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_a_resumed_training_continues_the_record(
     run_command: Command, few: Path, tmp_path: Path, name: str, event: Event
 ) -> None:

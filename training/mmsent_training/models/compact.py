@@ -132,7 +132,7 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     if isinstance(weights, Origin):  # its layers have learned from pairs already
         if "pretraining_texts" in settings.options:
             raise InputError(
-                f"--from {weights.name}: the rated texts come before the pairs; leave out "
+                f"--from {weights.name}: the pretraining texts come before the pairs; leave out "
                 "--pretraining-texts and --no-pretraining-texts"
             )
     elif uses_pretraining_texts(task):
