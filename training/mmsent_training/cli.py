@@ -23,6 +23,7 @@ from mmsent_training.tracking import check_installed, tracked, tracking
 
 if TYPE_CHECKING:
     from mmsent.data.dataset import Reading
+    from mmsent_training.runs.resume import Start
 
 __all__ = ["ablate", "compare", "download_clip", "evaluate", "train"]
 
@@ -208,8 +209,6 @@ def _resume(
     options: dict[str, Any],
 ) -> None:
     """Resume a run; ``moved``: where data, validation and images are now, if they have moved."""
-    from mmsent_training.devices import pick_device
-    from mmsent_training.runs.origin import find_weights
     from mmsent_training.runs.resume import read_start
     from mmsent_training.runs.run import is_finished
     from mmsent_training.train import resume
@@ -219,15 +218,26 @@ def _resume(
         click.echo(f"{folder} is finished\nNext: mmsent-export onnx {folder}", err=True)
         return
     start = read_start(folder)
-    name = start.settings.model
-    pick_device(start.settings.device)
-    sources = start.sources | registry.find_sources(name, options)
-    if options["from"]:
-        sources["from"] = str(options["from"])
-    found = registry.Choice(name, find_weights(name, sources), sources, start.chosen)
+    found = choose_again(start, options)
     data = start.data.move(*moved)
     with tracking(tracked(folder), start.settings) as callback:
         _run(start.settings, lambda: resume(folder, start, found, data=data, callback=callback))
+
+
+def choose_again(start: Start, options: Mapping[str, Any]) -> registry.Choice:
+    """The model that ``start`` chose, with its weights, which ``options`` may name elsewhere.
+
+    Raises InputError if the device or the weights are not there any more.
+    """
+    from mmsent_training.devices import pick_device
+    from mmsent_training.runs.origin import find_weights
+
+    name = start.settings.model
+    pick_device(start.settings.device)
+    sources = start.sources | registry.find_sources(name, options)
+    if origin := options.get("from"):
+        sources["from"] = str(origin)
+    return registry.Choice(name, find_weights(name, sources), sources, start.chosen)
 
 
 def _run(settings: Settings, train: Callable[[], Path]) -> None:

@@ -18,7 +18,6 @@ from mmsent.data.dataset import AS_IT_IS, Reading
 from mmsent.data.pair import Part
 from mmsent.data.training import TrainingData, TrainingSource
 from mmsent.errors import InputError
-from mmsent.files.atomic import atomic_path
 from mmsent.files.interrupt import Stoppable
 from mmsent.files.lock import locked
 from mmsent.inputs.coverage import Coverage, warn_of_unknown
@@ -28,7 +27,7 @@ from mmsent_training.digests import make_digests
 from mmsent_training.distributed import broadcast, check_same, rank, world_size
 from mmsent_training.evaluation.calibration import calibrate, softmax
 from mmsent_training.evaluation.metrics import score
-from mmsent_training.evaluation.predictions import write_predictions
+from mmsent_training.evaluation.predictions import write_csv, write_predictions
 from mmsent_training.examples import divide, read_examples
 from mmsent_training.loop import Callback, Event, Result, Trainer, fit
 from mmsent_training.models.recipe import Inputs, Origin, Prepared, Task, Weights
@@ -191,7 +190,7 @@ def _carry_out(
     def save(state: dict[str, Any]) -> None:
         if main:
             unfinished.write_state(folder, state | {"seconds": time.perf_counter() - began})
-            _write_table(folder / HISTORY, pd.DataFrame(map(asdict, result.history)))
+            write_csv(folder / HISTORY, pd.DataFrame(map(asdict, result.history)))
 
     callback(Event("started", len(result.history), folder=folder))
     _announce(folder, job, len(result.history))
@@ -322,7 +321,7 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
         environment=environment(task.settings.device),
         origin=_describe_origin(job),
     )
-    origin = task.weights if isinstance(task.weights, Origin) else None
+    origin = task.origin
     if start.settings.digests and (origin is None or origin.digests):
         earlier = origin.digests if origin else None
         runs.write_digests(folder, make_digests(examples, task.train, task.validation, earlier))
@@ -342,8 +341,8 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
 
 
 def _describe_origin(job: Job) -> OriginRecord | None:
-    origin = job.task.weights
-    if not isinstance(origin, Origin):
+    origin = job.task.origin
+    if origin is None:
         return None
     new_head = origin.labels != job.task.examples.label_names
     return OriginRecord(Path(origin.name), new_head, job.held_out)
@@ -355,8 +354,3 @@ def _optional(job: Job) -> tuple[Part, ...]:
     if settings.modality != "both":
         return ("image",) if settings.modality == "text" else ("text",)
     return ("text", "image") if settings.modality_dropout > 0 else job.prepared.optional
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as part:
-        table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")

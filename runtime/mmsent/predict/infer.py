@@ -165,9 +165,8 @@ def _with_remedy(error: Exception, output: Path, again: str) -> Exception:
         error = shortage
     if isinstance(error, Shortage):
         return Shortage(f"{error}; then {again}")
-    if isinstance(error, OSError) and not isinstance(
-        error, BrokenPipeError
-    ):  # the reader's decision
+    # a broken pipe is the reader's decision
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         reason = f"{error.filename or output}: {error.strerror or error}"
         return MmsentError(f"{reason}; when that is fixed, {again}")
     return error

@@ -12,13 +12,13 @@ from mmsent.options import DATA, FOLDER, LABELS, VALIDATION, reading_options
 from mmsent_training.cli import (
     assign,
     check_alone,
+    choose_again,
     enough_memory,
     given,
     prepare_process,
     read_data,
     settings_of,
 )
-from mmsent_training.models import registry
 from mmsent_training.options import COUNT, MODALITY, NEW_FOLDER, SET, training_options
 
 if TYPE_CHECKING:
@@ -133,16 +133,10 @@ def _resume(
     """What is left of the cross-validation in ``folder``; ``moved``: where its files are now."""
     from mmsent_training.cross_validation import record
     from mmsent_training.cross_validation.training import make_plan, resume_plan
-    from mmsent_training.devices import pick_device
 
     check_alone(context)
     before = record.read(folder)
-    start, settings = before.start, before.start.settings
-    pick_device(settings.device)
-    sources = start.sources | registry.find_sources(settings.model, options)
-    weights = registry.find_model(settings.model).recipe.find_weights(sources)
-    choice = registry.Choice(settings.model, weights, sources, start.chosen)
-    now = make_plan(
-        start.data.move(*moved), settings, choice, folds=before.folds, repeats=before.repeats
-    )
+    start, folds, repeats = before.start, before.folds, before.repeats
+    data, choice = start.data.move(*moved), choose_again(start, options)
+    now = make_plan(data, start.settings, choice, folds=folds, repeats=repeats)
     return resume_plan(folder, before, now)

@@ -17,6 +17,7 @@ import pandas as pd
 from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.bounded import read_file
+from mmsent_training.evaluation.predictions import write_csv
 from mmsent_training.runs.record import MAX_RECORD, plain, typed
 from mmsent_training.runs.resume import Start
 
@@ -134,5 +135,4 @@ def write_predictions(folder: Path, results: Sequence[Fold], predictions: pd.Dat
         done = {f"{each.repeat} {each.fold}" for each in results}
         known = known[(known["repeat"] + " " + known["fold"]).isin(done)]
         predictions = pd.concat([known, predictions])
-    with atomic_path(path) as part:
-        predictions.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
+    write_csv(path, predictions)

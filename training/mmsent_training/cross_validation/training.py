@@ -5,12 +5,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mmsent.data.labels import label_columns
 from mmsent.data.training import TrainingData, TrainingSource
 from mmsent.files.interrupt import Stoppable, stop_on_signals
 from mmsent.files.lock import locked
@@ -29,6 +27,7 @@ from mmsent_training.evaluation.calibration import (
     softmax,
 )
 from mmsent_training.evaluation.metrics import macro_f1
+from mmsent_training.evaluation.predictions import predictions_table
 from mmsent_training.examples import Labels, divide, read_examples
 from mmsent_training.loop import Callback, Result, fit
 from mmsent_training.models.registry import Choice
@@ -162,15 +161,9 @@ def train_fold(
         kept_epoch=result.kept.epoch,
         seconds=round(time.perf_counter() - began, 1),
     )
-    columns: dict[str, Any] = {
-        "repeat": repeat,
-        "fold": fold,
-        "guid": [examples.pairs[row].guid for row in rows],
-        "tag": [labels[label] for label in true],
-        "predicted": [labels[label] for label in predicted],
-    }
-    names = label_columns(labels, columns).values()
-    return scores, pd.DataFrame(columns | dict(zip(names, probabilities.T)))
+    guids = [examples.pairs[row].guid for row in rows]
+    first = {"repeat": repeat, "fold": fold}
+    return scores, predictions_table(guids, true, probabilities, labels, first)
 
 
 def log_loss(probabilities: Floats, labels: Labels) -> float:

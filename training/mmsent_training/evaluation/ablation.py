@@ -79,10 +79,9 @@ def table(ablation: Ablation) -> str:
         ]
         lines.append(f"{name:<10}  {'  '.join(columns)}")
     for names, test in ablation.tests.items():
-        verdict = "significant" if test.p < 0.05 else "not significant"
         lines.append(
             f"{names}: {counted(test.only_one, 'pairs')} only the first predicts correctly, "
-            f"{test.only_other} only the second; p = {test.p:.3g}, {verdict} at 5 %"
+            f"{test.only_other} only the second; {test.verdict}"
         )
     return "\n".join(lines)
 

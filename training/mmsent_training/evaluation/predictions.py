@@ -8,10 +8,11 @@ predicted   the most probable label
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
@@ -56,19 +57,35 @@ def write_predictions(
     probabilities: Floats,
     label_names: Sequence[str],
 ) -> None:
-    """Write predictions of pairs with the true ``labels``, int64 [pairs].
+    """Write predictions of pairs: see `predictions_table`."""
+    write_csv(path, predictions_table(guids, labels, probabilities, label_names))
 
-    ``probabilities``: float32 [pairs, labels].
+
+def predictions_table(
+    guids: Sequence[str],
+    labels: Labels,
+    probabilities: Floats,
+    label_names: Sequence[str],
+    first: Mapping[str, object] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """Predictions of pairs with the true ``labels``, int64 [pairs], a pair a row.
+
+    ``probabilities``: float32 [pairs, labels]. ``first``: columns before these, a value each.
     """
-    table: dict[str, Sequence[object]] = {
+    table: dict[str, object] = {
+        **first,
         "guid": guids,
         "tag": [label_names[label] for label in labels],
         "predicted": [label_names[label] for label in probabilities.argmax(axis=1)],
     }
-    names = label_columns(label_names, FIXED_COLUMNS).values()
-    columns = pd.DataFrame(table | dict(zip(names, probabilities.T)))
+    names = label_columns(label_names, table).values()
+    return pd.DataFrame(table | dict(zip(names, probabilities.T)))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table; floats get six digits."""
     with atomic_path(path) as part:
-        columns.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
+        table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def read_predictions(path: Path, labels: Sequence[str] | None = None) -> Predictions:

@@ -10,6 +10,7 @@ from scipy.stats import binomtest  # type: ignore[import-untyped]
 from mmsent_training.evaluation.metrics import SAMPLES, TAILS
 from mmsent_training.examples import Labels
 
+SIGNIFICANT = 0.05
 BLOCK = 250  # samples in memory at once; a divisor of SAMPLES / 2
 
 Scores = npt.NDArray[np.float64]
@@ -26,6 +27,12 @@ class McNemar:
     only_one: int
     only_other: int
     p: float
+
+    @property
+    def verdict(self) -> str:
+        """For people."""
+        said = "significant" if self.p < SIGNIFICANT else "not significant"
+        return f"p = {self.p:.3g}, {said} at 5 %"
 
 
 @dataclass(frozen=True)

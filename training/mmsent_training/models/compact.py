@@ -29,7 +29,7 @@ from mmsent_training.distributed import all_gather, name_part, rank, world_size
 from mmsent_training.models.embeddings import BATCH_SIZE, cached_embeddings, module_sha256
 from mmsent_training.models.pixels import missing_pair
 from mmsent_training.models.pretraining import pretrain
-from mmsent_training.models.recipe import Fused, Ids, Inputs, Origin, Prepared, Task
+from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
 from mmsent_training.settings import Device, Preset, Settings
 from mmsent_training.weights.packages import CompactCheckpoint, find_compact
 
@@ -128,11 +128,11 @@ def uses_pretraining_texts(task: Task) -> bool:
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     """The head, on the outputs of the frozen encoders."""
-    settings, weights = task.settings, task.weights
-    if isinstance(weights, Origin):  # its layers have learned from pairs already
+    settings, origin = task.settings, task.origin
+    if origin:  # its layers have learned from pairs already
         if "pretraining_texts" in settings.options:
             raise InputError(
-                f"--from {weights.name}: the pretraining texts come before the pairs; leave out "
+                f"--from {origin.name}: the pretraining texts come before the pairs; leave out "
                 "--pretraining-texts and --no-pretraining-texts"
             )
     elif uses_pretraining_texts(task):
@@ -146,7 +146,7 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     views = embed_images(model, task, inputs, ids)
     states = embed_texts(model, ids)
     train, validation = list(task.train), list(task.validation)
-    if not isinstance(weights, Origin):
+    if not origin:
         model.head.set_statistics(views[train])
     return Prepared(
         model.head,

@@ -23,7 +23,7 @@ from mmsent.inputs.image import MISSING, ImageSettings
 from mmsent_training.devices import training_precision
 from mmsent_training.models.lexicon import FEATURES, Lexicon, read_lexicon, runs
 from mmsent_training.models.pixels import missing_pair, pixel_batches
-from mmsent_training.models.recipe import Fused, Ids, Inputs, Origin, Prepared, Task
+from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
 from mmsent_training.settings import Device, Preset, Settings
 
 IMAGE_SIZES: dict[Preset, int] = {"default": 112, "reference": 224}
@@ -132,7 +132,7 @@ def learn_bag(model: nn.Module, task: Task, ids: Ids) -> None:
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     """The whole model, on pairs; if training drops images, they are optional."""
-    if isinstance(task.weights, Origin) and task.weights.labels != task.examples.label_names:
+    if task.origin and task.origin.labels != task.examples.label_names:
         learn_bag(model, task, ids)  # its rows are about labels
     batches = pixel_batches(task, inputs, ids)
     drops = NETWORKS[task.settings.preset].get("image_dropout", 0) > 0

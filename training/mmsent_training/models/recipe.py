@@ -79,6 +79,11 @@ class Task:
     train: Sequence[int]
     validation: Sequence[int]
 
+    @property
+    def origin(self) -> "Origin | None":
+        """The run that the training begins with."""
+        return self.weights if isinstance(self.weights, Origin) else None
+
 
 class Fused(nn.Identity):
     """Marks the features of text and image that a network has fused: float [batch, features].

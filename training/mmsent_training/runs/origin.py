@@ -19,8 +19,6 @@ from mmsent_training.weights.checkpoint import file_sha256
 
 EPOCHS = 1 / 3
 """Of the model's default number of epochs: what a training that begins with a run has."""
-LEARNING_RATE = 1.0
-"""Of the model's default learning rates, likewise."""
 FIXED = ("preset", "modality", "max_length")
 """The settings that are the run's, with its model."""
 SOURCE = "from"
@@ -78,11 +76,7 @@ def settings_from(choice: Choice, device: Device, chosen: Mapping[str, Any]) -> 
     run = choice.weights.settings
     fixed: dict[str, Any] = {name: getattr(run, name) for name in FIXED}
     usual = default_settings(run.model, device, preset=run.preset)
-    shorter = {
-        "epochs": max(1, round(EPOCHS * usual.epochs)),
-        "learning_rate": LEARNING_RATE * usual.learning_rate,
-        "encoder_learning_rate": LEARNING_RATE * usual.encoder_learning_rate,
-    }
+    shorter = {"epochs": max(1, round(EPOCHS * usual.epochs))}
     own = {name: value for name, value in chosen.items() if value is not None}
     return default_settings(run.model, device, **(shorter | own | fixed))
 

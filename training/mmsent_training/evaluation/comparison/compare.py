@@ -30,8 +30,6 @@ from mmsent_training.evaluation.significance import (
 )
 from mmsent_training.examples import Labels
 
-SIGNIFICANT = 0.05
-
 
 @dataclass(frozen=True)
 class Aligned:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from mmsent.files.progress import counted
-from mmsent_training.evaluation.comparison.compare import SIGNIFICANT, Comparison, Pairwise
+from mmsent_training.evaluation.comparison.compare import Comparison, Pairwise
 from mmsent_training.evaluation.significance import Difference
 from mmsent_training.evaluation.tables import text_table
 
@@ -110,10 +110,9 @@ def signed(value: float) -> str:
 def verdict(two: Pairwise) -> str:
     """What McNemar's test says of two contenders, in a line."""
     test = two.mcnemar
-    said = "significant" if test.p < SIGNIFICANT else "not significant"
     return (
         f"{two.one} and {two.other}: {counted(test.only_one, 'pairs')} only {two.one} got right, "
-        f"{test.only_other} only {two.other}; McNemar's exact p = {test.p:.3g}, {said} at 5 %"
+        f"{test.only_other} only {two.other}; McNemar's exact {test.verdict}"
     )
 
 
