@@ -19,6 +19,7 @@ from mmsent.files.console import console, prepare_streams, to_json
 from mmsent.files.shortage import raise_shortage
 from mmsent.help import option, version
 from mmsent.options import (
+    BUNDLE,
     DATA,
     DATASET,
     FILE,
@@ -260,6 +261,35 @@ def doctor(
     click.echo(to_json(content) if as_json else f"\n{content['summary']}")
     if not content["ok"]:
         raise click.exceptions.Exit(1)
+
+
+@cli.command(examples="mmsent card\nmmsent card --model small.onnx --output small.md")
+@BUNDLE
+@option(
+    "--output",
+    default="card.md",
+    show_default=True,
+    type=FILE,
+    help="The card to write. An existing file is not replaced: it may be filled in.",
+    group="Output",
+)
+def card(model: Path, output: Path) -> None:
+    """Write a model card, for people who get the bundle.
+
+    The card describes data, scores, calibration and limits, in the format of the Hugging Face hub.
+    Lines with FILL IN are for what the bundle can't know, such as the licence. See docs/card.md.
+    """
+    from mmsent.bundle.session import open_bundle
+    from mmsent.card import TO_FILL_IN, write_card
+    from mmsent.files.atomic import atomic_path
+
+    if output.exists():
+        raise InputError(f"{output} exists; name another --output, or remove it")
+    bundle = open_bundle(model, threads=1)
+    text = write_card(bundle.info, bundle.tokenizer)
+    with atomic_path(output) as part:
+        part.write_text(text, encoding="utf-8")
+    click.echo(f"wrote {output}\nNext: complete the lines with {TO_FILL_IN}", err=True)
 
 
 cli.add_command(serve)

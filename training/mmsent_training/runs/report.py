@@ -1,7 +1,6 @@
 """report.md of a run, and its wrong predictions with the highest probabilities."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from mmsent.files.atomic import atomic_path
 from mmsent.files.console import readable
 from mmsent.files.progress import counted
 from mmsent.inputs.coverage import Coverage
+from mmsent.markdown import escape
 from mmsent_training.evaluation.calibration import Floats
 from mmsent_training.evaluation.metrics import describe
 from mmsent_training.examples import Examples
@@ -141,7 +141,7 @@ from {" and ".join(lists)}, in {record.seconds:.0f} s on {record.environment.gpu
 {kept}
 
 Accuracy on the validation pairs: {metrics.accuracy:.3f}. The majority baseline, which always
-predicts {_plain(label)}: {share:.3f}.
+predicts {escape(label)}: {share:.3f}.
 
 ## Validation
 
@@ -196,11 +196,6 @@ def _mistakes(mistakes: Sequence[Mistake]) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for row in mistakes:
-        cells = map(_plain, (row.pair.guid, row.text[:200], row.tag, row.predicted))
+        cells = map(escape, (row.pair.guid, row.text[:200], row.tag, row.predicted))
         lines.append(f"| {' | '.join(cells)} | {row.probability:.2f} |")
     return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """``text`` on one line, escaped for Markdown."""
-    return re.sub(r"([\\`*_{}\[\]<>()#!|~$&])", r"\\\1", " ".join(text.split()))
