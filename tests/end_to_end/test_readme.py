@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted(
     page
-    for pattern in ("*.md", "docs/*.md", "docker/*.md", "*/README.md", "training/*/models/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "docker/*.md", "*/README.md", "training/*/models/*.md")
     for page in ROOT.glob(pattern)
 )
 QUICKLY = "--model light --epochs 1"  # is added to the trainings, where it overrides the README's

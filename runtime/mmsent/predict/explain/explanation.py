@@ -44,7 +44,7 @@ class Explanation:
     ``words``: of the text, in order, with their values for ``label``: the log-odds of the pair
     minus those of the pair without the word. Groups of words if the budget is too small.
     ``read``: the number of characters of ``text`` that the model reads; the rest has no words.
-    ``regions``: of the image, [grid][grid] from the top left: the value of each cell's patch for
+    ``regions``: of the image, grid x grid from the top left: the value of each cell's patch for
     ``label``; None if there is no image. `smooth_map` interpolates them.
     ``runs``: the number of computed predictions, at most ``budget``.
     ``view``: the part of the image that the model sees, for pictures.
