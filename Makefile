@@ -18,7 +18,7 @@ ifeq ($(origin TORCH_INDEX), undefined)
   TORCH_INDEX_OPTIONAL := yes
 endif
 
-.PHONY: help demo test test-slow test-installs test-runtime test-web web docs check-docs dist test-containers \
+.PHONY: help demo test test-slow test-installs test-runtime test-web web docs check-docs dist version images test-containers \
   test-containers-cuda fuzz check format bench figures lock lock-images clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := demo
@@ -67,10 +67,29 @@ check-docs: docs  ## check spelling, links, Markdown and the workflows
 	@command -v npm >/dev/null || { echo "npm is not installed: Markdown and workflows were not checked"; exit; }; \
 	test -d web/node_modules || (cd web && npm ci --no-audit --no-fund); node web/check-docs.mjs
 
-dist: $(VENV)/installed web  ## build the wheels, the sdists and the npm package, in dist/
+# The wheels are built from the sdists. Each part and the npm package get the licence's text.
+dist: $(VENV)/installed web  ## build wheels, sdists and the npm package in dist/, and try them (PYTHON, TORCH_INDEX)
 	rm -rf dist && mkdir dist
+	for part in runtime training export web; do cp LICENSE $$part/ || exit 1; done
 	for part in runtime training export; do $(BIN)/uv build --quiet --out-dir dist $$part || exit 1; done
 	cd web && npm run types && npm pack --pack-destination ../dist
+	TORCH_INDEX='$(TORCH_INDEX)' tests/distributions.sh dist $(PYTHON)
+
+version:  ## write VERSION=X.Y.Z everywhere; RELEASE.md has the rest
+	@[[ '$(VERSION)' =~ ^[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "make version VERSION=X.Y.Z"; exit 2; }
+	perl -pi -e 's/^__version__ = .*/__version__ = "$(VERSION)"/' runtime/mmsent/__init__.py
+	perl -pi -e 's/^version = .*/version = "$(VERSION)"/; s/"(mmsent[a-z-]*)==[^"]*"/"$$1==$(VERSION)"/' \
+	  runtime/pyproject.toml training/pyproject.toml export/pyproject.toml
+	perl -pi -e 's/(image.version=")[^"]*/$${1}$(VERSION)/' Dockerfile.cpu Dockerfile.cuda
+	perl -pi -e 's/^version: .*/version: $(VERSION)/' CITATION.cff
+	cd web && npm version --no-git-tag-version --allow-same-version $(VERSION)
+
+images:  ## build the images IMAGES:X.Y.Z-runtime, -cpu and -cuda (IMAGES=mmsent)
+	version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' runtime/mmsent/__init__.py); \
+	name=$(or $(IMAGES),mmsent):$$version; \
+	docker build -f Dockerfile.cpu --target runtime -t $$name-runtime . && \
+	docker build -f Dockerfile.cpu -t $$name-cpu . && \
+	docker build -f Dockerfile.cuda -t $$name-cuda .
 
 fuzz: $(VENV)/installed  ## fuzz for an hour, guided by coverage (FUZZ_SECONDS for each target)
 	@for target in list json_lines text image bundle parquet; do \
