@@ -9,7 +9,7 @@ from mmsent.data.labels import SENTIMENTS
 from mmsent_training.examples import Examples
 from mmsent_training.models.recipe import Task, Weights
 from mmsent_training.settings import Settings
-from mmsent_training.weights.checkpoint import ClipCheckpoint
+from mmsent_training.weights.checkpoint import Checkpoint
 
 
 def make_task(
@@ -22,4 +22,4 @@ def make_task(
 
 def clip_task(folder: Path, **settings: Any) -> Task:
     """A task with the CLIP checkpoint in ``folder``."""
-    return make_task("clip", ClipCheckpoint(folder, str(folder), None, "0" * 64), **settings)
+    return make_task("clip", Checkpoint(folder, str(folder), None, "0" * 64), **settings)

@@ -153,7 +153,7 @@ class Trainer:
         self.labels, self.true_labels = labels.to(device), true_labels.to(device)
         self.lengths = lengths
         self.criterion = Criterion(labels, self.classes, settings).to(device)
-        self.optimizer = make_optimizer(self.module, settings, prepared.pretrained)
+        self.optimizer = make_optimizer(self.module, settings, prepared.pretrained, prepared.depths)
         steps = settings.epochs * len(divide_epoch(lengths, settings, 1))
         self.scheduler = LambdaLR(self.optimizer, warmup_cosine(steps, settings.warmup_ratio))
         self.scaler = GradScaler(device.type, enabled=settings.precision == "fp16")

@@ -1,7 +1,7 @@
 """The optimiser, the learning rate schedule, and the moving average of the weights."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,20 +11,31 @@ from torch.optim.adamw import AdamW
 from mmsent_training.settings import Settings
 
 
-def make_optimizer(module: nn.Module, settings: Settings, pretrained: Sequence[str]) -> AdamW:
+def make_optimizer(
+    module: nn.Module,
+    settings: Settings,
+    pretrained: Sequence[str],
+    depths: Mapping[str, int] | None = None,
+) -> AdamW:
     """AdamW over the trainable parameters of ``module``.
 
     ``pretrained``: prefixes of the names of pretrained parameters, which use the learning rate
-    ``settings.encoder_learning_rate``.
+    ``settings.encoder_learning_rate``, times ``settings.layer_decay`` for each layer above them, of
+    which ``depths`` are the numbers (Clark et al., 2020): see `Prepared`.
     """
-    known: list[nn.Parameter] = []
+    known: dict[float, list[nn.Parameter]] = {}
     new: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            (known if name.startswith(tuple(pretrained)) else new).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        if not name.startswith(tuple(pretrained)):
+            new.append(parameter)
+            continue
+        prefix = max((each for each in depths or {} if name.startswith(each)), key=len, default="")
+        decay = settings.layer_decay ** (depths or {}).get(prefix, 0)
+        known.setdefault(settings.encoder_learning_rate * decay, []).append(parameter)
     groups: list[dict[str, Any]] = [{"params": new, "lr": settings.learning_rate}]
-    if known:
-        groups.append({"params": known, "lr": settings.encoder_learning_rate})
+    groups += [{"params": parameters, "lr": rate} for rate, parameters in known.items()]
     return AdamW(groups, weight_decay=settings.weight_decay)
 
 

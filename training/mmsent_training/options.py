@@ -19,6 +19,21 @@ COUNT = click.IntRange(1)
 THE_MODELS = "[default: the model's and device's]"
 
 
+class Layers(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.2
+    """A number of layers, or "all"."""
+
+    name = "layers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        if value == "all" or isinstance(value, int):
+            return value
+        if not str(value).isdecimal():
+            self.fail(f"{value!r} is neither a number of layers nor all", param, ctx)
+        return int(value)
+
+
 def choice(
     name: str, choices: Sequence[str], says: str, *, group: str
 ) -> Callable[[Command], Command]:
@@ -158,6 +173,9 @@ def training_options(command: Command) -> Command:
         if own.kind == "flag":
             flags = f"--{name}/--no-{name}"
             options.append(option(flags, default=None, help=own.help, group="Model"))
+        elif own.kind == "layers":
+            layers = {"metavar": "N|all", "type": Layers(), "help": own.help}
+            options.append(option(f"--{name}", group="Model", **layers))
         else:
             options.append(option(f"--{name}", metavar="NAME|DIR", help=own.help, group="Model"))
     for add in reversed(options):

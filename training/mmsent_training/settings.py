@@ -35,6 +35,7 @@ class Settings:
     ``preset``: "reference" builds and trains the model as in the task's report.
     ``options``: options of the model, such as {"freeze": True}; see registry.Option.
     ``learning_rate``: for new parameters; ``encoder_learning_rate``: for pretrained parameters.
+    ``layer_decay``: the factor of that for each layer above a parameter; only dual uses it.
     ``augment``: flip images at random, and change their brightness, contrast and colour by up to
     ``color_jitter``. ``gradient_accumulation_steps``: the number of batches of ``batch_size`` in
     one optimiser step; several processes share them. ``group_by_length``: put texts of similar
@@ -64,6 +65,7 @@ class Settings:
     group_by_length: bool = False
     learning_rate: Positive = 1e-3
     encoder_learning_rate: NotNegative = 1e-5
+    layer_decay: Share = 1.0
     weight_decay: NotNegative = 1e-4
     warmup_ratio: Share = 0.1
     max_grad_norm: Positive = 1.0

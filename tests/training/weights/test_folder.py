@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mmsent_training.weights.checkpoint import ClipCheckpoint, WeightsUnavailable
+from mmsent_training.weights.checkpoint import Checkpoint, WeightsUnavailable
 from mmsent_training.weights.hub import find_clip
 
 from .hub import (
@@ -19,7 +19,7 @@ from .hub import (
 def test_a_folder_is_used_as_it_is(tmp_path):
     folder = write(tmp_path / "mine", checkpoint())
     weights = sha256((folder / "model.safetensors").read_bytes())
-    assert find_clip(str(folder)) == ClipCheckpoint(folder, str(folder), None, weights)
+    assert find_clip(str(folder)) == Checkpoint(folder, str(folder), None, weights)
 
 
 def test_a_folder_with_shards(tmp_path):

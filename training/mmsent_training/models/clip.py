@@ -26,11 +26,11 @@ from mmsent_training.models.embeddings import cached_embeddings, module_sha256
 from mmsent_training.models.pixels import missing_pair, pixel_batches
 from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
 from mmsent_training.settings import Device, Precision, Preset, Settings
-from mmsent_training.weights.checkpoint import ClipCheckpoint
+from mmsent_training.weights.checkpoint import Checkpoint
 from mmsent_training.weights.hub import find_clip
 
 
-def find_weights(sources: Mapping[str, str]) -> ClipCheckpoint:
+def find_weights(sources: Mapping[str, str]) -> Checkpoint:
     """The checkpoint, from a folder, the hub's cache or the hub."""
     return find_clip(sources.get("clip", REPOSITORY))
 
@@ -103,7 +103,7 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
 
 
 def _folder(task: Task) -> Path:
-    assert isinstance(task.weights, ClipCheckpoint)
+    assert isinstance(task.weights, Checkpoint)
     return task.weights.folder
 
 

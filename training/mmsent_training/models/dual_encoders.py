@@ -31,6 +31,7 @@ from mmsent.errors import InputError, MmsentError
 from mmsent.files.shortage import raise_shortage
 from mmsent.inputs.image import ImageSettings
 from mmsent_training.weights.checkpoint import (
+    CLIP,
     PREPROCESSOR,
     TOKENIZER,
     TOKENIZER_CONFIG,
@@ -71,7 +72,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises InputError if mmsent can't train the model.
     """
-    model_type = read_model_type(folder, str(folder))
+    model_type = read_model_type(folder, str(folder), CLIP)
     config = find_encoder(model_type).config.from_pretrained(folder).to_dict()
     if model_type == "siglip":
         config["text_config"]["pad_token_id"] = _pad_token(folder)

@@ -5,7 +5,7 @@ recipe.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tokenizers import Tokenizer
@@ -101,6 +101,8 @@ class Prepared:
     order of the task's rows. ``missing``: the module's inputs for a missing text, [tokens, ...],
     and image. ``pretrained``: prefixes of the names of pretrained parameters. ``optional``:
     the parts that a pair may lack by design of the model, even without modality dropout.
+    ``depths``: for layer_decay, the number of layers above a pretrained parameter, by prefixes; the
+    longest decides.
     """
 
     module: nn.Module
@@ -109,6 +111,7 @@ class Prepared:
     missing: tuple[Tensor, Tensor]
     pretrained: tuple[str, ...] = ()
     optional: tuple[Part, ...] = ()
+    depths: Mapping[str, int] = field(default_factory=dict)
 
 
 class Recipe(Protocol):

@@ -16,11 +16,11 @@ from mmsent_training.weights.checkpoint import WeightsUnavailable
 if TYPE_CHECKING:
     from torch import nn
 
-    from mmsent_training.models import clip, compact, light
+    from mmsent_training.models import clip, compact, dual, light
     from mmsent_training.models.recipe import Recipe, Weights
     from mmsent_training.settings import Device, Preset, Settings
 
-    _recipes: tuple[Recipe, ...] = (clip, compact, light)  # mypy checks them against the protocol
+    _recipes: tuple[Recipe, ...] = (clip, compact, light, dual)  # mypy checks them
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +30,13 @@ class Option:
     """A command-line option of one model.
 
     A "flag" is --NAME/--no-NAME and goes to Settings.options; its default is in the default
-    settings, or the recipe chooses it. A "source" is --NAME VALUE, a name on a hub or a folder, and
+    settings, or the recipe chooses it. A "layers" is --NAME N or --NAME all, and goes there, too. A
+    "source" is --NAME VALUE, a name on a hub or a folder, and
     goes to find_weights.
     """
 
     name: str
-    kind: Literal["flag", "source"]
+    kind: Literal["flag", "layers", "source"]
     help: str
 
 
@@ -67,12 +68,50 @@ TEXTS = Option(
     "[default: where the labels are negative, neutral and positive]",
 )
 
+DUAL = (
+    Option(
+        "text_encoder",
+        "source",
+        "dual's text encoder (BERT, RoBERTa, MPNet, DistilBERT, XLM-R, CamemBERT): a name on the "
+        "hub, or a folder.",
+    ),
+    Option(
+        "image_encoder",
+        "source",
+        "dual's image encoder (timm's EfficientNet or ConvNeXt, ViT, DINOv2, the image tower of "
+        "CLIP or SigLIP): a name on the hub, or a folder.",
+    ),
+    Option(
+        "train_text_layers",
+        "layers",
+        "How many of dual's upper text layers are trained.  [default: half; all on a GPU]",
+    ),
+    Option(
+        "train_image_blocks",
+        "layers",
+        "How many of dual's upper image layers, or stages of a convolutional network, are "
+        "trained.  [default: 0; all on a GPU]",
+    ),
+    Option(
+        "first_token",
+        "flag",
+        "Pool dual's texts at their first token, or take the mean of all.  "
+        "[default: as sentence-transformers' file in the folder says, or else the mean]",
+    ),
+    Option(
+        "gradient_checkpointing",
+        "flag",
+        "Compute dual's activations twice, to save memory.  [default: once]",
+    ),
+)
+
 MODELS: dict[str, Model] = {
     "clip": Model("mmsent_training.models.clip", (CLIP, FREEZE)),
     "compact": Model("mmsent_training.models.compact", (TEXTS,)),
     "light": Model("mmsent_training.models.light"),
+    "dual": Model("mmsent_training.models.dual", DUAL),
 }
-"""All models, in the order in which "auto" prefers them."""
+"""All models, in the order in which "auto" prefers them; light, which is always there, ends it."""
 
 AUTO = "auto"
 
@@ -151,7 +190,7 @@ def default_settings(
     """
     model = find_model(name)
     settings = model.recipe.default_settings(device, preset)
-    flags = [option.name for option in model.options if option.kind == "flag"]
+    flags = [option.name for option in model.options if option.kind != "source"]
     options = settings.options | {key: chosen[key] for key in flags if chosen.get(key) is not None}
     try:
         return settings.override(chosen | {"options": options})

@@ -38,8 +38,8 @@ class WeightsUnavailable(MmsentError):
 
 
 @dataclass(frozen=True)
-class ClipCheckpoint:
-    """A complete and verified CLIP checkpoint.
+class Checkpoint:
+    """A complete and verified checkpoint.
 
     ``name``: as requested, a name on the hub or a folder. ``revision``: the hub's commit, or None
     for a local folder. ``sha256``: of the weights, in hexadecimal; for shards, the SHA-256 of their
@@ -52,26 +52,39 @@ class ClipCheckpoint:
     sha256: str
 
 
-def read_model_type(folder: Path, name: str) -> str:
+@dataclass(frozen=True)
+class Kind:
+    """A kind of checkpoints. ``types``: the model types, as config.json names them.
+
+    ``option``: the option that names one, without its dashes. ``descriptions``: the files next to
+    the weights, from the model type and a function that tells whether the checkpoint has a file.
+    """
+
+    option: str
+    types: tuple[str, ...]
+    descriptions: Callable[[str, Callable[[str], bool]], list[str]]
+
+
+def read_model_type(folder: Path, name: str, kind: Kind) -> str:
     """The model type in the config.json of the checkpoint ``name``, which is in ``folder``.
 
-    Returns "clip" if that file is missing or damaged, which other checks report. Raises InputError
-    if it is not one of MODEL_TYPES.
+    It is "timm" if timm's architecture stands there. Returns the first of the kind's types if that
+    file is missing or damaged, which other checks report. Raises InputError if it is another type.
     """
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError):
-        return "clip"
+        return kind.types[0]
     found = config.get("model_type") if isinstance(config, dict) else None
-    if found not in MODEL_TYPES:
-        raise InputError(messages.other_model(name, found, MODEL_TYPES))
+    if found is None and isinstance(config, dict) and "architecture" in config:
+        found = "timm"
+    if found not in kind.types:
+        raise InputError(messages.other_model(name, found, kind.types))
     return str(found)
 
 
-def descriptions(model_type: str, exists: Callable[[str], bool]) -> list[str]:
-    """The files next to the weights; ``exists`` tells whether the checkpoint has a file.
-
-    SigLIP's tokenizer_config.json names its padding token. Chinese-CLIP often has a vocabulary
+def _describe_clip(model_type: str, exists: Callable[[str], bool]) -> list[str]:
+    """SigLIP's tokenizer_config.json names its padding token. Chinese-CLIP often has a vocabulary
     instead of a tokenizer.json, and perhaps a tokenizer_config.json for it.
     """
     files = [CONFIG, PREPROCESSOR, TOKENIZER]
@@ -81,13 +94,16 @@ def descriptions(model_type: str, exists: Callable[[str], bool]) -> list[str]:
     return [*files, TOKENIZER_CONFIG] if model_type == "siglip" else files
 
 
-def file_names(folder: Path, name: str) -> list[str]:
+CLIP = Kind("clip", MODEL_TYPES, _describe_clip)
+
+
+def file_names(folder: Path, name: str, kind: Kind = CLIP) -> list[str]:
     """The files that belong to the checkpoint in ``folder``, whether they exist or not.
 
     Raises InputError if mmsent can't train its model.
     """
-    model_type = read_model_type(folder, name)
-    described = descriptions(model_type, lambda file: (folder / file).is_file())
+    model_type = read_model_type(folder, name, kind)
+    described = kind.descriptions(model_type, lambda file: (folder / file).is_file())
     index = folder / INDEX
     if (folder / WEIGHTS).is_file() or not index.is_file():
         return [*described, WEIGHTS]
@@ -101,30 +117,34 @@ def file_names(folder: Path, name: str) -> list[str]:
     return [*described, INDEX, *shards]
 
 
-def missing_files(folder: Path, name: str) -> list[str]:
+def missing_files(folder: Path, name: str, kind: Kind = CLIP) -> list[str]:
     """The files of the checkpoint ``name`` that are missing in ``folder``."""
-    return [file for file in file_names(folder, name) if not (folder / file).is_file()]
+    return [file for file in file_names(folder, name, kind) if not (folder / file).is_file()]
 
 
 def verify(
-    folder: Path, name: str, revision: str | None = None, fix: str = messages.COPY_AGAIN
-) -> tuple[ClipCheckpoint, dict[str, str]]:
+    folder: Path,
+    name: str,
+    revision: str | None = None,
+    fix: str = messages.COPY_AGAIN,
+    kind: Kind = CLIP,
+) -> tuple[Checkpoint, dict[str, str]]:
     """The checkpoint in ``folder``, and the SHA-256 of each of its files.
 
     Raises WeightsUnavailable for missing files, or for the first damaged file; ``fix`` says how to
     get it again. Raises InputError if mmsent can't train its model.
     """
-    if missing := missing_files(folder, name):
-        raise WeightsUnavailable(messages.incomplete(folder, missing))
+    if missing := missing_files(folder, name, kind):
+        raise WeightsUnavailable(messages.incomplete(folder, missing, kind.option))
     known, digests = known_checksums(folder), {}
-    for file in file_names(folder, name):
+    for file in file_names(folder, name, kind):
         digests[file], damage = check_file(folder / file, file, revision, known.get(file, ""))
         if damage:
             raise WeightsUnavailable(messages.damaged(folder / file, damage, fix))
     weights = [digest for file, digest in digests.items() if file.endswith(".safetensors")]
     joined = hashlib.sha256("".join(weights).encode()).hexdigest()
     sha256 = weights[0] if len(weights) == 1 else joined
-    return ClipCheckpoint(folder, name, revision, sha256), digests
+    return Checkpoint(folder, name, revision, sha256), digests
 
 
 def known_checksums(folder: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""CLIP's weights, from a folder, the hub's cache or the hub; verified before use.
+"""CLIP's weights and other encoders', from a folder, the hub's cache or the hub; verified.
 
 A damaged file is reported, never used, and never overwritten. huggingface_hub downloads the files.
 Its versions before 1.31 resume an interrupted HTTP download; later versions, and hf_xet (which
@@ -32,7 +32,7 @@ from mmsent import clip_pin
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
 from mmsent_training.weights import checkpoint, messages
-from mmsent_training.weights.checkpoint import ClipCheckpoint, WeightsUnavailable
+from mmsent_training.weights.checkpoint import CLIP, Checkpoint, Kind, WeightsUnavailable
 from mmsent_training.weights.mirror import fetch_file
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ PROBE_SECONDS = 10
 """Time limit of the hub's listing; everything together then takes less than 15 seconds."""
 
 
-def find_clip(name: str = DEFAULT_CLIP, *, fetch: bool = True) -> ClipCheckpoint:
+def find_clip(name: str = DEFAULT_CLIP, *, fetch: bool = True) -> Checkpoint:
     """The checkpoint in the folder ``name``, or of that name on the hub: cached or downloaded.
 
     Raises WeightsUnavailable if it is unavailable or damaged, and InputError if ``name`` is neither
@@ -52,7 +52,12 @@ def find_clip(name: str = DEFAULT_CLIP, *, fetch: bool = True) -> ClipCheckpoint
     return _find(name, fetch)[0]
 
 
-def download(name: str, to: Path | None) -> tuple[ClipCheckpoint, bool]:
+def find_checkpoint(name: str, kind: Kind) -> Checkpoint:
+    """As find_clip, for checkpoints of another ``kind``."""
+    return _find(name, kind=kind)[0]
+
+
+def download(name: str, to: Path | None) -> tuple[Checkpoint, bool]:
     """Download the checkpoint ``name`` to the cache, and copy it to the folder ``to``, if any.
 
     Also returns whether anything was done. The folder can be copied to another machine. Raises the
@@ -78,28 +83,28 @@ def download(name: str, to: Path | None) -> tuple[ClipCheckpoint, bool]:
     return checkpoint.verify(to, name)[0], bool(lacking)
 
 
-def _find(name: str, fetch: bool = True) -> tuple[ClipCheckpoint, dict[str, str]]:
+def _find(name: str, fetch: bool = True, kind: Kind = CLIP) -> tuple[Checkpoint, dict[str, str]]:
     """The checkpoint, and the SHA-256 of its files."""
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return checkpoint.verify(folder, name)
-    snapshot, missing = _cached(name)
+        return checkpoint.verify(folder, name, kind=kind)
+    snapshot, missing = _cached(name, kind)
     fetched = snapshot is None or bool(missing)
     if snapshot is None or missing:
         absence = messages.not_cached(name, constants.HF_HUB_CACHE, missing)
         if not fetch:
             raise WeightsUnavailable(f"{absence}\nRun {messages.download_command(name)}")
-        snapshot = _fetch(name, absence)
-    fix = f"run {messages.download_command(name)}"
+        snapshot = _fetch(name, absence, kind)
+    fix = f"run {messages.download_command(name, option=kind.option)}"
     revision = _revision(name, snapshot.name)
     commit = revision if _is_commit(revision) else None
-    found, digests = checkpoint.verify(snapshot, name, commit, fix)
+    found, digests = checkpoint.verify(snapshot, name, commit, fix, kind)
     if fetched and not checkpoint.known_checksums(snapshot):  # no links with checksums
         checkpoint.write_checksums(snapshot, digests)
     return found, digests
 
 
-def _cached(name: str) -> tuple[Path | None, list[str] | None]:
+def _cached(name: str, kind: Kind = CLIP) -> tuple[Path | None, list[str] | None]:
     """The hub's snapshot of ``name`` in its cache and what it lacks, or None if there is none.
 
     Raises InputError if ``name`` can't be a name on the hub.
@@ -107,10 +112,10 @@ def _cached(name: str) -> tuple[Path | None, list[str] | None]:
     try:
         config = try_to_load_from_cache(name, checkpoint.CONFIG, revision=_revision(name))
     except HFValidationError:
-        raise InputError(messages.no_such(name)) from None
+        raise InputError(messages.no_such(name, kind.option)) from None
     if not isinstance(config, str):
         return None, None
-    return Path(config).parent, checkpoint.missing_files(Path(config).parent, name)
+    return Path(config).parent, checkpoint.missing_files(Path(config).parent, name, kind)
 
 
 def _cache_folder(name: str) -> Path:
@@ -200,7 +205,7 @@ class _Source:
         return f", {sum(lacking) / 1e6:.0f} MB," if lacking else ""
 
 
-def _fetch(name: str, absence: str) -> Path:
+def _fetch(name: str, absence: str, kind: Kind) -> Path:
     """Download the files of ``name`` that the cache lacks; returns the complete snapshot.
 
     ``absence``: the beginning of the error message. Raises WeightsUnavailable with the reason.
@@ -209,14 +214,17 @@ def _fetch(name: str, absence: str) -> Path:
     source = _Source(name, info if isinstance(info, ModelInfo) else None)
     if isinstance(info, Exception) and not (_answered(info) and _has_config(source)):
         why = _why(name, info, f"{constants.ENDPOINT} can't be reached: ")
-        raise WeightsUnavailable(messages.not_fetched(name, absence, why, source.cache))
+        raise WeightsUnavailable(
+            messages.not_fetched(name, absence, why, source.cache, kind.option)
+        )
     try:
-        _fetch_files(source)
+        _fetch_files(source, kind)
     except MmsentError:
         raise
     except Exception as error:
         why = _why(name, error)
-        raise WeightsUnavailable(messages.interrupted(name, constants.HF_HUB_CACHE, why)) from None
+        stopped = messages.interrupted(name, constants.HF_HUB_CACHE, why, kind.option)
+        raise WeightsUnavailable(stopped) from None
     return source.snapshot
 
 
@@ -234,22 +242,24 @@ def _has_config(source: _Source) -> bool:
         return False
 
 
-def _fetch_files(source: _Source) -> None:
+def _fetch_files(source: _Source, kind: Kind) -> None:
     """Download a checkpoint, small files first: they show whether mmsent supports the model."""
 
     def need(file: str) -> None:
         if not source.get(file):
-            raise WeightsUnavailable(messages.no_file(source.name, file, constants.ENDPOINT))
+            raise WeightsUnavailable(
+                messages.no_file(source.name, file, constants.ENDPOINT, kind.option)
+            )
 
     need(checkpoint.CONFIG)
-    model_type = checkpoint.read_model_type(source.snapshot, source.name)
-    for file in checkpoint.descriptions(model_type, source.get):
+    model_type = checkpoint.read_model_type(source.snapshot, source.name, kind)
+    for file in kind.descriptions(model_type, source.get):
         need(file)
     size, to = source.size(), source.snapshot
     log.info("downloading %s%s from %s to %s", source.name, size, constants.ENDPOINT, to)
     if not source.get(checkpoint.WEIGHTS) and not source.get(checkpoint.INDEX):
         need(checkpoint.WEIGHTS)
-    for file in checkpoint.missing_files(source.snapshot, source.name):
+    for file in checkpoint.missing_files(source.snapshot, source.name, kind):
         need(file)
 
 

@@ -1,4 +1,4 @@
-"""Error messages about CLIP's weights: what happened and why, then one line per fix."""
+"""Error messages about checkpoints: what happened and why, then one line per fix."""
 
 import shlex
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmsent.clip_pin import REPOSITORY
 
+CLIP = "clip"
 WITHOUT_CLIP = "train without CLIP: --model compact or --model light"
 MIRROR = "https://hf-mirror.com"
 COPY_AGAIN = (
@@ -14,15 +15,23 @@ COPY_AGAIN = (
 )
 
 
-def download_command(name: str, to: Path | str | None = None) -> str:
-    """The command that downloads the checkpoint ``name``."""
+def download_command(name: str, to: Path | str | None = None, *, option: str = CLIP) -> str:
+    """The command that downloads the checkpoint ``name``, for the option ``option``."""
+    if option != CLIP:
+        folder = ["--local-dir", str(to)] if to is not None else []
+        return f"`{shlex.join(['hf', 'download', name, *folder])}`"
     clip = ["--clip", name] if name != REPOSITORY else []
     folder = ["--to", str(to)] if to is not None else []
     return f"`{shlex.join(['mmsent', 'download-clip', *clip, *folder])}`"
 
 
-def no_such(name: str) -> str:
-    return f"{name} is neither a folder here nor a name on the hub, such as {REPOSITORY}"
+def _without(option: str) -> str:
+    return WITHOUT_CLIP if option == CLIP else "train with weights that are here: --model compact"
+
+
+def no_such(name: str, option: str) -> str:
+    example = f", such as {REPOSITORY}" if option == CLIP else ""
+    return f"{name} is neither a folder here nor a name on the hub{example}"
 
 
 def not_cached(name: str, cache: str, missing: list[str] | None) -> str:
@@ -36,18 +45,18 @@ def other_model(name: str, found: object, trained: Sequence[str]) -> str:
     return f"{name} is {what}; mmsent trains {', '.join(trained)}"
 
 
-def not_fetched(name: str, absence: str, why: str, folder: Path) -> str:
+def not_fetched(name: str, absence: str, why: str, folder: Path, option: str) -> str:
     """For a hub that does not help; ``absence`` and ``why`` form the first line.
 
     ``folder``: the folder of this checkpoint in the cache.
     """
     return (
         f"{absence}, and {why}\n"
-        f"Run {download_command(name, 'DIR')} on a machine with a network, copy DIR here and "
-        "use --clip DIR\n"
+        f"Run {download_command(name, 'DIR', option=option)} on a machine with a network, copy DIR "
+        f"here and use {flag(option)} DIR\n"
         f"Or copy that machine's folder of the cache to {folder}\n"
         f"Or set the environment variable HF_ENDPOINT to a mirror, such as {MIRROR}\n"
-        f"Or {WITHOUT_CLIP}"
+        f"Or {_without(option)}"
     )
 
 
@@ -55,20 +64,33 @@ def not_whole(url: str, damage: str) -> str:
     return f"{url} returns a damaged file: {damage}"
 
 
-def no_file(name: str, file: str, hub: str) -> str:
+def no_file(name: str, file: str, hub: str, option: str) -> str:
     pickle = ", and a pickle is never loaded" if file.endswith(".safetensors") else ""
-    return f"{hub} has no {file} of {name}{pickle}\nUse --clip {REPOSITORY}, or {WITHOUT_CLIP}"
+    other = f"Use --clip {REPOSITORY}" if option == CLIP else f"Name another {flag(option)}"
+    return f"{hub} has no {file} of {name}{pickle}\n{other}, or {_without(option)}"
 
 
-def interrupted(name: str, cache: str, why: str) -> str:
-    return f"the download of {name} to {cache} stopped: {why}\nRun {download_command(name)} again"
+def interrupted(name: str, cache: str, why: str, option: str) -> str:
+    again = download_command(name, option=option)
+    return f"the download of {name} to {cache} stopped: {why}\nRun {again} again"
 
 
-def incomplete(folder: Path, missing: list[str]) -> str:
-    pickles = [path.name for path in sorted(folder.glob("*.bin"))]
+def flag(option: str) -> str:
+    """The option as a command line has it."""
+    return f"--{option.replace('_', '-')}"
+
+
+def incomplete(folder: Path, missing: list[str], option: str) -> str:
+    pickles = [path.name for path in sorted([*folder.glob("*.bin"), *folder.glob("*.pth")])]
     pickle = f", and {pickles[0]} is a pickle, which is never loaded" if pickles else ""
+    lacks = f"it lacks {', '.join(missing)}{pickle}"
+    if option != CLIP:
+        return (
+            f"{folder} is not a complete checkpoint for {flag(option)}: {lacks}\n"
+            f"To make a complete folder, run {download_command('NAME', 'DIR', option=option)}"
+        )
     return (
-        f"{folder} is not a complete CLIP checkpoint: it lacks {', '.join(missing)}{pickle}\n"
+        f"{folder} is not a complete CLIP checkpoint: {lacks}\n"
         f"To make a complete folder, run {download_command(REPOSITORY, 'DIR')}"
     )
 

@@ -1,0 +1,473 @@
+"""Any text encoder beside any image encoder: against the libraries' own, and to the bundle."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.numpy import load_file
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    CLIPVisionModel,
+    PreTrainedTokenizerFast,
+    SiglipVisionModel,
+)
+
+from mmsent import SentimentModel
+from mmsent.data.dataset import TRAINING, open_dataset
+from mmsent.data.folder import image_file
+from mmsent.errors import InputError
+from mmsent.inputs.image import ImageSettings
+from mmsent.inputs.text import pad_ids, tokenize
+from mmsent_training.models import dual
+from mmsent_training.models.registry import default_settings
+from mmsent_training.optim import make_optimizer
+from mmsent_training.weights.checkpoint import WeightsUnavailable
+from mmsent_training.weights.encoders import find_encoders
+
+from .clip_checkpoint import write_checkpoint
+from .encoder_folders import IMAGE, POSITIONS, SIZE, TEXT, write_bert
+from .tasks import make_task
+from .test_clip import go_offline
+
+TEXTS = ["", "happy day !", "今天天气真好, we LOVE it", "sad rain " * 50, "my street ? report"]
+PAIRS = [*zip(TEXT, IMAGE)]
+DEPTHS = [0, 1, "all"]
+
+
+@pytest.fixture(scope="module")
+def sample(few):
+    """What the module trains on."""
+    return few
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    """A folder of each encoder, by its name."""
+    root = tmp_path_factory.mktemp("encoders")
+    return {name: write(root / name) for name, write in (TEXT | IMAGE).items()}
+
+
+def dual_task(text, image, **options):
+    modality = options.pop("modality", "both")
+    weights = find_encoders(str(text), str(image))
+    return make_task("dual", weights, modality=modality, options=options)
+
+
+def created(task):
+    torch.manual_seed(0)
+    inputs = dual.read_inputs(task)
+    description, model = dual.create(task, inputs, [])
+    return inputs, description, model.eval()
+
+
+def depths(number):
+    return {"train_text_layers": number, "train_image_blocks": number}
+
+
+def some_inputs(tokenizer):
+    ids, mask = map(torch.from_numpy, pad_ids(tokenize(tokenizer, TEXTS)))
+    generator = torch.Generator().manual_seed(0)
+    shape = (len(TEXTS), SIZE, SIZE, 3)
+    return ids, mask, torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+
+
+# The encoders
+
+
+@pytest.mark.parametrize("name", sorted(TEXT))
+def test_ids_are_those_of_transformers(folders, name):
+    inputs, _, _ = created(dual_task(folders[name], folders["vit"]))
+    has_file = (folders[name] / "tokenizer.json").is_file()
+    loader = PreTrainedTokenizerFast if has_file else AutoTokenizer
+    reference = loader.from_pretrained(folders[name])
+    wanted = reference(TEXTS, truncation=True, max_length=POSITIONS)["input_ids"]
+    assert tokenize(inputs.tokenizer, TEXTS) == wanted
+    assert max(map(len, wanted)) == POSITIONS
+    assert len({tuple(ids) for ids in wanted}) == len(TEXTS)
+
+
+@pytest.mark.parametrize("number", DEPTHS)
+@pytest.mark.parametrize("name", sorted(TEXT))
+@torch.no_grad()
+def test_states_are_those_of_transformers(folders, name, number):
+    """Of the whole encoder, wherever it is split; padded with the encoder's own token."""
+    task = dual_task(folders[name], folders["vit"], modality="text", **depths(number))
+    inputs, _, model = created(task)
+    ids, mask, _ = some_inputs(inputs.tokenizer)
+    reference = AutoModel.from_pretrained(folders[name]).eval()
+    padded = ids.masked_fill(mask == 0, reference.config.pad_token_id)
+    found = reference(input_ids=padded, attention_mask=mask, output_hidden_states=True)
+    layers = reference.config.num_hidden_layers
+    seen = {0: [layers], 1: [layers - 1, layers], "all": [layers]}[number]
+    if name == "chinese-bert":  # its own file says so
+        wanted = [found.hidden_states[layer][:, 0] for layer in seen]
+    else:
+        rows = [found.hidden_states[layer] * mask.unsqueeze(-1) for layer in seen]
+        wanted = [item.sum(1) / mask.sum(1, keepdim=True) for item in rows]
+    wanted = torch.nn.functional.layer_norm(torch.cat(wanted, 1), (32 * len(wanted),))
+    got = model.head.text_features(model.embed_text(ids, mask), mask)
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("number", DEPTHS)
+@pytest.mark.parametrize("name", sorted(IMAGE))
+@torch.no_grad()
+def test_features_are_those_of_the_library(folders, name, number):
+    """Of the whole encoder, wherever it is split, with its own mean and deviation."""
+    task = dual_task(folders["bert"], folders[name], modality="image", **depths(number))
+    _, _, model = created(task)
+    pixels = torch.randint(256, (3, SIZE, SIZE, 3), dtype=torch.uint8)
+    config = json.loads((folders[name] / "config.json").read_text())
+    if "architecture" in config:
+        about = config["pretrained_cfg"]
+        weights = folders[name] / "model.safetensors"
+        reference = timm.create_model(
+            config["architecture"], num_classes=3, checkpoint_path=weights
+        )
+        reference.reset_classifier(0)
+    else:
+        about = json.loads((folders[name] / "preprocessor_config.json").read_text())
+        about = {"mean": about["image_mean"], "std": about["image_std"]}
+        kind = {"clip": CLIPVisionModel, "siglip": SiglipVisionModel}.get(name, AutoModel)
+        reference = kind.from_pretrained(folders[name])
+    mean, std = (torch.tensor(about[key]).view(3, 1, 1) for key in ("mean", "std"))
+    scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+    if "architecture" in config:
+        wanted = reference.eval()(scaled)
+    else:
+        output = reference.eval()(pixel_values=scaled)
+        wanted = output.last_hidden_state[:, 0] if name == "vit" else output.pooler_output
+    states = model.embed_image(pixels)
+    got = states if number == 0 else model.head.image(states)
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
+    assert float(wanted.std(0).max()) > 3e-3, "the images differ"
+
+
+@pytest.mark.parametrize("number", DEPTHS)
+@pytest.mark.parametrize(("text", "image"), PAIRS)
+def test_logits_are_their_pairs_alone(folders, text, image, number):
+    """Not their neighbours' or their padding's; and what was built again has the same ones."""
+    inputs, description, model = created(dual_task(folders[text], folders[image], **depths(number)))
+    ids, mask, pixels = some_inputs(inputs.tokenizer)
+    if model.head.standardizes:  # as a training does
+        with torch.no_grad():
+            model.head.set_statistics(model.embed_image(pixels))
+    again = dual.build(**json.loads(json.dumps(description))).eval()
+    again.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        together = model(ids, mask, pixels)
+        for row, length in enumerate(mask.sum(1).tolist()):
+            one = slice(row, row + 1)
+            alone = model(ids[one, :length], mask[one, :length], pixels[one])[0]
+            torch.testing.assert_close(alone, together[row], atol=5e-6, rtol=0)
+        assert torch.equal(model(ids.where(mask == 1, torch.tensor(2)), mask, pixels), together)
+        assert torch.equal(again(ids, mask, pixels), together)
+    assert float((together.max(0).values - together.min(0).values).max()) > 0.1
+
+
+# Training
+
+
+def train(run_command, sample, text, image, folder, *arguments):
+    return run_command(
+        "mmsent", "train", "--model", "dual", "--text-encoder", text, "--image-encoder", image,
+        "--data", sample, "--output", "run", "--epochs", 1, *arguments, cwd=folder,
+        env={"MMSENT_CACHE": str(folder / "cache")},
+    )  # fmt: skip
+
+
+FROZEN = ()
+UPPER = ("--train-text-layers", 2, "--train-image-blocks", 1)
+WHOLE = (
+    "--train-text-layers", "all", "--train-image-blocks", "all", "--set", "augment=true",
+    "--set", "layer_decay=0.9",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "arguments"),
+    [
+        ("bert", "efficientnet", UPPER),
+        ("chinese-bert", "convnext", (*WHOLE, "--gradient-checkpointing")),
+        ("distilbert", "vit", FROZEN),
+        ("mpnet", "clip", WHOLE),
+        ("roberta", "siglip", UPPER),
+        ("xlm-roberta", "dinov2", (*UPPER, "--set", "augment=true")),
+        ("roberta", "vit", ("--modality", "text")),
+        ("bert", "convnext", ("--modality", "image")),
+    ],
+)
+def test_from_training_to_a_bundle(
+    run_command, sample, folders, tmp_path, recwarn, text, image, arguments
+):
+    """The folders of the encoders are gone before the run is exported."""
+    copies = [shutil.copytree(folders[name], tmp_path / name) for name in (text, image)]
+    trained = train(run_command, sample, *copies, tmp_path, *arguments)
+    assert trained.code == 0, trained.err
+    assert "warn" not in trained.err.lower()
+    assert "sharded" not in trained.err, "a message of transformers"
+    for copy in copies:
+        shutil.rmtree(copy)
+    result = run_command("mmsent-export", "onnx", "run", "--output", "m.onnx", cwd=tmp_path)
+    assert result.code == 0, result.err
+    found = SentimentModel(tmp_path / "m.onnx")
+    assert found.info.verification["changed_labels"] == 0
+    assert found.info.max_length == POSITIONS
+    rows = [*open_dataset(sample).select(TRAINING).rows()][:6]
+    pairs = [(pair.read_text(), image_file(sample, pair.guid)) for pair in rows]
+    pairs.append((TEXTS[3], pairs[0][1]))  # as long as can be
+    for pair, wanted in zip(pairs, found.predict(*map(list, zip(*pairs)))):
+        alone = found.predict(*pair)
+        assert alone.label == wanted.label
+        assert alone.probabilities == pytest.approx(wanted.probabilities, abs=1e-6)
+    assert not [str(each.message) for each in recwarn if "mmsent" in str(each.filename)]
+
+
+@pytest.fixture(scope="module")
+def run(run_command, sample, folders, tmp_path_factory):
+    """A run with the upper half of the text encoder trained."""
+    folder = tmp_path_factory.mktemp("run")
+    result = train(run_command, sample, folders["bert"], folders["vit"], folder)
+    assert result.code == 0, result.err
+    return folder / "run"
+
+
+def test_the_frozen_layers_stay_as_they_were(folders, run):
+    before, after = (
+        load_file(path)
+        for path in (folders["bert"] / "model.safetensors", run / "checkpoint.safetensors")
+    )
+    name = "encoder.layer.{}.attention.self.query.weight"
+    assert np.array_equal(before[name.format(1)], after[f"text.{name.format(1)}"])
+    changed = np.abs(before[name.format(2)] - after[f"head.text.{name.format(0)}"]).max()
+    assert 0 < changed < 1e-2
+
+
+def test_the_run_names_both_encoders(folders, run):
+    record = json.loads((run / "run.json").read_text())
+    weights = find_encoders(str(folders["bert"]), str(folders["vit"]))
+    assert record["weights"] == {
+        "name": f"{folders['bert']} and {folders['vit']}",
+        "revision": None,
+        "sha256": weights.sha256,
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_smaller_bundle(run_command, run, tmp_path, precision):
+    result = run_command("mmsent-export", "onnx", run, "--precision", precision, cwd=tmp_path)
+    assert result.code == 0, result.err
+
+
+def test_a_second_training_continues_the_first(run_command, sample, run, tmp_path):
+    result = run_command(
+        "mmsent", "train", "--from", run, "--data", sample, "--output", "run", "--epochs", 1,
+        cwd=tmp_path, env={"MMSENT_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert result.code == 0, result.err
+
+
+def test_batch_norms_keep_their_statistics(run_command, sample, folders, tmp_path):
+    """Also of stages that are trained: a batch of few pairs would spoil them."""
+    names = folders["bert"], folders["efficientnet"]
+    result = train(run_command, sample, *names, tmp_path, *WHOLE)
+    assert result.code == 0, result.err
+    before = load_file(folders["efficientnet"] / "model.safetensors")
+    after = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    assert np.array_equal(before["bn1.running_mean"], after["head.image.start.bn1.running_mean"])
+    assert not np.array_equal(
+        before["conv_stem.weight"], after["head.image.start.conv_stem.weight"]
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.torch.cpu.amp.autocast")  # torch 2.4's own
+def test_checkpointed_gradients_are_the_same(folders):
+    """They take less memory, and the same random numbers."""
+    gradients = []
+    for checkpointing in (False, True):
+        _, _, model = created(dual_task(folders["bert"], folders["vit"], **depths("all")))
+        if checkpointing:
+            model.checkpoint_gradients()
+        model.train()
+        torch.manual_seed(0)
+        ids = torch.tensor([[2, 7, 8, 3]])
+        pixels = torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
+        model(ids, torch.ones_like(ids), pixels).sum().backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 50
+    for one, other in zip(*gradients):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(("text", "image"), PAIRS)
+def test_lower_layers_learn_more_slowly(folders, text, image):
+    """By the decay once for each layer above, in every family."""
+    _, _, model = created(dual_task(folders[text], folders[image], **depths("all")))
+    settings = default_settings("dual", "cpu", layer_decay=0.5, encoder_learning_rate=1.0)
+    depths_ = model.head.depths()
+    optimizer = make_optimizer(model.head, settings, tuple(depths_), depths_)
+    names = {id(parameter): name for name, parameter in model.head.named_parameters()}
+    rates = {
+        names[id(parameter)]: group["lr"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    embeddings = [rate for name, rate in rates.items() if name.startswith("text.embeddings.")]
+    assert {*embeddings} == {0.5**4}
+    layers = [rates[name] for name in rates if ".layer." in name and name.startswith("text.")]
+    assert {*layers} == {1.0, 0.5, 0.25, 0.125}
+    blocks = len(model.head.image.blocks)
+    start = {rate for name, rate in rates.items() if name.startswith("image.start.")}
+    assert start == {0.5**blocks}
+    assert rates["image_projection.1.weight"] == settings.learning_rate
+
+
+# Weights
+
+
+def test_a_package_of_a_checkpoint_is_a_folder(tmp_path):
+    write_bert(tmp_path / "package" / "model")
+    (tmp_path / "package" / "__init__.py").write_text("raise SystemExit")
+    image = IMAGE["vit"](tmp_path / "image")
+    found = find_encoders(str(tmp_path / "package"), str(image))
+    assert found.text.folder == tmp_path / "package" / "model"
+
+
+def test_the_image_tower_of_a_clip(tmp_path, folders):
+    clip = write_checkpoint(tmp_path / "clip")
+    _, description, model = created(dual_task(folders["bert"], clip))
+    assert description["image"]["model_type"] == "clip_vision_model"
+    released = load_file(clip / "model.safetensors")
+    name = "encoder.layers.0.mlp.fc1.weight"
+    found = {key: value for key, value in model.state_dict().items() if key.endswith(name)}
+    [value] = found.values()
+    assert np.array_equal(value.numpy(), released[f"vision_model.{name}"])
+
+
+class Evil:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights"), [("bert", "pytorch_model.bin"), ("efficientnet", "model.pth")]
+)
+def test_a_pickle_is_never_loaded(run_command, sample, folders, tmp_path, kind, weights):
+    folder = shutil.copytree(folders[kind], tmp_path / "pickled")
+    (folder / "model.safetensors").unlink()
+    (folder / weights).write_bytes(pickle.dumps(Evil(tmp_path / "evil")))
+    names = (folder, folders["vit"]) if kind in TEXT else (folders["bert"], folder)
+    result = train(run_command, sample, *names, tmp_path)
+    assert result.code == 1
+    assert f"it lacks model.safetensors, and {weights} is a pickle, which is never" in result.err
+    assert not (tmp_path / "evil").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("lacking", "names"),
+    [
+        ("--text-encoder and --image-encoder", ()),
+        ("--image-encoder", ("--text-encoder", "bert")),
+    ],
+)
+def test_both_encoders_must_be_named(run_command, sample, tmp_path, lacking, names):
+    arguments = ("--model", "dual", *names, "--data", sample)
+    result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
+    assert result.code == 2
+    assert f"--model dual requires {lacking}, each" in result.err
+
+
+def test_a_name_without_a_network(run_command, sample, folders, tmp_path, monkeypatch):
+    go_offline(monkeypatch)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    result = train(run_command, sample, "me/my-encoder", folders["vit"], tmp_path)
+    assert result.code == 1
+    assert "hf download me/my-encoder --local-dir DIR" in result.err
+    assert "use --text-encoder DIR" in result.err
+
+
+WHOLE_IMAGE = {"size": {"shortest_edge": SIZE}, "do_center_crop": False}
+
+
+def change(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_other_types_are_refused_by_name(folders, tmp_path):
+    text = shutil.copytree(folders["bert"], tmp_path / "text")
+    change(text / "config.json", model_type="gpt2", auto_map={"AutoModel": "evil.Evil"})
+    with pytest.raises(InputError, match="text is a gpt2 checkpoint; mmsent trains bert, "):
+        find_encoders(str(text), str(folders["vit"]))
+    image = shutil.copytree(folders["efficientnet"], tmp_path / "image")
+    change(image / "config.json", architecture="resnet18")
+    with pytest.raises(InputError, match="resnet18 is a ResNet; of timm, mmsent trains Eff"):
+        created(dual_task(folders["bert"], image))
+    change(image / "config.json", architecture="evil")
+    with pytest.raises(InputError, match="no architecture 'evil'"):
+        created(dual_task(folders["bert"], image))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "changes", "reason"),
+    [
+        ("vit", "preprocessor_config.json", {"size": {"height": 8, "width": 9}}, "squares"),
+        ("vit", "preprocessor_config.json", {"size": {"height": 8, "width": 8}}, "of 32 pixels"),
+        ("vit", "preprocessor_config.json", WHOLE_IMAGE, "keep their shape"),
+        ("clip", "preprocessor_config.json", {"do_normalize": False}, "do_normalize is off"),
+        ("clip", "preprocessor_config.json", {"resample": 1}, "no 1"),
+        ("convnext", "config.json", {"pretrained_cfg": {"input_size": [1, SIZE, SIZE]}}, "RGB"),
+        ("convnext", "config.json", {"pretrained_cfg": {"mean": [0.5]}}, "no 'input_size'"),
+    ],
+)  # fmt: skip
+def test_other_preprocessing_is_refused(folders, tmp_path, name, file, changes, reason):
+    folder = shutil.copytree(folders[name], tmp_path / "mine")
+    change(folder / file, **changes)
+    with pytest.raises(InputError, match=f"{file} asks for .*{reason}"):
+        dual.read_inputs(dual_task(folders["bert"], folder))
+
+
+def test_preprocessing_is_the_encoders(folders):
+    wanted = {
+        "efficientnet": ImageSettings(SIZE, "stretch", "bicubic"),
+        "convnext": ImageSettings(SIZE, "crop", "bicubic"),
+        "vit": ImageSettings(SIZE, "stretch", "bicubic"),
+        "clip": ImageSettings(SIZE, "crop", "bicubic"),
+    }
+    for name, settings in wanted.items():
+        assert dual.read_inputs(dual_task(folders["bert"], folders[name])).image == settings
+
+
+def test_too_many_layers(run_command, sample, folders, tmp_path):
+    names = folders["bert"], folders["vit"]
+    result = train(run_command, sample, *names, tmp_path, "--train-text-layers", 5)
+    assert result.code == 2
+    assert "--train-text-layers 5: the encoder has 4; or say all" in result.err
+    result = train(run_command, sample, *names, tmp_path, "--train-text-layers", "some")
+    assert result.code == 2
+    assert "'some' is neither a number of layers nor all" in result.err
+
+
+def test_a_tokenizer_of_another_encoder(folders, tmp_path):
+    folder = shutil.copytree(folders["mpnet"], tmp_path / "mine")
+    shutil.copy(folders["roberta"] / "tokenizer.json", folder)
+    with pytest.raises(InputError, match=r"the tokenizer has \d+ tokens, and the encoder only"):
+        dual.read_inputs(dual_task(folder, folders["vit"]))
+
+
+def test_weights_of_another_shape(folders, tmp_path):
+    folder = shutil.copytree(folders["bert"], tmp_path / "mine")
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(WeightsUnavailable, match="is damaged"):
+        find_encoders(str(folder), str(folders["vit"]))

@@ -1,0 +1,243 @@
+"""The network of the dual model: two encoders, each partly frozen, and a head."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from mmsent.errors import InputError
+from mmsent_training.models import text_encoders
+from mmsent_training.models.image_encoders import (
+    UpperBlocks,
+    feature_width,
+    is_transformer,
+    split_image_encoder,
+)
+from mmsent_training.models.recipe import Fused
+from mmsent_training.models.text_encoders import encode_text, split_text_encoder
+
+IMAGE_FEATURES = 256
+"""What the head makes of an image's features."""
+
+
+class DualHead(nn.Module):
+    """The trained part: both encoders' upper layers, and a linear layer over both.
+
+    ``text``: the upper part of a text encoder, or None. ``image``: that of an image encoder. Each
+    that has no lower part takes the model's inputs. ``widths``: of a text's and an image's
+    features. ``first_token``: pool texts at their first token; by default, take the mean.
+    """
+
+    def __init__(
+        self,
+        text: PreTrainedModel | None,
+        image: UpperBlocks | None,
+        *,
+        widths: tuple[int, int],
+        lower: tuple[bool, bool],
+        dimensions: int,
+        first_token: bool,
+        labels: int,
+        modality: str,
+    ) -> None:
+        super().__init__()
+        self.modality, self.first_token, self.lower = modality, first_token, lower
+        self.dimensions = dimensions
+        width = 0
+        if modality != "image":
+            self.text = text
+            text_width = widths[0] * (lower[0] + (text is not None))
+            self.text_norm = nn.LayerNorm(text_width, elementwise_affine=False)
+            self.text_dropout = nn.Dropout(0.3)
+            width += text_width
+        if modality != "text":
+            self.image = image
+            if self.standardizes:
+                self.register_buffer("mean", torch.zeros(widths[1]))
+                self.register_buffer("std", torch.ones(widths[1]))
+            else:
+                self.image_norm = nn.LayerNorm(widths[1], elementwise_affine=False)
+            self.image_projection = nn.Sequential(
+                nn.Dropout(0.5), nn.Linear(widths[1], IMAGE_FEATURES), nn.GELU(), nn.Dropout(0.3)
+            )
+            width += IMAGE_FEATURES
+        self.fused = Fused()
+        self.classifier = nn.Linear(width, labels)
+
+    @property
+    def standardizes(self) -> bool:
+        """Whether image features are frozen, and standardised by their statistics."""
+        return self.modality != "text" and self.image is None
+
+    @property
+    def takes_inputs(self) -> bool:
+        """Whether a used encoder is trained whole."""
+        text, image = self.lower
+        return (self.modality != "image" and not text) or (self.modality != "text" and not image)
+
+    def depths(self) -> dict[str, int]:
+        """The number of layers above each pretrained part, by the beginnings of names."""
+        found: dict[str, int] = {}
+        if self.modality != "image" and self.text is not None:
+            depths = text_encoders.depths(self.text)
+            found |= {f"text.{name}": depth for name, depth in depths.items()}
+        if self.modality != "text" and self.image is not None:
+            found |= {f"image.{name}": depth for name, depth in self.image.depths.items()}
+        return found
+
+    def train(self, mode: bool = True) -> "DualHead":
+        """Switch dropout on or off; batch norms keep their statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def set_statistics(self, image: Tensor) -> None:
+        """Standardise image features by the statistics of ``image``, float [..., width]."""
+        rows = image.flatten(0, -2)
+        self.mean.copy_(rows.mean(0))
+        self.std.copy_(rows.std(0) + 1e-2)  # some features are almost never active
+
+    def text_features(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        """Pooled states of the lower layers, and what the upper ones make of them: [batch, width].
+
+        ``states`` and ``attention_mask`` are as `forward` takes them.
+        """
+        found = [states] if self.lower[0] else []
+        if self.text is not None and not self.lower[0]:
+            found.append(encode_text(self.text, states, attention_mask))
+        elif self.text is not None:
+            found.append(self.text(inputs_embeds=states, attention_mask=attention_mask)[0])
+        if self.first_token:
+            pooled = [item[:, 0] for item in found]
+        else:
+            mask = attention_mask.unsqueeze(-1).to(found[0].dtype)
+            pooled = [(item * mask).sum(1) / mask.sum(1) for item in found]
+        return self.text_dropout(self.text_norm(torch.cat(pooled, 1)))
+
+    def image_features(self, image: Tensor) -> Tensor:
+        """Features of images, float [batch, 256]. ``image`` is as `forward` takes it."""
+        if image.dim() > self.dimensions:
+            if self.image is None:
+                shares = torch.rand(image.shape[:2], device=image.device).clamp_min(1e-9).log()
+                image = (image * (shares / shares.sum(1, keepdim=True)).unsqueeze(-1)).sum(1)
+            else:
+                view = torch.randint(image.shape[1], image.shape[:1], device=image.device)
+                image = image[torch.arange(len(image), device=image.device), view]
+        if self.image is None:
+            return self.image_projection((image - self.mean) / self.std)
+        return self.image_projection(self.image_norm(self.image(image)))
+
+    def forward(self, states: Tensor, attention_mask: Tensor, image: Tensor) -> Tensor:
+        """Logits, float [batch, labels].
+
+        ``states``: the frozen layers' of the text, float [batch, tokens, width], or its ids, int64
+        [batch, tokens]. ``image``: what the frozen part returns, or the scaled image, float
+        [batch, ...]. In training it may be [batch, views, ...]: of those, one is drawn at random
+        or, of frozen features, a mixture.
+        """
+        features = []
+        if self.modality != "image":
+            features.append(self.text_features(states, attention_mask))
+        if self.modality != "text":
+            features.append(self.image_features(image))
+        return self.classifier(self.fused(torch.cat(features, 1)))
+
+
+class DualModel(nn.Module):
+    """Two encoders below a DualHead.
+
+    ``text_layers`` and ``image_blocks``: how many of the upper ones are trained; None: all, with
+    what comes before them. ``mean`` and ``std`` are the image encoder's, on the scale 0 to 1.
+    ``first_token``: see DualHead. ``modality``: "both", or "text" or "image" to see only that one
+    (the inputs stay the same).
+    """
+
+    def __init__(
+        self,
+        text: PreTrainedModel,
+        image: nn.Module,
+        *,
+        mean: list[float],
+        std: list[float],
+        text_layers: int | None,
+        image_blocks: int | None,
+        first_token: bool,
+        labels: int = 3,
+        modality: str = "both",
+    ) -> None:
+        super().__init__()
+        self.modality = modality
+        widths = text.config.hidden_size, feature_width(image)
+        lower_text, upper_text = split_text_encoder(text, text_layers)
+        lower_image, upper_image = split_image_encoder(image, image_blocks)
+        states = 3 if image_blocks is not None and is_transformer(image) else 4
+        self.text = lower_text if modality != "image" else None
+        self.image = lower_image if modality != "text" else None
+        self.head = DualHead(
+            upper_text,
+            upper_image,
+            widths=widths,
+            lower=(lower_text is not None, lower_image is not None),
+            dimensions=2 if upper_image is None else states,
+            first_token=first_token,
+            labels=labels,
+            modality=modality,
+        )
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith("head."))
+
+    def train(self, mode: bool = True) -> "DualModel":
+        """Switch the head's dropout on or off; the frozen parts have none."""
+        super().train(mode)
+        for part in (self.text, self.image):
+            if part is not None:
+                part.eval()
+        return self
+
+    def checkpoint_gradients(self) -> None:
+        """Compute activations again in the backward pass, to save memory.
+
+        Raises InputError if the text encoder does not support it.
+        """
+        if self.modality != "text" and self.head.image is not None:
+            self.head.image.checkpointing = True
+        if self.modality != "image" and self.head.text is not None:
+            try:
+                enable: Any = self.head.text.gradient_checkpointing_enable
+                enable({"use_reentrant": False})
+            except ValueError:
+                kind = self.head.text.config.model_type
+                raise InputError(
+                    f"--gradient-checkpointing: transformers does not support it for {kind}"
+                ) from None
+
+    def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """States of the frozen layers, float [batch, tokens, width], or the ids."""
+        if self.text is None:
+            return input_ids
+        return encode_text(self.text, input_ids, attention_mask)
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        """What the frozen part makes of uint8 [batch, height, width, 3]: float [batch, ...]."""
+        scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        return scaled if self.image is None else self.image(scaled)
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
+        """What the frozen part makes of each image and its mirror image: float [batch, values]."""
+        # In small batches, the activations fit into the processor's cache.
+        size = 4 if pixels.device.type == "cpu" else len(pixels)
+        views = [
+            torch.cat([self.embed_image(part).flatten(1) for part in torch.split(view, size)])
+            for view in (pixels, pixels.flip(2))
+        ]
+        return torch.cat(views, 1)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
+        text, image = self.modality != "image", self.modality != "text"
+        states = self.embed_text(input_ids, attention_mask) if text else input_ids
+        return self.head(states, attention_mask, self.embed_image(pixels) if image else pixels)

@@ -1,0 +1,354 @@
+"""Image encoders of timm and transformers, split into frozen lower blocks and trained upper ones.
+
+A block is a stage of a convolutional network, or a layer of a transformer.
+"""
+
+import copy
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Dinov2Config,
+    Dinov2Model,
+    PretrainedConfig,
+    PreTrainedModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+    ViTConfig,
+    ViTModel,
+)
+
+from mmsent.errors import InputError, MmsentError
+from mmsent.inputs.image import ImageSettings
+from mmsent_training.models.dual_encoders import RESAMPLE, without_code
+from mmsent_training.models.text_encoders import load_pretrained
+from mmsent_training.weights.checkpoint import Checkpoint
+from mmsent_training.weights.packages import IMAGE_FILE, IMAGE_SHA256
+
+
+@dataclass(frozen=True)
+class _Convolutional:
+    """Of timm: the names of the blocks, and of what comes before and after them."""
+
+    blocks: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+_TIMM = {
+    "EfficientNet": _Convolutional("blocks", ("conv_stem", "bn1"), ("conv_head", "bn2")),
+    "ConvNeXt": _Convolutional("stages", ("stem",), ("norm_pre",)),
+}
+
+
+@dataclass(frozen=True)
+class _Transformer:
+    """Of transformers: the classes, and where the layers and the last normalisation are."""
+
+    config: type[PretrainedConfig]
+    model: type[PreTrainedModel]
+    layers: str
+    norm: str
+
+
+_TRANSFORMERS = {
+    "vit": _Transformer(ViTConfig, ViTModel, "encoder.layer", "layernorm"),
+    "dinov2": _Transformer(Dinov2Config, Dinov2Model, "encoder.layer", "layernorm"),
+    "clip_vision_model": _Transformer(
+        CLIPVisionConfig, CLIPVisionModel, "encoder.layers", "post_layernorm"
+    ),
+    "siglip_vision_model": _Transformer(
+        SiglipVisionConfig, SiglipVisionModel, "encoder.layers", "post_layernorm"
+    ),
+}
+_TOWERS = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
+"""Checkpoints of whole dual encoders, whose image tower is used."""
+
+
+RELEASED: tuple[dict[str, Any], ImageSettings, list[float], list[float]] = (
+    {"model_type": "timm", "architecture": "tf_efficientnet_lite0", "arguments": {}},
+    ImageSettings(size=224, resize="stretch", filter="bicubic"),
+    [127 / 255] * 3,
+    [128 / 255] * 3,
+)
+"""Configuration and preprocessing of EfficientNet-Lite0, whose package has none."""
+
+
+def read_encoder(
+    source: Checkpoint,
+) -> tuple[dict[str, Any], ImageSettings, list[float], list[float]]:
+    """The configuration of an encoder, and the rest as `read_preprocessing` returns it."""
+    if source.sha256 == IMAGE_SHA256:
+        return RELEASED
+    config = read_config(source.folder)
+    settings, mean, std = read_preprocessing(source.folder, config)
+    return config, settings, mean, std
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The arguments of `make_image_encoder` for the encoder in ``folder``."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if "architecture" in config and "model_type" not in config:
+        return {
+            "model_type": "timm",
+            "architecture": config["architecture"],
+            "arguments": config.get("model_args") or {},
+        }
+    found = config["model_type"]
+    kind = _TRANSFORMERS[_TOWERS.get(found, found)]
+    if found in _TOWERS:
+        config = config.get("vision_config") or {}
+    complete = kind.config.from_dict(without_code(config)).to_dict()
+    if complete.get("vision_use_head") is False:
+        raise InputError(f"{folder / 'config.json'} describes no pooled image embedding")
+    return complete
+
+
+def read_preprocessing(
+    folder: Path, config: dict[str, Any]
+) -> tuple[ImageSettings, list[float], list[float]]:
+    """The resizing of images, and their mean and deviation, scaled to 0 to 1.
+
+    ``config``: of the encoder. A margin that is cropped away is not: the shorter edge becomes the
+    model's size. Raises InputError if the files ask for something that a bundle does not support.
+    """
+    timm = config["model_type"] == "timm"
+    path = folder / ("config.json" if timm else "preprocessor_config.json")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if timm:
+            found = found.get("pretrained_cfg", found)
+            size, channels = found["input_size"][1], found["input_size"][0]
+            if channels != 3 or found["input_size"][2] != size:
+                raise ValueError(f"images of {found['input_size']} are no RGB squares")
+            resize = "stretch" if found.get("crop_mode", "center") == "squash" else "crop"
+            settings = ImageSettings(size, resize, found["interpolation"])
+            return settings, [*found["mean"]], [*found["std"]]
+        for step in ("do_resize", "do_rescale", "do_normalize"):
+            if not found.get(step, True):
+                raise ValueError(f"{step} is off")
+        size, resize = _square(found)
+        if config["image_size"] != size and config["model_type"] != "dinov2":
+            raise ValueError(f"images do not become squares of {config['image_size']} pixels")
+        settings = ImageSettings(size, resize, RESAMPLE[found["resample"]])
+        return settings, [*found["image_mean"]], [*found["image_std"]]
+    except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"{path} asks for preprocessing that no bundle can do: {reason}") from None
+
+
+def _square(found: dict[str, Any]) -> tuple[int, str]:
+    """The edge of the square that transformers' image processor makes, and how it makes it."""
+    size, crop = found["size"], found.get("crop_size")
+    shortest = isinstance(size, dict) and "shortest_edge" in size
+    if found.get("do_center_crop", shortest):
+        crop = crop if crop is not None else size
+        edges = {crop["height"], crop["width"]} if isinstance(crop, dict) else {crop}
+        resize = "crop"
+    elif shortest:
+        raise ValueError("images keep their shape")
+    else:
+        edges = {size["height"], size["width"]} if isinstance(size, dict) else {size}
+        resize = "stretch"
+    if len(edges) > 1:
+        raise ValueError("images do not become squares")
+    return edges.pop(), resize
+
+
+def make_image_encoder(config: dict[str, Any]) -> nn.Module:
+    """The encoder of a configuration from `read_config`, with random weights.
+
+    Raises InputError if mmsent does not support it.
+    """
+    if config["model_type"] != "timm":
+        kind = _TRANSFORMERS[config["model_type"]]
+        # The exporter of torch 2.4 supports only eager attention.
+        described: Any = kind.config.from_dict(without_code(config), attn_implementation="eager")
+        pooled = {"add_pooling_layer": False} if kind.model is ViTModel else {}
+        model: Any = kind.model(described, **pooled)
+        return getattr(model, "vision_model", model)
+    import timm
+
+    name = config["architecture"]
+    if name not in timm.list_models():
+        raise InputError(f"this timm has no architecture {name!r}; a newer one may have it")
+    encoder = timm.create_model(name, pretrained=False, num_classes=0, **config["arguments"])
+    if type(encoder).__name__ not in _TIMM:
+        raise InputError(
+            f"the image encoder {name} is a {type(encoder).__name__}; of timm, mmsent trains "
+            f"{', '.join(_TIMM)}"
+        )
+    return encoder
+
+
+def load_image_encoder(source: Checkpoint, config: dict[str, Any]) -> nn.Module:
+    """The encoder with its verified weights.
+
+    Raises MmsentError if they do not match ``config``.
+    """
+    encoder, folder = make_image_encoder(config), source.folder
+    if config["model_type"] != "timm":
+        kind = _TRANSFORMERS[config["model_type"]]
+        loaded = load_pretrained(
+            kind.model, folder, kind.config.from_dict(without_code(config)), optional="pooler."
+        )
+        weights = getattr(loaded, "vision_model", loaded).state_dict()
+    elif source.sha256 == IMAGE_SHA256:
+        # The same architecture under other names, in the same order; the last two are ImageNet's
+        # classifier. weights_only: nothing but tensors is unpickled, and the file is known anyway.
+        path = folder / Path(IMAGE_FILE).name
+        values = torch.load(path, map_location="cpu", weights_only=True).values()
+        weights = dict(zip(encoder.state_dict(), values))
+    else:
+        weights = safetensors.torch.load_file(folder / "model.safetensors")
+    names = encoder.state_dict().keys()
+    try:
+        encoder.load_state_dict({name: value for name, value in weights.items() if name in names})
+    except RuntimeError as error:
+        raise MmsentError(f"the weights in {folder} do not fit its config.json: {error}") from None
+    return encoder
+
+
+def feature_width(encoder: nn.Module) -> int:
+    """The number of features of an image."""
+    found: Any = encoder
+    return int(found.num_features if _is_timm(encoder) else found.config.hidden_size)
+
+
+def block_count(encoder: nn.Module) -> int:
+    return len(_blocks(encoder))
+
+
+def split_image_encoder(
+    encoder: nn.Module, trained: int | None
+) -> tuple[nn.Module | None, "UpperBlocks | None"]:
+    """The encoder without its last ``trained`` blocks, and those with the pooling.
+
+    None for ``trained`` trains all: then there is no lower part. Without trained blocks there is no
+    upper part, and the lower one returns features, float [batch, width].
+    """
+    if trained is None:
+        return None, UpperBlocks(encoder, 0, whole=True)
+    cut = block_count(encoder) - trained
+    upper = UpperBlocks(copy.deepcopy(encoder), cut)
+    lower = LowerBlocks(encoder, cut)
+    return (lower, upper) if trained else (nn.Sequential(lower, upper), None)
+
+
+class LowerBlocks(nn.Module):
+    """The first ``cut`` blocks of an encoder and what comes before them."""
+
+    def __init__(self, encoder: nn.Module, cut: int) -> None:
+        super().__init__()
+        _set_blocks(encoder, slice(None, cut))
+        for name in _after(encoder):
+            setattr(encoder, name, nn.Identity())
+        if isinstance(getattr(encoder, "head", None), nn.Module):
+            encoder.head = nn.Identity()
+        self.encoder = encoder
+
+    def forward(self, scaled: Tensor) -> Tensor:
+        """Maps or tokens of float [batch, 3, height, width]."""
+        return _states(self.encoder, scaled)
+
+
+class UpperBlocks(nn.Module):
+    """The blocks of an encoder from ``cut`` on, its last normalisation and its pooling.
+
+    ``whole``: with what comes before the blocks.
+    """
+
+    def __init__(self, encoder: nn.Module, cut: int, *, whole: bool = False) -> None:
+        super().__init__()
+        self.whole, self.checkpointing = whole, False
+        self.after = nn.ModuleList(getattr(encoder, name) for name in _after(encoder))
+        # SigLIP pools with a head of its own, and timm's networks with forward_head.
+        self.timm = _is_timm(encoder)
+        self.blocks = nn.ModuleList(_blocks(encoder)[cut:])
+        for name in _after(encoder):
+            setattr(encoder, name, nn.Identity())
+        head = getattr(encoder, "head", None)
+        self.pool = head if isinstance(head, nn.Module) else nn.Identity()
+        if isinstance(getattr(encoder, "global_pool", None), nn.Module):
+            self.pool = encoder.global_pool
+        self.first = not self.timm and not isinstance(head, nn.Module)
+        self.start: nn.Module | None = None
+        if whole:
+            if head is not None:
+                encoder.head = nn.Identity()
+            _set_blocks(encoder, slice(0, 0))
+            self.start = encoder
+        parameters = inspect.signature(self.blocks[0].forward).parameters if self.blocks else ()
+        # CLIP's and SigLIP's layers require masks; an image has none.
+        self.masks = {name: None for name in parameters if name.endswith("attention_mask")}
+
+    @property
+    def depths(self) -> dict[str, int]:
+        """The number of blocks above each part: by the beginnings of its parameters' names."""
+        count = len(self.blocks)
+        blocks = {f"blocks.{number}.": count - 1 - number for number in range(count)}
+        return {"": 0, "start.": count} | blocks
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Features, float [batch, width], of what the lower part returns or, if whole, images."""
+        if self.start is not None:
+            states = _states(self.start, states)
+        for block in self.blocks:
+            if self.checkpointing and self.training:
+                found: Any = checkpoint(block, states, use_reentrant=False, **self.masks)
+            else:
+                found = block(states, **self.masks)
+            states = found[0] if isinstance(found, tuple) else found
+        if self.first:
+            states = states[:, 0]
+        for module in self.after:
+            states = module(states)
+        return self.pool(states)
+
+
+def is_transformer(encoder: nn.Module) -> bool:
+    """Whether its blocks return tokens, [batch, tokens, width], not maps."""
+    return not _is_timm(encoder)
+
+
+def _is_timm(encoder: nn.Module) -> bool:
+    return type(encoder).__name__ in _TIMM
+
+
+def _states(encoder: nn.Module, scaled: Tensor) -> Tensor:
+    """The output of the last block."""
+    if _is_timm(encoder):
+        return encoder.forward_features(scaled)
+    return encoder(pixel_values=scaled)["last_hidden_state"]
+
+
+def _kind(encoder: Any) -> _Transformer:
+    return _TRANSFORMERS[encoder.config.model_type]
+
+
+def _path(encoder: nn.Module) -> str:
+    found = _TIMM.get(type(encoder).__name__)
+    return found.blocks if found else _kind(encoder).layers
+
+
+def _after(encoder: nn.Module) -> tuple[str, ...]:
+    found = _TIMM.get(type(encoder).__name__)
+    return found.after if found else (_kind(encoder).norm,)
+
+
+def _blocks(encoder: nn.Module) -> Any:
+    return encoder.get_submodule(_path(encoder))
+
+
+def _set_blocks(encoder: nn.Module, kept: slice) -> None:
+    *parents, name = _path(encoder).split(".")
+    setattr(encoder.get_submodule(".".join(parents)), name, _blocks(encoder)[kept])

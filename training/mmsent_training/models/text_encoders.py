@@ -1,0 +1,181 @@
+"""Text encoders of transformers, split into frozen lower layers and trained upper ones."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+
+from mmsent.errors import InputError, MmsentError
+from mmsent.files.shortage import raise_shortage
+from mmsent_training.models.dual_encoders import without_code
+from mmsent_training.weights.checkpoint import TOKENIZER
+
+_LAYERS = {
+    "bert": "encoder.layer",
+    "camembert": "encoder.layer",
+    "distilbert": "transformer.layer",
+    "mpnet": "encoder.layer",
+    "roberta": "encoder.layer",
+    "xlm-roberta": "encoder.layer",
+}
+"""Where each type of encoder has its layers. Nothing follows the last one."""
+
+_COUNTED = ("camembert", "mpnet", "roberta", "xlm-roberta")
+"""The types whose positions are counted from their padding token's id on."""
+
+POOLING = Path("1_Pooling") / "config.json"
+"""Where sentence-transformers says how texts are pooled."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The complete configuration of the encoder in ``folder``, without code."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return AutoConfig.for_model(**without_code(config)).to_dict()
+
+
+def pools_first(folder: Path) -> bool:
+    """Whether the folder's own files say that texts are pooled at their first token."""
+    try:
+        pooling = json.loads((folder / POOLING).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(pooling, dict) and bool(pooling.get("pooling_mode_cls_token"))
+
+
+def read_tokenizer(folder: Path, config: dict[str, Any], max_length: int) -> Tokenizer:
+    """The encoder's tokenizer; it truncates to ``max_length`` or the encoder's positions.
+
+    transformers builds it from a vocabulary if there is no tokenizer.json.
+    Raises InputError if its tokens are more than the encoder's.
+    """
+    if (folder / TOKENIZER).is_file():
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    else:
+        found = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
+            folder, local_files_only=True, trust_remote_code=False, use_fast=True
+        )
+        tokenizer = found.backend_tokenizer
+    if tokenizer.get_vocab_size() > config["vocab_size"]:
+        raise InputError(
+            f"{folder}: the tokenizer has {tokenizer.get_vocab_size()} tokens, and the encoder "
+            f"only {config['vocab_size']}; they do not belong together"
+        )
+    tokenizer.no_padding()
+    counted = config["model_type"] in _COUNTED
+    positions = config["max_position_embeddings"] - (config["pad_token_id"] + 1 if counted else 0)
+    tokenizer.enable_truncation(min(max_length, positions))
+    return tokenizer
+
+
+def make_text_encoder(config: dict[str, Any]) -> PreTrainedModel:
+    """The encoder of a configuration, with random weights."""
+    described = AutoConfig.for_model(**without_code(config))
+    # The exporter of torch 2.4 supports only eager attention.
+    encoder = AutoModel.from_config(  # type: ignore[no-untyped-call]
+        described, attn_implementation="eager", trust_remote_code=False
+    )
+    return _without_pooler(encoder)
+
+
+def load_text_encoder(folder: Path, config: dict[str, Any]) -> PreTrainedModel:
+    """The encoder with the weights in ``folder``, always from safetensors.
+
+    Raises MmsentError if they do not match ``config``.
+    """
+    encoder = make_text_encoder(config)
+    loaded = load_pretrained(type(encoder), folder, encoder.config, optional="pooler.")
+    encoder.load_state_dict(_without_pooler(loaded).state_dict())
+    return encoder
+
+
+def load_pretrained(
+    kind: type[PreTrainedModel], folder: Path, config: Any, *, optional: str = "-"
+) -> Any:
+    """A model of transformers with its weights, from safetensors.
+
+    ``optional``: the beginning of the names of tensors that may be missing. Raises MmsentError if
+    others are missing, or shapes differ.
+    """
+    try:
+        loaded, report = kind.from_pretrained(
+            folder, config=config, use_safetensors=True, local_files_only=True,
+            dtype=torch.float32, output_loading_info=True,
+        )  # fmt: skip
+    except RuntimeError as error:  # a shape that differs
+        raise_shortage(error)
+        raise MmsentError(f"the weights in {folder} do not fit its config.json: {error}") from None
+    if missing := sorted(key for key in report["missing_keys"] if not key.startswith(optional)):
+        names = ", ".join(missing[:3])
+        raise MmsentError(f"the weights in {folder} do not fit its config.json: no {names}")
+    return loaded
+
+
+def _without_pooler(encoder: Any) -> PreTrainedModel:
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return cast(PreTrainedModel, encoder)
+
+
+def layer_count(encoder: PreTrainedModel) -> int:
+    return len(_layers(encoder))
+
+
+def split_text_encoder(
+    encoder: PreTrainedModel, trained: int | None
+) -> tuple[PreTrainedModel | None, PreTrainedModel | None]:
+    """The encoder without its last ``trained`` layers, and those layers.
+
+    None for ``trained`` trains all, with the embeddings: then there is no lower part. Without
+    trained layers there is no upper part. The upper part takes states as ``inputs_embeds``.
+    """
+    if trained is None:
+        return None, encoder
+    if trained == 0:
+        return encoder, None
+    cut = layer_count(encoder) - trained
+    upper = copy.deepcopy(encoder)
+    upper.embeddings = _States()
+    _set_layers(upper, _layers(upper)[cut:])
+    _set_layers(encoder, _layers(encoder)[:cut])
+    return encoder, upper
+
+
+def encode_text(encoder: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """The last layer's states, float [batch, tokens, width].
+
+    Positions that are masked get the encoder's own padding token: RoBERTa's kind counts positions
+    by it.
+    """
+    padding: Any = encoder.config.pad_token_id or 0
+    ids = input_ids.masked_fill(attention_mask == 0, padding)
+    return encoder(input_ids=ids, attention_mask=attention_mask)[0]
+
+
+def depths(encoder: PreTrainedModel) -> dict[str, int]:
+    """The number of layers above each part: by the beginnings of its parameters' names."""
+    path, count = _LAYERS[encoder.config.model_type], layer_count(encoder)
+    layers = {f"{path}.{number}.": count - 1 - number for number in range(count)}
+    return {"": 0, "embeddings.": count} | layers
+
+
+class _States(nn.Module):
+    """In the place of the embeddings: returns the states that the lower layers computed."""
+
+    def forward(self, input_ids: Any = None, inputs_embeds: Any = None, **ignored: Any) -> Tensor:
+        # DistilBERT's embeddings get both by position.
+        return inputs_embeds
+
+
+def _layers(encoder: PreTrainedModel) -> nn.ModuleList:
+    path = _LAYERS[encoder.config.model_type]
+    return cast(nn.ModuleList, encoder.get_submodule(path))
+
+
+def _set_layers(encoder: PreTrainedModel, layers: nn.Module) -> None:
+    parent, name = _LAYERS[encoder.config.model_type].rsplit(".", 1)
+    setattr(encoder.get_submodule(parent), name, layers)
