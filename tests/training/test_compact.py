@@ -208,7 +208,9 @@ def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, ca
     def learn():
         model, _ = released_model("text")
         before = separation(model)
-        pretraining.pretrain(model, tokenizer, weights=checkpoint.sha256, precision="fp32")
+        pretraining.pretrain(
+            model, model.head.layers, tokenizer, weights=checkpoint.sha256, precision="fp32"
+        )
         return before, separation(model), model.state_dict()
 
     @torch.no_grad()

@@ -24,7 +24,7 @@ from mmsent.data.folder import image_file
 from mmsent.errors import InputError
 from mmsent.inputs.image import ImageSettings
 from mmsent.inputs.text import pad_ids, tokenize
-from mmsent_training.models import dual
+from mmsent_training.models import dual, pretraining
 from mmsent_training.models.registry import default_settings
 from mmsent_training.optim import make_optimizer
 from mmsent_training.weights.checkpoint import WeightsUnavailable
@@ -471,3 +471,24 @@ def test_weights_of_another_shape(folders, tmp_path):
     (folder / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(WeightsUnavailable, match="is damaged"):
         find_encoders(str(folder), str(folders["vit"]))
+
+
+# Rated texts
+
+
+def test_the_text_encoder_is_trained_on_rated_texts_first(
+    run_command, sample, folders, tmp_path, monkeypatch
+):
+    """Only where that is asked for, since the texts are English."""
+    lines = pretraining.FILE.read_text(encoding="utf-8").splitlines(keepends=True)[:33]
+    (tmp_path / "texts.tsv").write_text("".join(lines), encoding="utf-8")
+    monkeypatch.setattr(pretraining, "FILE", tmp_path / "texts.tsv")
+    names = folders["roberta"], folders["vit"]
+    result = train(run_command, sample, *names, tmp_path, "--pretraining-texts")
+    assert result.code == 0, result.err
+    assert "pretraining: 32 texts" in result.err
+    (tmp_path / "image").mkdir()
+    arguments = ("--pretraining-texts", "--train-text-layers", 0)
+    result = train(run_command, sample, *names, tmp_path / "image", *arguments)
+    assert result.code == 2
+    assert "--pretraining-texts: no text layers are trained" in result.err

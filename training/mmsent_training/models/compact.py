@@ -137,7 +137,9 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
             )
     elif uses_pretraining_texts(task):
         sha256 = _weights(task).sha256
-        pretrain(model, inputs.tokenizer, weights=sha256, precision=settings.precision)
+        pretrain(
+            model, model.head.layers, inputs.tokenizer, weights=sha256, precision=settings.precision
+        )
     elif settings.modality != "image" and "pretraining_texts" not in settings.options:
         logger.info(
             "no pretraining: the rated texts are negative, neutral or positive, and the labels "

@@ -23,6 +23,7 @@ from mmsent_training.models.image_encoders import (
     read_encoder,
 )
 from mmsent_training.models.pixels import missing_pair, pixel_batches
+from mmsent_training.models.pretraining import pretrain
 from mmsent_training.models.recipe import Ids, Inputs, Prepared, Task
 from mmsent_training.models.text_encoders import (
     layer_count,
@@ -115,6 +116,8 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     settings, missing = task.settings, missing_pair(inputs)
     if settings.options.get("gradient_checkpointing"):
         model.checkpoint_gradients()
+    if settings.options.get("pretraining_texts"):
+        pretrain_text(model, task, inputs)
     depths, train, validation = model.head.depths(), [*task.train], [*task.validation]
     if model.head.standardizes and not task.origin:
         model.head.set_statistics(embed_images(model, task, inputs, ids)[train])
@@ -133,6 +136,23 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
         tuple(depths),
         depths=depths,
     )
+
+
+def pretrain_text(model: nn.Module, task: Task, inputs: Inputs) -> None:
+    """Train the text encoder's upper layers on rated texts first, which are English.
+
+    Raises InputError if none are trained, or they have learned from pairs already.
+    """
+    option, settings = "--pretraining-texts", task.settings
+    if origin := task.origin:
+        raise InputError(
+            f"--from {origin.name}: leave out {option}: the texts come before the pairs"
+        )
+    if settings.modality == "image" or model.head.text is None:
+        raise InputError(f"{option}: no text layers are trained; see --train-text-layers")
+    known = f"{_weights(task).text.sha256} {model.head.depths()} {model.head.first_token}"
+    layers = model.head.text
+    pretrain(model, layers, inputs.tokenizer, weights=known, precision=settings.precision)
 
 
 def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tensor:

@@ -47,10 +47,10 @@ class DualHead(nn.Module):
         width = 0
         if modality != "image":
             self.text = text
-            text_width = widths[0] * (lower[0] + (text is not None))
-            self.text_norm = nn.LayerNorm(text_width, elementwise_affine=False)
+            self.text_width = widths[0] * (lower[0] + (text is not None))
+            self.text_norm = nn.LayerNorm(self.text_width, elementwise_affine=False)
             self.text_dropout = nn.Dropout(0.3)
-            width += text_width
+            width += self.text_width
         if modality != "text":
             self.image = image
             if self.standardizes:

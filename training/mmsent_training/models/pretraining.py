@@ -1,4 +1,4 @@
-"""Rated texts, on which the compact model's text encoder is trained first.
+"""Rated texts, on which a text encoder of the compact or dual model is trained first.
 
 There are 18,512 tweets and sentences of reviews, each with the numbers of its 15 to 99 raters who
 found it negative, neutral and positive. VADER was tested on them (Hutto and Gilbert, 2014;
@@ -47,13 +47,20 @@ def read_texts() -> tuple[list[str], Tensor]:
     return [row[-1] for row in rows], counts / counts.sum(1, keepdim=True)
 
 
-def pretrain(model: nn.Module, tokenizer: Tokenizer, *, weights: str, precision: Precision) -> None:
-    """Train the layers of a CompactModel's head to predict the raters' labels.
+def pretrain(
+    model: nn.Module,
+    layers: nn.Module,
+    tokenizer: Tokenizer,
+    *,
+    weights: str,
+    precision: Precision,
+) -> None:
+    """Train ``layers``, those of a model's head that read texts, to predict the raters' labels.
 
-    The result does not depend on the user's data, and is cached. ``weights``: the SHA-256 of the
-    model's weights. ``precision``: "bf16" for mixed precision.
+    ``model``: a CompactModel or a DualModel. The result does not depend on the user's data, and is
+    cached. ``weights``: the SHA-256 of the model's weights, and whatever else identifies the model.
+    ``precision``: "bf16" for mixed precision.
     """
-    layers = model.head.layers
     content = {
         "weights": weights,
         "texts": hashlib.sha256(FILE.read_bytes()).hexdigest(),
@@ -69,27 +76,26 @@ def pretrain(model: nn.Module, tokenizer: Tokenizer, *, weights: str, precision:
     if rank() == 0:
         known = read_cached(path)
         if not known:
-            _train(model, tokenizer, precision)
+            _train(model, layers, tokenizer, precision)
             known = {name: array.cpu().numpy() for name, array in layers.state_dict().items()}
             write_cached(path, known)
     known = broadcast(known)
     layers.load_state_dict({name: torch.from_numpy(array) for name, array in known.items()})
 
 
-def _train(model: nn.Module, tokenizer: Tokenizer, precision: Precision) -> None:
-    """Train the layers of ``model``'s head, below an output layer that is discarded."""
+def _train(model: nn.Module, layers: nn.Module, tokenizer: Tokenizer, precision: Precision) -> None:
+    """Train ``layers`` of ``model``'s head, below an output layer that is discarded."""
     texts, shares = read_texts()
     ids = tokenize(tokenizer, texts)
     lengths = torch.tensor([len(item) for item in ids])
     device = next(model.parameters()).device
     torch.manual_seed(SETTINGS.seed)
     output = nn.Linear(model.head.text_width, len(SENTIMENTS)).to(device)
-    layers = model.head.layers
     trained = nn.ModuleDict({"layers": layers, "output": output})
     optimizer = make_optimizer(trained, SETTINGS, pretrained=("layers.",))
     steps = divide_epoch(lengths, SETTINGS, epoch=1)
     scheduler = LambdaLR(optimizer, warmup_cosine(len(steps), SETTINGS.warmup_ratio))
-    model.text.eval()
+    model.eval()
     model.head.train()
     with Progress("pretraining", len(texts), "texts") as progress:
         for number, [rows] in enumerate(steps):

@@ -64,8 +64,8 @@ FREEZE = Option(
 TEXTS = Option(
     "pretraining_texts",
     "flag",
-    "Train compact's text encoder on rated texts first.  "
-    "[default: where the labels are negative, neutral and positive]",
+    "Train the text encoder of compact or dual on rated English texts first.  "
+    "[default: compact's, where the labels are negative, neutral and positive]",
 )
 
 DUAL = (
@@ -103,6 +103,7 @@ DUAL = (
         "flag",
         "Compute dual's activations twice, to save memory.  [default: once]",
     ),
+    TEXTS,
 )
 
 MODELS: dict[str, Model] = {
@@ -134,8 +135,8 @@ def find_model(name: str) -> Model:
 
 
 def model_options() -> list[Option]:
-    """The options of all models."""
-    return [option for model in MODELS.values() for option in model.options]
+    """The options of all models, each once."""
+    return [*dict.fromkeys(option for model in MODELS.values() for option in model.options)]
 
 
 def choose(asked: str, options: Mapping[str, Any]) -> Choice:
