@@ -166,6 +166,7 @@ def test_a_training_takes_the_cores_it_may_use_and_leaves_pytorch_as_it_was(few,
     assert json.loads((run / "run.json").read_text())["environment"]["threads"] == 1
     assert torch.equal(torch.rand(3), drawn)
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
     assert dict(os.environ) == environment
 
 

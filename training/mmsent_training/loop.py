@@ -112,7 +112,8 @@ class RunningStatistics:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.buffers = [*model.buffers()]
+        # Integers are tables, such as a bag's n-grams, which training does not change; or counts.
+        self.buffers = [b for b in model.buffers() if b.is_floating_point() or b.dim() == 0]
         self.before = [buffer.clone() for buffer in self.buffers]
         self.changes = [torch.zeros_like(buffer) for buffer in self.buffers]
 

@@ -21,6 +21,7 @@ from mmsent.data.labels import are_sentiments
 from mmsent.data.pair import Part
 from mmsent.inputs.image import MISSING, ImageSettings
 from mmsent_training.devices import training_precision
+from mmsent_training.models.gru import gru_states
 from mmsent_training.models.lexicon import FEATURES, Lexicon, read_lexicon, runs
 from mmsent_training.models.pixels import missing_pair, pixel_batches
 from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
@@ -255,9 +256,13 @@ class LightModel(nn.Module):
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The mean of the GRU's states over the tokens, projected: [batch, 256].
 
-        The sequences are packed: padding never reaches the GRU.
+        Padding never reaches the GRU: the sequences are packed. Where a CPU trains, `gru_states`
+        gives the same result sooner.
         """
         lengths = attention_mask.sum(dim=1)
+        if self.training and input_ids.device.type == "cpu":
+            states = gru_states(self.gru, self.embedding(input_ids), lengths)
+            return self.text_projection(states.sum(dim=1) / lengths.unsqueeze(1))
         packed = pack_padded_sequence(
             self.embedding(input_ids), lengths.cpu(), batch_first=True, enforce_sorted=False
         )
@@ -308,15 +313,17 @@ class LightModel(nn.Module):
 
         A run's row is its number modulo ``ngrams``; the quotient distinguishes runs that share it.
         """
-        sums = []
+        found = []
         for numbers, inside in runs(input_ids, attention_mask, self.vocabulary, NGRAM):
             rows = numbers % self.ngrams
             quotients = torch.div(numbers, self.ngrams, rounding_mode="trunc")
-            known = inside * (self.known[rows] == quotients)
-            sums.append((self.bag(rows) * known.unsqueeze(2)).sum(dim=1))
+            found.append((rows, inside * (self.known[rows] == quotients)))
+        # One look-up for all sizes: the gradient of each would be as large as the whole table.
+        rows, known = (torch.cat(part, dim=1) for part in zip(*found))
+        summed = (self.bag(rows) * known.unsqueeze(2)).sum(dim=1)
         # Divide by the root of the number of runs, like the norm of a TF-IDF vector.
         scale = (NGRAM * attention_mask.sum(dim=1, keepdim=True)).sqrt()
-        return sum(sums[1:], sums[0]) / scale
+        return summed / scale
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """Features of uint8 [batch, height, width, 3]: [batch, 256]."""
