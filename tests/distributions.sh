@@ -46,10 +46,18 @@ import { SentimentModel } from "mmsent";
 const demo = process.argv[2];
 const rows = readFileSync(`${demo}/submission.csv`, "utf8").trim().split(/\r?\n/).slice(1);
 const model = await SentimentModel.open(`${demo}/model.onnx`);
+function decode(bytes) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return new TextDecoder("gb18030").decode(bytes);
+  }
+}
+
 let pairs = 0;
 let same = 0;
 for (const [guid, tag] of rows.map((row) => row.split(","))) {
-  const text = readFileSync(`${demo}/dataset/data/${guid}.txt`, "utf8").trim();
+  const text = decode(readFileSync(`${demo}/dataset/data/${guid}.txt`)).trim();
   try {
     const { label } = await model.predict({ text, image: `${demo}/dataset/data/${guid}.jpg` });
     pairs += 1;
