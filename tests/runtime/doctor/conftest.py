@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from doctor_machine import BANNER, TRAINING_NEEDS, Machine, NvidiaSmi
 
+from mmsent import __version__
+
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
@@ -27,8 +29,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     ):
         machine.library(name, version=version)
     # These may not be installed where the tests run from the sources alone.
-    machine.distribution("mmsent-training", "0.1.0", ["mmsent==0.1.0", *TRAINING_NEEDS])
-    machine.distribution("mmsent-export", "0.1.0", ["mmsent-training==0.1.0", "onnx>=1.16"])
+    training, export = [f"mmsent=={__version__}"], [f"mmsent-training=={__version__}"]
+    machine.distribution("mmsent-training", __version__, [*training, *TRAINING_NEEDS])
+    machine.distribution("mmsent-export", __version__, [*export, "onnx>=1.16"])
     return machine
 
 

@@ -15,6 +15,7 @@ import pytest
 import tomllib
 from doctor_machine import Machine
 
+from mmsent import __version__
 from mmsent.doctor.installed import PARTS, modules, requirements
 
 SOURCES = Path(__file__).parents[3]
@@ -30,10 +31,10 @@ def test_a_library_below_its_range(machine: Machine) -> None:
 
 
 def test_a_part_of_another_version(machine: Machine) -> None:
-    machine.distribution("mmsent-export", "0.2.0", ["mmsent-training==0.2.0"])
+    machine.distribution("mmsent-export", "0.0.9", ["mmsent-training==0.0.9"])
     result = machine.doctor()
     assert result.finding("mmsent-versions-differ")["what"] == (
-        "mmsent-export is 0.2.0, but mmsent-training is 0.1.0"
+        f"mmsent-export is 0.0.9, but mmsent-training is {__version__}"
     )
     assert result.code == 1
 
@@ -47,7 +48,7 @@ def test_a_library_that_can_not_be_imported(machine: Machine) -> None:
 
 
 def test_a_requirement_that_the_doctor_can_not_read_is_not_passed_over(machine: Machine) -> None:
-    machine.distribution("mmsent-export", "0.1.0", ["onnx~=1.16; python_version > '3'"])
+    machine.distribution("mmsent-export", __version__, ["onnx~=1.16; python_version > '3'"])
     assert "onnx~=1.16" in machine.doctor().finding("library-requirement-unread")["what"]
 
 
@@ -80,11 +81,11 @@ def light_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if any(path.name == n or path.name.startswith((f"{n}-", f"{n}.")) for n in names):
             (site / path.name).symlink_to(path)
     (site / "mmsent").symlink_to(SOURCES / "runtime/mmsent")
-    distribution = site / "mmsent-0.1.0.dist-info"
-    if not distribution.exists():
+    distribution = site / f"mmsent-{__version__}.dist-info"
+    if not any(site.glob("mmsent-*.dist-info")):
         distribution.mkdir()
         project = tomllib.loads((SOURCES / "runtime/pyproject.toml").read_text())["project"]
-        lines = ["Metadata-Version: 2.1", "Name: mmsent", "Version: 0.1.0"]
+        lines = ["Metadata-Version: 2.1", "Name: mmsent", f"Version: {__version__}"]
         lines += [f"Requires-Dist: {need}" for need in project["dependencies"]]
         (distribution / "METADATA").write_text("\n".join(lines) + "\n")
     return folder
@@ -128,9 +129,9 @@ def test_a_library_that_is_not_installed(light_environment: Path) -> None:
 
 def test_training_without_torch(light_environment: Path) -> None:
     (site,) = light_environment.glob("lib/python*/site-packages")
-    training = site / "mmsent_training-0.1.0.dist-info"
+    training = site / f"mmsent_training-{__version__}.dist-info"
     training.mkdir()
-    metadata = "Metadata-Version: 2.1\nName: mmsent-training\nVersion: 0.1.0\n"
+    metadata = f"Metadata-Version: 2.1\nName: mmsent-training\nVersion: {__version__}\n"
     (training / "METADATA").write_text(metadata + "Requires-Dist: torch>=2.4\n")
     try:
         code, report = _run(light_environment)
