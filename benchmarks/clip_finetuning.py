@@ -15,7 +15,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,8 @@ from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 from mmsent.data.folder import image_file
 from mmsent.data.labels import SENTIMENTS
 from mmsent.data.training import TrainingSource
-from mmsent_training.models.registry import choose, default_settings
+from mmsent_training.models.registry import Choice, choose, default_settings
+from mmsent_training.settings import Settings
 from mmsent_training.train import train
 from result import write_result
 
@@ -67,19 +68,33 @@ class PlainModel(nn.Module):
         return self.head(torch.cat([outputs.text_embeds, outputs.image_embeds], dim=1))
 
 
-def plain_rate(options: argparse.Namespace, rows: list) -> float:
-    """The typical loop's pairs per second."""
+def clip_rate(options: argparse.Namespace, rows: list) -> float:
+    """The typical loop's pairs per second with CLIP."""
     tokenizer = CLIPTokenizerFast.from_pretrained(options.clip)
     processor = CLIPImageProcessor.from_pretrained(options.clip)
-    model = PlainModel(options.clip).to(options.device).train()
+
+    def prepare(texts, images):
+        encoded = tokenizer(
+            texts, padding=True, truncation=True, max_length=77, return_tensors="pt"
+        )
+        return {**encoded, **processor(images, return_tensors="pt")}
+
+    return plain_rate(PlainModel(options.clip), prepare, options, rows)
+
+
+def plain_rate(
+    model: nn.Module, prepare: Callable[[list, list], dict], options: argparse.Namespace, rows: list
+) -> float:
+    """The typical loop's pairs per second.
+
+    ``prepare``: texts and images to the arguments of ``model``, which returns logits.
+    """
+    model.to(options.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
 
     def collate(items):
         texts, images, labels = zip(*items)
-        encoded = tokenizer(
-            list(texts), padding=True, truncation=True, max_length=77, return_tensors="pt"
-        )
-        return {**encoded, **processor(list(images), return_tensors="pt")}, torch.tensor(labels)
+        return prepare([*texts], [*images]), torch.tensor(labels)
 
     loader = DataLoader(Pairs(options.data, rows), BATCH, shuffle=True, collate_fn=collate)
     start, done = time.perf_counter(), 0
@@ -97,18 +112,10 @@ def plain_rate(options: argparse.Namespace, rows: list) -> float:
     return done / (time.perf_counter() - start)
 
 
-def mmsent_epoch(options: argparse.Namespace, precision: str, folder: Path) -> dict[str, float]:
+def mmsent_epoch(
+    settings: Settings, choice: Choice, options: argparse.Namespace, folder: Path
+) -> dict[str, float]:
     """One epoch of `mmsent train`: its rate, its losses, the total seconds, the GPU's memory."""
-    settings = default_settings(
-        "clip",
-        options.device,
-        freeze=False,
-        epochs=1,
-        batch_size=BATCH,
-        gradient_accumulation_steps=1,
-        precision=precision,
-    )
-    choice = choose("clip", {"clip": options.clip})
     if options.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with utilisation(options.device) as used:
@@ -145,32 +152,46 @@ def utilisation(device: str) -> Iterator[list[int]]:
             samples[:] = [sample for sample in samples if sample]
 
 
-def main() -> None:
-    """Measure all sides and print the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--clip", type=Path, required=True)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
-    parser.add_argument("--pairs", type=int, default=640)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+def measure(
+    options: argparse.Namespace,
+    plain: Callable[[argparse.Namespace, list], float],
+    model: str,
+    sources: dict[str, Path],
+    **chosen: object,
+) -> None:
+    """Measure the loop ``plain``, and mmsent in each precision; print the ratios."""
     rows = TrainingSource(options.data).read().train
-    plain = plain_rate(options, rows[: options.pairs])
-    print(f"the typical loop, fp32: {plain:.1f} pairs a second")
-    results = {"device": options.device, "plain_pairs_per_second": plain}
+    rate = plain(options, rows[: options.pairs])
+    print(f"the typical loop, fp32: {rate:.1f} pairs a second")
+    results = {"device": options.device, "plain_pairs_per_second": rate}
     if options.device == "cuda":
         results["gpu"] = torch.cuda.get_device_name()
+    chosen |= {"epochs": 1, "batch_size": BATCH, "gradient_accumulation_steps": 1}
+    choice = choose(model, sources)
     with tempfile.TemporaryDirectory() as folder:
         for precision in ("fp32", "bf16", "fp16") if options.device == "cuda" else ("fp32",):
-            found = mmsent_epoch(options, precision, Path(folder, precision))
+            settings = default_settings(model, options.device, precision=precision, **chosen)
+            found = mmsent_epoch(settings, choice, options, Path(folder, precision))
             results[precision] = found
             print(
                 f"mmsent train, {precision}: {found['pairs_per_second']:.1f} pairs a second, "
-                f"{found['pairs_per_second'] / plain:.1f} times; "
+                f"{found['pairs_per_second'] / rate:.1f} times; "
                 + ", ".join(f"{key} {value:.4g}" for key, value in found.items())
             )
     write_result(options.json, results)
 
 
+def arguments(description: str, *encoders: str) -> argparse.Namespace:
+    """The options of the command; ``encoders``: those that name weights."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    for name in ("data", *encoders):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
+    parser.add_argument("--pairs", type=int, default=640)
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    main()
+    options = arguments(__doc__, "clip")
+    measure(options, clip_rate, "clip", {"clip": options.clip}, freeze=False)
