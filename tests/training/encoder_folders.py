@@ -208,6 +208,7 @@ CROP = {"size": {"shortest_edge": SIZE}, "do_center_crop": True, "crop_size": SI
 IMAGE: dict[str, Callable[[Path], Path]] = {
     "efficientnet": _write_timm("test_efficientnet", "squash"),
     "convnext": _write_timm("test_convnext", "center"),
+    "timm-vit": _write_timm("test_vit", "center", img_size=SIZE),
     "vit": _write_tower(ViTConfig, ViTModel, **SQUARE),
     "clip": _write_tower(CLIPVisionConfig, CLIPVisionModel, **CROP),
     "siglip": _write_tower(SiglipVisionConfig, SiglipVisionModel, **SQUARE),

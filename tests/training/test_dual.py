@@ -36,7 +36,7 @@ from .tasks import make_task
 from .test_clip import go_offline
 
 TEXTS = ["", "happy day !", "今天天气真好, we LOVE it", "sad rain " * 50, "my street ? report"]
-PAIRS = [*zip(TEXT, IMAGE)]
+PAIRS = [*zip([*TEXT, "bert"], IMAGE)]
 DEPTHS = [0, 1, "all"]
 
 
@@ -128,7 +128,7 @@ def test_features_are_those_of_the_library(folders, name, number):
         about = config["pretrained_cfg"]
         weights = folders[name] / "model.safetensors"
         reference = timm.create_model(
-            config["architecture"], num_classes=3, checkpoint_path=weights
+            config["architecture"], num_classes=3, checkpoint_path=weights, **config["model_args"]
         )
         reference.reset_classifier(0)
     else:
@@ -199,6 +199,7 @@ WHOLE = (
         ("mpnet", "clip", WHOLE),
         ("roberta", "siglip", UPPER),
         ("xlm-roberta", "dinov2", (*UPPER, "--set", "augment=true")),
+        ("mpnet", "timm-vit", UPPER),
         ("roberta", "vit", ("--modality", "text")),
         ("bert", "convnext", ("--modality", "image")),
     ],
@@ -280,9 +281,9 @@ def test_batch_norms_keep_their_statistics(run_command, sample, folders, tmp_pat
     assert result.code == 0, result.err
     before = load_file(folders["efficientnet"] / "model.safetensors")
     after = load_file(tmp_path / "run" / "checkpoint.safetensors")
-    assert np.array_equal(before["bn1.running_mean"], after["head.image.start.bn1.running_mean"])
+    assert np.array_equal(before["bn1.running_mean"], after["head.image.encoder.bn1.running_mean"])
     assert not np.array_equal(
-        before["conv_stem.weight"], after["head.image.start.conv_stem.weight"]
+        before["conv_stem.weight"], after["head.image.encoder.conv_stem.weight"]
     )
 
 
@@ -323,7 +324,11 @@ def test_lower_layers_learn_more_slowly(folders, text, image):
     layers = [rates[name] for name in rates if ".layer." in name and name.startswith("text.")]
     assert {*layers} == {1.0, 0.5, 0.25, 0.125}
     blocks = len(model.head.image.blocks)
-    start = {rate for name, rate in rates.items() if name.startswith("image.start.")}
+    start = {
+        rate
+        for name, rate in rates.items()
+        if name.startswith("image.encoder.") and ".head." not in name
+    }
     assert start == {0.5**blocks}
     assert rates["image_projection.1.weight"] == settings.learning_rate
 

@@ -36,18 +36,22 @@ from mmsent_training.weights.packages import IMAGE_FILE, IMAGE_SHA256
 
 
 @dataclass(frozen=True)
-class _Convolutional:
-    """Of timm: the names of the blocks, and of what comes before and after them."""
+class _Timm:
+    """A class of timm: the names of its blocks, and of what comes before and after them."""
 
     blocks: str
     before: tuple[str, ...]
     after: tuple[str, ...]
 
 
+_TOKENS = ("patch_embed", "cls_token", "reg_token", "pos_embed", "norm_pre")
 _TIMM = {
-    "EfficientNet": _Convolutional("blocks", ("conv_stem", "bn1"), ("conv_head", "bn2")),
-    "ConvNeXt": _Convolutional("stages", ("stem",), ("norm_pre",)),
+    "EfficientNet": _Timm("blocks", ("conv_stem", "bn1"), ("conv_head", "bn2")),
+    "ConvNeXt": _Timm("stages", ("stem",), ("norm_pre",)),
+    "VisionTransformer": _Timm("blocks", _TOKENS, ("norm",)),
 }
+_HEAD = ("head", "fc_norm", "attn_pool")
+"""What pools, if an encoder has it."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,10 @@ def make_image_encoder(config: dict[str, Any]) -> nn.Module:
             f"the image encoder {name} is a {type(encoder).__name__}; of timm, mmsent trains "
             f"{', '.join(_TIMM)}"
         )
+    module: Any
+    for module in encoder.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # as for transformers
     return encoder
 
 
@@ -250,10 +258,7 @@ class LowerBlocks(nn.Module):
     def __init__(self, encoder: nn.Module, cut: int) -> None:
         super().__init__()
         _set_blocks(encoder, slice(None, cut))
-        for name in _after(encoder):
-            setattr(encoder, name, nn.Identity())
-        if isinstance(getattr(encoder, "head", None), nn.Module):
-            encoder.head = nn.Identity()
+        _drop(encoder, (*_after(encoder), *_HEAD))
         self.encoder = encoder
 
     def forward(self, scaled: Tensor) -> Tensor:
@@ -270,23 +275,20 @@ class UpperBlocks(nn.Module):
     def __init__(self, encoder: nn.Module, cut: int, *, whole: bool = False) -> None:
         super().__init__()
         self.whole, self.checkpointing = whole, False
-        self.after = nn.ModuleList(getattr(encoder, name) for name in _after(encoder))
-        # SigLIP pools with a head of its own, and timm's networks with forward_head.
-        self.timm = _is_timm(encoder)
         self.blocks = nn.ModuleList(_blocks(encoder)[cut:])
-        for name in _after(encoder):
-            setattr(encoder, name, nn.Identity())
-        head = getattr(encoder, "head", None)
-        self.pool = head if isinstance(head, nn.Module) else nn.Identity()
-        if isinstance(getattr(encoder, "global_pool", None), nn.Module):
-            self.pool = encoder.global_pool
-        self.first = not self.timm and not isinstance(head, nn.Module)
-        self.start: nn.Module | None = None
-        if whole:
-            if head is not None:
-                encoder.head = nn.Identity()
-            _set_blocks(encoder, slice(0, 0))
-            self.start = encoder
+        self.after = nn.ModuleList(getattr(encoder, name) for name in _after(encoder))
+        _set_blocks(encoder, slice(0, 0))
+        _drop(encoder, _after(encoder))
+        self.timm = _TIMM.get(type(encoder).__name__) is not None
+        self.head: nn.Module | None = None
+        if self.timm:  # its networks pool with their method forward_head
+            if not whole:
+                _drop(encoder, _TIMM[type(encoder).__name__].before)
+            self.encoder: nn.Module | None = encoder
+        else:  # SigLIP pools with a head, the others take the first token
+            self.head = getattr(encoder, "head", None)
+            _drop(encoder, _HEAD)
+            self.encoder = encoder if whole else None
         parameters = inspect.signature(self.blocks[0].forward).parameters if self.blocks else ()
         # CLIP's and SigLIP's layers require masks; an image has none.
         self.masks = {name: None for name in parameters if name.endswith("attention_mask")}
@@ -296,32 +298,45 @@ class UpperBlocks(nn.Module):
         """The number of blocks above each part: by the beginnings of its parameters' names."""
         count = len(self.blocks)
         blocks = {f"blocks.{number}.": count - 1 - number for number in range(count)}
-        return {"": 0, "start.": count} | blocks
+        return {"": 0, "encoder.": count} | {f"encoder.{name}.": 0 for name in _HEAD} | blocks
 
     def forward(self, states: Tensor) -> Tensor:
         """Features, float [batch, width], of what the lower part returns or, if whole, images."""
-        if self.start is not None:
-            states = _states(self.start, states)
+        if self.whole and self.encoder is not None:
+            states = _states(self.encoder, states)
         for block in self.blocks:
             if self.checkpointing and self.training:
                 found: Any = checkpoint(block, states, use_reentrant=False, **self.masks)
             else:
                 found = block(states, **self.masks)
             states = found[0] if isinstance(found, tuple) else found
-        if self.first:
+        if not self.timm and self.head is None:
             states = states[:, 0]
         for module in self.after:
             states = module(states)
-        return self.pool(states)
+        if self.head is not None:
+            return self.head(states)
+        if self.timm and self.encoder is not None:
+            return self.encoder.forward_head(states)
+        return states
 
 
 def is_transformer(encoder: nn.Module) -> bool:
     """Whether its blocks return tokens, [batch, tokens, width], not maps."""
-    return not _is_timm(encoder)
+    return type(encoder).__name__ not in ("EfficientNet", "ConvNeXt")
 
 
 def _is_timm(encoder: nn.Module) -> bool:
     return type(encoder).__name__ in _TIMM
+
+
+def _drop(encoder: nn.Module, names: tuple[str, ...]) -> None:
+    """Leave out parts of an encoder, where it has them."""
+    for name in names:
+        if isinstance(part := getattr(encoder, name, None), nn.Module):
+            setattr(encoder, name, nn.Identity())
+        elif isinstance(part, nn.Parameter):
+            setattr(encoder, name, None)
 
 
 def _states(encoder: nn.Module, scaled: Tensor) -> Tensor:

@@ -78,8 +78,8 @@ DUAL = (
     Option(
         "image_encoder",
         "source",
-        "dual's image encoder (timm's EfficientNet or ConvNeXt, ViT, DINOv2, the image tower of "
-        "CLIP or SigLIP): a name on the hub, or a folder.",
+        "dual's image encoder (timm's EfficientNet, ConvNeXt or ViT; transformers' ViT, DINOv2 or "
+        "the image tower of CLIP or SigLIP): a name on the hub, or a folder.",
     ),
     Option(
         "train_text_layers",
