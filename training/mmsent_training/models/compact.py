@@ -1,15 +1,14 @@
 """MiniLM-L6 and EfficientNet-Lite0, whose weights are pip packages, below a small head.
 
-The lower half of the text encoder and the whole image encoder are frozen; their outputs are
-computed once per pair. The upper half of the text encoder is trained with the head.
+The lower half of the text encoder and the image encoder are frozen; their outputs are computed
+once per pair. The upper half of the text encoder is trained with the head and, if that is asked
+for, so is the last block of the image encoder.
 """
 
-import copy
 import logging
 import re
 from collections import ChainMap
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 import safetensors.torch
@@ -26,6 +25,7 @@ from mmsent.inputs.text import pad_ids
 from mmsent_training.batches import StateBatches
 from mmsent_training.devices import embedding_precision, training_precision
 from mmsent_training.distributed import all_gather, name_part, rank, world_size
+from mmsent_training.models import lite0
 from mmsent_training.models.embeddings import BATCH_SIZE, cached_embeddings, module_sha256
 from mmsent_training.models.pixels import missing_pair
 from mmsent_training.models.pretraining import pretrain
@@ -33,8 +33,6 @@ from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
 from mmsent_training.settings import Device, Preset, Settings
 from mmsent_training.weights.packages import CompactCheckpoint, find_compact
 
-IMAGE_ENCODER = "tf_efficientnet_lite0"
-IMAGE_WIDTH = 1280
 MINILM: dict[str, Any] = {
     "vocab_size": 30522,
     "hidden_size": 384,
@@ -93,7 +91,8 @@ def read_inputs(task: Task) -> Inputs:
 def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Module]:
     """A CompactModel with the packages' weights, which find_weights has verified."""
     labels, modality = len(task.examples.label_names), task.settings.modality
-    model, weights = CompactModel(labels, modality), _weights(task)
+    weights, tunes_image = _weights(task), fine_tunes_image(task)
+    model = CompactModel(labels, modality, tunes_image)
     if model.modality != "image":
         tensors = safetensors.torch.load_file(weights.text / "model.safetensors")
         lower, layers = {}, {}
@@ -106,13 +105,16 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
         model.text.load_state_dict(lower)
         model.head.layers.load_state_dict(layers)
     if model.modality != "text":
-        # The same architecture under other names, in the same order; the last two are ImageNet's
-        # classifier. weights_only: nothing but tensors is unpickled, and the file is known anyway.
-        values = torch.load(weights.image, map_location="cpu", weights_only=True).values()
-        names = model.image.state_dict().keys()
-        model.image.load_state_dict(dict(zip(names, values)))
-    texts = uses_pretraining_texts(task)
-    return {"labels": labels, "modality": modality, "pretraining_texts": texts}, model
+        # weights_only: nothing but tensors is unpickled, and the file is known anyway.
+        values = torch.load(weights.image, map_location="cpu", weights_only=True)
+        model.set_image_encoder(lite0.create_encoder(values))
+    description = {
+        "labels": labels,
+        "modality": modality,
+        "pretraining_texts": uses_pretraining_texts(task),
+        "fine_tune_image": tunes_image,
+    }
+    return description, model
 
 
 def uses_pretraining_texts(task: Task) -> bool:
@@ -126,10 +128,20 @@ def uses_pretraining_texts(task: Task) -> bool:
     return are_sentiments(task.examples.label_names) if asked is None else bool(asked)
 
 
+def fine_tunes_image(task: Task) -> bool:
+    """Whether the image encoder's last block is trained. By default, it is not."""
+    return task.settings.modality != "text" and bool(task.settings.options.get("fine_tune_image"))
+
+
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     """The head, on the outputs of the frozen encoders."""
     settings, origin = task.settings, task.origin
     if origin:  # its layers have learned from pairs already
+        if "fine_tune_image" in settings.options:
+            raise InputError(
+                f"--from {origin.name}: that run decides which layers are trained; leave out "
+                "--fine-tune-image and --no-fine-tune-image"
+            )
         if "pretraining_texts" in settings.options:
             raise InputError(
                 f"--from {origin.name}: the pretraining texts come before the pairs; leave out "
@@ -156,7 +168,7 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
         # Mirror images are only for training.
         StateBatches([states[index] for index in validation], views[validation, 0]),
         embed_missing(model, *missing_pair(inputs)),
-        pretrained=("layers.",),
+        pretrained=("layers.", "image."),
     )
 
 
@@ -166,23 +178,25 @@ def _weights(task: Task) -> CompactCheckpoint:
 
 
 def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tensor:
-    """Embeddings of every image and its mirror image: float32 [pairs, 2, 1280].
+    """What the frozen part makes of every image and its mirror image, [pairs, 2, ...].
 
-    They are cached: see cached_embeddings. Zeros if the model does not use images.
+    They are float16 maps or, where that part is the whole encoder, float32 features, and cached:
+    see cached_embeddings. Zeros if the model does not use images.
     """
     if model.modality == "text":
         return torch.zeros(len(ids), 2, 1)
     # The cache identifies an image by its pair, but its embedding does not depend on the text.
     views = {"views": "image and mirror image", "batch norms": "folded"}
     key, encoder = views | {"weights": module_sha256(model.image)}, model.image
-    model.image = fold_batch_norms(encoder)
+    model.image = lite0.fold_batch_norms(encoder)
     try:
         features = cached_embeddings(
             model, task.examples, ids, range(len(ids)), inputs.image, key=key, precision="fp32"
         )
     finally:
         model.image = encoder
-    return torch.from_numpy(features).view(-1, 2, IMAGE_WIDTH)
+    shape = lite0.MAPS if model.head.tunes_image else (lite0.WIDTH,)
+    return torch.from_numpy(features).view(-1, 2, *shape)
 
 
 def embed_texts(model: nn.Module, ids: Ids) -> list[Tensor]:
@@ -215,39 +229,28 @@ def embed_missing(model: nn.Module, text: Tensor, image: Tensor) -> tuple[Tensor
     """Embeddings of the stand-ins for a missing text and a missing image.
 
     ``text``: ids, int64 [tokens]; ``image``: uint8 [height, width, 3]. Returns [tokens, width] and
-    [2, 1280], as above. A model of one modality needs none, and returns both arguments.
+    [2, ...], as above. A model of one modality needs none, and returns both arguments.
     """
     if model.modality != "both":
         return text, image
     device = next(model.parameters()).device
     text, image = text.to(device)[None], image.to(device)[None]
     states, features = model.embed_text(text, torch.ones_like(text)), model.embed_image(image)
-    return states[0], features.expand(2, -1)
-
-
-def fold_batch_norms(encoder: nn.Module) -> nn.Module:
-    """A copy of a timm EfficientNet for prediction, twice as fast.
-
-    Each batch norm is merged into the convolution before it; features differ only by rounding.
-    """
-    encoder = copy.deepcopy(encoder).eval()
-    for part in [*encoder.modules()]:
-        for (name, conv), (after, norm) in pairwise([*part.named_children()]):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(part, name, nn.utils.fuse_conv_bn_eval(conv, norm))
-                setattr(part, after, norm.act)  # a norm of timm's holds the activation, too
-    return encoder
+    return states[0], features.expand(2, *features.shape[1:])
 
 
 class CompactHead(nn.Module):
-    """The trained part: the text encoder's upper layers, and a linear layer over both encoders.
+    """The trained part: both encoders' upper layers, and a linear layer over them.
 
-    ``modality``: "both", or "text" or "image" to see only that one.
+    ``modality``: "both", or "text" or "image" to see only that one. ``tunes_image``: whether the
+    image encoder's last block is part of it.
     """
 
-    def __init__(self, config: BertConfig, labels: int, modality: str) -> None:
+    def __init__(
+        self, config: BertConfig, labels: int, modality: str, tunes_image: bool = False
+    ) -> None:
         super().__init__()
-        self.modality = modality
+        self.modality, self.tunes_image = modality, tunes_image
         width = 0
         if modality != "image":
             bert = BertModel(config, add_pooling_layer=False)  # type: ignore[no-untyped-call]
@@ -258,21 +261,27 @@ class CompactHead(nn.Module):
             width += self.text_width
         if modality != "text":
             # Of the training part's features: see set_statistics.
-            self.register_buffer("mean", torch.zeros(IMAGE_WIDTH))
-            self.register_buffer("std", torch.ones(IMAGE_WIDTH))
+            self.register_buffer("mean", torch.zeros(lite0.WIDTH))
+            self.register_buffer("std", torch.ones(lite0.WIDTH))
             self.image_projection = nn.Sequential(
-                nn.Dropout(0.5), nn.Linear(IMAGE_WIDTH, 256), nn.GELU(), nn.Dropout(0.3)
+                nn.Dropout(0.5), nn.Linear(lite0.WIDTH, 256), nn.GELU(), nn.Dropout(0.3)
             )
             width += 256
         self.fused = Fused()
         self.classifier = nn.Linear(width, labels)
 
-    def set_statistics(self, image: Tensor) -> None:
-        """Standardise image features by the statistics of ``image``, float [..., 1280]."""
+    @torch.no_grad()
+    def set_statistics(self, images: Tensor) -> None:
+        """Standardise image features by the statistics of ``images``, [pairs, views, ...]."""
         if self.modality != "text":
-            rows = image.flatten(0, -2)
+            parts = images.flatten(0, 1).split(BATCH_SIZE)
+            rows = torch.cat([self.image_features(part.to(self.mean.device)) for part in parts])
             self.mean.copy_(rows.mean(0))
             self.std.copy_(rows.std(0) + 1e-2)  # some features are almost never active
+
+    def image_features(self, image: Tensor) -> Tensor:
+        """Features, float [batch, 1280], of what the frozen part has made of images."""
+        return self.image(image.float()) if self.tunes_image else image
 
     def text_features(self, states: Tensor, attention_mask: Tensor) -> Tensor:
         """Means of the text's ``states`` and of what the layers make of them: [batch, 2 x width].
@@ -292,16 +301,17 @@ class CompactHead(nn.Module):
     def forward(self, states: Tensor, attention_mask: Tensor, image: Tensor) -> Tensor:
         """Logits, float [batch, labels].
 
-        ``states``: the frozen layers' of the text, float [batch, tokens, width]. ``image``: float
-        [batch, 1280] or, in training, [batch, views, 1280]: of those, a random mixture is taken.
+        ``states``: the frozen layers' of the text, float [batch, tokens, width]. ``image``: maps,
+        [batch, *lite0.MAPS], or features, float [batch, 1280]. In training, there are views of
+        each, [batch, views, ...]: one of the maps is picked, and the features are mixed.
         """
         features = []
         if self.modality != "image":
             features.append(self.text_features(states, attention_mask))
         if self.modality != "text":
-            if image.dim() == 3:
-                shares = torch.rand(image.shape[:2], device=image.device).clamp_min(1e-9).log()
-                image = (image * (shares / shares.sum(1, keepdim=True)).unsqueeze(-1)).sum(1)
+            if image.dim() in (3, 5):
+                image = lite0.pick_views(image) if self.tunes_image else lite0.mix_views(image)
+            image = self.image_features(image)
             features.append(self.image_projection((image - self.mean) / self.std))
         return self.classifier(self.fused(torch.cat(features, 1)))
 
@@ -310,40 +320,49 @@ class CompactModel(nn.Module):
     """Frozen encoders below a CompactHead.
 
     ``modality``: "both", or "text" or "image" to see only that one (the inputs stay the same).
+    ``tunes_image``: see CompactHead.
     """
 
-    def __init__(self, labels: int = 3, modality: str = "both") -> None:
+    def __init__(self, labels: int = 3, modality: str = "both", tunes_image: bool = False) -> None:
         super().__init__()
         self.modality = modality
         bert = BertConfig(**MINILM)  # type: ignore[no-untyped-call]
         if modality != "image":
             self.text = BertModel(bert, add_pooling_layer=False)  # type: ignore[no-untyped-call]
             self.text.encoder.layer = self.text.encoder.layer[:FROZEN_LAYERS]
+        self.head = CompactHead(bert, labels, modality, tunes_image)
         if modality != "text":
-            import timm
-
-            self.image = timm.create_model(IMAGE_ENCODER, pretrained=False, num_classes=0)
-        self.head = CompactHead(bert, labels, modality)
+            self.set_image_encoder(lite0.create_encoder())
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith("head."))
+
+    def set_image_encoder(self, encoder: nn.Module) -> None:
+        """Use the weights of a whole EfficientNet."""
+        if self.head.tunes_image:
+            self.image, self.head.image = lite0.split(encoder)
+            self.head.image.requires_grad_(True)  # the biases are new, and fixed without this
+        else:
+            self.image = encoder
+        self.image.requires_grad_(False)
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """States of the frozen layers: float [batch, tokens, width]."""
         return self.text(input_ids=input_ids, attention_mask=attention_mask)[0]
 
     def embed_image(self, pixels: Tensor) -> Tensor:
-        """Pooled features of uint8 [batch, height, width, 3]: float [batch, 1280]."""
+        """Of uint8 [batch, height, width, 3]: maps, or features, as CompactHead takes them."""
         return self.image((pixels.permute(0, 3, 1, 2).float() - 127) / 128)
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
-        """Features of each image and of its mirror image, side by side: float [batch, 2 x 1280]."""
+        """The same of each image and of its mirror image, side by side; maps are float16."""
         # In small batches, the activations fit into the processor's cache.
         size = 4 if pixels.device.type == "cpu" else len(pixels)
         views = [
             torch.cat([self.embed_image(part) for part in torch.split(view, size)])
             for view in (pixels, pixels.flip(2))
         ]
-        return torch.cat(views, 1)
+        both = torch.stack(views, 1).flatten(1)
+        return both.half() if self.head.tunes_image else both
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         text, image = self.modality != "image", self.modality != "text"
@@ -351,6 +370,14 @@ class CompactModel(nn.Module):
         return self.head(states, attention_mask, self.embed_image(pixels) if image else pixels)
 
 
-def build(labels: int = 3, modality: str = "both", pretraining_texts: bool = False) -> nn.Module:
-    """A CompactModel. ``pretraining_texts`` records how it was trained, and is not used here."""
-    return CompactModel(labels, modality)
+def build(
+    labels: int = 3,
+    modality: str = "both",
+    pretraining_texts: bool = False,
+    fine_tune_image: bool = False,
+) -> nn.Module:
+    """A CompactModel. ``pretraining_texts`` records how it was trained, and is not used here.
+
+    ``fine_tune_image`` is missing in runs that were made before its time, and did not.
+    """
+    return CompactModel(labels, modality, fine_tune_image)

@@ -61,8 +61,10 @@ def cached_embeddings(
     *,
     key: Mapping[str, Any],
     precision: Precision,
-) -> npt.NDArray[np.float32]:
-    """``model.embed`` of some pairs, float32 [indices, features], from the cache if possible.
+) -> npt.NDArray[np.floating[Any]]:
+    """``model.embed`` of some pairs, [indices, features], from the cache if possible.
+
+    They are float32, or float16 if the model says so.
 
     ``key`` identifies the encoder: its weights, tokenizer and everything else that affects an
     embedding. The cache identifies pairs by their contents, so it also works for other lists and
@@ -102,7 +104,7 @@ def _embed(
     ids: Sequence[Sequence[int]],
     image: ImageSettings,
     precision: Precision,
-) -> npt.NDArray[np.float32]:
+) -> npt.NDArray[np.floating[Any]]:
     """Embeddings of ``pairs``, in their order."""
     model.eval()
     device = next(model.parameters()).device
@@ -125,7 +127,8 @@ def _embed(
                 inputs = (*pad_ids(batch), pixels[start : start + BATCH_SIZE])
                 with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                     embedded = model.embed(*(torch.from_numpy(a).to(device) for a in inputs))
-                rows.append(embedded.float().cpu().numpy())
+                small = embedded.dtype == torch.float16
+                rows.append((embedded if small else embedded.float()).cpu().numpy())
                 progress.update(len(batch))
     return np.concatenate(rows)
 
