@@ -274,7 +274,7 @@ class CompactHead(nn.Module):
     def set_statistics(self, images: Tensor) -> None:
         """Standardise image features by the statistics of ``images``, [pairs, views, ...]."""
         if self.modality != "text":
-            parts = images.flatten(0, 1).split(BATCH_SIZE)
+            parts = torch.split(images.flatten(0, 1), BATCH_SIZE)
             rows = torch.cat([self.image_features(part.to(self.mean.device)) for part in parts])
             self.mean.copy_(rows.mean(0))
             self.std.copy_(rows.std(0) + 1e-2)  # some features are almost never active
