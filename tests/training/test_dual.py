@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from transformers import (
     AutoModel,
     AutoTokenizer,
@@ -334,6 +334,26 @@ def test_lower_layers_learn_more_slowly(folders, text, image):
 
 
 # Weights
+
+
+def test_weights_in_several_files(folders, tmp_path):
+    """Of transformers and of timm: the index names them."""
+    for name in ("bert", "convnext"):
+        folder = shutil.copytree(folders[name], tmp_path / name)
+        tensors = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").unlink()
+        files = {
+            f"model-0000{part}-of-00002.safetensors": [*tensors][part - 1 :: 2] for part in (1, 2)
+        }
+        for file, names in files.items():
+            save_file({key: tensors[key] for key in names}, folder / file, {"format": "pt"})
+        index = {key: file for file, names in files.items() for key in names}
+        about = {"metadata": {}, "weight_map": index}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(about))
+    _, _, whole = created(dual_task(folders["bert"], folders["convnext"]))
+    _, _, parts = created(dual_task(tmp_path / "bert", tmp_path / "convnext"))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name]), name
 
 
 def test_a_package_of_a_checkpoint_is_a_folder(tmp_path):

@@ -31,7 +31,8 @@ from mmsent.errors import InputError, MmsentError
 from mmsent.inputs.image import ImageSettings
 from mmsent_training.models.dual_encoders import RESAMPLE, without_code
 from mmsent_training.models.text_encoders import load_pretrained
-from mmsent_training.weights.checkpoint import Checkpoint
+from mmsent_training.weights.checkpoint import Checkpoint, file_names
+from mmsent_training.weights.encoders import IMAGE
 from mmsent_training.weights.packages import IMAGE_FILE, IMAGE_SHA256
 
 
@@ -217,7 +218,10 @@ def load_image_encoder(source: Checkpoint, config: dict[str, Any]) -> nn.Module:
         values = torch.load(path, map_location="cpu", weights_only=True).values()
         weights = dict(zip(encoder.state_dict(), values))
     else:
-        weights = safetensors.torch.load_file(folder / "model.safetensors")
+        weights = {}
+        for file in file_names(folder, source.name, IMAGE):
+            if file.endswith(".safetensors"):
+                weights |= safetensors.torch.load_file(folder / file)
     names = encoder.state_dict().keys()
     try:
         encoder.load_state_dict({name: value for name, value in weights.items() if name in names})
