@@ -161,11 +161,12 @@ TEXT: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def _write_tower(config: Any, model: Any, **preprocessing: Any) -> Callable[[Path], Path]:
+def _write_tower(
+    config: Any, model: Any, *, image_size: int = SIZE, **preprocessing: Any
+) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        size = preprocessing.pop("image_size", SIZE)
-        _save(folder, model, config(image_size=size, patch_size=8, **SMALL))
+        _save(folder, model, config(image_size=image_size, patch_size=8, **SMALL))
         write_preprocessing(folder, "ViTImageProcessor", **preprocessing)
         return folder
 
@@ -203,8 +204,8 @@ def _write_timm(architecture: str, crop_mode: str, **arguments: Any) -> Callable
     return write
 
 
-SQUARE = {"size": {"height": SIZE, "width": SIZE}}
-CROP = {"size": {"shortest_edge": SIZE}, "do_center_crop": True, "crop_size": SIZE}
+SQUARE: dict[str, Any] = {"size": {"height": SIZE, "width": SIZE}}
+CROP: dict[str, Any] = {"size": {"shortest_edge": SIZE}, "do_center_crop": True, "crop_size": SIZE}
 IMAGE: dict[str, Callable[[Path], Path]] = {
     "efficientnet": _write_timm("test_efficientnet", "squash"),
     "convnext": _write_timm("test_convnext", "center"),
@@ -212,5 +213,6 @@ IMAGE: dict[str, Callable[[Path], Path]] = {
     "vit": _write_tower(ViTConfig, ViTModel, **SQUARE),
     "clip": _write_tower(CLIPVisionConfig, CLIPVisionModel, **CROP),
     "siglip": _write_tower(SiglipVisionConfig, SiglipVisionModel, **SQUARE),
-    "dinov2": _write_tower(Dinov2Config, Dinov2Model, **CROP),
+    # Trained on larger images than it is used with: its positions are interpolated.
+    "dinov2": _write_tower(Dinov2Config, Dinov2Model, image_size=2 * SIZE, **CROP),
 }

@@ -22,6 +22,7 @@ from mmsent_training.models.image_encoders import (
     make_image_encoder,
     read_encoder,
 )
+from mmsent_training.models.lite0 import fold_batch_norms
 from mmsent_training.models.pixels import missing_pair, pixel_batches
 from mmsent_training.models.pretraining import pretrain
 from mmsent_training.models.recipe import Ids, Inputs, Prepared, Task
@@ -168,9 +169,14 @@ def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tens
         "model": str(model.image),
         "scale": [model.mean.flatten().tolist(), model.std.flatten().tolist()],
     }
-    features = cached_embeddings(
-        model, task.examples, ids, range(len(ids)), inputs.image, key=key, precision="fp32"
-    )
+    encoder = model.image
+    model.image = fold_batch_norms(encoder)
+    try:
+        features = cached_embeddings(
+            model, task.examples, ids, range(len(ids)), inputs.image, key=key, precision="fp32"
+        )
+    finally:
+        model.image = encoder
     _, image = embed_missing(model, *missing_pair(inputs))
     return torch.from_numpy(features).view(len(ids), *image.shape)
 

@@ -14,6 +14,7 @@ from mmsent_training.models.image_encoders import (
     is_transformer,
     split_image_encoder,
 )
+from mmsent_training.models.lite0 import mix_views, pick_views
 from mmsent_training.models.recipe import Fused
 from mmsent_training.models.text_encoders import encode_text, split_text_encoder
 
@@ -120,12 +121,7 @@ class DualHead(nn.Module):
     def image_features(self, image: Tensor) -> Tensor:
         """Features of images, float [batch, 256]. ``image`` is as `forward` takes it."""
         if image.dim() > self.dimensions:
-            if self.image is None:
-                shares = torch.rand(image.shape[:2], device=image.device).clamp_min(1e-9).log()
-                image = (image * (shares / shares.sum(1, keepdim=True)).unsqueeze(-1)).sum(1)
-            else:
-                view = torch.randint(image.shape[1], image.shape[:1], device=image.device)
-                image = image[torch.arange(len(image), device=image.device), view]
+            image = mix_views(image) if self.image is None else pick_views(image)
         if self.image is None:
             return self.image_projection((image - self.mean) / self.std)
         return self.image_projection(self.image_norm(self.image(image)))
