@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,12 @@ from mmsent.data.folder import image_file
 from mmsent.errors import InputError
 from mmsent.inputs.image import ImageSettings
 from mmsent.inputs.text import pad_ids, tokenize
-from mmsent_training.models import dual, pretraining
+from mmsent_training.models import compact, dual, pretraining
 from mmsent_training.models.registry import default_settings
 from mmsent_training.optim import make_optimizer
 from mmsent_training.weights.checkpoint import WeightsUnavailable
 from mmsent_training.weights.encoders import find_encoders
+from mmsent_training.weights.packages import IMAGE_PACKAGE, TEXT_PACKAGE, find_compact
 
 from .clip_checkpoint import write_checkpoint
 from .encoder_folders import IMAGE, POSITIONS, SIZE, TEXT, write_bert
@@ -517,3 +519,27 @@ def test_the_text_encoder_is_trained_on_rated_texts_first(
     result = train(run_command, sample, *names, tmp_path / "image", *arguments)
     assert result.code == 2
     assert "--pretraining-texts: no text layers are trained" in result.err
+
+
+def test_of_the_same_encoders_it_is_the_compact_model():
+    """The packages that compact uses, named by hand: with compact's weights, it has its logits."""
+    compact_task = make_task("compact", find_compact())
+    compact_inputs = compact.read_inputs(compact_task)
+    _, wanted = compact.create(compact_task, compact_inputs, [])
+    names = (
+        find_spec(name).submodule_search_locations[0] for name in (TEXT_PACKAGE, IMAGE_PACKAGE)
+    )
+    inputs, description, model = created(dual_task(*names))
+    assert (description["text_layers"], description["image_blocks"]) == (3, 0)
+    assert inputs.image == compact_inputs.image
+    texts = TEXTS[:2] + TEXTS[4:]
+    found = tokenize(inputs.tokenizer, texts)
+    assert found == tokenize(compact_inputs.tokenizer, texts)
+    for part in ("image_projection", "classifier"):
+        getattr(model.head, part).load_state_dict(getattr(wanted.head, part).state_dict())
+    ids, mask = map(torch.from_numpy, pad_ids(found))
+    pixels = torch.randint(256, (len(texts), 224, 224, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        logits = model(ids, mask, pixels)
+        torch.testing.assert_close(logits, wanted.eval()(ids, mask, pixels), atol=1e-4, rtol=1e-4)
+    assert float(logits.std(0).max()) > 1e-2
