@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mmsent.predict.explain.explanation import Explanation
     from mmsent.predict.model import Prediction, SentimentModel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Explanation",
     "InputError",

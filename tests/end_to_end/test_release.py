@@ -75,6 +75,19 @@ def test_make_version_changes_every_place(tmp_path):
     assert refused.returncode != 0
 
 
+def test_the_changelog_begins_with_this_version():
+    """In the form of keepachangelog.com: versions with dates, newest first, known headings."""
+    text = read("CHANGELOG.md")
+    versions = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d{2}-\d{2})$", text, re.MULTILINE)
+    assert versions[0] == (__version__, str(CITATION["date-released"]))
+    assert versions == sorted(versions, reverse=True)
+    headings = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
+    known = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security", "Breaking"}
+    assert headings <= known
+    names = set(re.findall(r"^## \[(.*?)\]", text, re.MULTILINE))
+    assert names == set(re.findall(r"^\[(.*?)\]: https:", text, re.MULTILINE))
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_a_distribution_describes_itself(part):
     found = project(part)
