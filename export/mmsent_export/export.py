@@ -24,7 +24,7 @@ from mmsent.files.progress import Progress
 from mmsent.inputs.text import tokenize
 from mmsent_export.fp16 import to_fp16
 from mmsent_export.graph import WithOutputs, to_onnx
-from mmsent_export.quantize import calibrate, to_int8
+from mmsent_export.quantize import calibrate, linear_ranges, to_int8
 from mmsent_export.session import Feed, make_feed
 from mmsent_export.simplify import simplify
 from mmsent_export.verify import ACCEPTED_LOSS, Samples, Verification, reference_outputs, verify
@@ -108,20 +108,32 @@ def convert(
 ) -> tuple[onnx.ModelProto, Verification]:
     """Convert ``graph`` to a ``precision``, and compare it with ``model``, PyTorch in fp32.
 
-    If int8 loses too much, the layers that lose most stay in fp32, and the log says so.
+    If int8 loses too much, the layers that lose most stay in fp32, first linear ones, then all
+    convolutions, and the log says so.
     Raises MmsentError if the graph is wrong, or still loses more than ``accepted_loss`` percent.
     """
     embeddings = any(output.name == EMBEDDING for output in graph.graph.output)
     reference = reference_outputs(model, samples, embeddings=embeddings)
     ranges = calibrate(graph, feeds) if precision == "int8" else {}
-    converted = graph
-    for share in KEPT_IN_FP32 if ranges else (0.0,):
-        if precision != "fp32":
-            converted = to_int8(graph, ranges, share) if precision == "int8" else to_fp16(graph)
-        result = verify(reference, converted, samples, precision, accepted_loss, share)
+    attempts = [(ranges, share) for share in (KEPT_IN_FP32 if ranges else (0.0,))]
+    linear = linear_ranges(graph, ranges) if precision == "int8" else ranges
+    if len(linear) < len(ranges):
+        attempts += [(linear, share) for share in (KEPT_IN_FP32 if linear else (0.0,))]
+    converted, convolutions = graph, False
+    for measured, share in attempts:
+        if precision == "int8":
+            converted, convolutions = to_int8(graph, measured, share), len(measured) > len(linear)
+        elif precision == "fp16":
+            converted = to_fp16(graph)
+        result = verify(
+            reference, converted, samples, precision, accepted_loss, share, convolutions
+        )
         if result.loss <= result.accepted_loss + 1e-9:
             return converted, result
-        logger.info(f"{precision} loses {result.loss:.1f} % with {share:.0%} of the inputs in fp32")
+        logger.info(
+            f"{precision} loses {result.loss:.1f} % with {share:.0%} of the inputs in fp32"
+            + (", convolutions in int8" if convolutions else "")
+        )
     accept = np.ceil(10 * result.loss) / 10
     raise MmsentError(
         f"{precision} changes over {accepted_loss:g} % of the labels, or costs more than "

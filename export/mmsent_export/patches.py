@@ -16,7 +16,7 @@ _PATCHES = "patches"
 def patches_as_linear(graph: Graph) -> None:
     """Turn a convolution of the pixels whose windows do not overlap into a linear layer."""
     for node in graph.model.graph.node:
-        if _is_over_windows(graph, node) and (affine := _affine_of_pixels(graph, node.input[0])):
+        if _is_over_windows(graph, node) and (affine := affine_of_pixels(graph, node.input[0])):
             graph.replace({node.output[0]: _linear(graph, node, *affine)})
             return
 
@@ -66,7 +66,7 @@ def _linear(graph: Graph, conv: NodeProto, slope: Floats, offset: Floats) -> Nod
     ]
 
 
-def _affine_of_pixels(graph: Graph, name: str) -> tuple[Floats, Floats] | None:
+def affine_of_pixels(graph: Graph, name: str) -> tuple[Floats, Floats] | None:
     """(slope, offset), float32 [3], if a tensor is slope x pixels + offset, else None."""
     slope, offset, transposed = np.ones(3), np.zeros(3), False
     while node := graph.makers.get(name):

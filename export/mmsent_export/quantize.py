@@ -1,4 +1,4 @@
-"""int8: one byte per weight, and the linear layers of transformers computed in int8.
+"""int8: one byte per weight; convolutions and the linear layers of transformers computed in int8.
 
 Linear layers (MatMul with constant weights, and the bias after it) are most of a transformer's
 work. Their weights are rounded per output channel, to values small enough that no sum overflows
@@ -7,9 +7,9 @@ pairs, so that a pair's result does not depend on its batch. Before that, Smooth
 2023, with its default exponent 0.5) brings the channels of an input to similar ranges: in the
 LayerNorm that computes it, if only such layers read its output, otherwise by a multiplication.
 
-The other large weights are stored as bytes with a scale per row, convolution kernels in fp16; both
-are computed in fp32. An embedding's rows are unpacked at lookup, the rest once, when ONNX Runtime
-opens the bundle.
+Convolutions: see `convolutions`. The other large weights are stored as bytes with a scale per row,
+kernels of other convolutions in fp16; both are computed in fp32. An embedding's rows are unpacked
+at lookup, the rest once, when ONNX Runtime opens the bundle.
 
 Everything is standard ONNX; ONNX Runtime converts a Gemm between DequantizeLinear to its int8 Gemm.
 """
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto
 
+from mmsent_export.convolutions import find_chain, fit_range, round_convolutions, sample
 from mmsent_export.patches import is_patches
 from mmsent_export.rewrite import Floats, Graph, Nodes, make_node
 from mmsent_export.session import Feed, open_session
@@ -67,26 +68,46 @@ class _Linear:
 
 
 def calibrate(model: ModelProto, feeds: Iterable[Feed]) -> Ranges:
-    """Measure the ranges of the linear layers' inputs in ``model``, a graph from `simplify`.
+    """Measure the ranges of what ``model``, a graph from `simplify`, is to round to bytes.
 
-    ``feeds``: inputs of training pairs, without padding. They are not read if there is no such
-    layer.
+    These are the inputs of linear layers, and the outputs of convolutions.
+
+    ``feeds``: inputs of training pairs, without padding. They are not read if there is nothing
+    to round.
     """
     graph = Graph(model)
     names = sorted({item.source for item in _linears(graph) if not is_patches(graph, item.source)})
-    if not names:
+    maps = [step.output for step in find_chain(graph)]
+    if not names and not maps:
         return {}
-    session = open_session(model, probes=names)
+    session = open_session(model, probes=[*names, *maps])
     ranges: Ranges = {}
+    samples: dict[str, list[Floats]] = {name: [] for name in maps}
     for count, feed in enumerate(feeds):
-        for name, value in zip(names, session.run(names, feed)):
+        values = dict(zip([*names, *maps], session.run([*names, *maps], feed)))
+        for name in maps:
+            samples[name].append(sample(values[name]))
+        for name in names:
+            value = values[name]
             rows = value.reshape(-1, value.shape[-1])
             low, high, square = rows.min(0), rows.max(0), np.square(rows).mean(0)
             if known := ranges.get(name):
                 low, high = np.minimum(low, known.low), np.maximum(high, known.high)
                 square = (known.square * count + square) / (count + 1)
             ranges[name] = Range(low, high, square)
-    return ranges
+    return ranges | {name: _fitted(np.concatenate(parts)) for name, parts in samples.items()}
+
+
+def _fitted(values: Floats) -> Range:
+    """The range of a tensor of convolutions, as one channel."""
+    low, high = fit_range(values)
+    return Range(*(np.array([part], np.float32) for part in (low, high, np.square(values).mean())))
+
+
+def linear_ranges(model: ModelProto, ranges: Ranges) -> Ranges:
+    """``ranges`` without those of convolutions, which `to_int8` then computes in fp32."""
+    maps = {step.output for step in find_chain(Graph(model))}
+    return {name: span for name, span in ranges.items() if name not in maps}
 
 
 def to_int8(model: ModelProto, ranges: Ranges, kept: float = 0.0) -> ModelProto:
@@ -97,6 +118,11 @@ def to_int8(model: ModelProto, ranges: Ranges, kept: float = 0.0) -> ModelProto:
     """
     quantized = deepcopy(model)
     graph = Graph(quantized)
+    if steps := [step for step in find_chain(graph) if step.output in ranges]:
+        round_convolutions(
+            graph, steps, {step.output: ranges[step.output].rounding() for step in steps}
+        )
+    ranges = linear_ranges(model, ranges)
     linears = _linears(graph)
     ranges, factors = _smooth(graph, linears, ranges)
     order = sorted(ranges, key=lambda name: -ranges[name].noise())

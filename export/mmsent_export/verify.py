@@ -79,6 +79,7 @@ class Verification:
     ``embeddings``: None if the bundle gives none.
     ``accuracy``, ``macro_f1``: of PyTorch and of the bundle, or None without labels.
     ``accepted_loss``: percent. ``kept_in_fp32``: the share of linear layers' inputs kept in fp32.
+    ``int8_convolutions``: whether convolutions are computed in int8.
     """
 
     pairs: int
@@ -93,6 +94,7 @@ class Verification:
     accepted_loss: float
     kept_in_fp32: float
     embeddings: Distances | None = None
+    int8_convolutions: bool = False
 
     @property
     def changed(self) -> float:
@@ -108,6 +110,7 @@ class Verification:
     def __str__(self) -> str:
         """A table."""
         kept = f", {self.kept_in_fp32:.0%} of the inputs in fp32" if self.kept_in_fp32 else ""
+        kept += ", convolutions in int8" if self.int8_convolutions else ""
         largest, mean = self.probabilities_difference, self.mean_probabilities_difference
         rows = [
             ("labels that differ", f"{self.changed_labels} ({self.changed:.2f} %)"),
@@ -158,6 +161,7 @@ def verify(
     precision: Precision,
     accepted_loss: float,
     kept: float,
+    int8_convolutions: bool = False,
 ) -> Verification:
     """Compare ``graph``, of a ``precision``, with `reference_outputs` of the same samples.
 
@@ -188,6 +192,7 @@ def verify(
         macro_f1=f1,
         accepted_loss=0.0 if precision == "fp32" else accepted_loss,
         kept_in_fp32=kept,
+        int8_convolutions=int8_convolutions,
         embeddings=_distances(outputs[2], reference[2], alone[2]) if len(reference) > 2 else None,
     )
     right = result.alone_difference <= ALONE[precision]  # comparisons with NaN are false
