@@ -119,10 +119,9 @@ def to_int8(model: ModelProto, ranges: Ranges, kept: float = 0.0) -> ModelProto:
     quantized = deepcopy(model)
     graph = Graph(quantized)
     if steps := [step for step in find_chain(graph) if step.output in ranges]:
-        round_convolutions(
-            graph, steps, {step.output: ranges[step.output].rounding() for step in steps}
-        )
-    ranges = linear_ranges(model, ranges)
+        roundings = {step.output: ranges[step.output].rounding() for step in steps}
+        round_convolutions(graph, steps, roundings)
+        ranges = {name: span for name, span in ranges.items() if name not in roundings}
     linears = _linears(graph)
     ranges, factors = _smooth(graph, linears, ranges)
     order = sorted(ranges, key=lambda name: -ranges[name].noise())

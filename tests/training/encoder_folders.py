@@ -1,7 +1,7 @@
 """Tiny encoders with random weights and their families' kinds of tokenizers: made, not fetched."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ SMALL: dict[str, Any] = {
     "num_attention_heads": 2,
     "initializer_range": 0.3,  # so that logits differ between pairs
 }
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 DISTILBERT = {"dim": 32, "hidden_dim": 64, "n_layers": 4, "n_heads": 2, "initializer_range": 0.3}
 
 
@@ -62,35 +63,20 @@ def write_chinese_bert(folder: Path) -> Path:
 
 def write_distilbert(folder: Path) -> Path:
     """WordPiece, in a tokenizer.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words = [*special, *dict.fromkeys(WORDS.split())]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = TemplateProcessing(
-        "[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
+    template = TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    size = _save_word_pieces(folder, SPECIAL, template)
     config = DistilBertConfig(  # type: ignore[no-untyped-call]
-        vocab_size=len(words), max_position_embeddings=POSITIONS, **DISTILBERT
+        vocab_size=size, max_position_embeddings=POSITIONS, **DISTILBERT
     )
     return _save(folder, DistilBertModel, config)
 
 
 def write_mpnet(folder: Path) -> Path:
     """WordPiece with RoBERTa's special tokens, of which padding is the second."""
-    folder.mkdir(parents=True, exist_ok=True)
-    words = ["<s>", "<pad>", "</s>", "[UNK]", *dict.fromkeys(WORDS.split())]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
-    tokenizer.save(str(folder / "tokenizer.json"))
+    ends = RobertaProcessing(("</s>", 2), ("<s>", 0))
+    size = _save_word_pieces(folder, ("<s>", "<pad>", "</s>", "[UNK]"), ends)
     config = MPNetConfig(  # type: ignore[no-untyped-call]
-        vocab_size=len(words), max_position_embeddings=POSITIONS + 2, pad_token_id=1, **SMALL
+        vocab_size=size, max_position_embeddings=POSITIONS + 2, pad_token_id=1, **SMALL
     )
     return _save(folder, MPNetModel, config)
 
@@ -134,12 +120,24 @@ def write_xlm_roberta(folder: Path) -> Path:
     return _save(folder, XLMRobertaModel, config)
 
 
+def _save_word_pieces(folder: Path, special: Sequence[str], ends: Any) -> int:
+    """Write a tokenizer.json; returns the number of its tokens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [*special, *dict.fromkeys(WORDS.split())]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = ends
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return len(words)
+
+
 def _write_word_pieces(
     folder: Path, words: list[str], config: Any, model: Any, **size: Any
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = [*special, *dict.fromkeys(words)]
+    vocabulary = [*SPECIAL, *dict.fromkeys(words)]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     made = config(vocab_size=len(vocabulary), max_position_embeddings=POSITIONS, **size)
     return _save(folder, model, made)

@@ -26,10 +26,11 @@ from mmsent_training.batches import StateBatches
 from mmsent_training.devices import embedding_precision, training_precision
 from mmsent_training.distributed import all_gather, name_part, rank, world_size
 from mmsent_training.models import lite0
-from mmsent_training.models.embeddings import BATCH_SIZE, cached_embeddings, module_sha256
+from mmsent_training.models.embeddings import BATCH_SIZE, module_sha256
 from mmsent_training.models.pixels import missing_pair
 from mmsent_training.models.pretraining import pretrain
 from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
+from mmsent_training.models.views import cached_views, embed_views, mix_views, pick_views
 from mmsent_training.settings import Device, Preset, Settings
 from mmsent_training.weights.packages import CompactCheckpoint, find_compact
 
@@ -186,17 +187,13 @@ def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tens
     if model.modality == "text":
         return torch.zeros(len(ids), 2, 1)
     # The cache identifies an image by its pair, but its embedding does not depend on the text.
-    views = {"views": "image and mirror image", "batch norms": "folded"}
-    key, encoder = views | {"weights": module_sha256(model.image)}, model.image
-    model.image = lite0.fold_batch_norms(encoder)
-    try:
-        features = cached_embeddings(
-            model, task.examples, ids, range(len(ids)), inputs.image, key=key, precision="fp32"
-        )
-    finally:
-        model.image = encoder
+    key = {
+        "views": "image and mirror image",
+        "batch norms": "folded",
+        "weights": module_sha256(model.image),
+    }
     shape = lite0.MAPS if model.head.tunes_image else (lite0.WIDTH,)
-    return torch.from_numpy(features).view(-1, 2, *shape)
+    return cached_views(model, task, inputs, ids, key).view(-1, 2, *shape)
 
 
 def embed_texts(model: nn.Module, ids: Ids) -> list[Tensor]:
@@ -310,7 +307,7 @@ class CompactHead(nn.Module):
             features.append(self.text_features(states, attention_mask))
         if self.modality != "text":
             if image.dim() in (3, 5):
-                image = lite0.pick_views(image) if self.tunes_image else lite0.mix_views(image)
+                image = pick_views(image) if self.tunes_image else mix_views(image)
             image = self.image_features(image)
             features.append(self.image_projection((image - self.mean) / self.std))
         return self.classifier(self.fused(torch.cat(features, 1)))
@@ -355,13 +352,7 @@ class CompactModel(nn.Module):
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         """The same of each image and of its mirror image, side by side; maps are float16."""
-        # In small batches, the activations fit into the processor's cache.
-        size = 4 if pixels.device.type == "cpu" else len(pixels)
-        views = [
-            torch.cat([self.embed_image(part) for part in torch.split(view, size)])
-            for view in (pixels, pixels.flip(2))
-        ]
-        both = torch.stack(views, 1).flatten(1)
+        both = embed_views(self.embed_image, pixels)
         return both.half() if self.head.tunes_image else both
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ parts are trained with the head. On a GPU, all of it is trained.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,17 +13,16 @@ from torch import Tensor, nn
 
 from mmsent.errors import InputError
 from mmsent_training.batches import StateBatches
-from mmsent_training.devices import embedding_precision, training_precision
+from mmsent_training.models import compact
 from mmsent_training.models.compact import embed_texts
 from mmsent_training.models.dual_network import DualModel
-from mmsent_training.models.embeddings import cached_embeddings, module_sha256
+from mmsent_training.models.embeddings import module_sha256
 from mmsent_training.models.image_encoders import (
     block_count,
     load_image_encoder,
     make_image_encoder,
     read_encoder,
 )
-from mmsent_training.models.lite0 import fold_batch_norms
 from mmsent_training.models.pixels import missing_pair, pixel_batches
 from mmsent_training.models.pretraining import pretrain
 from mmsent_training.models.recipe import Ids, Inputs, Prepared, Task
@@ -34,6 +34,7 @@ from mmsent_training.models.text_encoders import (
     read_config,
     read_tokenizer,
 )
+from mmsent_training.models.views import cached_views
 from mmsent_training.settings import Device, Preset, Settings
 from mmsent_training.weights.encoders import Encoders, find_encoders
 
@@ -52,28 +53,16 @@ def default_settings(device: Device, preset: Preset) -> Settings:
     """A GPU trains all of it; a CPU the upper half of the text encoder, as compact does."""
     if preset == "reference":
         raise InputError("--preset reference: the task's report has no dual model")
-    gpu = device == "cuda"
-    options: dict[str, Any] = {"train_text_layers": ALL, "train_image_blocks": ALL} if gpu else {}
-    return Settings(
-        model="dual",
-        preset=preset,
-        device=device,
-        precision=training_precision(device) if gpu else embedding_precision(device),
-        options=options,
-        epochs=3,
-        batch_size=32 if gpu else 16,
-        gradient_accumulation_steps=1 if gpu else 2,
-        group_by_length=True,
-        learning_rate=1e-3,
-        encoder_learning_rate=4e-5,
-        layer_decay=0.9 if gpu else 1.0,
-        weight_decay=1e-2,
-        augment=gpu,
-        keep="last",
-        ema_decay=0.99,
-        class_weights=False,
-        logit_adjustment=0.25,
-        modality_dropout=0.05,
+    settings = replace(compact.default_settings(device, preset), model="dual")
+    if device != "cuda":
+        return settings
+    return replace(
+        settings,
+        options={"train_text_layers": ALL, "train_image_blocks": ALL},
+        batch_size=32,
+        gradient_accumulation_steps=1,
+        layer_decay=0.9,
+        augment=True,
     )
 
 
@@ -120,14 +109,18 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     if settings.options.get("pretraining_texts"):
         pretrain_text(model, task, inputs)
     depths, train, validation = model.head.depths(), [*task.train], [*task.validation]
-    if model.head.standardizes and not task.origin:
-        model.head.set_statistics(embed_images(model, task, inputs, ids)[train])
-    if model.head.takes_inputs or settings.augment:
-        # Frozen parts run in every step, too: an augmented image is another one each time.
+    # Frozen parts run in every step, too: an augmented image is another one each time.
+    whole = model.head.takes_inputs or settings.augment
+    standardizes = model.head.standardizes and not task.origin
+    if standardizes or not whole:
+        views = embed_images(model, task, inputs, ids)
+        if standardizes:
+            model.head.set_statistics(views[train])
+    if whole:
         depths = {f"head.{name}": depth for name, depth in depths.items()}
         batches = pixel_batches(task, inputs, ids)
         return Prepared(model, *batches, missing, tuple(depths), depths=depths)
-    views, states = embed_images(model, task, inputs, ids), embed_texts(model, ids)
+    states = embed_texts(model, ids)
     return Prepared(
         model.head,
         StateBatches([states[index] for index in train], views[train]),
@@ -169,16 +162,9 @@ def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tens
         "model": str(model.image),
         "scale": [model.mean.flatten().tolist(), model.std.flatten().tolist()],
     }
-    encoder = model.image
-    model.image = fold_batch_norms(encoder)
-    try:
-        features = cached_embeddings(
-            model, task.examples, ids, range(len(ids)), inputs.image, key=key, precision="fp32"
-        )
-    finally:
-        model.image = encoder
+    features = cached_views(model, task, inputs, ids, key)
     _, image = embed_missing(model, *missing_pair(inputs))
-    return torch.from_numpy(features).view(len(ids), *image.shape)
+    return features.view(len(ids), *image.shape)
 
 
 @torch.no_grad()

@@ -14,9 +14,9 @@ from mmsent_training.models.image_encoders import (
     is_transformer,
     split_image_encoder,
 )
-from mmsent_training.models.lite0 import mix_views, pick_views
 from mmsent_training.models.recipe import Fused
 from mmsent_training.models.text_encoders import encode_text, split_text_encoder
+from mmsent_training.models.views import embed_views, mix_views, pick_views
 
 IMAGE_FEATURES = 256
 """What the head makes of an image's features."""
@@ -225,13 +225,7 @@ class DualModel(nn.Module):
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         """What the frozen part makes of each image and its mirror image: float [batch, values]."""
-        # In small batches, the activations fit into the processor's cache.
-        size = 4 if pixels.device.type == "cpu" else len(pixels)
-        views = [
-            torch.cat([self.embed_image(part).flatten(1) for part in torch.split(view, size)])
-            for view in (pixels, pixels.flip(2))
-        ]
-        return torch.cat(views, 1)
+        return embed_views(self.embed_image, pixels)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         text, image = self.modality != "image", self.modality != "text"

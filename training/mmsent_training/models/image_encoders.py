@@ -29,6 +29,7 @@ from transformers import (
 
 from mmsent.errors import InputError, MmsentError
 from mmsent.inputs.image import ImageSettings
+from mmsent_training.models import lite0
 from mmsent_training.models.dual_encoders import RESAMPLE, without_code
 from mmsent_training.models.text_encoders import load_pretrained
 from mmsent_training.weights.checkpoint import Checkpoint, file_names
@@ -80,7 +81,7 @@ _TOWERS = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
 
 
 RELEASED: tuple[dict[str, Any], ImageSettings, list[float], list[float]] = (
-    {"model_type": "timm", "architecture": "tf_efficientnet_lite0", "arguments": {}},
+    {"model_type": "timm", "architecture": lite0.NAME, "arguments": {}},
     ImageSettings(size=224, resize="stretch", filter="bicubic"),
     [127 / 255] * 3,
     [128 / 255] * 3,
@@ -212,11 +213,10 @@ def load_image_encoder(source: Checkpoint, config: dict[str, Any]) -> nn.Module:
         )
         weights = getattr(loaded, "vision_model", loaded).state_dict()
     elif source.sha256 == IMAGE_SHA256:
-        # The same architecture under other names, in the same order; the last two are ImageNet's
-        # classifier. weights_only: nothing but tensors is unpickled, and the file is known anyway.
+        # weights_only: nothing but tensors is unpickled, and the file is known anyway.
         path = folder / Path(IMAGE_FILE).name
-        values = torch.load(path, map_location="cpu", weights_only=True).values()
-        weights = dict(zip(encoder.state_dict(), values))
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        weights = lite0.create_encoder(values).state_dict()
     else:
         weights = {}
         for file in file_names(folder, source.name, IMAGE):
@@ -283,7 +283,7 @@ class UpperBlocks(nn.Module):
         self.after = nn.ModuleList(getattr(encoder, name) for name in _after(encoder))
         _set_blocks(encoder, slice(0, 0))
         _drop(encoder, _after(encoder))
-        self.timm = _TIMM.get(type(encoder).__name__) is not None
+        self.timm = _is_timm(encoder)
         self.head: nn.Module | None = None
         if self.timm:  # its networks pool with their method forward_head
             if not whole:

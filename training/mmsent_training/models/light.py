@@ -262,11 +262,11 @@ class LightModel(nn.Module):
         lengths = attention_mask.sum(dim=1)
         if self.training and input_ids.device.type == "cpu":
             states = gru_states(self.gru, self.embedding(input_ids), lengths)
-            return self.text_projection(states.sum(dim=1) / lengths.unsqueeze(1))
-        packed = pack_padded_sequence(
-            self.embedding(input_ids), lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        else:
+            packed = pack_padded_sequence(
+                self.embedding(input_ids), lengths.cpu(), batch_first=True, enforce_sorted=False
+            )
+            states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
         # States are zero where there is padding.
         return self.text_projection(states.sum(dim=1) / lengths.unsqueeze(1))
 

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Mapping
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 NAME = "tf_efficientnet_lite0"
@@ -54,15 +53,3 @@ def fold_batch_norms(encoder: nn.Module) -> nn.Module:
                 setattr(part, name, nn.utils.fuse_conv_bn_eval(conv, norm))
                 setattr(part, after, norm.act)  # a norm of timm's holds the activation, too
     return encoder
-
-
-def pick_views(maps: Tensor) -> Tensor:
-    """One view of each image, at random: [batch, views, ...] becomes [batch, ...]."""
-    rows = torch.arange(len(maps), device=maps.device)
-    return maps[rows, torch.randint(maps.shape[1], (len(maps),), device=maps.device)]
-
-
-def mix_views(features: Tensor) -> Tensor:
-    """A random mixture of each image's views: [batch, views, width] becomes [batch, width]."""
-    shares = torch.rand(features.shape[:2], device=features.device).clamp_min(1e-9).log()
-    return (features * (shares / shares.sum(1, keepdim=True)).unsqueeze(-1)).sum(1)
