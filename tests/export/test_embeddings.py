@@ -47,7 +47,7 @@ def compact_stand_in(modality: str, folder: Path, patch: pytest.MonkeyPatch) -> 
     """MiniLM's and EfficientNet's architectures, the former narrow; random weights."""
     narrow = {"vocab_size": VOCABULARY, "hidden_size": 48, "intermediate_size": 64}
     patch.setattr(compact, "MINILM", compact.MINILM | narrow)
-    model = compact.CompactModel(3, modality, tunes_image=modality != "text")
+    model = compact.CompactModel(3, modality)
     return model, model.head.classifier, 32
 
 

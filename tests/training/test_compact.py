@@ -58,9 +58,9 @@ def sample(few):
 
 @pytest.fixture(scope="module")
 def run(run_command, sample, tmp_path_factory, cache):
-    """The run of a short training of the compact model, with the image encoder's last block."""
+    """The run of a short training of the compact model."""
     folder = tmp_path_factory.mktemp("compact") / "run"
-    result = train(run_command, sample, folder, "--fine-tune-image")
+    result = train(run_command, sample, folder)
     assert result.code == 0, result.err
     return folder
 
@@ -79,7 +79,7 @@ def bundle(run_command, sample, run):
 def fallback(run_command, sample, run, tmp_path_factory):
     """The folder of a training with --model auto where CLIP is missing, and what was printed.
 
-    Its text encoder is not pretrained on the rated texts, and its image encoder is frozen.
+    Its text encoder is not pretrained on the rated texts.
     """
     folder = tmp_path_factory.mktemp("fallback")
     with pytest.MonkeyPatch.context() as patch:
@@ -99,9 +99,9 @@ def train(run_command, sample, output, *options):
     )  # fmt: skip
 
 
-def released_model(modality, **options):
+def released_model(modality):
     """The untrained model with the released weights, and its tokenizer."""
-    task = make_task("compact", find_compact(), modality=modality, options=options)
+    task = make_task("compact", find_compact(), modality=modality)
     inputs = compact.read_inputs(task)
     _, model = compact.create(task, inputs, [])
     return model.eval(), inputs.tokenizer
@@ -168,12 +168,8 @@ def test_the_frozen_parts_are_what_the_packages_hold(run):
     images = torch.load(package(IMAGE_PACKAGE) / IMAGE_FILE, weights_only=True)
     encoder = lite0.create_encoder(images)
     assert (encoder.bn2.running_var == images["_bn1.running_var"]).all()
-    lower, upper = lite0.split(encoder)
-    for name, tensor in lower.state_dict().items():
+    for name, tensor in encoder.state_dict().items():
         assert (trained[f"image.{name}"] == tensor.numpy()).all(), name
-    for name, tensor in upper.state_dict().items():
-        change = np.abs(trained[f"head.image.{name}"] - tensor.detach().numpy()).max()
-        assert 0 < change < 1e-2, name
     name = "encoder.layer.3.attention.self.query.weight"
     before = released[name]
     difference = np.abs(trained["head.layers.0.attention.self.query.weight"] - before).max()
@@ -198,28 +194,13 @@ def test_folded_batch_norms_change_no_more_than_rounding():
 
 
 @torch.no_grad()
-def test_both_parts_of_the_image_encoder_are_the_whole():
-    whole, _ = released_model("image")
-    model, _ = released_model("image", fine_tune_image=True)
-    assert not batch_norms(model.head)  # so that training has no statistics to change
-    maps = model.image(photos(2))
-    assert maps.shape[1:] == lite0.MAPS
-    features = model.head.image_features(maps)
-    torch.testing.assert_close(features, whole.image(photos(2)), rtol=1e-3, atol=1e-4)
-    alone = torch.cat([model.head.image_features(row[None]) for row in maps])
-    torch.testing.assert_close(features, alone, rtol=1e-5, atol=1e-5)
-    model.train()
-    torch.testing.assert_close(model.head.image_features(maps), features)
-
-
-@torch.no_grad()
 def test_image_features_are_standardised_over_all_views():
-    model, _ = released_model("image", fine_tune_image=True)
-    maps = torch.randn(21, 2, *lite0.MAPS, generator=torch.Generator().manual_seed(2)).half()
-    model.head.set_statistics(maps)
-    features = torch.cat([model.head.image_features(row) for row in maps])
-    torch.testing.assert_close(model.head.mean, features.mean(0), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(model.head.std, features.std(0) + 1e-2, rtol=1e-4, atol=1e-5)
+    model, _ = released_model("image")
+    features = torch.randn(21, 2, lite0.WIDTH, generator=torch.Generator().manual_seed(2))
+    model.head.set_statistics(features)
+    rows = features.view(42, -1)
+    torch.testing.assert_close(model.head.mean, rows.mean(0))
+    torch.testing.assert_close(model.head.std, rows.std(0) + 1e-2)
 
 
 def test_a_training_sees_each_view_and_mixes_none():
@@ -227,12 +208,6 @@ def test_a_training_sees_each_view_and_mixes_none():
     picked = torch.stack([pick_views(maps) for _ in range(20)])
     assert ((picked == maps[:, 0]) | (picked == maps[:, 1])).all()
     assert 0.3 < (picked == maps[:, 0]).float().mean() < 0.7
-
-
-def test_runs_from_before_the_image_encoder_was_trained_are_built_as_they_were():
-    model = compact.build(labels=3, modality="both", pretraining_texts=True)
-    assert model.image.state_dict().keys() == lite0.create_encoder().state_dict().keys()
-    assert not [name for name in model.head.state_dict() if name.startswith("image.")]
 
 
 @pytest.mark.slow
@@ -243,8 +218,7 @@ def test_an_interrupted_training_ends_as_it_would_have(run_command, sample, run,
         if event.kind == "saved":
             raise KeyboardInterrupt
 
-    settings = default_settings("compact", "cpu", fine_tune_image=True, epochs=2)
-    choice = choose("compact", {"fine_tune_image": True})
+    settings, choice = default_settings("compact", "cpu", epochs=2), choose("compact", {})
     with pytest.raises(KeyboardInterrupt):
         train_model(sample, settings, choice, task, callback=stop)
     result = run_command("mmsent", "train", "--resume", task, cwd=tmp_path)
@@ -252,15 +226,6 @@ def test_an_interrupted_training_ends_as_it_would_have(run_command, sample, run,
     wanted, found = (load_file(each / "checkpoint.safetensors") for each in (run, task))
     assert wanted.keys() == found.keys()
     assert all((found[name] == array).all() for name, array in wanted.items())
-
-
-def test_the_image_encoder_stays_frozen_unless_asked(fallback):
-    run, _ = fallback
-    trained = load_file(run / "checkpoint.safetensors")
-    images = torch.load(package(IMAGE_PACKAGE) / IMAGE_FILE, weights_only=True)
-    for name, tensor in lite0.create_encoder(images).state_dict().items():
-        assert (trained[f"image.{name}"] == tensor.numpy()).all(), name
-    assert read_run(run).record.model["fine_tune_image"] is False
 
 
 def test_the_pretraining_texts_are_votes_for_each_label(monkeypatch):
@@ -323,7 +288,7 @@ def test_only_compact_is_pretrained_on_texts(run_command, sample, run, fallback,
     name = "head.layers.0.attention.self.query.weight"
     assert (one[name] != other[name]).any()
     assert read_run(plain).record.settings.options == {"pretraining_texts": False}
-    assert read_run(run).record.settings.options == {"fine_tune_image": True}
+    assert read_run(run).record.settings.options == {}
     assert read_run(run).record.model["pretraining_texts"] is True
 
 
@@ -352,7 +317,7 @@ def test_the_text_encoder_is_transformers_own(run, sample):
 
 @pytest.mark.slow
 def test_the_second_training_finds_the_images_in_the_cache(run_command, sample, run, tmp_path):
-    result = train(run_command, sample, tmp_path / "run", "--fine-tune-image")
+    result = train(run_command, sample, tmp_path / "run")
     assert "30 of 30 pairs are in the cache" in result.err
     same = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
     assert same == (run / "checkpoint.safetensors").read_bytes()

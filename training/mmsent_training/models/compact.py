@@ -1,8 +1,7 @@
 """MiniLM-L6 and EfficientNet-Lite0, whose weights are pip packages, below a small head.
 
 The lower half of the text encoder and the image encoder are frozen; their outputs are computed
-once per pair. The upper half of the text encoder is trained with the head and, if that is asked
-for, so is the last block of the image encoder.
+once per pair. The upper half of the text encoder is trained with the head.
 """
 
 import logging
@@ -30,7 +29,7 @@ from mmsent_training.models.embeddings import BATCH_SIZE, module_sha256
 from mmsent_training.models.pixels import missing_pair
 from mmsent_training.models.pretraining import pretrain
 from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
-from mmsent_training.models.views import cached_views, embed_views, mix_views, pick_views
+from mmsent_training.models.views import cached_views, embed_views, mix_views
 from mmsent_training.settings import Device, Preset, Settings
 from mmsent_training.weights.packages import CompactCheckpoint, find_compact
 
@@ -92,8 +91,8 @@ def read_inputs(task: Task) -> Inputs:
 def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Module]:
     """A CompactModel with the packages' weights, which find_weights has verified."""
     labels, modality = len(task.examples.label_names), task.settings.modality
-    weights, tunes_image = _weights(task), fine_tunes_image(task)
-    model = CompactModel(labels, modality, tunes_image)
+    weights = _weights(task)
+    model = CompactModel(labels, modality)
     if model.modality != "image":
         tensors = safetensors.torch.load_file(weights.text / "model.safetensors")
         lower, layers = {}, {}
@@ -108,12 +107,11 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
     if model.modality != "text":
         # weights_only: nothing but tensors is unpickled, and the file is known anyway.
         values = torch.load(weights.image, map_location="cpu", weights_only=True)
-        model.set_image_encoder(lite0.create_encoder(values))
+        model.image.load_state_dict(lite0.create_encoder(values).state_dict())
     description = {
         "labels": labels,
         "modality": modality,
         "pretraining_texts": uses_pretraining_texts(task),
-        "fine_tune_image": tunes_image,
     }
     return description, model
 
@@ -129,20 +127,10 @@ def uses_pretraining_texts(task: Task) -> bool:
     return are_sentiments(task.examples.label_names) if asked is None else bool(asked)
 
 
-def fine_tunes_image(task: Task) -> bool:
-    """Whether the image encoder's last block is trained. By default, it is not."""
-    return task.settings.modality != "text" and bool(task.settings.options.get("fine_tune_image"))
-
-
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     """The head, on the outputs of the frozen encoders."""
     settings, origin = task.settings, task.origin
     if origin:  # its layers have learned from pairs already
-        if "fine_tune_image" in settings.options:
-            raise InputError(
-                f"--from {origin.name}: that run decides which layers are trained; leave out "
-                "--fine-tune-image and --no-fine-tune-image"
-            )
         if "pretraining_texts" in settings.options:
             raise InputError(
                 f"--from {origin.name}: the pretraining texts come before the pairs; leave out "
@@ -169,7 +157,7 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
         # Mirror images are only for training.
         StateBatches([states[index] for index in validation], views[validation, 0]),
         embed_missing(model, *missing_pair(inputs)),
-        pretrained=("layers.", "image."),
+        pretrained=("layers.",),
     )
 
 
@@ -179,10 +167,9 @@ def _weights(task: Task) -> CompactCheckpoint:
 
 
 def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tensor:
-    """What the frozen part makes of every image and its mirror image, [pairs, 2, ...].
+    """Features of every image and its mirror image: float32 [pairs, 2, width].
 
-    They are float16 maps or, where that part is the whole encoder, float32 features, and cached:
-    see cached_embeddings. Zeros if the model does not use images.
+    They are cached: see cached_embeddings. Zeros if the model does not use images.
     """
     if model.modality == "text":
         return torch.zeros(len(ids), 2, 1)
@@ -192,8 +179,7 @@ def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tens
         "batch norms": "folded",
         "weights": module_sha256(model.image),
     }
-    shape = lite0.MAPS if model.head.tunes_image else (lite0.WIDTH,)
-    return cached_views(model, task, inputs, ids, key).view(-1, 2, *shape)
+    return cached_views(model, task, inputs, ids, key).view(-1, 2, lite0.WIDTH)
 
 
 def embed_texts(model: nn.Module, ids: Ids) -> list[Tensor]:
@@ -226,28 +212,25 @@ def embed_missing(model: nn.Module, text: Tensor, image: Tensor) -> tuple[Tensor
     """Embeddings of the stand-ins for a missing text and a missing image.
 
     ``text``: ids, int64 [tokens]; ``image``: uint8 [height, width, 3]. Returns [tokens, width] and
-    [2, ...], as above. A model of one modality needs none, and returns both arguments.
+    [2, width], as above. A model of one modality needs none, and returns both arguments.
     """
     if model.modality != "both":
         return text, image
     device = next(model.parameters()).device
     text, image = text.to(device)[None], image.to(device)[None]
     states, features = model.embed_text(text, torch.ones_like(text)), model.embed_image(image)
-    return states[0], features.expand(2, *features.shape[1:])
+    return states[0], features.expand(2, -1)
 
 
 class CompactHead(nn.Module):
-    """The trained part: both encoders' upper layers, and a linear layer over them.
+    """The trained part: the text encoder's upper layers, and a linear layer over both encoders.
 
-    ``modality``: "both", or "text" or "image" to see only that one. ``tunes_image``: whether the
-    image encoder's last block is part of it.
+    ``modality``: "both", or "text" or "image" to see only that one.
     """
 
-    def __init__(
-        self, config: BertConfig, labels: int, modality: str, tunes_image: bool = False
-    ) -> None:
+    def __init__(self, config: BertConfig, labels: int, modality: str) -> None:
         super().__init__()
-        self.modality, self.tunes_image = modality, tunes_image
+        self.modality = modality
         width = 0
         if modality != "image":
             bert = BertModel(config, add_pooling_layer=False)  # type: ignore[no-untyped-call]
@@ -269,16 +252,11 @@ class CompactHead(nn.Module):
 
     @torch.no_grad()
     def set_statistics(self, images: Tensor) -> None:
-        """Standardise image features by the statistics of ``images``, [pairs, views, ...]."""
+        """Standardise image features by the statistics of ``images``, [pairs, views, width]."""
         if self.modality != "text":
-            parts = torch.split(images.flatten(0, 1), BATCH_SIZE)
-            rows = torch.cat([self.image_features(part.to(self.mean.device)) for part in parts])
+            rows = images.flatten(0, 1)
             self.mean.copy_(rows.mean(0))
             self.std.copy_(rows.std(0) + 1e-2)  # some features are almost never active
-
-    def image_features(self, image: Tensor) -> Tensor:
-        """Features, float [batch, 1280], of what the frozen part has made of images."""
-        return self.image(image.float()) if self.tunes_image else image
 
     def text_features(self, states: Tensor, attention_mask: Tensor) -> Tensor:
         """Means of the text's ``states`` and of what the layers make of them: [batch, 2 x width].
@@ -298,17 +276,16 @@ class CompactHead(nn.Module):
     def forward(self, states: Tensor, attention_mask: Tensor, image: Tensor) -> Tensor:
         """Logits, float [batch, labels].
 
-        ``states``: the frozen layers' of the text, float [batch, tokens, width]. ``image``: maps,
-        [batch, *lite0.MAPS], or features, float [batch, 1280]. In training, there are views of
-        each, [batch, views, ...]: one of the maps is picked, and the features are mixed.
+        ``states``: the frozen layers' of the text, float [batch, tokens, width]. ``image``:
+        features, float [batch, 1280]. In training, there are views of each, [batch, views, 1280],
+        and they are mixed.
         """
         features = []
         if self.modality != "image":
             features.append(self.text_features(states, attention_mask))
         if self.modality != "text":
-            if image.dim() in (3, 5):
-                image = pick_views(image) if self.tunes_image else mix_views(image)
-            image = self.image_features(image)
+            if image.dim() == 3:
+                image = mix_views(image)
             features.append(self.image_projection((image - self.mean) / self.std))
         return self.classifier(self.fused(torch.cat(features, 1)))
 
@@ -317,43 +294,32 @@ class CompactModel(nn.Module):
     """Frozen encoders below a CompactHead.
 
     ``modality``: "both", or "text" or "image" to see only that one (the inputs stay the same).
-    ``tunes_image``: see CompactHead.
     """
 
-    def __init__(self, labels: int = 3, modality: str = "both", tunes_image: bool = False) -> None:
+    def __init__(self, labels: int = 3, modality: str = "both") -> None:
         super().__init__()
         self.modality = modality
         bert = BertConfig(**MINILM)  # type: ignore[no-untyped-call]
         if modality != "image":
             self.text = BertModel(bert, add_pooling_layer=False)  # type: ignore[no-untyped-call]
             self.text.encoder.layer = self.text.encoder.layer[:FROZEN_LAYERS]
-        self.head = CompactHead(bert, labels, modality, tunes_image)
+        self.head = CompactHead(bert, labels, modality)
         if modality != "text":
-            self.set_image_encoder(lite0.create_encoder())
+            self.image = lite0.create_encoder()
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith("head."))
-
-    def set_image_encoder(self, encoder: nn.Module) -> None:
-        """Use the weights of a whole EfficientNet."""
-        if self.head.tunes_image:
-            self.image, self.head.image = lite0.split(encoder)
-            self.head.image.requires_grad_(True)  # the biases are new, and fixed without this
-        else:
-            self.image = encoder
-        self.image.requires_grad_(False)
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """States of the frozen layers: float [batch, tokens, width]."""
         return self.text(input_ids=input_ids, attention_mask=attention_mask)[0]
 
     def embed_image(self, pixels: Tensor) -> Tensor:
-        """Of uint8 [batch, height, width, 3]: maps, or features, as CompactHead takes them."""
+        """Features, float [batch, 1280], of uint8 [batch, height, width, 3]."""
         return self.image((pixels.permute(0, 3, 1, 2).float() - 127) / 128)
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
-        """The same of each image and of its mirror image, side by side; maps are float16."""
-        both = embed_views(self.embed_image, pixels)
-        return both.half() if self.head.tunes_image else both
+        """The same of each image and of its mirror image, side by side."""
+        return embed_views(self.embed_image, pixels)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         text, image = self.modality != "image", self.modality != "text"
@@ -361,14 +327,6 @@ class CompactModel(nn.Module):
         return self.head(states, attention_mask, self.embed_image(pixels) if image else pixels)
 
 
-def build(
-    labels: int = 3,
-    modality: str = "both",
-    pretraining_texts: bool = False,
-    fine_tune_image: bool = False,
-) -> nn.Module:
-    """A CompactModel. ``pretraining_texts`` records how it was trained, and is not used here.
-
-    ``fine_tune_image`` is missing in runs that were made before its time, and did not.
-    """
-    return CompactModel(labels, modality, fine_tune_image)
+def build(labels: int = 3, modality: str = "both", pretraining_texts: bool = False) -> nn.Module:
+    """A CompactModel. ``pretraining_texts`` records how it was trained, and is not used here."""
+    return CompactModel(labels, modality)

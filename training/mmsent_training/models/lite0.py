@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, the compact model's image encoder: a frozen part, and one that is trained."""
+"""EfficientNet-Lite0, the compact model's image encoder."""
 
 import copy
 from collections.abc import Mapping
@@ -9,8 +9,6 @@ from torch import Tensor, nn
 NAME = "tf_efficientnet_lite0"
 WIDTH = 1280
 """Of its features."""
-MAPS = (192, 7, 7)
-"""The shape of what its last block sees of an image of 224 pixels."""
 
 
 def create_encoder(values: Mapping[str, Tensor] | None = None) -> nn.Module:
@@ -25,20 +23,6 @@ def create_encoder(values: Mapping[str, Tensor] | None = None) -> nn.Module:
     if values is not None:
         encoder.load_state_dict(dict(zip(encoder.state_dict(), values.values())))
     return encoder
-
-
-def split(encoder: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """The encoder below its last block, and the rest: that block, a convolution and the pooling.
-
-    Together they compute what ``encoder`` did. The first returns maps, float [batch, *MAPS]. The
-    batch norms of the second are merged into its convolutions, so training has no statistics to
-    change, and a prediction does not depend on its batch.
-    """
-    lower = copy.deepcopy(encoder)
-    upper = nn.Sequential(lower.blocks[-1], lower.conv_head, lower.bn2, lower.global_pool)
-    lower.blocks = lower.blocks[:-1]
-    lower.conv_head, lower.bn2, lower.global_pool = nn.Identity(), nn.Identity(), nn.Identity()
-    return lower, fold_batch_norms(upper)
 
 
 def fold_batch_norms(encoder: nn.Module) -> nn.Module:

@@ -106,15 +106,9 @@ DUAL = (
     TEXTS,
 )
 
-IMAGE = Option(
-    "fine_tune_image",
-    "flag",
-    "Train the last block of compact's image encoder, too.  [default: --no-fine-tune-image]",
-)
-
 MODELS: dict[str, Model] = {
     "clip": Model("mmsent_training.models.clip", (CLIP, FREEZE)),
-    "compact": Model("mmsent_training.models.compact", (TEXTS, IMAGE)),
+    "compact": Model("mmsent_training.models.compact", (TEXTS,)),
     "light": Model("mmsent_training.models.light"),
     "dual": Model("mmsent_training.models.dual", DUAL),
 }
