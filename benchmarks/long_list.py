@@ -6,8 +6,8 @@ The pairs repeat those of a synthetic dataset. Layouts: "task", in which each ro
 hard links in one folder; "csv", "jsonl" and "parquet", with the texts and the paths of images in
 the list; "packed", Parquet with the images' bytes (some 7 GB for a million rows).
 
-The short list (10,000 rows) is predicted before and after the long one, since a machine's speed
-drifts; the ratio is to the mean of both.
+The short list (--short, 10,000 rows) is predicted before and after the long one, since a machine's
+speed drifts; the ratio is to the mean of both.
 """
 
 import argparse
@@ -30,7 +30,6 @@ from mmsent.data.pair import Pair
 from mmsent.data.sample import write_sample_data
 from result import write_result
 
-SHORT = 10_000
 GROUP = 1_000  # rows of a row group
 # A process counts its parent's memory in its own peak until it executes another program.
 PEAK = """
@@ -46,6 +45,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--layout", choices=LAYOUTS, default="task")
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--short", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--work", type=Path, help="where the files go  [default: the temporary folder]"
@@ -59,7 +59,7 @@ def main() -> None:
         known = list(open_dataset(folder / "sample").select(TRAINING).rows())
         write(folder, known, options.rows)  # the short list is in the folder of the long one
         results = []
-        for rows in (SHORT, options.rows, SHORT):
+        for rows in (options.short, options.rows, options.short):
             path = write(folder, known, rows)
             peak, rate, whole = measure(path, options.model, options.threads)
             results.append(
@@ -150,7 +150,7 @@ def measure(path: Path, model: Path, threads: int) -> tuple[int, float, float]:
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", PEAK, program, path, "--model", model.resolve(),
-         "--threads", str(threads), "--output", path.with_suffix(".out")],
+         "--threads", str(threads), "--output", path.with_name("predictions.csv")],
         capture_output=True, text=True,
     )  # fmt: skip
     seconds = time.perf_counter() - start
