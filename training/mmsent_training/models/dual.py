@@ -4,6 +4,8 @@ Lower parts of both can be frozen: their outputs are computed once for every pai
 parts are trained with the head. On a GPU, all of it is trained.
 """
 
+import logging
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,25 +13,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmsent.data.labels import are_sentiments
 from mmsent.errors import InputError
+from mmsent.files.progress import Progress
+from mmsent.inputs.text import pad_ids
 from mmsent_training.batches import StateBatches
-from mmsent_training.models import compact
-from mmsent_training.models.compact import embed_texts
+from mmsent_training.devices import embedding_precision, training_precision
+from mmsent_training.distributed import all_gather, name_part, rank, world_size
 from mmsent_training.models.dual_network import DualModel
-from mmsent_training.models.embeddings import module_sha256
+from mmsent_training.models.embeddings import BATCH_SIZE, module_sha256
 from mmsent_training.models.image_encoders import (
     block_count,
     load_image_encoder,
-    make_image_encoder,
+    outline,
     read_encoder,
 )
 from mmsent_training.models.pixels import missing_pair, pixel_batches
 from mmsent_training.models.pretraining import pretrain
 from mmsent_training.models.recipe import Ids, Inputs, Prepared, Task
 from mmsent_training.models.text_encoders import (
-    layer_count,
     load_text_encoder,
-    make_text_encoder,
+    make_config,
     pools_first,
     read_config,
     read_tokenizer,
@@ -39,6 +43,8 @@ from mmsent_training.settings import Device, Preset, Settings
 from mmsent_training.weights.encoders import Encoders, find_encoders
 
 ALL = "all"
+
+logger = logging.getLogger(__name__)
 
 
 def find_weights(sources: Mapping[str, str]) -> Encoders:
@@ -50,19 +56,49 @@ def find_weights(sources: Mapping[str, str]) -> Encoders:
 
 
 def default_settings(device: Device, preset: Preset) -> Settings:
-    """A GPU trains all of it; a CPU the upper half of the text encoder, as compact does."""
-    if preset == "reference":
-        raise InputError("--preset reference: the task's report has no dual model")
-    settings = replace(compact.default_settings(device, preset), model="dual")
+    """A GPU trains all of it; a CPU the upper half of the text encoder, as compact does.
+
+    The rated texts are English, and the text encoder's language is unknown.
+    """
+    settings = partly_frozen("dual", device, preset)
+    options: dict[str, Any] = {"pretraining_texts": False}
     if device != "cuda":
-        return settings
+        return replace(settings, options=options)
     return replace(
         settings,
-        options={"train_text_layers": ALL, "train_image_blocks": ALL},
+        options=options | {"train_text_layers": ALL, "train_image_blocks": ALL},
         batch_size=32,
         gradient_accumulation_steps=1,
         layer_decay=0.9,
         augment=True,
+    )
+
+
+def partly_frozen(model: str, device: Device, preset: Preset) -> Settings:
+    """The settings to train the upper half of the text encoder, found by cross-validation of
+    compact: docs/experiments.md.
+    """
+    if preset == "reference":
+        raise InputError(f"--preset reference: the task's report has no {model} model")
+    gpu = device == "cuda"
+    return Settings(
+        model=model,
+        preset=preset,
+        device=device,
+        precision=training_precision(device) if gpu else embedding_precision(device),
+        epochs=3,
+        batch_size=16,
+        gradient_accumulation_steps=2,
+        group_by_length=True,
+        learning_rate=1e-3,
+        encoder_learning_rate=4e-5,
+        weight_decay=1e-2,
+        augment=False,
+        keep="last",
+        ema_decay=0.99,
+        class_weights=False,
+        logit_adjustment=0.25,
+        modality_dropout=0.05,
     )
 
 
@@ -76,14 +112,12 @@ def read_inputs(task: Task) -> Inputs:
 def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Module]:
     """A DualModel with both encoders' weights."""
     folder, options = _weights(task).text.folder, task.settings.options
-    text_config = read_config(folder)
-    image_config, _, mean, std = read_encoder(_weights(task).image)
-    text = load_text_encoder(folder, text_config)
-    image = load_image_encoder(_weights(task).image, image_config)
-    layers, blocks = layer_count(text), block_count(image)
+    text = read_config(folder)
+    image, _, mean, std = read_encoder(_weights(task).image)
+    layers, blocks = make_config(text).num_hidden_layers, block_count(outline(image))
     description: dict[str, Any] = {
-        "text": text_config,
-        "image": image_config,
+        "text": text,
+        "image": image,
         "mean": mean,
         "std": std,
         "text_layers": _count(options.get("train_text_layers", layers // 2), layers, "text-layers"),
@@ -92,13 +126,14 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
         "labels": len(task.examples.label_names),
         "modality": task.settings.modality,
     }
-    parts = {key: value for key, value in description.items() if key not in ("text", "image")}
-    return description, DualModel(text, image, **parts)
+    model = DualModel(**description)
+    model.load_encoders(
+        load_text_encoder(folder, text), load_image_encoder(_weights(task).image, image)
+    )
+    return description, model
 
 
-def build(text: dict[str, Any], image: dict[str, Any], **parts: Any) -> nn.Module:
-    """A DualModel of two encoders' configurations, with random weights; ``parts``: see there."""
-    return DualModel(make_text_encoder(text), make_image_encoder(image), **parts)
+build = DualModel
 
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
@@ -106,8 +141,7 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     settings, missing = task.settings, missing_pair(inputs)
     if settings.options.get("gradient_checkpointing"):
         model.checkpoint_gradients()
-    if settings.options.get("pretraining_texts"):
-        pretrain_text(model, task, inputs)
+    pretrain_text(model, task, inputs)
     depths, train, validation = model.head.depths(), [*task.train], [*task.validation]
     # Frozen parts run in every step, too: an augmented image is another one each time.
     whole = model.head.takes_inputs or settings.augment
@@ -132,21 +166,40 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     )
 
 
-def pretrain_text(model: nn.Module, task: Task, inputs: Inputs) -> None:
-    """Train the text encoder's upper layers on rated texts first, which are English.
+def uses_pretraining_texts(task: Task) -> bool:
+    """Whether the text encoder is trained on rated English texts before the pairs.
 
-    Raises InputError if none are trained, or they have learned from pairs already.
+    An option decides; without it, whether the labels are the three sentiments.
+    """
+    if task.settings.modality == "image" or task.origin:
+        return False
+    asked = task.settings.options.get("pretraining_texts")
+    return are_sentiments(task.examples.label_names) if asked is None else bool(asked)
+
+
+def pretrain_text(model: nn.Module, task: Task, inputs: Inputs) -> None:
+    """Train the text encoder's upper layers on the rated texts, if `uses_pretraining_texts`.
+
+    Raises InputError if that is asked for, but none are trained or they have learned from pairs.
     """
     option, settings = "--pretraining-texts", task.settings
-    if origin := task.origin:
+    asked = settings.options.get("pretraining_texts")
+    if asked and task.origin:
         raise InputError(
-            f"--from {origin.name}: leave out {option}: the texts come before the pairs"
+            f"--from {task.origin.name}: leave out {option}: the pretraining texts come before "
+            "the pairs"
         )
-    if settings.modality == "image" or model.head.text is None:
-        raise InputError(f"{option}: no text layers are trained; see --train-text-layers")
-    known = f"{_weights(task).text.sha256} {model.head.depths()} {model.head.first_token}"
-    layers = model.head.text
-    pretrain(model, layers, inputs.tokenizer, weights=known, precision=settings.precision)
+    if uses_pretraining_texts(task):
+        if model.head.text is None:
+            raise InputError(f"{option}: no text layers are trained; see --train-text-layers")
+        known = f"{_weights(task).text.sha256} {model.head.depths()} {model.head.first_token}"
+        layers = model.head.text
+        pretrain(model, layers, inputs.tokenizer, weights=known, precision=settings.precision)
+    elif asked is None and settings.modality != "image" and not task.origin:
+        logger.info(
+            "no pretraining: the rated texts are negative, neutral or positive, and the labels "
+            "differ; --pretraining-texts uses them anyway"
+        )
 
 
 def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tensor:
@@ -165,6 +218,31 @@ def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tens
     features = cached_views(model, task, inputs, ids, key)
     _, image = embed_missing(model, *missing_pair(inputs))
     return features.view(len(ids), *image.shape)
+
+
+def embed_texts(model: nn.Module, ids: Ids) -> list[Tensor]:
+    """The frozen layers' states of every text: float16 [tokens, width] each.
+
+    Zeros, [tokens, 1], if the model does not use texts. Several processes share the work.
+    """
+    if model.modality == "image":
+        return [torch.zeros(len(item), 1) for item in ids]
+    model.eval()
+    device = next(model.parameters()).device
+    by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+    states: dict[int, Tensor] = {}
+    starts = range(0, len(ids), BATCH_SIZE)[rank() :: world_size()]
+    bar = Progress(name_part("embedding"), len(ids) // world_size(), "texts")
+    with torch.inference_mode(), bar as progress:
+        for start in starts:
+            batch = by_length[start : start + BATCH_SIZE]
+            inputs = pad_ids([ids[index] for index in batch])
+            embedded = model.embed_text(*(torch.from_numpy(array).to(device) for array in inputs))
+            for index, row in zip(batch, embedded.half().cpu()):
+                states[index] = row[: len(ids[index])].clone()
+            progress.update(len(batch))
+    by_index = ChainMap(*all_gather(states))
+    return [by_index[index] for index in range(len(ids))]
 
 
 @torch.no_grad()

@@ -12,10 +12,17 @@ from mmsent_training.models.image_encoders import (
     UpperBlocks,
     feature_width,
     is_transformer,
+    make_image_encoder,
+    outline,
     split_image_encoder,
 )
 from mmsent_training.models.recipe import Fused
-from mmsent_training.models.text_encoders import encode_text, split_text_encoder
+from mmsent_training.models.text_encoders import (
+    encode_text,
+    make_config,
+    make_text_encoder,
+    split_text_encoder,
+)
 from mmsent_training.models.views import embed_views, mix_views, pick_views
 
 IMAGE_FEATURES = 256
@@ -25,42 +32,47 @@ IMAGE_FEATURES = 256
 class DualHead(nn.Module):
     """The trained part: both encoders' upper layers, and a linear layer over both.
 
-    ``text``: the upper part of a text encoder, or None. ``image``: that of an image encoder. Each
-    that has no lower part takes the model's inputs. ``widths``: of a text's and an image's
-    features. ``first_token``: pool texts at their first token; by default, take the mean.
+    The arguments are DualModel's.
     """
 
     def __init__(
         self,
-        text: PreTrainedModel | None,
-        image: UpperBlocks | None,
+        text: dict[str, Any],
+        image: dict[str, Any],
         *,
-        widths: tuple[int, int],
-        lower: tuple[bool, bool],
-        dimensions: int,
+        text_layers: int | None,
+        image_blocks: int | None,
         first_token: bool,
         labels: int,
         modality: str,
     ) -> None:
         super().__init__()
-        self.modality, self.first_token, self.lower = modality, first_token, lower
-        self.dimensions = dimensions
+        self.modality, self.first_token = modality, first_token
+        self.text_layers, self.image_blocks = text_layers, image_blocks
+        self.text: PreTrainedModel | None = None
+        self.image: UpperBlocks | None = None
         width = 0
         if modality != "image":
-            self.text = text
-            self.text_width = widths[0] * (lower[0] + (text is not None))
+            if text_layers != 0:
+                self.text = split_text_encoder(make_text_encoder(text), text_layers)[1]
+            parts = (text_layers is not None) + (text_layers != 0)
+            self.text_width = parts * make_config(text).hidden_size
             self.text_norm = nn.LayerNorm(self.text_width, elementwise_affine=False)
             self.text_dropout = nn.Dropout(0.3)
             width += self.text_width
         if modality != "text":
-            self.image = image
-            if self.standardizes:
-                self.register_buffer("mean", torch.zeros(widths[1]))
-                self.register_buffer("std", torch.ones(widths[1]))
+            whole = outline(image)
+            features = feature_width(whole)
+            if image_blocks != 0:
+                self.image = split_image_encoder(make_image_encoder(image), image_blocks)[1]
+                self.image_norm = nn.LayerNorm(features, elementwise_affine=False)
             else:
-                self.image_norm = nn.LayerNorm(widths[1], elementwise_affine=False)
+                self.register_buffer("mean", torch.zeros(features))
+                self.register_buffer("std", torch.ones(features))
+            tokens = image_blocks is not None and is_transformer(whole)
+            self.dimensions = 2 if image_blocks == 0 else 3 if tokens else 4
             self.image_projection = nn.Sequential(
-                nn.Dropout(0.5), nn.Linear(widths[1], IMAGE_FEATURES), nn.GELU(), nn.Dropout(0.3)
+                nn.Dropout(0.5), nn.Linear(features, IMAGE_FEATURES), nn.GELU(), nn.Dropout(0.3)
             )
             width += IMAGE_FEATURES
         self.fused = Fused()
@@ -74,16 +86,17 @@ class DualHead(nn.Module):
     @property
     def takes_inputs(self) -> bool:
         """Whether a used encoder is trained whole."""
-        text, image = self.lower
-        return (self.modality != "image" and not text) or (self.modality != "text" and not image)
+        return (self.modality != "image" and self.text_layers is None) or (
+            self.modality != "text" and self.image_blocks is None
+        )
 
     def depths(self) -> dict[str, int]:
         """The number of layers above each pretrained part, by the beginnings of names."""
         found: dict[str, int] = {}
-        if self.modality != "image" and self.text is not None:
+        if self.text is not None:
             depths = text_encoders.depths(self.text)
             found |= {f"text.{name}": depth for name, depth in depths.items()}
-        if self.modality != "text" and self.image is not None:
+        if self.image is not None:
             found |= {f"image.{name}": depth for name, depth in self.image.depths.items()}
         return found
 
@@ -106,8 +119,8 @@ class DualHead(nn.Module):
 
         ``states`` and ``attention_mask`` are as `forward` takes them.
         """
-        found = [states] if self.lower[0] else []
-        if self.text is not None and not self.lower[0]:
+        found = [] if self.text_layers is None else [states]
+        if self.text is not None and self.text_layers is None:
             found.append(encode_text(self.text, states, attention_mask))
         elif self.text is not None:
             found.append(self.text(inputs_embeds=states, attention_mask=attention_mask)[0])
@@ -143,18 +156,19 @@ class DualHead(nn.Module):
 
 
 class DualModel(nn.Module):
-    """Two encoders below a DualHead.
+    """Two encoders below a DualHead, with random weights: see `load_encoders`.
 
-    ``text_layers`` and ``image_blocks``: how many of the upper ones are trained; None: all, with
-    what comes before them. ``mean`` and ``std`` are the image encoder's, on the scale 0 to 1.
-    ``first_token``: see DualHead. ``modality``: "both", or "text" or "image" to see only that one
-    (the inputs stay the same).
+    ``text`` and ``image``: their configurations, as `read_config` returns them. ``mean`` and
+    ``std``: the image encoder's, on the scale 0 to 1. ``text_layers`` and ``image_blocks``: how
+    many of the upper ones are trained; None: all, with what comes before them. ``first_token``:
+    pool texts at their first token; by default, take the mean. ``modality``: "both", or "text" or
+    "image" to see only that one (the inputs stay the same).
     """
 
     def __init__(
         self,
-        text: PreTrainedModel,
-        image: nn.Module,
+        text: dict[str, Any],
+        image: dict[str, Any],
         *,
         mean: list[float],
         std: list[float],
@@ -166,26 +180,37 @@ class DualModel(nn.Module):
     ) -> None:
         super().__init__()
         self.modality = modality
-        widths = text.config.hidden_size, feature_width(image)
-        lower_text, upper_text = split_text_encoder(text, text_layers)
-        lower_image, upper_image = split_image_encoder(image, image_blocks)
-        states = 3 if image_blocks is not None and is_transformer(image) else 4
-        self.text = lower_text if modality != "image" else None
-        self.image = lower_image if modality != "text" else None
+        self.text: PreTrainedModel | None = None
+        self.image: nn.Module | None = None
+        if modality != "image" and text_layers is not None:
+            self.text = split_text_encoder(make_text_encoder(text), text_layers)[0]
         self.head = DualHead(
-            upper_text,
-            upper_image,
-            widths=widths,
-            lower=(lower_text is not None, lower_image is not None),
-            dimensions=2 if upper_image is None else states,
+            text,
+            image,
+            text_layers=text_layers,
+            image_blocks=image_blocks,
             first_token=first_token,
             labels=labels,
             modality=modality,
         )
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        if modality != "text" and image_blocks is not None:
+            self.image = split_image_encoder(make_image_encoder(image), image_blocks)[0]
+        # On the pixels' scale.
+        for name, values in (("mean", mean), ("std", std)):
+            scaled = torch.tensor([255 * value for value in values])
+            self.register_buffer(name, scaled.view(1, -1, 1, 1), persistent=False)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith("head."))
+
+    def load_encoders(self, text: PreTrainedModel, image: nn.Module) -> None:
+        """Take over the weights of two whole encoders, which must not be used afterwards."""
+        parts = (
+            *split_text_encoder(text, self.head.text_layers),
+            *split_image_encoder(image, self.head.image_blocks),
+        )
+        for own, part in zip((self.text, self.head.text, self.image, self.head.image), parts):
+            if own is not None and part is not None:
+                own.load_state_dict(part.state_dict())
 
     def train(self, mode: bool = True) -> "DualModel":
         """Switch the head's dropout on or off; the frozen parts have none."""
@@ -200,9 +225,9 @@ class DualModel(nn.Module):
 
         Raises InputError if the text encoder does not support it.
         """
-        if self.modality != "text" and self.head.image is not None:
+        if self.head.image is not None:
             self.head.image.checkpointing = True
-        if self.modality != "image" and self.head.text is not None:
+        if self.head.text is not None:
             try:
                 enable: Any = self.head.text.gradient_checkpointing_enable
                 enable({"use_reentrant": False})
@@ -220,7 +245,7 @@ class DualModel(nn.Module):
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """What the frozen part makes of uint8 [batch, height, width, 3]: float [batch, ...]."""
-        scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        scaled = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
         return scaled if self.image is None else self.image(scaled)
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:

@@ -29,7 +29,6 @@ from transformers import (
 
 from mmsent.errors import InputError, MmsentError
 from mmsent.inputs.image import ImageSettings
-from mmsent_training.models import lite0
 from mmsent_training.models.dual_encoders import RESAMPLE, without_code
 from mmsent_training.models.text_encoders import load_pretrained
 from mmsent_training.weights.checkpoint import Checkpoint, file_names
@@ -81,7 +80,7 @@ _TOWERS = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
 
 
 RELEASED: tuple[dict[str, Any], ImageSettings, list[float], list[float]] = (
-    {"model_type": "timm", "architecture": lite0.NAME, "arguments": {}},
+    {"model_type": "timm", "architecture": "tf_efficientnet_lite0", "arguments": {}},
     ImageSettings(size=224, resize="stretch", filter="bicubic"),
     [127 / 255] * 3,
     [128 / 255] * 3,
@@ -216,7 +215,8 @@ def load_image_encoder(source: Checkpoint, config: dict[str, Any]) -> nn.Module:
         # weights_only: nothing but tensors is unpickled, and the file is known anyway.
         path = folder / Path(IMAGE_FILE).name
         values = torch.load(path, map_location="cpu", weights_only=True)
-        weights = lite0.create_encoder(values).state_dict()
+        # They have other names, in the same order; the last two are ImageNet's classifier.
+        weights = dict(zip(encoder.state_dict(), values.values()))
     else:
         weights = {}
         for file in file_names(folder, source.name, IMAGE):
@@ -228,6 +228,12 @@ def load_image_encoder(source: Checkpoint, config: dict[str, Any]) -> nn.Module:
     except RuntimeError as error:
         raise MmsentError(f"the weights in {folder} do not fit its config.json: {error}") from None
     return encoder
+
+
+def outline(config: dict[str, Any]) -> nn.Module:
+    """The encoder of a configuration without weights, which allocates nothing."""
+    with torch.device("meta"):
+        return make_image_encoder(config)
 
 
 def feature_width(encoder: nn.Module) -> int:
@@ -250,10 +256,11 @@ def split_image_encoder(
     """
     if trained is None:
         return None, UpperBlocks(encoder, 0, whole=True)
+    if trained == 0:
+        return UpperBlocks(encoder, 0, whole=True), None
     cut = block_count(encoder) - trained
     upper = UpperBlocks(copy.deepcopy(encoder), cut)
-    lower = LowerBlocks(encoder, cut)
-    return (lower, upper) if trained else (nn.Sequential(lower, upper), None)
+    return LowerBlocks(encoder, cut), upper
 
 
 class LowerBlocks(nn.Module):

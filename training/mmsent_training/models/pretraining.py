@@ -57,7 +57,7 @@ def pretrain(
 ) -> None:
     """Train ``layers``, those of a model's head that read texts, to predict the raters' labels.
 
-    ``model``: a CompactModel or a DualModel. The result does not depend on the user's data, and is
+    ``model``: a DualModel. The result does not depend on the user's data, and is
     cached. ``weights``: the SHA-256 of the model's weights, and whatever else identifies the model.
     ``precision``: "bf16" for mixed precision.
     """

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.shortage import raise_shortage
@@ -35,7 +35,7 @@ POOLING = Path("1_Pooling") / "config.json"
 def read_config(folder: Path) -> dict[str, Any]:
     """The complete configuration of the encoder in ``folder``, without code."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return AutoConfig.for_model(**without_code(config)).to_dict()
+    return make_config(config).to_dict()
 
 
 def pools_first(folder: Path) -> bool:
@@ -72,14 +72,19 @@ def read_tokenizer(folder: Path, config: dict[str, Any], max_length: int) -> Tok
     return tokenizer
 
 
+def make_config(config: dict[str, Any]) -> PretrainedConfig:
+    """The configuration as transformers has it: its names are the same for all encoders."""
+    return AutoConfig.for_model(**without_code(config))
+
+
 def make_text_encoder(config: dict[str, Any]) -> PreTrainedModel:
     """The encoder of a configuration, with random weights."""
-    described = AutoConfig.for_model(**without_code(config))
+    pooler = {} if config["model_type"] == "distilbert" else {"add_pooling_layer": False}
     # The exporter of torch 2.4 supports only eager attention.
     encoder = AutoModel.from_config(  # type: ignore[no-untyped-call]
-        described, attn_implementation="eager", trust_remote_code=False
+        make_config(config), attn_implementation="eager", trust_remote_code=False, **pooler
     )
-    return _without_pooler(encoder)
+    return cast(PreTrainedModel, encoder)
 
 
 def load_text_encoder(folder: Path, config: dict[str, Any]) -> PreTrainedModel:
@@ -89,7 +94,8 @@ def load_text_encoder(folder: Path, config: dict[str, Any]) -> PreTrainedModel:
     """
     encoder = make_text_encoder(config)
     loaded = load_pretrained(type(encoder), folder, encoder.config, optional="pooler.")
-    encoder.load_state_dict(_without_pooler(loaded).state_dict())
+    loaded.pooler = None
+    encoder.load_state_dict(loaded.state_dict())
     return encoder
 
 
@@ -115,16 +121,6 @@ def load_pretrained(
     return loaded
 
 
-def _without_pooler(encoder: Any) -> PreTrainedModel:
-    if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None
-    return cast(PreTrainedModel, encoder)
-
-
-def layer_count(encoder: PreTrainedModel) -> int:
-    return len(_layers(encoder))
-
-
 def split_text_encoder(
     encoder: PreTrainedModel, trained: int | None
 ) -> tuple[PreTrainedModel | None, PreTrainedModel | None]:
@@ -137,7 +133,7 @@ def split_text_encoder(
         return None, encoder
     if trained == 0:
         return encoder, None
-    cut = layer_count(encoder) - trained
+    cut = len(_layers(encoder)) - trained
     upper = copy.deepcopy(encoder)
     upper.embeddings = _States()
     _set_layers(upper, _layers(upper)[cut:])
@@ -158,7 +154,7 @@ def encode_text(encoder: PreTrainedModel, input_ids: Tensor, attention_mask: Ten
 
 def depths(encoder: PreTrainedModel) -> dict[str, int]:
     """The number of layers above each part: by the beginnings of its parameters' names."""
-    path, count = _LAYERS[encoder.config.model_type], layer_count(encoder)
+    path, count = _LAYERS[encoder.config.model_type], len(_layers(encoder))
     layers = {f"{path}.{number}.": count - 1 - number for number in range(count)}
     return {"": 0, "embeddings.": count} | layers
 

@@ -1,13 +1,14 @@
 """The views of an image that a head is trained on: the image and its mirror image."""
 
+import copy
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmsent_training.models.embeddings import cached_embeddings
-from mmsent_training.models.lite0 import fold_batch_norms
 from mmsent_training.models.recipe import Ids, Inputs, Task
 
 
@@ -40,6 +41,20 @@ def cached_views(
     finally:
         model.image = encoder
     return torch.from_numpy(features)
+
+
+def fold_batch_norms(encoder: nn.Module) -> nn.Module:
+    """A copy of a timm EfficientNet, or of a part of it, for prediction: twice as fast.
+
+    Each batch norm is merged into the convolution before it; features differ only by rounding.
+    """
+    encoder = copy.deepcopy(encoder).eval()
+    for part in [*encoder.modules()]:
+        for (name, conv), (after, norm) in pairwise([*part.named_children()]):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(part, name, nn.utils.fuse_conv_bn_eval(conv, norm))
+                setattr(part, after, norm.act)  # a norm of timm's holds the activation, too
+    return encoder
 
 
 def pick_views(maps: Tensor) -> Tensor:

