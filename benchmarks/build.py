@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -61,6 +62,7 @@ def train(options: argparse.Namespace, data: Path) -> dict[str, Any]:
     """Train once; the seconds from the command's start to its end, and the settings."""
     run, timed = options.output / "run", options.output / "training.json"
     if not timed.exists():
+        shutil.rmtree(run, ignore_errors=True)  # of a training that was ended
         command = ["train", "--model", options.model, "--device", "cpu"]
         command += ["--data", str(data), "--output", str(run)]
         if options.clip:

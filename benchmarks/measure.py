@@ -2,11 +2,13 @@
 
     python benchmarks/measure.py --data DIR [--clip DIR] [--list] [NAME ...]
 
-Without names: speed, sizes, training time and exactness, in about 25 minutes on two idle cores.
-Results that were measured at this commit are kept; delete a file to measure again.
-Runs and bundles stay in .bench/COMMIT/. DIR of --clip is a checkpoint, or only its configuration
-and tokenizer: then a stand-in with random weights, which costs the same, is used.
-Afterwards, `make figures` writes the tables and the chart.
+Without names: speed, sizes, training time and exactness, in about 40 minutes on two idle cores.
+A benchmark that is named also makes the run and the bundles that it needs, once. Results that were
+measured at this commit are kept; delete a file to measure again. Each benchmark has a time limit,
+after which it is ended: the others go on, and the summary says which were cut off. A busy or slow
+machine needs --patience. Runs and bundles stay in .bench/COMMIT/. DIR of --clip is a checkpoint, or
+only its configuration and tokenizer: then a stand-in with random weights, which costs the same, is
+used. Afterwards, `make figures` writes the tables and the chart.
 """
 
 from __future__ import annotations
@@ -15,16 +17,29 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from figures import read_results
+from quantization import NAMES
+from tables import TABLES
+
 from result import RESULTS, commit
 
 HERE = Path(__file__).parent
 MODELS = ("light", "compact", "clip")
+USUAL = ("build-", "quantization-", "inference-", "operators-", "command-", "exactness-")
+LIMITS = {
+    "build-": 1200, "quantization-": 240, "inference-": 300, "operators-": 120, "command-": 120,
+    "exactness-": 300,
+}  # fmt: skip
+"""Seconds after which a benchmark is ended. The others have an hour."""
+SHOWN = ("speed", "limits", "precisions")
+"""The tables that are printed at the end."""
 
 
 def main() -> None:
@@ -34,36 +49,74 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a dataset folder")
     parser.add_argument("--clip", type=Path, help="without it, clip is not measured")
     parser.add_argument("--list", action="store_true", help="show all commands and stop")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, metavar="FACTOR", help="multiply all time limits"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
     data, clip = (path and path.resolve() for path in (options.data, options.clip))
     os.chdir(HERE.parent)
     work = Path(".bench") / (commit() or "no-commit")
-    known = commands(data, clip, work)
+    known = commands(data, clip, work, options.patience)
     if unknown := set(options.names) - set(known):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from: {', '.join(known)}")
-    usual = [name for name in known if name.startswith(("build-", "inference-", "exactness-"))]
     if options.list:
-        print("\n".join(f"{name:18} {shlex.join(command)}" for name, command in known.items()))
+        print("\n".join(f"{name:20} {shlex.join(command)}" for name, command in known.items()))
         return
-    failed = []
-    for name in options.names or usual:
+    wanted = options.names or [name for name in known if name.startswith(USUAL)]
+    done: dict[str, str] = {}
+    queue = [one for each in wanted for one in (*required(each, known, work), each)]
+    for name in dict.fromkeys(queue):
         path, command = RESULTS / f"{name}.json", known[name]
-        if measured(path):
-            print(f"{name}: already measured at this commit", flush=True)
+        if measured(path) and (not name.startswith("build-") or built(name, work)):
+            done[name] = "already measured at this commit"
         else:
             print(f"{name}: {shlex.join(command)}", flush=True)
             start = time.perf_counter()
-            if clip:
+            if clip and "clip" in name:
                 find_checkpoint(clip, work)
-            if run(command, path):
-                failed.append(name)
-            print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
-    if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
+            limit = options.patience * seconds_of(name)
+            outcome = run(command, path, limit)
+            done[name] = f"{outcome} after {time.perf_counter() - start:.0f} s"
+        print(f"{name}: {done[name]}", flush=True)
+    results = {name: result for name, result in read_results(RESULTS).items() if name in done}
+    for table in SHOWN:
+        print(f"\n{table}\n{TABLES[table](results)}")
+    print("\n".join(f"{name:20} {outcome}" for name, outcome in done.items()))
+    if failed := [name for name, outcome in done.items() if outcome.startswith(("fail", "cut"))]:
+        sys.exit(f"not measured: {', '.join(failed)}")
 
 
-def commands(data: Path, clip: Path | None, work: Path) -> dict[str, list[str]]:
+def required(name: str, known: dict[str, list[str]], work: Path) -> list[str]:
+    """The benchmarks whose files ``name`` reads, if they are not there yet."""
+    model = name.rpartition("-")[2]
+    needs = []
+    if not name.startswith("build-") and any(str(work / model) in word for word in known[name]):
+        needs += [] if built(f"build-{model}", work) else [f"build-{model}"]
+    elif name in ("parquet", "long-list") and not built("build-light", work):
+        needs.append("build-light")
+    if name.startswith("inference-") and not all(path.exists() for path in others(work / model)):
+        needs.append(f"quantization-{model}")
+    return needs
+
+
+def built(name: str, work: Path) -> bool:
+    """Whether the run and the bundles of build-MODEL are there."""
+    folder = work / name.removeprefix("build-")
+    return all((folder / file).exists() for file in ("run/run.json", "fp32.onnx", "int8.onnx"))
+
+
+def others(folder: Path) -> list[Path]:
+    """The bundles that quantization.py writes."""
+    return [folder / f"{name}.onnx" for name in NAMES]
+
+
+def seconds_of(name: str) -> float:
+    """The time limit of a benchmark, in seconds."""
+    return next((limit for start, limit in LIMITS.items() if name.startswith(start)), 3600)
+
+
+def commands(data: Path, clip: Path | None, work: Path, patience: float) -> dict[str, list[str]]:
     """The command of each result, without the interpreter."""
 
     def script(name: str, *arguments: object) -> list[str]:
@@ -77,10 +130,23 @@ def commands(data: Path, clip: Path | None, work: Path) -> dict[str, list[str]]:
             build += ["--clip", str(checkpoint), "--pairs", "640", "--accept-loss", "100"]
         found[f"build-{model}"] = build
     for model in MODELS if clip else MODELS[:2]:
-        bundles = [f"--bundle={name}={work / model / name}.onnx" for name in ("fp32", "int8")]
+        folder = work / model
+        found[f"quantization-{model}"] = script(
+            "quantization", "--run", folder / "run", "--bundle", folder / "fp32.onnx",
+            "--output", folder,
+        )  # fmt: skip
+        bundles = [f"--bundle={name}={folder / name}.onnx" for name in ("fp32", "int8")]
+        bundles += [f"--other={path.stem}={path}" for path in others(folder)]
+        limit = 0.9 * patience * seconds_of("inference-")
         found[f"inference-{model}"] = script(
-            "inference", "--data", data, "--run", work / model / "run", *bundles
+            "inference", "--data", data, "--run", folder / "run", *bundles, "--limit", f"{limit:g}"
         )
+        found[f"operators-{model}"] = script(
+            "operators", "--data", data, folder / "fp32.onnx", folder / "int8.onnx"
+        )
+    found["command-light"] = script(
+        "whole_command", "--data", data, "--model", work / "light" / "fp32.onnx"
+    )
     for model in MODELS if clip else MODELS[:2]:
         folder = work / model
         pair = ["--run", folder / "run", "--model", folder / "fp32.onnx"]
@@ -116,12 +182,20 @@ def commands(data: Path, clip: Path | None, work: Path) -> dict[str, list[str]]:
     return found
 
 
-def run(command: list[str], path: Path) -> int:
-    """Run one benchmark, scores on one thread, everything else on all cores; its exit code."""
+def run(command: list[str], path: Path, limit: float) -> str:
+    """Run one benchmark, scores on one thread, everything else on all cores; how it ended."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     if command[0].endswith("scores.py"):
         environment["OMP_NUM_THREADS"] = "1"
-    return subprocess.run([sys.executable, *command, "--json", path], env=environment).returncode
+    whole = [sys.executable, *command, "--json", str(path)]
+    with subprocess.Popen(whole, env=environment, start_new_session=True) as process:
+        try:
+            return "failed" if process.wait(limit) else "measured"
+        except subprocess.TimeoutExpired:
+            return f"cut off at its limit of {limit:.0f} s,"
+        finally:  # its own processes, too
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def measured(path: Path) -> bool:

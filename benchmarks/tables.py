@@ -21,6 +21,11 @@ TRAINED = ("compact", "light")
 UNKNOWN = "not measured"
 BARS = ("PyTorch fp32", "mmsent fp32", "mmsent int8")
 """The sides in the README's chart."""
+BASELINES = {
+    "quantize_static": "ONNX Runtime's static int8",
+    "quantize_static_reduced": "the same, `reduce_range`",
+}
+"""The titles of bundles that quantization.py wrote."""
 RATES = ("pairs_per_second", "slowest", "fastest")
 
 
@@ -79,7 +84,7 @@ def speed(results: Results) -> str:
     rows = [
         [
             model,
-            name,
+            BASELINES.get(name, name),
             "{} ({} to {})".format(*(digits(side[key]) for key in RATES)),
             f"{side['ratio']:.2f}",
             f"{side['same_labels']:.1%}",
@@ -93,22 +98,60 @@ def speed(results: Results) -> str:
 
 
 def parts(results: Results) -> str:
-    """The rates of a bundle's parts alone, and the limit that the matrix product sets for CLIP."""
-    header = ["model", "", "decoding, pairs/s", "tokenising, pairs/s", "session, pairs/s"]
+    """The rates of a bundle's parts alone."""
+    header = ["model", "", "tokenising, pairs/s", "session, pairs/s"]
     rows = [
-        [model, name, *(digits(side["parts"][key]) for key in ("decode", "tokenize", "session"))]
+        [model, name, *(digits(side["parts"][key]) for key in ("tokenize", "session"))]
         for model, sides in speeds(results).items()
         for name, side in sides.items()
         if "session" in side["parts"]
     ]
-    text = table(header, rows)
-    if clip := figures(results, "inference-clip"):
-        text += (
-            f"\nPyTorch multiplies fp32 matrices at {clip['gflops']:.0f} GFLOP/s on that machine. "
-            "At that rate, decoding\nand CLIP's 11 GFLOP a pair allow "
-            f"{clip['limits']['both']:.1f} pairs a second.\n"
-        )
-    return text
+    return table(header, rows)
+
+
+def limits(results: Results) -> str:
+    """What decoding and matrix products alone allow, and how near mmsent comes."""
+    header = ["model", "decoding alone, pairs/s", "precision", "products, 1e9 operations/s"]
+    header += ["products alone, pairs/s", "both, pairs/s", "mmsent, pairs/s", "share"]
+    rows = []
+    for model in NETWORKS:
+        found = (figures(results, f"inference-{model}") or {}).get("limits", {})
+        for key in ("fp32", "int8"):
+            if f"both_{key}" in found:
+                shown = (found[key], found[f"products_{key}"], both := found[f"both_{key}"])
+                rate = speeds(results)[model][f"mmsent {key}"]["pairs_per_second"]
+                cells = [*map(digits, shown), digits(rate), f"{rate / both:.0%}"]
+                rows.append([model, digits(found["decode"]), key, *cells])
+    return table(header, rows)
+
+
+def operators(results: Results) -> str:
+    """Where the time of a session goes."""
+    header = ["model", "", "ms a pair", "of it, by ONNX Runtime's operators"]
+    rows = []
+    for model in NETWORKS:
+        found = figures(results, f"operators-{model}")
+        for name, bundle in found["bundles"].items() if found else ():
+            large = [
+                f"{n} {ms:.2f}"
+                for n, ms in bundle["operators"].items()
+                if ms > 0.02 * bundle["all"]
+            ]
+            rows.append([model, name, f"{bundle['all']:.2f}", ", ".join(large)])
+    return table(header, rows) + commands(results, [f"operators-{model}" for model in NETWORKS])
+
+
+def command(results: Results) -> str:
+    """The command mmsent-infer beside decoding alone."""
+    header = ["model", "", "mmsent-infer", "decoding alone", "ratio"]
+    rows = []
+    for model in NETWORKS:
+        found = figures(results, f"command-{model}") or {}
+        for key, title in (("seconds", "seconds"), ("cpu_seconds", "CPU seconds")):
+            if one := found.get(key):
+                both = [f"{one[name]:.2f}" for name in ("command", "decoding")]
+                rows.append([model, title, *both, f"{one['ratio']:.2f}"])
+    return table(header, rows) + commands(results, [f"command-{model}" for model in NETWORKS])
 
 
 def training(results: Results) -> str:
@@ -124,25 +167,29 @@ def training(results: Results) -> str:
 
 def precisions(results: Results) -> str:
     header = ["model", "precision", "MB", "labels that differ", "logits, largest difference"]
-    header += ["a pair alone and in a batch", "accuracy, PyTorch and bundle"]
+    header += ["a pair alone and in a batch", "accuracy, before and after", "pairs/s"]
     rows = []
     for model in NETWORKS:
-        build = figures(results, f"build-{model}")
-        for name, bundle in build["bundles"].items() if build else ():
+        kinds = [figures(results, f"{kind}-{model}") or {} for kind in ("build", "quantization")]
+        sides = speeds(results).get(model, {})
+        for name, bundle in ((n, b) for kind in kinds for n, b in kind.get("bundles", {}).items()):
             found = bundle["verification"]
             scores = found["accuracy"] if model in TRAINED else None
+            side = sides.get(f"mmsent {name}") or sides.get(name)
             rows.append(
                 [
                     model,
-                    name,
+                    BASELINES.get(name, name),
                     megabytes(bundle["bytes"]),
                     f"{found['changed_labels']} of {found['pairs']}",
                     f"{found['logits_difference']:.1e}",
                     f"{found['alone_difference']:.1e}",
                     "{:.4f}, {:.4f}".format(*scores) if scores else "",
+                    digits(side["pairs_per_second"]) if side else "",
                 ]
             )
-    return table(header, rows) + commands(results, [f"build-{model}" for model in NETWORKS])
+    names = [f"{kind}-{model}" for kind in ("build", "quantization") for model in NETWORKS]
+    return table(header, rows) + commands(results, names)
 
 
 def accuracy(results: Results) -> str:
@@ -403,7 +450,8 @@ def means(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 ALL: tuple[Callable[[Results], str], ...] = (
-    models, speed, parts, training, precisions, accuracy, modalities, folds, continued, exactness,
-    interruptions, parquet, ray, long_list, distributed, busy_machine, serving, deletion, known,
+    models, speed, parts, limits, operators, command, training, precisions, accuracy, modalities,
+    folds, continued, exactness, interruptions, parquet, ray, long_list, distributed, busy_machine,
+    serving, deletion, known,
 )  # fmt: skip
 TABLES = {function.__name__.replace("_", "-"): function for function in ALL}

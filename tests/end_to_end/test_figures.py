@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-CHANGED = ["README.md", "docs/benchmarks.md", "docs/speed.svg"]
+CHANGED = ["README.md", "docs/benchmarks.md", "docs/precision.md", "docs/speed.svg"]
 
 
 def check(root):
@@ -55,6 +55,12 @@ AREA = {"pairs": 3, "explained": 0.1, "random": 0.3, "difference": 0.2, "interva
 BY_HAND = {"by_hand": 60.0, "by_hand_p99_ms": 50.0, "by_hand_cpu_ms": 7.0}
 HITS = {"decided": 8, "found": 6}
 RATES = {"infer": 100.0, "served": 90.0}
+SECONDS = {"command": 1.5, "decoding": 1.0, "ratio": 1.5}
+PROFILE = {"all": 8.0, "operators": {"QGemm": 6.0, "Softmax": 1.94, "Shape": 0.06}}
+CHECKED = {
+    "pairs": 400, "changed_labels": 44, "logits_difference": 1.7, "alone_difference": 0.0,
+    "accuracy": [0.75, 0.72],
+}  # fmt: skip
 TIMES = {"served_p99_ms": 30.0, "served_cpu_ms": 5.0, "predict_ms": 4.0, "one_client_ms": 6.0}
 
 
@@ -69,6 +75,15 @@ TIMES = {"served_p99_ms": 30.0, "served_cpu_ms": 5.0, "predict_ms": 4.0, "one_cl
          "| light, patches | 3 | 0.1000 | 0.3000 | 0.2000 (0.1000 to 0.2500) |"),
         ("explanations-known", {"patch": HITS, "words": HITS},
          "explanation", "| the patch: the map has its peak in it | 8 | 6 (75%) |"),
+        ("command-light", {"pairs": 511, "turns": 5, "seconds": SECONDS}, "benchmarks",
+         "| light | seconds | 1.50 | 1.00 | 1.50 |"),
+        ("operators-clip", {"model": "clip", "bundles": {"int8": PROFILE}}, "benchmarks",
+         "| clip | int8 | 8.00 | QGemm 6.00, Softmax 1.94 |"),
+        ("quantization-compact",
+         {"bundles": {"quantize_static": {"bytes": 63_420_304, "verification": CHECKED}}},
+         "precision",
+         "| compact | ONNX Runtime's static int8 | 63.4 | 44 of 400 | 1.7e+00 | 0.0e+00 | 0.7500, "
+         "0.7200 |"),
     ],
 )  # fmt: skip
 def test_a_result_that_was_missing_becomes_a_row(copy, name, figures, document, row):
@@ -81,6 +96,21 @@ def test_a_result_that_was_missing_becomes_a_row(copy, name, figures, document, 
     (results / f"{name}.json").write_text(json.dumps(result))
     write(copy)
     assert row in (copy / f"docs/{document}.md").read_text(encoding="utf-8")
+
+
+def test_limits_are_a_table_of_what_decoding_and_products_allow(copy):
+    """At 100 images a second and 25 products a second, 20 pairs a second; mmsent has 15."""
+    path = copy / "benchmarks/results/inference-compact.json"
+    result = json.loads(path.read_text())
+    limits = {"decode": 100.0}
+    for name in ("fp32", "int8"):
+        limits |= {name: 37.5, f"products_{name}": 25.0, f"both_{name}": 20.0}
+        result["figures"]["sides"][f"mmsent {name}"]["pairs_per_second"] = 15.0
+    result["figures"]["limits"] = limits
+    path.write_text(json.dumps(result))
+    write(copy)
+    row = "| compact | 100 | int8 | 37.5 | 25.0 | 20.0 | 15.0 | 75% |"
+    assert row in (copy / "docs/benchmarks.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/accuracy.md", "docs/scale.md"])
