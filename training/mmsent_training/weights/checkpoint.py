@@ -19,6 +19,7 @@ from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
 from mmsent.files.progress import Progress
 from mmsent_training.weights import messages
+from mmsent_training.weights.kind import Kind
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -52,19 +53,6 @@ class Checkpoint:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of checkpoints. ``types``: the model types, as config.json names them.
-
-    ``option``: the option that names one, without its dashes. ``descriptions``: the files next to
-    the weights, from the model type and a function that tells whether the checkpoint has a file.
-    """
-
-    option: str
-    types: tuple[str, ...]
-    descriptions: Callable[[str, Callable[[str], bool]], list[str]]
-
-
 def read_model_type(folder: Path, name: str, kind: Kind) -> str:
     """The model type in the config.json of the checkpoint ``name``, which is in ``folder``.
 
@@ -94,10 +82,22 @@ def _describe_clip(model_type: str, exists: Callable[[str], bool]) -> list[str]:
     return [*files, TOKENIZER_CONFIG] if model_type == "siglip" else files
 
 
-CLIP = Kind("clip", MODEL_TYPES, _describe_clip)
+def _download_clip(name: str, folder: str | None) -> list[str]:
+    clip = ["--clip", name] if name != clip_pin.REPOSITORY else []
+    return ["mmsent", "download-clip", *clip, *(["--to", folder] if folder else [])]
 
 
-def file_names(folder: Path, name: str, kind: Kind = CLIP) -> list[str]:
+CLIP = Kind(
+    "clip",
+    MODEL_TYPES,
+    _describe_clip,
+    _download_clip,
+    instead="train without CLIP: --model compact or --model light",
+    default=clip_pin.REPOSITORY,
+)
+
+
+def file_names(folder: Path, name: str, kind: Kind) -> list[str]:
     """The files that belong to the checkpoint in ``folder``, whether they exist or not.
 
     Raises InputError if mmsent can't train its model.
@@ -117,7 +117,7 @@ def file_names(folder: Path, name: str, kind: Kind = CLIP) -> list[str]:
     return [*described, INDEX, *shards]
 
 
-def missing_files(folder: Path, name: str, kind: Kind = CLIP) -> list[str]:
+def missing_files(folder: Path, name: str, kind: Kind) -> list[str]:
     """The files of the checkpoint ``name`` that are missing in ``folder``."""
     return [file for file in file_names(folder, name, kind) if not (folder / file).is_file()]
 
@@ -125,9 +125,9 @@ def missing_files(folder: Path, name: str, kind: Kind = CLIP) -> list[str]:
 def verify(
     folder: Path,
     name: str,
+    kind: Kind,
     revision: str | None = None,
     fix: str = messages.COPY_AGAIN,
-    kind: Kind = CLIP,
 ) -> tuple[Checkpoint, dict[str, str]]:
     """The checkpoint in ``folder``, and the SHA-256 of each of its files.
 
@@ -135,7 +135,7 @@ def verify(
     get it again. Raises InputError if mmsent can't train its model.
     """
     if missing := missing_files(folder, name, kind):
-        raise WeightsUnavailable(messages.incomplete(folder, missing, kind.option))
+        raise WeightsUnavailable(messages.incomplete(folder, missing, kind))
     known, digests = known_checksums(folder), {}
     for file in file_names(folder, name, kind):
         digests[file], damage = check_file(folder / file, file, revision, known.get(file, ""))

@@ -14,9 +14,9 @@ from mmsent_training.weights.checkpoint import (
     TOKENIZER_CONFIG,
     VOCABULARY,
     Checkpoint,
-    Kind,
 )
 from mmsent_training.weights.hub import find_checkpoint
+from mmsent_training.weights.kind import Kind
 
 TEXT_TYPES = ("bert", "camembert", "distilbert", "mpnet", "roberta", "xlm-roberta")
 """The text encoders that can be trained, as transformers' config.json names them."""

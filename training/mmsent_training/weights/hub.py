@@ -32,7 +32,8 @@ from mmsent import clip_pin
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.atomic import atomic_path
 from mmsent_training.weights import checkpoint, messages
-from mmsent_training.weights.checkpoint import CLIP, Checkpoint, Kind, WeightsUnavailable
+from mmsent_training.weights.checkpoint import CLIP, Checkpoint, WeightsUnavailable
+from mmsent_training.weights.kind import Kind
 from mmsent_training.weights.mirror import fetch_file
 
 log = logging.getLogger(__name__)
@@ -49,12 +50,12 @@ def find_clip(name: str = DEFAULT_CLIP, *, fetch: bool = True) -> Checkpoint:
     Raises WeightsUnavailable if it is unavailable or damaged, and InputError if ``name`` is neither
     a folder nor a name on the hub. Without a network, this takes less than 15 seconds.
     """
-    return _find(name, fetch)[0]
+    return find_checkpoint(name, CLIP, fetch=fetch)
 
 
-def find_checkpoint(name: str, kind: Kind) -> Checkpoint:
-    """As find_clip, for checkpoints of another ``kind``."""
-    return _find(name, kind=kind)[0]
+def find_checkpoint(name: str, kind: Kind, *, fetch: bool = True) -> Checkpoint:
+    """As find_clip, for checkpoints of any ``kind``."""
+    return _find(name, kind, fetch)[0]
 
 
 def download(name: str, to: Path | None) -> tuple[Checkpoint, bool]:
@@ -64,13 +65,13 @@ def download(name: str, to: Path | None) -> tuple[Checkpoint, bool]:
     same errors as find_clip, and InputError if ``to`` contains something else.
     """
     if to is None:
-        whole = Path(name).expanduser().is_dir() or _cached(name)[1] == []
+        whole = Path(name).expanduser().is_dir() or _cached(name, CLIP)[1] == []
         return find_clip(name), not whole
     sums = to / checkpoint.CHECKSUMS
     other = f"{to} contains something other than {name}; choose a new or empty folder"
     if to.is_file() or (to.is_dir() and any(to.iterdir()) and not sums.is_file()):
         raise InputError(other)
-    source, digests = _find(name)
+    source, digests = _find(name, CLIP)
     if sums.is_file() and checkpoint.known_checksums(to) != digests:
         raise InputError(other)
     lacking = [file for file in digests if not (to / file).exists()]
@@ -80,31 +81,31 @@ def download(name: str, to: Path | None) -> tuple[Checkpoint, bool]:
         for file in lacking:
             with atomic_path(to / file) as part:
                 shutil.copyfile(source.folder / file, part)
-    return checkpoint.verify(to, name)[0], bool(lacking)
+    return checkpoint.verify(to, name, CLIP)[0], bool(lacking)
 
 
-def _find(name: str, fetch: bool = True, kind: Kind = CLIP) -> tuple[Checkpoint, dict[str, str]]:
+def _find(name: str, kind: Kind, fetch: bool = True) -> tuple[Checkpoint, dict[str, str]]:
     """The checkpoint, and the SHA-256 of its files."""
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return checkpoint.verify(folder, name, kind=kind)
+        return checkpoint.verify(folder, name, kind)
     snapshot, missing = _cached(name, kind)
     fetched = snapshot is None or bool(missing)
     if snapshot is None or missing:
         absence = messages.not_cached(name, constants.HF_HUB_CACHE, missing)
         if not fetch:
-            raise WeightsUnavailable(f"{absence}\nRun {messages.download_command(name)}")
+            raise WeightsUnavailable(f"{absence}\nRun {kind.download_command(name)}")
         snapshot = _fetch(name, absence, kind)
-    fix = f"run {messages.download_command(name, option=kind.option)}"
+    fix = f"run {kind.download_command(name)}"
     revision = _revision(name, snapshot.name)
     commit = revision if _is_commit(revision) else None
-    found, digests = checkpoint.verify(snapshot, name, commit, fix, kind)
+    found, digests = checkpoint.verify(snapshot, name, kind, commit, fix)
     if fetched and not checkpoint.known_checksums(snapshot):  # no links with checksums
         checkpoint.write_checksums(snapshot, digests)
     return found, digests
 
 
-def _cached(name: str, kind: Kind = CLIP) -> tuple[Path | None, list[str] | None]:
+def _cached(name: str, kind: Kind) -> tuple[Path | None, list[str] | None]:
     """The hub's snapshot of ``name`` in its cache and what it lacks, or None if there is none.
 
     Raises InputError if ``name`` can't be a name on the hub.
@@ -112,7 +113,7 @@ def _cached(name: str, kind: Kind = CLIP) -> tuple[Path | None, list[str] | None
     try:
         config = try_to_load_from_cache(name, checkpoint.CONFIG, revision=_revision(name))
     except HFValidationError:
-        raise InputError(messages.no_such(name, kind.option)) from None
+        raise InputError(messages.no_such(name, kind)) from None
     if not isinstance(config, str):
         return None, None
     return Path(config).parent, checkpoint.missing_files(Path(config).parent, name, kind)
@@ -214,16 +215,14 @@ def _fetch(name: str, absence: str, kind: Kind) -> Path:
     source = _Source(name, info if isinstance(info, ModelInfo) else None)
     if isinstance(info, Exception) and not (_answered(info) and _has_config(source)):
         why = _why(name, info, f"{constants.ENDPOINT} can't be reached: ")
-        raise WeightsUnavailable(
-            messages.not_fetched(name, absence, why, source.cache, kind.option)
-        )
+        raise WeightsUnavailable(messages.not_fetched(name, absence, why, source.cache, kind))
     try:
         _fetch_files(source, kind)
     except MmsentError:
         raise
     except Exception as error:
         why = _why(name, error)
-        stopped = messages.interrupted(name, constants.HF_HUB_CACHE, why, kind.option)
+        stopped = messages.interrupted(name, constants.HF_HUB_CACHE, why, kind)
         raise WeightsUnavailable(stopped) from None
     return source.snapshot
 
@@ -247,9 +246,7 @@ def _fetch_files(source: _Source, kind: Kind) -> None:
 
     def need(file: str) -> None:
         if not source.get(file):
-            raise WeightsUnavailable(
-                messages.no_file(source.name, file, constants.ENDPOINT, kind.option)
-            )
+            raise WeightsUnavailable(messages.no_file(source.name, file, constants.ENDPOINT, kind))
 
     need(checkpoint.CONFIG)
     model_type = checkpoint.read_model_type(source.snapshot, source.name, kind)

@@ -4,10 +4,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmsent.clip_pin import REPOSITORY
+from mmsent_training.weights.kind import Kind
 
-CLIP = "clip"
-WITHOUT_CLIP = "train without CLIP: --model compact or --model light"
 MIRROR = "https://hf-mirror.com"
 COPY_AGAIN = (
     "copy it again, or run the `mmsent download-clip --to` that made the folder\n"
@@ -15,22 +13,8 @@ COPY_AGAIN = (
 )
 
 
-def download_command(name: str, to: Path | str | None = None, *, option: str = CLIP) -> str:
-    """The command that downloads the checkpoint ``name``, for the option ``option``."""
-    if option != CLIP:
-        folder = ["--local-dir", str(to)] if to is not None else []
-        return f"`{shlex.join(['hf', 'download', name, *folder])}`"
-    clip = ["--clip", name] if name != REPOSITORY else []
-    folder = ["--to", str(to)] if to is not None else []
-    return f"`{shlex.join(['mmsent', 'download-clip', *clip, *folder])}`"
-
-
-def _without(option: str) -> str:
-    return WITHOUT_CLIP if option == CLIP else "train with weights that are here: --model compact"
-
-
-def no_such(name: str, option: str) -> str:
-    example = f", such as {REPOSITORY}" if option == CLIP else ""
+def no_such(name: str, kind: Kind) -> str:
+    example = f", such as {kind.default}" if kind.default else ""
     return f"{name} is neither a folder here nor a name on the hub{example}"
 
 
@@ -45,18 +29,18 @@ def other_model(name: str, found: object, trained: Sequence[str]) -> str:
     return f"{name} is {what}; mmsent trains {', '.join(trained)}"
 
 
-def not_fetched(name: str, absence: str, why: str, folder: Path, option: str) -> str:
+def not_fetched(name: str, absence: str, why: str, folder: Path, kind: Kind) -> str:
     """For a hub that does not help; ``absence`` and ``why`` form the first line.
 
     ``folder``: the folder of this checkpoint in the cache.
     """
     return (
         f"{absence}, and {why}\n"
-        f"Run {download_command(name, 'DIR', option=option)} on a machine with a network, copy DIR "
-        f"here and use {flag(option)} DIR\n"
+        f"Run {kind.download_command(name, 'DIR')} on a machine with a network, copy DIR here and "
+        f"use {kind.flag} DIR\n"
         f"Or copy that machine's folder of the cache to {folder}\n"
         f"Or set the environment variable HF_ENDPOINT to a mirror, such as {MIRROR}\n"
-        f"Or {_without(option)}"
+        f"Or {kind.instead}"
     )
 
 
@@ -64,34 +48,24 @@ def not_whole(url: str, damage: str) -> str:
     return f"{url} returns a damaged file: {damage}"
 
 
-def no_file(name: str, file: str, hub: str, option: str) -> str:
+def no_file(name: str, file: str, hub: str, kind: Kind) -> str:
     pickle = ", and a pickle is never loaded" if file.endswith(".safetensors") else ""
-    other = f"Use --clip {REPOSITORY}" if option == CLIP else f"Name another {flag(option)}"
-    return f"{hub} has no {file} of {name}{pickle}\n{other}, or {_without(option)}"
+    other = f"Use {kind.flag} {kind.default}" if kind.default else f"Name another {kind.flag}"
+    return f"{hub} has no {file} of {name}{pickle}\n{other}, or {kind.instead}"
 
 
-def interrupted(name: str, cache: str, why: str, option: str) -> str:
-    again = download_command(name, option=option)
+def interrupted(name: str, cache: str, why: str, kind: Kind) -> str:
+    again = kind.download_command(name)
     return f"the download of {name} to {cache} stopped: {why}\nRun {again} again"
 
 
-def flag(option: str) -> str:
-    """The option as a command line has it."""
-    return f"--{option.replace('_', '-')}"
-
-
-def incomplete(folder: Path, missing: list[str], option: str) -> str:
+def incomplete(folder: Path, missing: list[str], kind: Kind) -> str:
     pickles = [path.name for path in sorted([*folder.glob("*.bin"), *folder.glob("*.pth")])]
     pickle = f", and {pickles[0]} is a pickle, which is never loaded" if pickles else ""
-    lacks = f"it lacks {', '.join(missing)}{pickle}"
-    if option != CLIP:
-        return (
-            f"{folder} is not a complete checkpoint for {flag(option)}: {lacks}\n"
-            f"To make a complete folder, run {download_command('NAME', 'DIR', option=option)}"
-        )
     return (
-        f"{folder} is not a complete CLIP checkpoint: {lacks}\n"
-        f"To make a complete folder, run {download_command(REPOSITORY, 'DIR')}"
+        f"{folder} is not a complete checkpoint for {kind.flag}: it lacks {', '.join(missing)}"
+        f"{pickle}\n"
+        f"To make a complete folder, run {kind.download_command(kind.default or 'NAME', 'DIR')}"
     )
 
 
