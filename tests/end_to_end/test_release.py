@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,16 @@ def test_a_distribution_describes_itself(part):
     least = found["requires-python"].removeprefix(">=")
     assert f"Programming Language :: Python :: {least}" in found["classifiers"]
     assert (ROOT / part / found["readme"]).is_file()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_wheel_has_every_file_of_the_package(part):
+    settings = tomllib.loads(read(f"{part}/pyproject.toml"))["tool"]["setuptools"]
+    [(name, patterns)] = settings["package-data"].items()
+    package = ROOT / part / name
+    shipped = {path for each in patterns for path in glob(str(package / each), recursive=True)}
+    other = {str(path) for path in package.rglob("*.*") if path.suffix not in (".py", ".pyc")}
+    assert other <= shipped
 
 
 def test_there_is_one_address():

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,35 +21,33 @@ from transformers import AutoModel, AutoTokenizer
 from mmsent import SentimentModel
 from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TRAIN_LIST, image_file
-from mmsent.inputs.text import pad_ids
+from mmsent.inputs.text import pad_ids, tokenize
 from mmsent_training.models import compact, pretraining
 from mmsent_training.models.registry import choose, default_settings
 from mmsent_training.models.views import fold_batch_norms, pick_views
 from mmsent_training.runs.run import read_run
 from mmsent_training.train import train as train_model
-from mmsent_training.weights.packages import IMAGE_FILE, IMAGE_PACKAGE, TEXT_FILES, TEXT_PACKAGE
+from mmsent_training.weights.packages import (
+    IMAGE_FILE,
+    IMAGE_PACKAGE,
+    LAYERS,
+    TEXT_FILES,
+    TEXT_PACKAGE,
+)
 
 from .tasks import make_task
 from .test_clip import go_offline
 
-TEXTS = pretraining.FILE
+SCRIPT = Path(__file__).parents[2] / "training" / "make_pretrained_layers.py"
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Where the features of the sample's images are kept; and there are few rated texts."""
+    """Where the features of the sample's images are kept."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMSENT_CACHE", str(folder))
-        patch.setattr("mmsent_training.models.pretraining.FILE", few_texts(folder))
         yield folder
-
-
-def few_texts(folder):
-    lines = TEXTS.read_text().splitlines(keepends=True)
-    file = folder / "pretraining_texts.tsv"
-    file.write_text("".join(lines[:33]))
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def bundle(run_command, sample, run):
 def fallback(run_command, sample, run, tmp_path_factory):
     """The folder of a training with --model auto where CLIP is missing, and what was printed.
 
-    Its text encoder is not pretrained on the rated texts.
+    Its text encoder does not begin with what the rated texts change.
     """
     folder = tmp_path_factory.mktemp("fallback")
     with pytest.MonkeyPatch.context() as patch:
@@ -234,8 +234,7 @@ def test_an_interrupted_training_ends_as_it_would_have(run_command, sample, run,
     assert all((found[name] == array).all() for name, array in wanted.items())
 
 
-def test_the_pretraining_texts_are_votes_for_each_label(monkeypatch):
-    monkeypatch.setattr(pretraining, "FILE", TEXTS)
+def test_the_pretraining_texts_are_votes_for_each_label():
     texts, shares = pretraining.read_texts()
     assert len(texts) == len(shares) == 18512
     assert texts[1] == "Yay. Another good phone interview."
@@ -245,36 +244,76 @@ def test_the_pretraining_texts_are_votes_for_each_label(monkeypatch):
     assert shares[index].tolist() == [1, 0, 0]
 
 
+@torch.no_grad()
+def separation(model, ids, positive):
+    """The distance of the classes' mean features, in their common spread."""
+    model.eval()
+    inputs = [torch.from_numpy(array) for array in pad_ids(ids)]
+    features = model.head.text_features(model.embed_text(*inputs), inputs[1])
+    one, other = features[positive], features[~positive]
+    spread = torch.cat([one - one.mean(0), other - other.mean(0)]).norm(dim=1).mean()
+    return float((one.mean(0) - other.mean(0)).norm() / spread)
+
+
+def rated(tokenizer, step):
+    """The ids of every ``step``-th rated text, and whether most of its raters found it positive."""
+    texts, shares = pretraining.read_texts()
+    return tokenize(tokenizer, texts[::step]), shares[::step, 2] > 0.5
+
+
+def test_the_shipped_changes_tell_what_the_raters_found():
+    """Positive texts from the rest, and better than the released layers do."""
+    model, tokenizer = released_model("text")
+    texts = rated(tokenizer, 100)
+    before = separation(model, *texts)
+    pretraining.add_changes(model.head.text)
+    assert separation(model, *texts) > 1.5 * before
+
+
+def test_a_training_begins_with_the_shipped_changes(run_command, sample, cache, tmp_path):
+    """With a learning rate of nothing, they alone change the released weights."""
+    still = ("--set", "encoder_learning_rate=0", "--set", "weight_decay=0", "--modality", "text")
+    result = train(run_command, sample, tmp_path / "run", *still, "--epochs", 1)
+    assert result.code == 0, result.err
+    assert "pretraining" not in result.err
+    trained, changes = (load_file(p) for p in (tmp_path / "run" / "checkpoint.safetensors", LAYERS))
+    released = load_file(package(TEXT_PACKAGE) / "model" / "model.safetensors")
+    for name, change in changes.items():
+        number, rest = name.removeprefix("encoder.layer.").split(".", 1)
+        wanted = released[f"encoder.layer.{int(number) + 3}.{rest}"] + change.astype(np.float32)
+        np.testing.assert_allclose(trained[f"head.text.{name}"], wanted, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.slow
+def test_the_shipped_changes_are_what_the_script_makes(tmp_path):
+    """On one kind of processor exactly; elsewhere sums are rounded differently."""
+    subprocess.run([sys.executable, SCRIPT, tmp_path / "again"], check=True)
+    again, shipped = load_file(tmp_path / "again"), load_file(LAYERS)
+    assert again.keys() == shipped.keys()
+    one, other = (
+        np.concatenate([array.astype(np.float64).ravel() for _, array in sorted(each.items())])
+        for each in (again, shipped)
+    )
+    assert np.linalg.norm(one - other) < 0.2 * np.linalg.norm(other)
+
+
 @pytest.mark.slow
 def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, caplog):
-    """It tells what they found positive from the rest better than before; it is then cached."""
-    monkeypatch.setattr(pretraining, "FILE", few_texts(tmp_path))
+    """As dual's does; its layers are then cached."""
+    lines = pretraining.FILE.read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "few.tsv").write_text("".join(lines[:33]), encoding="utf-8")
+    monkeypatch.setattr(pretraining, "FILE", tmp_path / "few.tsv")
     faster = replace(pretraining.SETTINGS, batch_size=8, encoder_learning_rate=2e-4)
     monkeypatch.setattr(pretraining, "SETTINGS", faster)
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
     caplog.set_level("INFO", logger="mmsent")
-    checkpoint = compact.find_weights({})
-    _, tokenizer = released_model("text")
-    texts, shares = pretraining.read_texts()
-    inputs = [torch.from_numpy(a) for a in pad_ids([tokenizer.encode(text).ids for text in texts])]
-    positive = shares[:, 2] > 0.5
 
     def learn():
-        model, _ = released_model("text")
-        before = separation(model)
-        pretraining.pretrain(
-            model, model.head.text, tokenizer, weights=checkpoint.sha256, precision="fp32"
-        )
-        return before, separation(model), model.state_dict()
-
-    @torch.no_grad()
-    def separation(model):
-        """The distance of the classes' means, in their common spread."""
-        model.eval()
-        features = model.head.text_features(model.embed_text(*inputs), inputs[1])
-        one, other = features[positive], features[~positive]
-        spread = torch.cat([one - one.mean(0), other - other.mean(0)]).norm(dim=1).mean()
-        return float((one.mean(0) - other.mean(0)).norm() / spread)
+        model, tokenizer = released_model("text")
+        texts = rated(tokenizer, 1)
+        before = separation(model, *texts)
+        pretraining.pretrain(model, model.head.text, tokenizer, weights="0", precision="fp32")
+        return before, separation(model, *texts), model.state_dict()
 
     before, after, weights = learn()
     assert after > 1.03 * before
@@ -374,9 +413,12 @@ def test_a_pickle_that_is_not_the_released_one_is_never_read(
     assert not (tmp_path / "evil").exists()
 
 
-@pytest.mark.parametrize("name", TEXT_FILES)
-def test_every_file_is_verified(run_command, sample, packages, tmp_path, name):
+@pytest.mark.parametrize("name", [*TEXT_FILES, LAYERS.name])
+def test_every_file_is_verified(run_command, sample, packages, tmp_path, name, monkeypatch):
     file = packages / TEXT_PACKAGE / "model" / name
+    if name == LAYERS.name:
+        shutil.copy(LAYERS, file)
+        monkeypatch.setattr("mmsent_training.weights.packages.LAYERS", file)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)

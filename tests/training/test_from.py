@@ -28,7 +28,6 @@ from mmsent_training.train import train
 from ..command import undrawn
 from . import toy_model
 from .clip_checkpoint import write_checkpoint
-from .test_compact import few_texts
 
 FEW, MORE = 40, 60
 OTHERS = {"negative": "cold", "neutral": "mild", "positive": "warm"}
@@ -50,7 +49,6 @@ def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMSENT_CACHE", str(folder))
-        patch.setattr("mmsent_training.models.pretraining.FILE", few_texts(folder))
         yield
 
 

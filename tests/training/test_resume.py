@@ -29,7 +29,6 @@ from mmsent_training.runs.resume import START, STATE, read_state, write_state
 from ..command import undrawn
 from .clip_checkpoint import write_checkpoint
 from .posts import COLUMNS, read_lines, write_lines, write_posts
-from .test_compact import few_texts
 
 EPOCHS = 2
 
@@ -190,7 +189,6 @@ def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch
 def test_compact_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch):
     """Its averaged weights, too."""
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("mmsent_training.models.pretraining.FILE", few_texts(tmp_path))
     options = ("--model", "compact")
     assert train(run_command, sample, tmp_path / "whole", *options, cwd=tmp_path).code == 0
     with pytest.raises(Killed):

@@ -1,7 +1,7 @@
 """The dual model of MiniLM-L6 and EfficientNet-Lite0, whose weights are pip packages.
 
-On every device, only the upper half of the text encoder is trained, and where the labels are
-sentiments, it learns from rated texts first.
+On every device, only the upper half of the text encoder is trained. Where the labels are
+sentiments, it begins with what rated texts change in it, which is part of this package.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ read_inputs, create, build, prepare = dual.read_inputs, dual.create, dual.build,
 
 
 def find_weights(sources: Mapping[str, str]) -> Encoders:
-    """Both encoders, from the installed packages."""
+    """Both encoders, from the installed packages, and what the rated texts change."""
     return Encoders(*find_compact())
 
 

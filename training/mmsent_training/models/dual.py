@@ -29,7 +29,7 @@ from mmsent_training.models.image_encoders import (
     read_encoder,
 )
 from mmsent_training.models.pixels import missing_pair, pixel_batches
-from mmsent_training.models.pretraining import pretrain
+from mmsent_training.models.pretraining import add_changes, pretrain
 from mmsent_training.models.recipe import Ids, Inputs, Prepared, Task
 from mmsent_training.models.text_encoders import (
     load_text_encoder,
@@ -180,6 +180,7 @@ def uses_pretraining_texts(task: Task) -> bool:
 def pretrain_text(model: nn.Module, task: Task, inputs: Inputs) -> None:
     """Train the text encoder's upper layers on the rated texts, if `uses_pretraining_texts`.
 
+    What that changes is known for compact's weights, which are then not trained.
     Raises InputError if that is asked for, but none are trained or they have learned from pairs.
     """
     option, settings = "--pretraining-texts", task.settings
@@ -192,8 +193,11 @@ def pretrain_text(model: nn.Module, task: Task, inputs: Inputs) -> None:
     if uses_pretraining_texts(task):
         if model.head.text is None:
             raise InputError(f"{option}: no text layers are trained; see --train-text-layers")
-        known = f"{_weights(task).text.sha256} {model.head.depths()} {model.head.first_token}"
-        layers = model.head.text
+        layers, weights = model.head.text, _weights(task)
+        if weights.layers:
+            add_changes(layers)
+            return
+        known = f"{weights.text.sha256} {model.head.depths()} {model.head.first_token}"
         pretrain(model, layers, inputs.tokenizer, weights=known, precision=settings.precision)
     elif asked is None and settings.modality != "image" and not task.origin:
         logger.info(

@@ -3,12 +3,13 @@
 There are 18,512 tweets and sentences of reviews, each with the numbers of its 15 to 99 raters who
 found it negative, neutral and positive. VADER was tested on them (Hutto and Gilbert, 2014;
 PRETRAINING_TEXTS.md has the licence). Training on a related task first is called STILTs (Phang et
-al., 2018).
+al., 2018). What they change in the compact model's layers is shipped: see PRETRAINED_LAYERS.md.
 """
 
 import hashlib
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from mmsent_training.distributed import broadcast, rank
 from mmsent_training.models.embeddings import cache_file, read_cached, write_cached
 from mmsent_training.optim import make_optimizer, warmup_cosine
 from mmsent_training.settings import Precision, Settings
+from mmsent_training.weights.packages import LAYERS
 
 FILE = Path(__file__).parent / "pretraining_texts.tsv"
 SETTINGS = Settings(
@@ -33,7 +35,7 @@ SETTINGS = Settings(
     learning_rate=1e-3,
     encoder_learning_rate=6e-5,
     weight_decay=1e-2,
-    seed=0,  # independent of the training's seed, so that all trainings start from the same weights
+    seed=0,  # not that of the training, so that all trainings start from the same weights
 )
 
 
@@ -76,14 +78,23 @@ def pretrain(
     if rank() == 0:
         known = read_cached(path)
         if not known:
-            _train(model, layers, tokenizer, precision)
+            train_layers(model, layers, tokenizer, precision=precision)
             known = {name: array.cpu().numpy() for name, array in layers.state_dict().items()}
             write_cached(path, known)
     known = broadcast(known)
     layers.load_state_dict({name: torch.from_numpy(array) for name, array in known.items()})
 
 
-def _train(model: nn.Module, layers: nn.Module, tokenizer: Tokenizer, precision: Precision) -> None:
+def add_changes(layers: nn.Module) -> None:
+    """Make of the compact model's released ``layers`` what training them on the texts makes."""
+    changes = safetensors.torch.load_file(LAYERS)
+    released = layers.state_dict()
+    layers.load_state_dict({name: released[name].cpu() + changes[name] for name in changes})
+
+
+def train_layers(
+    model: nn.Module, layers: nn.Module, tokenizer: Tokenizer, *, precision: Precision
+) -> None:
     """Train ``layers`` of ``model``'s head, below an output layer that is discarded."""
     texts, shares = read_texts()
     ids = tokenize(tokenizer, texts)

@@ -29,10 +29,14 @@ BPE_FILES = ("vocab.json", "merges.txt")
 
 @dataclass(frozen=True)
 class Encoders:
-    """Verified weights of both encoders; see `Weights`."""
+    """Verified weights of both encoders; see `Weights`.
+
+    ``layers``: what the rated texts change in the text encoder's upper half, if that is known.
+    """
 
     text: Checkpoint
     image: Checkpoint
+    layers: Checkpoint | None = None
 
     @property
     def name(self) -> str:
@@ -45,7 +49,9 @@ class Encoders:
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256((self.text.sha256 + self.image.sha256).encode()).hexdigest()
+        parts = (self.text, self.image, self.layers)
+        joined = "".join(part.sha256 for part in parts if part)
+        return hashlib.sha256(joined.encode()).hexdigest()
 
 
 def find_encoders(text: str, image: str) -> Encoders:

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
+from mmsent import __version__
 from mmsent.distributions import install_command
 from mmsent_training.weights.checkpoint import Checkpoint, WeightsUnavailable
 
@@ -22,10 +23,13 @@ TEXT_FILES = {
 }
 IMAGE_FILE = "models/efficientnet-lite0-57934424.pth"
 IMAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LAYERS = Path(__file__).parent / "pretrained_layers.safetensors"
+"""What the rated texts change in the text encoder; in this package. See PRETRAINED_LAYERS.md."""
+LAYERS_SHA256 = "be50c51fbf14a0e9d8e6baa958761887b65416a4cf922ba2bc35f09ea08f831e"
 
 
-def find_compact() -> tuple[Checkpoint, Checkpoint]:
-    """The text encoder and the image encoder in the installed packages, verified.
+def find_compact() -> tuple[Checkpoint, Checkpoint, Checkpoint]:
+    """The text encoder and the image encoder in the installed packages, and LAYERS, verified.
 
     Raises WeightsUnavailable if a package is missing, or a file differs from the release.
     """
@@ -35,9 +39,11 @@ def find_compact() -> tuple[Checkpoint, Checkpoint]:
     for name, sha256 in TEXT_FILES.items():
         read_released(text / "model" / name, sha256, f"{TEXT_PACKAGE}=={VERSION}")
     read_released(image / IMAGE_FILE, IMAGE_SHA256, f"{IMAGE_PACKAGE}=={VERSION}")
+    read_released(LAYERS, LAYERS_SHA256, f"mmsent-training=={__version__}")
     return (
         Checkpoint(text / "model", TEXT_PACKAGE, VERSION, TEXT_FILES["model.safetensors"]),
         Checkpoint((image / IMAGE_FILE).parent, IMAGE_PACKAGE, VERSION, IMAGE_SHA256),
+        Checkpoint(LAYERS.parent, "mmsent_training", __version__, LAYERS_SHA256),
     )
 
 
