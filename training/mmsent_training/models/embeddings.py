@@ -61,10 +61,8 @@ def cached_embeddings(
     *,
     key: Mapping[str, Any],
     precision: Precision,
-) -> npt.NDArray[np.floating[Any]]:
-    """``model.embed`` of some pairs, [indices, features], from the cache if possible.
-
-    They are float32, or float16 if the model says so.
+) -> npt.NDArray[np.float32]:
+    """``model.embed`` of some pairs, float32 [indices, features], from the cache if possible.
 
     ``key`` identifies the encoder: its weights, tokenizer and everything else that affects an
     embedding. The cache identifies pairs by their contents, so it also works for other lists and
@@ -104,7 +102,7 @@ def _embed(
     ids: Sequence[Sequence[int]],
     image: ImageSettings,
     precision: Precision,
-) -> npt.NDArray[np.floating[Any]]:
+) -> npt.NDArray[np.float32]:
     """Embeddings of ``pairs``, in their order."""
     model.eval()
     device = next(model.parameters()).device
@@ -127,8 +125,7 @@ def _embed(
                 inputs = (*pad_ids(batch), pixels[start : start + BATCH_SIZE])
                 with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                     embedded = model.embed(*(torch.from_numpy(a).to(device) for a in inputs))
-                small = embedded.dtype == torch.float16
-                rows.append((embedded if small else embedded.float()).cpu().numpy())
+                rows.append(embedded.float().cpu().numpy())
                 progress.update(len(batch))
     return np.concatenate(rows)
 
