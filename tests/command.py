@@ -19,7 +19,7 @@ from mmsent.predict.cli import infer
 
 
 def find_program(name: str) -> click.Command:
-    """The command of a console script; the exporter's may not be installed."""
+    """The click command of a console script; the exporter may not be installed."""
     if name == "mmsent-export":
         from mmsent_export.cli import export
 
@@ -41,7 +41,7 @@ TRAININGS = {"train", "ablate", "cross-validate"}
 
 @contextlib.contextmanager
 def undrawn() -> Generator[None, None, None]:
-    """Leave every picture's file empty: drawing takes as long as a short training."""
+    """Write empty picture files: drawing takes as long as a short training."""
     with mock.patch(
         "matplotlib.figure.Figure.savefig", lambda self, path, **options: Path(path).touch()
     ):
@@ -55,10 +55,10 @@ def command(
     fresh: bool = False,
     pictures: bool = False,
 ) -> Result:
-    """Run a command as a user would; in this process, which has the heavy imports behind it.
+    """Run a command as a user would, in this process, where the heavy imports are already done.
 
-    With ``fresh``, run the console script in a process of its own: for what is read at import.
-    A training's pictures are drawn with ``pictures`` alone, and else are empty files.
+    ``fresh`` runs the console script in a separate process, for settings that are read at import.
+    Pictures are drawn only with ``pictures``; otherwise their files are empty.
     """
     program, *rest = (str(argument) for argument in arguments)
     env = env or {}

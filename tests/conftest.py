@@ -1,4 +1,4 @@
-"""Data and a trained run that the tests share; everything is made here, small and synthetic."""
+"""Small synthetic data and a trained run that tests share."""
 
 import os
 import shutil
@@ -12,16 +12,16 @@ from filelock import FileLock
 
 from .command import Command, command
 
-# No example has to be fast: a machine may have other work.
+# No deadline for an example: the machine may be busy.
 hypothesis.settings.register_profile("mmsent", deadline=None, max_examples=40)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=200)
 hypothesis.settings.load_profile("mmsent")
 
-# Torch processes with two spinning threads each bring a 2-core machine to a halt.
+# Several torch processes with two spinning threads each bring a 2-core machine to a halt.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# A shell that starts the tests in the background lets them ignore SIGINT, and what they start
-# would inherit that: a handler of their own is not inherited.
+# A shell that starts the tests in the background makes them ignore SIGINT, and child processes
+# would inherit that. A handler is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -29,7 +29,7 @@ MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What was captured, in characters that pytest-xdist can send: a path need not be UTF-8."""
+    """Replace captured characters that pytest-xdist can't send: paths need not be UTF-8."""
     report = yield
     report.sections = [
         (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
@@ -44,20 +44,20 @@ def run_command() -> Command:
 
 @pytest.fixture(scope="session")
 def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
-    """Fills a folder once for all of pytest-xdist's workers, and gives it to each.
+    """Return a function that fills a folder once for all pytest-xdist workers.
 
-    The folder has a name that no other has; what is in it is not to be changed.
+    Each folder needs a unique name, and tests must not change its contents.
     """
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # a worker's own folder lies in the session's
+        base = base.parent  # each worker's folder is inside the session's
 
     def make_once(name: str, fill: Callable[[Path], object]) -> Path:
         folder, filled = base / "shared" / name, base / "shared" / f"{name}.filled"
         folder.parent.mkdir(exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not filled.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed here
+                shutil.rmtree(folder, ignore_errors=True)  # left by a worker that failed here
                 folder.mkdir()
                 fill(folder)
                 filled.touch()
@@ -67,7 +67,7 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 
 
 def draw(make_once: MakeOnce, name: str, pairs: int) -> Path:
-    """A synthetic dataset folder with so many labelled pairs, drawn once."""
+    """Return a synthetic dataset folder with ``pairs`` labelled pairs, generated once."""
 
     def fill(folder: Path) -> None:
         result = command("mmsent", "sample-data", "dataset", "--pairs", pairs, cwd=folder)
@@ -78,19 +78,19 @@ def draw(make_once: MakeOnce, name: str, pairs: int) -> Path:
 
 @pytest.fixture(scope="session")
 def sample(make_once: MakeOnce) -> Path:
-    """A synthetic dataset folder: 80 labelled and 10 unlabelled pairs. Not to be changed."""
+    """A synthetic dataset folder: 80 labelled and 10 unlabelled pairs. Read-only."""
     return draw(make_once, "sample", 80)
 
 
 @pytest.fixture(scope="session")
 def few(make_once: MakeOnce) -> Path:
-    """30 labelled pairs: for trainings that only have to go through. Not to be changed."""
+    """30 labelled pairs, for trainings whose result does not matter. Read-only."""
     return draw(make_once, "few", 30)
 
 
 @pytest.fixture(scope="session")
 def trained(sample: Path, make_once: MakeOnce) -> Path:
-    """The run of a short training on the sample, by the command. Not to be changed."""
+    """The run of a short `mmsent train` on the sample. Read-only."""
     pytest.importorskip("mmsent_training", reason="the runtime alone is installed")
 
     def fill(folder: Path) -> None:
@@ -105,7 +105,7 @@ def trained(sample: Path, make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(trained: Path, make_once: MakeOnce) -> Path:
-    """The bundle of the short training. Not to be changed."""
+    """The bundle of the short training. Read-only."""
     pytest.importorskip("mmsent_export", reason="the runtime alone is installed")
 
     def fill(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Drawn pairs, and writers of them in each layout that mmsent reads."""
+"""Synthetic pairs, and functions that write them in each layout that mmsent reads."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ LABELS: dict[str, Sequence[str]] = {
 
 
 class Row(NamedTuple):
-    """What a pair holds; None where it has no such thing."""
+    """The parts of a pair; None for a missing one."""
 
     guid: str
     text: str | None
@@ -35,12 +35,12 @@ class Row(NamedTuple):
 
     @property
     def image_name(self) -> str:
-        """A file's name for the image, with the suffix that its content has."""
+        """A file name for the image, with the suffix of its format."""
         return f"{self.guid}{SUFFIXES[(self.image or b'')[:2]]}"
 
 
 def drawn(folder: Path, labels: Sequence[str], *, pairs: int = 40) -> list[Row]:
-    """Drawn pairs with these labels; ``folder`` is where they are drawn, in the task's layout."""
+    """Synthetic pairs with these labels; ``folder`` has them in the task's layout."""
     write_sample_data(folder, pairs=pairs)
     known = list(open_dataset(folder).select(TRAINING).rows())
     return [
@@ -77,7 +77,7 @@ def task_folder(folder: Path, rows: Sequence[Row]) -> Path:
 
 
 def delimited(folder: Path, rows: Sequence[Row], *, name: str = "list.csv") -> Path:
-    """A list with the images in a folder of their own."""
+    """A CSV list with the images in a separate folder."""
     write_images(folder / "pictures", rows)
     with open(folder / name, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter="\t" if name.endswith(".tsv") else ",")
@@ -89,12 +89,12 @@ def delimited(folder: Path, rows: Sequence[Row], *, name: str = "list.csv") -> P
 
 
 def tab_separated(folder: Path, rows: Sequence[Row]) -> Path:
-    """The same with tabs."""
+    """A TSV list with the images in a separate folder."""
     return delimited(folder, rows, name="list.tsv")
 
 
 def json_lines(folder: Path, rows: Sequence[Row]) -> Path:
-    """As Hateful Memes has it: id, img, label and text; numbers are numbers."""
+    """JSON Lines as in Hateful Memes: id, img, label and text; numbers stay numbers."""
     write_images(folder / "img", rows)
     with open(folder / "list.jsonl", "w", encoding="utf-8") as file:
         for row in rows:
@@ -108,7 +108,7 @@ def json_lines(folder: Path, rows: Sequence[Row]) -> Path:
 
 
 def parquet(folder: Path, rows: Sequence[Row]) -> Path:
-    """As datasets writes it: a struct of bytes and path, and a ClassLabel."""
+    """Parquet as datasets writes it: a struct of bytes and path, and a ClassLabel."""
     folder.mkdir(parents=True)
     names = sorted({row.label for row in rows if row.label})
     table = pa.table(
@@ -126,7 +126,7 @@ def parquet(folder: Path, rows: Sequence[Row]) -> Path:
 
 
 def imagefolder(folder: Path, rows: Sequence[Row]) -> Path:
-    """train/metadata.csv with file_name; in it, that is the guid."""
+    """train/metadata.csv with file_name, which is also the guid."""
     write_images(folder / "train", rows)
     with open(folder / "train" / "metadata.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -136,7 +136,7 @@ def imagefolder(folder: Path, rows: Sequence[Row]) -> Path:
 
 
 def write_images(folder: Path, rows: Sequence[Row]) -> None:
-    """Each image in a file of its own."""
+    """Write each image to its own file."""
     folder.mkdir(parents=True)
     for row in rows:
         (folder / row.image_name).write_bytes(row.image or b"")
@@ -152,7 +152,7 @@ LAYOUTS: dict[str, Callable[[Path, Sequence[Row]], Path]] = {
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """Rows with the same columns, as CSV, JSON Lines or Parquet, depending on the suffix."""
+    """Write rows with the same columns as CSV, JSON Lines or Parquet, depending on the suffix."""
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif path.suffix == ".jsonl":

@@ -1,4 +1,4 @@
-"""A bundle of a few kilobytes, for tests that need many predictions or a bundle to take apart."""
+"""A bundle of a few kilobytes, for tests that need many predictions or a bundle to modify."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ LABELS = ("negative", "neutral", "positive")
 def small_model(*, optional: tuple[Part, ...] = (), embeddings: bool = False) -> onnx.ModelProto:
     """Logits from an image's brightness and the sum of a text's ids; see BundleInfo.optional.
 
-    ``embeddings``: these two are the embedding.
+    ``embeddings``: also output these two as the embedding.
     """
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),

@@ -1,4 +1,4 @@
-"""What no tool checks of the three packages' sources: their sizes and the names they import."""
+"""Checks of the three packages' sources that no tool makes: their sizes and imported names."""
 
 import ast
 from pathlib import Path
@@ -28,7 +28,7 @@ def private(name):
     )
 
 
-def test_the_sources_are_found():
+def test_sources_are_found():
     assert len(SOURCES) > 60
 
 
@@ -38,7 +38,7 @@ def test_files_are_short():
 
 
 def test_functions_are_short():
-    """With their docstrings, without their decorators."""
+    """Docstrings count, decorators do not."""
     lengths = {
         f"{name(path)}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
         for path in SOURCES
@@ -49,7 +49,7 @@ def test_functions_are_short():
 
 
 def test_no_private_name_is_imported():
-    """Neither another library's nor another module's. What is reached by a dot: ruff's SLF001."""
+    """Neither another library's nor another module's. Ruff's SLF001 checks attribute access."""
     imported = []
     for path in SOURCES:
         for node in nodes(path):
@@ -68,5 +68,5 @@ def test_no_private_name_is_imported():
         ("a._b", True), ("_a.b", True), ("a._b.c", True), ("a.__b", True), ("a._b_", True),
     ],
 )  # fmt: skip
-def test_what_private_means(dotted, is_private):
+def test_definition_of_private(dotted, is_private):
     assert private(dotted) is is_private

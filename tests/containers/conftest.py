@@ -32,7 +32,7 @@ def cuda_image(engine: Engine) -> str:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Path:
-    """A dataset folder that any user may write to."""
+    """A dataset folder that any user can write to."""
     folder = tmp_path_factory.mktemp("work")
     shutil.copytree(sample, folder, dirs_exist_ok=True)
     folder.chmod(0o777)

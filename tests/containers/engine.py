@@ -1,4 +1,4 @@
-"""The container engine, as the tests use it: docker or podman, whichever works here."""
+"""The container engine of the tests: docker or podman, whichever works here."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ class Engine:
         return Result(done.returncode, done.stdout, done.stderr)
 
     def tell(self, *arguments: object) -> str:
-        """Run one of the engine's commands, which must succeed; what it prints."""
+        """Run one of the engine's commands, which must succeed, and return its output."""
         result = self.ask(*arguments)
         assert result.code == 0, result.err
         return result.out.strip()
@@ -48,7 +48,7 @@ class Engine:
         return ["build", *never, "--file", file, "--tag", tag, *arguments, "."]
 
     def build(self, file: str, tag: str, *arguments: str) -> str:
-        """Build an image, with its output on the terminal; its tag."""
+        """Build an image, showing the engine's output, and return its tag."""
         command = [self.program, *self.build_arguments(file, tag, *arguments)]
         print(f"\n$ {' '.join(command)}", flush=True)
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
@@ -56,24 +56,24 @@ class Engine:
         return tag
 
     def run_arguments(self, work: Path, *options: object) -> list[str]:
-        """The arguments before the image: the most that a container may be denied."""
+        """The arguments before the image: a container with as few rights as possible."""
         arguments = [
             "run", "--network=none", "--read-only", f"--user={USER}:{USER}", "--cap-drop=all",
             "--security-opt=no-new-privileges", "--security-opt=label=disable",
             "--env=OMP_WAIT_POLICY=passive", f"--volume={work}:/work",
         ]  # fmt: skip
-        if self.program == "podman":  # docker gives no writable /tmp either
+        if self.program == "podman":  # docker has no writable /tmp either
             arguments.append("--read-only-tmpfs=false")
         return [*arguments, *map(str, options)]
 
     def run(
         self, image: str, *arguments: object, work: Path, options: tuple[str, ...] = ()
     ) -> Result:
-        """Run mmsent in a container of its own, on ``work``."""
+        """Run mmsent in a new container, on ``work``."""
         return self.ask(*self.run_arguments(work, "--rm", *options), image, *arguments)
 
     def shell(self, image: str, script: str, work: Path) -> str:
-        """What a shell script prints in a container, where it must succeed."""
+        """Run a shell script in a container, where it must succeed, and return its output."""
         options = ("--entrypoint=/bin/sh",)
         result = self.run(image, "-c", script, work=work, options=options)
         assert result.code == 0, result.err
@@ -81,10 +81,10 @@ class Engine:
 
 
 def find_engine() -> Engine:
-    """The engine that works here, with the base image; ends the tests where there is none."""
+    """The engine that works here, with the base image; without one, the tests end."""
     found = [name for name in ("docker", "podman") if shutil.which(name)]
     for name in found:
-        # A client without its daemon is there on many a machine.
+        # Many machines have a client without its daemon.
         if subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0:
             engine = Engine(name)
             break
@@ -104,7 +104,7 @@ def find_engine() -> Engine:
 
 @cache
 def torch_index() -> list[str]:
-    """The build argument for torch's index: none where PyTorch's own can be reached."""
+    """The build argument for torch's index; none if PyTorch's own index can be reached."""
     if "TORCH_INDEX_URL" in os.environ:
         return [f"--build-arg=TORCH_INDEX_URL={os.environ['TORCH_INDEX_URL']}"]
     try:

@@ -1,6 +1,6 @@
-"""Dockerfile.cpu, built as it stands: each command in a container of its own, on sample data.
+"""Dockerfile.cpu, unchanged: each command in a new container, on sample data.
 
-No network, no root, no writable file system but the mounted folder, a user whom nobody knows.
+No network, no root, no writable file system except the mounted folder, an unknown user id.
 """
 
 import json
@@ -29,7 +29,7 @@ def run(engine, cpu_image, work):
 
 @pytest.fixture(scope="module")
 def trained(run, work):
-    """A run, its bundle and that bundle's predictions, all made in containers."""
+    """A run, its bundle and the bundle's predictions, all made in containers."""
     for arguments in (
         ("train", "--model", "light", "--epochs", 2, "--output", "run"),
         ("export", "onnx", "run"),
@@ -49,13 +49,13 @@ def test_doctor(run):
     found = {finding["id"]: finding for finding in report["findings"]}
     assert found["nvidia-none"]["fix"] == "docker run --gpus all …"
     assert found["shared-memory-small"]["fix"].startswith("docker run --shm-size 1g")
-    # The image sets KMP_DUPLICATE_LIB_OK itself, and holds no two runtimes that would need it.
+    # The image sets KMP_DUPLICATE_LIB_OK, but has no second OpenMP runtime that would need it.
     assert found["openmp-duplicates-allowed"]["status"] == "ok"
     warnings = {id for id, finding in found.items() if finding["status"] == "warning"}
     assert warnings <= {"shared-memory-small", "clip-weights-missing", "disk-full", "memory-small"}
 
 
-def test_doctor_where_a_gpu_is_required(run):
+def test_doctor_with_a_required_gpu(run):
     result = run("doctor", "--require", "gpu")
     assert result.code == 1
     assert "docker run --gpus all" in result.out
@@ -67,7 +67,7 @@ def test_check_data(run):
     assert "nothing is wrong" in result.out
 
 
-def test_its_predictions_are_those_outside(trained, run_command, tmp_path):
+def test_predictions_are_the_same_outside(trained, run_command, tmp_path):
     """The bundle is the one that the container exported."""
     arguments = (trained / "test_without_label.txt", "--model", trained / "model.onnx")
     result = run_command("mmsent-infer", *arguments, "--probabilities", cwd=tmp_path)
@@ -84,8 +84,8 @@ def test_evaluate(trained, run):
     assert json.loads(result.out)["pairs"] == 80
 
 
-def test_the_files_belong_to_the_user(trained, engine, cpu_image):
-    """Asked inside, since a rootless engine maps users to others."""
+def test_files_belong_to_the_user(trained, engine, cpu_image):
+    """Checked inside, since a rootless engine maps user ids."""
     find = "find run model.onnx submission.csv -type f"
     made = engine.shell(cpu_image, find, trained).splitlines()
     assert {"run/run.json", "model.onnx", "submission.csv"} <= set(made)
@@ -107,7 +107,7 @@ print(json.load(u.urlopen(request))["label"])
 
 
 def test_it_answers_over_http(trained, engine, runtime_image):
-    """Asked inside: it has no network. Its health check sees it, and SIGTERM ends it with 0."""
+    """Requested inside, since it has no network. It is healthy, and exits with 0 on SIGTERM."""
     arguments = engine.run_arguments(trained, "--detach")
     name = engine.tell(*arguments, runtime_image, "serve", "--port", "8001")
     try:
@@ -125,7 +125,7 @@ def test_it_answers_over_http(trained, engine, runtime_image):
         engine.ask("rm", "--force", name)
 
 
-def test_what_the_runtime_image_holds(engine, runtime_image, empty):
+def test_contents_of_the_runtime_image(engine, runtime_image, empty):
     site = engine.shell(runtime_image, "ls /opt/mmsent/lib/python3.11/site-packages", empty)
     names = set(site.split())
     assert {"mmsent", "onnxruntime"} <= names
@@ -134,7 +134,7 @@ def test_what_the_runtime_image_holds(engine, runtime_image, empty):
         int(engine.tell("image", "inspect", "--format", "{{.Size}}", image))
         for image in (runtime_image, "debian:bookworm-slim")
     )
-    # Debian's image has 75 MB on the registry, and more where it was made locally.
+    # Debian's image has 75 MB on the registry, and more if it was built locally.
     assert size - base + 75e6 < 350e6
     result = engine.run(runtime_image, "train", work=empty)
     assert result.code == 2
@@ -159,7 +159,7 @@ def test_no_root_no_compiler_no_pip(image, engine, empty, request):
 
 
 def test_sigterm_ends_it(engine, cpu_image, run_command, empty):
-    """128 + 15: by SIGTERM; the engine's SIGKILL, a minute later, would give 137."""
+    """128 + 15 is SIGTERM; the engine's SIGKILL, a minute later, would give 137."""
     result = run_command("mmsent", "sample-data", empty, "--pairs", 1000, cwd=empty)
     assert result.code == 0
     arguments = engine.run_arguments(empty, "--detach")
@@ -178,7 +178,7 @@ def test_sigterm_ends_it(engine, cpu_image, run_command, empty):
         engine.ask("rm", "--force", name)
 
 
-def test_nothing_is_mounted(engine, cpu_image, empty):
+def test_without_a_mounted_folder(engine, cpu_image, empty):
     for command in (["train", "--model", "light"], ["check-data"], ["infer", "list.txt"]):
         result = engine.run(cpu_image, *command, work=empty)
         assert result.code == 2
@@ -193,14 +193,14 @@ def test_nothing_is_mounted(engine, cpu_image, empty):
 
 
 def build_with_clip(engine, name, endpoint, tag):
-    """The build's result; it shares all layers but the last with the image."""
+    """Build with CLIP's weights; all layers but the last are shared with the image."""
     options = (f"--build-arg=WITH_CLIP={name}", f"--build-arg=HF_ENDPOINT={endpoint}")
     return engine.ask(
         *engine.build_arguments("Dockerfile.cpu", tag, *options, *torch_index(), "--network=host")
     )
 
 
-def test_weights_that_cannot_be_had_end_the_build(engine, cpu_image):
+def test_the_build_fails_without_the_weights(engine, cpu_image):
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"http://127.0.0.1:{server.getsockname()[1]}"
     result = build_with_clip(engine, "1", closed, "mmsent-clip:none")

@@ -1,4 +1,4 @@
-"""Dockerfile.cuda, built as it stands or with CUDA=12.8, on a machine without a GPU."""
+"""Dockerfile.cuda, unchanged or with CUDA=12.8, on a machine without a GPU."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ VERSIONS = {
     "12.1": "2.4.1+cu121 0.19.1+cu121 12.1",
     "12.8": "2.10.0+cu128 0.25.0+cu128 12.8",
 }
-# What the newest card of each needs, as PyTorch lists what it has code for.
+# What the newest supported card of each needs, in the terms of torch.cuda.get_arch_list.
 NEWEST = {"12.1": "sm_90", "12.8": "sm_120"}
 
 
@@ -23,17 +23,17 @@ def test_torch_is_built_for_cuda(engine, cuda_image, empty):
     code = f"import torch, torchvision; print({versions})"
     said = engine.shell(cuda_image, f"python -c '{code}'", empty)
     assert said == VERSIONS[CUDA]
-    # Without a GPU get_arch_list is empty; its library has the list all the same.
+    # Without a GPU get_arch_list is empty, but the library behind it still has the list.
     library = "/opt/mmsent/lib/python3.11/site-packages/torch/lib/libtorch_cuda.so"
     listed = engine.shell(cuda_image, f"grep -aowE 'sm_[0-9]+' {library} | sort -u", empty)
     assert NEWEST[CUDA] in listed.split()
     assert ("sm_120" in listed.split()) == (CUDA == "12.8")
 
 
-def test_onnxruntime_finds_its_cuda_in_torchs(engine, cuda_image, empty):
-    """Its library for CUDA can be loaded: nothing that it links to is missing, no symbol either.
+def test_onnxruntime_finds_cuda_in_torch(engine, cuda_image, empty):
+    """Its CUDA library can be loaded: no linked library and no symbol is missing.
 
-    It takes its host's functions from a library next to it, which comes first.
+    It imports functions from a library next to it, which must be loaded first.
     """
     code = (
         "import ctypes, os, onnxruntime as ort; ort.preload_dlls(); "
@@ -74,8 +74,8 @@ def test_doctor_without_a_gpu(engine, cuda_image, empty):
     assert "docker run --gpus all" in result.out
 
 
-def test_a_driver_that_is_too_old(engine, cuda_image, empty):
-    """An imitation of nvidia-smi stands where NVIDIA's container runtime puts the real one."""
+def test_a_driver_too_old(engine, cuda_image, empty):
+    """A fake nvidia-smi is where NVIDIA's container runtime puts the real one."""
     program = empty / "nvidia-smi"
     program.write_text(
         "#!/bin/sh\n"
@@ -106,8 +106,8 @@ def test_it_trains_on_the_cpu_and_says_so(engine, cuda_image, work):
     assert record["settings"]["device"] == "cpu"
 
 
-def test_a_gpu_is_asked_for_by_the_image(engine, cuda_image):
-    """What NVIDIA's container runtime reads."""
+def test_the_image_requests_a_gpu(engine, cuda_image):
+    """By the variables that NVIDIA's container runtime reads."""
     settings = json.loads(engine.tell("image", "inspect", cuda_image))[0]["Config"]["Env"]
     assert "NVIDIA_VISIBLE_DEVICES=all" in settings
     assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in settings

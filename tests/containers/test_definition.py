@@ -1,4 +1,4 @@
-"""The Dockerfiles and the locks, without building anything."""
+"""The Dockerfiles and the lock files, without a build."""
 
 import importlib.util
 import re
@@ -18,7 +18,7 @@ DOCKER = ROOT / "docker"
 FILES = ("Dockerfile.cpu", "Dockerfile.cuda")
 CUDA = ("cuda-12.1", "cuda-12.8")
 LOCKS = ("build", "runtime", "training", *CUDA)
-# What the images with CUDA have in other versions than the tests run on.
+# Libraries whose versions in the CUDA images differ from those that the tests use.
 BUILT_FOR_CUDA = re.compile(r"torch|torchvision|triton|onnxruntime-gpu|cuda-.+|nvidia-.+")
 
 
@@ -39,7 +39,7 @@ def pins(file, machine="x86_64"):
     }
 
 
-def test_both_dockerfiles_are_one_but_for_torch_and_gpus():
+def test_dockerfiles_differ_only_in_torch_and_gpus():
     heads, bodies = zip(*(read(file).split("\n\n", 1) for file in FILES))
     lines = zip(*(body.splitlines() for body in bodies), strict=True)
     assert [pair for pair in lines if pair[0] != pair[1]] == [
@@ -69,12 +69,12 @@ def test_every_library_is_pinned_by_hash(lock):
 
 @pytest.mark.parametrize("file", [*LOCKS, "torch-cpu", "../requirements"])
 def test_a_lock_names_no_index(file):
-    """The images' build arguments say where to install from, not the machine that locked."""
+    """The images' build arguments choose the index, not the machine that made the lock."""
     assert "://" not in read(f"docker/{file}.lock")
     assert "--index" not in read(f"docker/{file}.lock")
 
 
-def test_the_images_hold_the_versions_that_the_tests_run_on():
+def test_images_have_the_versions_that_the_tests_use():
     tested = pins("requirements.lock")
     for lock in ("runtime", "training"):
         for name, version in pins(f"docker/{lock}.lock").items():
@@ -90,7 +90,7 @@ def test_the_images_hold_the_versions_that_the_tests_run_on():
 
 
 @pytest.mark.parametrize("lock", CUDA)
-def test_a_lock_for_cuda_has_one_cuda_for_pytorch_and_onnx_runtime(lock):
+def test_pytorch_and_onnx_runtime_share_one_cuda(lock):
     """ONNX Runtime 1.26 computes with the CUDA 12 and cuDNN 9 that torch brings; 1.27 needs 13."""
     locked = pins(f"docker/{lock}.lock")
     assert "onnxruntime" not in locked  # it would overwrite the module of onnxruntime-gpu
@@ -104,7 +104,7 @@ def test_a_lock_for_cuda_has_one_cuda_for_pytorch_and_onnx_runtime(lock):
 
 
 @pytest.mark.parametrize("lock", ["runtime", "training", *CUDA])
-def test_a_lock_has_what_the_parts_require(lock):
+def test_a_lock_has_everything_the_packages_require(lock):
     locked = pins(f"docker/{lock}.lock")
     locked["onnxruntime"] = locked.get("onnxruntime") or locked["onnxruntime-gpu"]
     source = "training" if lock in CUDA else lock
@@ -128,7 +128,7 @@ def test_the_runtime_needs_no_pytorch():
     assert heavy <= set(pins("docker/training.lock"))
 
 
-def test_the_label_has_the_version():
+def test_the_image_label_has_the_version():
     version = tomllib.loads(read("runtime/pyproject.toml"))["project"]["version"]
     labels = re.findall(r'image\.version="(.*)"', read("Dockerfile.cpu"))
     assert labels == [version, version]
@@ -144,7 +144,7 @@ VERSIONS = {"torch": "2.4.1", "torchvision": "0.19.1"}
 
 
 def page(name, *, hashed=True):
-    """What PyTorch's index says of a library: also older builds, other Pythons and systems."""
+    """PyTorch's index page of a library, also with older builds, other Pythons and systems."""
     links = []
     for version in ("1.0.0", VERSIONS[name]):
         for python in ("cp310", "cp311", "cp312"):
@@ -166,7 +166,7 @@ def lock_torch():
 
 @pytest.fixture
 def index():
-    """A server with the pages in its dictionary ``pages``; its address is ``url``."""
+    """A server of the pages in its dictionary ``pages``, at ``url``."""
     pages = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -187,7 +187,7 @@ def index():
     server.server_close()
 
 
-def test_the_builds_for_the_cpu_are_locked_from_their_index(lock_torch, index, tmp_path):
+def test_cpu_builds_are_locked_from_their_index(lock_torch, index, tmp_path):
     index.pages["/whl/cpu/torch/"] = page("torch")
     index.pages["/whl/cpu/torchvision/"] = page("torchvision", hashed=False)
     output = tmp_path / "torch-cpu.lock"
@@ -200,7 +200,7 @@ def test_the_builds_for_the_cpu_are_locked_from_their_index(lock_torch, index, t
     ]
 
 
-def test_without_the_index_the_lock_stays_or_is_refused(lock_torch, index, tmp_path, capsys):
+def test_without_the_index_the_lock_is_kept_or_refused(lock_torch, index, tmp_path, capsys):
     output = tmp_path / "torch-cpu.lock"
     output.write_text(read("docker/torch-cpu.lock"))
     lock_torch(index.url, ROOT / "requirements.lock", output)

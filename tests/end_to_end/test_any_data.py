@@ -1,4 +1,4 @@
-"""Anyone's data, from the check to the evaluation, without a step in between that converts it."""
+"""Users' own data from check to evaluation, without a conversion step."""
 
 import csv
 import json
@@ -25,15 +25,15 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "forty": ("TSV", tuple(f"class {number}" for number in range(10, 50))),
 }
 """Sets of labels, each in the order that a run has them, and in one of the layouts."""
-OPTIONS = {"JSON lines": ("--columns", "guid=id,image=img")}  # as for Hateful Memes
+OPTIONS = {"JSON lines": ("--columns", "guid=id,image=img")}  # as in Hateful Memes
 
 
 @dataclass(frozen=True)
 class Case:
-    """Pairs to train on and to validate on in a layout, and a run and a bundle of them.
+    """Training and validation pairs in a layout, with their run and bundle.
 
-    ``task``: the task's list of the pairs to validate on, ``held_out``; ``predicted``: what is
-    predicted of them as they lie in the layout, with the header.
+    ``task`` is the task's list of the validation pairs, ``held_out``. ``predicted`` are the
+    predictions for them in this layout, with the header.
     """
 
     labels: tuple[str, ...]
@@ -49,7 +49,7 @@ class Case:
 
 @pytest.fixture(scope="session", params=SETS)
 def case(request: pytest.FixtureRequest, make_once: MakeOnce, run_command: Command) -> Case:
-    """One training for each set of labels. Its files are not to be changed."""
+    """One training per set of labels. Its files are read-only."""
     name: str = request.param
     layout, labels = SETS[name]
     options = OPTIONS.get(layout, ())
@@ -103,11 +103,11 @@ def predict(run: Command, case: Case, path: Path, output: Path) -> None:
 
 
 def columns(labels: tuple[str, ...], *taken: str) -> list[str]:
-    """The columns of the labels where these are taken."""
+    """The columns of the labels; a name that is taken gets an underscore."""
     return [f"{label}_" if label in taken else label for label in labels]
 
 
-def test_the_check_finds_the_labels_and_nothing_wrong(
+def test_the_check_finds_the_labels_and_no_problem(
     case: Case, run_command: Command, tmp_path: Path
 ) -> None:
     done = run_command(
@@ -140,7 +140,7 @@ def test_validation_predictions_have_a_column_for_each_label(case: Case) -> None
         assert sum(map(float, numbers)) == pytest.approx(1, abs=1e-4)
 
 
-def test_predictions_are_those_of_the_same_pairs_in_the_tasks_folder(
+def test_predictions_are_the_same_in_every_layout(
     case: Case, run_command: Command, tmp_path: Path
 ) -> None:
     header, *rows = case.predicted
@@ -153,7 +153,9 @@ def test_predictions_are_those_of_the_same_pairs_in_the_tasks_folder(
         assert case.labels[np.argmax([float(number) for number in numbers])] == tag
 
 
-def test_parquet_holds_what_csv_holds(case: Case, run_command: Command, tmp_path: Path) -> None:
+def test_parquet_and_csv_have_the_same_values(
+    case: Case, run_command: Command, tmp_path: Path
+) -> None:
     header, *rows = case.predicted
     predict(run_command, case, case.validation, tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")

@@ -21,7 +21,7 @@ ROW = re.compile(r"^  (\S+ (?:line|row) \d+)")
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Twenty pairs of two labels, in the task's folder. Not to be changed."""
+    """Twenty pairs with two labels, in the task's folder. Read-only."""
     folder = tmp_path_factory.mktemp("pairs")
     (folder / "data").mkdir()
     random = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def write_list(path, rows, columns="guid,tag"):
 
 
 def add(folder, *rows):
-    """Append rows to the training list; a new guid gets text and image of an old one."""
+    """Append rows to the training list; a new guid gets the text and image of an old one."""
     with open(folder / "train.txt", "a") as file:
         for guid, label in rows:
             file.write(f"{guid},{label}\n")
@@ -58,7 +58,7 @@ def validation_list(folder, *labels):
 
 
 def own_list(columns):
-    """A list with columns of those names for guid, text, image and label."""
+    """Write a list with these names for the columns of guid, text, image and label."""
 
     def spoil(folder):
         count = columns.count(",") + 1
@@ -77,14 +77,14 @@ def without_training_list(folder):
 
 
 def several_labels(folder):
-    """Lists with several labels in each row, as JSON lines and as Parquet."""
+    """Lists with several labels per row, as JSON Lines and Parquet."""
     rows = [{"text": f"text {i}", "label": [label, "pet"]} for i, label in enumerate(LABELS[:5])]
     (folder / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pq.write_table(pa.Table.from_pylist(rows), folder / "list.parquet")
 
 
 def with_split_column(validation, *others):
-    """Of list.csv, with a column for the split; its last rows have those labels, and ``others``."""
+    """list.csv with a split column; the last rows have ``labels`` and ``others``."""
 
     def spoil(folder):
         rows = [(i, label, "train") for i, label in enumerate(LABELS)][:16]
@@ -173,18 +173,18 @@ BAD = {
 
 
 def no_weights():
-    """Whoever looks for weights is told so."""
+    """Report every search for weights."""
     sought = MmsentError("weights were looked for")
     return mock.patch("mmsent_training.models.registry.choose", side_effect=sought)
 
 
 def run_train(run_command, folder, options):
-    """The exit code and message of a training that stops where its first epoch would begin."""
+    """The exit code and message of a training that stops before its first epoch."""
     with mock.patch("mmsent_training.train.fit", side_effect=MmsentError(BEGAN)):
         result = run_command(
             "mmsent", "train", "--model", "light", "--output", "../run", *options, cwd=folder
         )
-    # A training takes relative paths and shows whole ones.
+    # A training accepts relative paths and shows absolute ones.
     return result.code, result.err.replace(f"{folder}/", "").replace(str(folder), ".")
 
 
@@ -194,7 +194,7 @@ UNDECODED = {"an image that is broken", "an image that is a page"}
 @pytest.mark.parametrize(
     "name", ["a label of one pair", "a text that is not there", "an empty validation list"]
 )
-def test_an_ablation_refuses_bad_data_before_weights_are_looked_for(run_command, folder, name):
+def test_an_ablation_refuses_bad_data_before_it_looks_for_weights(run_command, folder, name):
     spoil, options = BAD[name]
     spoil(folder)
     with no_weights():
@@ -209,7 +209,7 @@ def run_check(run_command, folder, options):
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_what_can_be_trained_on_passes(run_command, folder, name):
+def test_training_data_passes(run_command, folder, name):
     spoil, options = GOOD[name]
     spoil(folder)
     code, message = run_train(run_command, folder, options)
@@ -221,8 +221,8 @@ def test_what_can_be_trained_on_passes(run_command, folder, name):
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_train_refuses_is_refused_for_the_same_rows(run_command, folder, name):
-    """And before weights are looked for, but where images must be decoded to find the fault."""
+def test_what_train_refuses_the_check_refuses_for_the_same_rows(run_command, folder, name):
+    """Also before it looks for weights, unless images must be decoded to find the problem."""
     spoil, options = BAD[name]
     spoil(folder)
     with nullcontext() if name in UNDECODED else no_weights():
@@ -244,7 +244,7 @@ def test_what_train_refuses_is_refused_for_the_same_rows(run_command, folder, na
 
 @pytest.mark.parametrize("part", ["text", "image"])
 def test_pairs_that_all_lack_a_part_still_have_their_labels(run_command, folder, part):
-    """The missing part is the one thing to fix: no message says that there are no labels."""
+    """Only the missing part is reported: no message says that there are no labels."""
     rows = [(f"a {label}", f"data/{i}.jpg", label) for i, label in enumerate(LABELS)]
     place = {"text": 1, "image": 0}[part]
     column = {"text": "image", "image": "text"}[part]
@@ -261,8 +261,8 @@ def test_pairs_that_all_lack_a_part_still_have_their_labels(run_command, folder,
 
 
 @pytest.mark.parametrize("labels", [None, "cat,dog,Dog"])
-def test_labels_that_differ_in_case_alone_are_warned_of(run_command, folder, labels):
-    """Unless --labels says that they are meant to be different."""
+def test_labels_that_differ_only_in_case_give_a_warning(run_command, folder, labels):
+    """Unless --labels names both."""
     add(folder, *((number, "Dog") for number in range(20, 30)))
     options = ["--labels", labels] if labels else []
     warning = "the labels 'Dog', 'dog' differ only in case or spaces"
@@ -273,7 +273,7 @@ def test_labels_that_differ_in_case_alone_are_warned_of(run_command, folder, lab
     assert sum(warning in each["message"] for each in report["warnings"]) == (not labels)
 
 
-def test_mvsas_cases_are_counted_once(run_command, folder):
+def test_the_summary_of_mvsa_labels_is_printed_once(run_command, folder):
     (folder / "train.txt").unlink()
     sentiments = ["positive", "negative"] * 10
     lines = (f"{i}\t{label},{label}" for i, label in enumerate(sentiments))
@@ -283,7 +283,7 @@ def test_mvsas_cases_are_counted_once(run_command, folder):
 
 
 def test_a_list_to_predict_passes(run_command, folder):
-    """It has no labels, and `train` refuses it; a guid that stands twice is predicted twice."""
+    """`train` refuses it, since it has no labels. A guid in two rows is predicted twice."""
     write_list(folder / "list.csv", [(0, ""), (1, "null"), (1, "")])
     options = ["--data", "list.csv"]
     code, report, _ = run_check(run_command, folder, options)
@@ -291,7 +291,7 @@ def test_a_list_to_predict_passes(run_command, folder):
 
 
 def test_a_training_list_and_one_to_predict_are_both_checked(run_command, folder):
-    """Training does not look at the second, but inference will."""
+    """Training does not read the second one, but inference does."""
     write_list(folder / "test_without_label.txt", [(0, "null"), (99, "null")])
     assert run_train(run_command, folder, [])[0] == 1
     code, report, _ = run_check(run_command, folder, [])
@@ -299,8 +299,8 @@ def test_a_training_list_and_one_to_predict_are_both_checked(run_command, folder
     assert {(e["list"], e["line"]) for e in report["errors"]} == {("test_without_label.txt", 3)}
 
 
-def test_a_training_warns_of_texts_that_its_tokenizer_does_not_know(run_command, folder):
-    """Of the light model it is made of the training texts; here each has signs of its own."""
+def test_training_warns_of_texts_that_its_tokenizer_does_not_know(run_command, folder):
+    """Light's tokenizer is built from the training texts; here each has its own characters."""
     for number in range(len(LABELS)):
         signs = "".join(chr(0x4E00 + 10 * number + place) for place in range(10))
         (folder / "data" / f"{number}.txt").write_text(signs, encoding="utf-8")

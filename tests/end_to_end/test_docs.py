@@ -20,7 +20,7 @@ PAGES = sorted(
     for page in ROOT.glob(pattern)
 )
 PROGRAM = re.compile(r"(?:^|\s)(mmsent-infer|mmsent-export|mmsent|-m mmsent_training)(?=\s|$)")
-CONTAINER = re.compile(r"\bmmsent-(?:cuda|cpu|runtime)(?= [a-z])")  # its entry point is mmsent
+CONTAINER = re.compile(r"\bmmsent-(?:cuda|cpu|runtime)(?= [a-z])")  # its program is mmsent
 
 
 def commands_on(text: str) -> list[str]:
@@ -42,7 +42,7 @@ def commands_on(text: str) -> list[str]:
 def parse(line: str) -> None:
     """Raises click.UsageError if a command, an option or its choice does not exist."""
     program, *words = shlex.split(line)
-    # A command keeps its help option as the first context makes it: with -h.
+    # A command keeps the help option of its first context, which has -h.
     command = find_program(program)
     context = click.Context(command, **command.context_settings)
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
@@ -95,7 +95,7 @@ def test_chinese_pages_have_the_commands_of_the_english_ones(page: Path) -> None
 
 
 def test_the_chinese_readme_has_the_blocks_of_the_english_one() -> None:
-    """All but those about Docker, in order; the words after # differ."""
+    """All except those about Docker, in the same order; only comments differ."""
 
     def blocks(page: Path) -> list[str]:
         text = page.read_text(encoding="utf-8")
@@ -105,7 +105,7 @@ def test_the_chinese_readme_has_the_blocks_of_the_english_one() -> None:
     assert blocks(ROOT / "README.zh-CN.md") == blocks(ROOT / "README.md")
 
 
-def test_commands_are_found_in_blocks_and_in_lines() -> None:
+def test_commands_are_found_in_blocks_and_inline() -> None:
     page = (
         "Run `mmsent train --epochs 2`, not `mmsent.ray`.\n\n    mmsent-infer a.csv   # comment\n\n"
         "```\n$ mmsent doctor\nmmsent doctor --json      what it does\nmake demo\n  mmsent 3.5\n"

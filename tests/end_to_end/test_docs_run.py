@@ -1,7 +1,7 @@
-"""What the documentation shows runs: its mmsent commands, page by page, and its Python.
+"""The mmsent commands and the Python in the documentation run.
 
-They run as they stand, in a folder with the files that the pages name; trainings are made shorter
-by options at their end. A block with a comment `<!-- not run: REASON -->` before it is left out.
+They run unchanged, in a folder with the files that the pages name; options appended to trainings
+make them shorter. A block after a comment `<!-- not run: REASON -->` is skipped.
 Other programs (pip, docker, curl, conda, hf) are not run: they need a network or a service.
 """
 
@@ -32,7 +32,7 @@ SHORTER = {
     "ablate": "--model light --epochs 1",
     "cross-validate": "--model light --epochs 1 --folds 2 --repeats 1",
 }
-LOSSY = "--accept-loss 100"  # three validation pairs: one label is a third of them
+LOSSY = "--accept-loss 100"  # of three validation pairs, one label is a third
 
 
 class Block(NamedTuple):
@@ -42,7 +42,7 @@ class Block(NamedTuple):
 
     @property
     def commands(self) -> list[list[str]]:
-        """The mmsent commands, each as its words; explanations follow after two spaces."""
+        """The mmsent commands as lists of words; an explanation follows after two spaces."""
         if self.language not in ("", "sh"):
             return []
         lines = (re.split(r"\s{2,}|\s#", line.strip())[0] for line in self.lines)
@@ -71,7 +71,7 @@ def name(page):
 
 
 def write_table(path, rows, columns, *, splits=("train", "train", "validation", "test")):
-    """A list with these columns, of names or of functions of a row and its split."""
+    """Write a list with these columns: each is a name, or a function of a row and its split."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -83,7 +83,7 @@ def write_table(path, rows, columns, *, splits=("train", "train", "validation", 
 
 
 def prepare(folder, run_command):
-    """Everything that the pages name: a dataset in every layout, runs, bundles, predictions."""
+    """Make what the pages name: a dataset in every layout, runs, bundles, predictions."""
 
     def run(*words):
         result = run_command(*words, cwd=folder)
@@ -121,7 +121,7 @@ def prepare(folder, run_command):
     (mvsa / "labelResultAll.txt").write_text("ID\ttext,image\n" + "".join(lines))
     for one in ("a.jpg", "b.jpg", "photo.jpg"):
         shutil.copy(folder / "data" / rows[0].image_name, folder / one)
-    for model in ("light", "compact"):  # the second is a light model, too, under this name
+    for model in ("light", "compact"):  # the second is also a light model, under this name
         run("mmsent", "train", *SHORTER["train"].split(), "--output", f"runs/{model}")
         run("mmsent-export", "onnx", f"runs/{model}", "--output", f"{model}.onnx")
     (folder / "runs" / "latest").symlink_to("light")
@@ -151,7 +151,7 @@ def test_the_commands_of_a_page_run(page, prepared, run_command, tmp_path):
             ):
                 old.unlink()
             result = run_command(*words, *shorter.split(), cwd=folder)
-            # The doctor's 1 says that something does not work on this machine.
+            # The doctor exits with 1 if something does not work on this machine.
             assert result.code in ({0, 1} if words[1:2] == ["doctor"] else {0}), (words, result.err)
 
 

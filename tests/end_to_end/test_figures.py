@@ -1,4 +1,4 @@
-"""The documents hold what benchmarks/results/ says. Nothing is measured."""
+"""The documents agree with benchmarks/results/. Nothing is measured."""
 
 import json
 import re
@@ -15,7 +15,7 @@ CHANGED = ["README.md", "docs/benchmarks.md", "docs/precision.md", "docs/speed.s
 
 
 def check(root):
-    """What `figures.py --check` prints of a checkout, and its exit code."""
+    """Run `figures.py --check` on a checkout and return its output and exit code."""
     command = [sys.executable, ROOT / "benchmarks" / "figures.py", "--check", "--root", root]
     done = subprocess.run(command, capture_output=True, text=True)
     assert not done.stderr
@@ -23,14 +23,14 @@ def check(root):
 
 
 def write(root):
-    """Let figures.py write the documents of a checkout."""
+    """Run figures.py to write the documents of a checkout."""
     command = [sys.executable, ROOT / "benchmarks" / "figures.py", "--root", root]
     subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of all that figures.py reads."""
+    """A copy of everything that figures.py reads."""
     shutil.copy(ROOT / "README.md", tmp_path)
     for folder in ("docs", "benchmarks/results"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
@@ -41,7 +41,7 @@ def test_the_documents_are_up_to_date():
     assert check(ROOT) == ("", 0)
 
 
-def test_a_new_result_makes_the_documents_stale_that_show_it(copy):
+def test_a_new_result_makes_its_documents_stale(copy):
     path = copy / "benchmarks/results/inference-light.json"
     result = json.loads(path.read_text())
     result["figures"]["sides"]["mmsent fp32"]["pairs_per_second"] += 1000
@@ -86,8 +86,8 @@ TIMES = {"served_p99_ms": 30.0, "served_cpu_ms": 5.0, "predict_ms": 4.0, "one_cl
          "0.7200 |"),
     ],
 )  # fmt: skip
-def test_a_result_that_was_missing_becomes_a_row(copy, name, figures, document, row):
-    """Without it, the document says that nothing was measured yet."""
+def test_a_missing_result_becomes_a_row(copy, name, figures, document, row):
+    """Before that, the document says that nothing was measured yet."""
     results = copy / "benchmarks/results"
     (results / f"{name}.json").unlink(missing_ok=True)
     write(copy)
@@ -114,7 +114,7 @@ def test_limits_are_a_table_of_what_decoding_and_products_allow(copy):
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/accuracy.md", "docs/scale.md"])
-def test_a_figure_changed_by_hand_is_found(copy, name):
+def test_a_manually_changed_figure_is_found(copy, name):
     document = copy / name
     text = document.read_text(encoding="utf-8")
     start = text.index("<!-- figures: ")
@@ -124,7 +124,7 @@ def test_a_figure_changed_by_hand_is_found(copy, name):
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_a_result_says_where_it_comes_from(path):
+def test_results_have_a_command_commit_and_processor(path):
     result = json.loads(path.read_text(encoding="utf-8"))
     assert result.keys() == {"command", "commit", "date", "machine", "versions", "figures"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", result["date"])
@@ -133,5 +133,5 @@ def test_a_result_says_where_it_comes_from(path):
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_a_result_names_no_folder_of_the_machine(path):
+def test_results_contain_no_path_of_the_machine(path):
     assert re.findall(r"(?<![\w.])/\w+/\S*|~/\S*|[A-Z]:\\\S*", path.read_text()) == []

@@ -1,4 +1,4 @@
-"""Processes killed at random moments: the benchmark's own run, shorter."""
+"""Processes killed at random moments: a shorter run of the benchmark."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "interruptions.py"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("only", ["trainings", "inferences"])
-def test_what_was_killed_and_resumed_ends_the_same(only):
+def test_killed_and_resumed_runs_end_the_same(only):
     done = subprocess.run(
         [sys.executable, BENCHMARK, "--kills", "8", "--only", only],
         capture_output=True, text=True, check=True,

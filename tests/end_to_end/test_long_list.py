@@ -1,4 +1,4 @@
-"""Lists much longer than what fits into memory at once, in each layout, by the benchmark."""
+"""Lists much longer than one window of rows, in each layout, with the benchmark."""
 
 import json
 import subprocess
@@ -18,6 +18,6 @@ def test_memory_stays_flat_over_a_long_list(bundle, tmp_path, layout):
     subprocess.run([*command, *sizes], check=True)
     before, long, after = json.loads((tmp_path / "result.json").read_text())["figures"]["lists"]
     assert [before["rows"], long["rows"], after["rows"]] == [2000, 10000, 2000]
-    # Peaks differ by less than 1 MB from run to run; 500 bytes kept of each row would be 4 MB.
+    # Peaks vary by less than 1 MB between runs; keeping 500 bytes of each row would take 4 MB.
     assert long["peak_mb"] < max(before["peak_mb"], after["peak_mb"]) + 4
     assert long["peak_mb"] < 600

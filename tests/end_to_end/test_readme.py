@@ -1,4 +1,4 @@
-"""What the README promises: its commands and its Python run, and what it links to is there."""
+"""The README's commands and Python run, and its links lead to files that exist."""
 
 import contextlib
 import csv
@@ -20,17 +20,17 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/**/*.md", "docker/*.md", "*/README.md", "training/*/models/*.md")
     for page in ROOT.glob(pattern)
 )
-QUICKLY = "--model light --epochs 1"  # is added to the trainings, where it overrides the README's
+QUICKLY = "--model light --epochs 1"  # overrides the README's options
 
 
 def blocks(language):
-    """The README's code blocks of a language; "" for those without one."""
+    """The README's code blocks in a language; "" for those without a language."""
     found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     return [body for name, body in found if name == language]
 
 
 def lines_of(body):
-    """The commands of a block, each as its words; comments are not theirs."""
+    """The commands of a block as lists of words, without comments."""
     return [words for line in body.splitlines() if (words := shlex.split(line, comments=True))]
 
 
@@ -41,7 +41,7 @@ OTHERS = [words for body in blocks("") for words in lines_of(body)]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory, run_command, bundle):
-    """A folder with what the README's blocks name; the bundle is of a shorter training."""
+    """A folder with the files that the README names; the bundle is from a shorter training."""
     folder = tmp_path_factory.mktemp("readme")
     made = run_command("mmsent", "sample-data", "demo/dataset", cwd=folder)
     assert made.code == 0, made.err
@@ -54,7 +54,7 @@ def read_rows(path):
 
 
 def own_posts(dataset, output, rows):
-    """Write labelled pairs of a dataset as a list of the README's "Your own data"."""
+    """Write labelled pairs of a dataset as the list in the README's "Your own data"."""
     moods = {"negative": "sad", "neutral": "calm", "positive": "happy"}
     labelled = read_rows(dataset / "train.txt")[:rows]
     with output.open("w", encoding="utf-8", newline="") as file:
@@ -65,13 +65,13 @@ def own_posts(dataset, output, rows):
             writer.writerow([f"post {row['guid']}", image, moods[row["tag"]]])
 
 
-def test_it_is_of_one_sitting():
+def test_its_length():
     assert len(README.splitlines()) <= 120
 
 
 @pytest.mark.slow
 def test_its_commands_run(demo, run_command):
-    """As they stand, in their order; trainings are made shorter, by options at their end."""
+    """Unchanged and in order; options appended to trainings make them shorter."""
     own_posts(demo / "demo/dataset", demo / "posts.csv", 60)
     own_posts(demo / "demo/dataset", demo / "new_posts.csv", 9)
     for block in SHELL:
@@ -82,7 +82,7 @@ def test_its_commands_run(demo, run_command):
                 continue
             shorter = QUICKLY.split() if words[1] == "train" else []
             result = run_command(*words, *shorter, cwd=folder)
-            # The doctor's 1 says that it found something wrong with this machine.
+            # The doctor exits with 1 if something does not work on this machine.
             assert result.code in ({0, 1} if words[1] == "doctor" else {0}), (words, result.err)
     assert len((demo / "demo/submission.csv").read_text().splitlines()) == 51
     predictions = read_rows(demo / "predictions.csv")
@@ -90,8 +90,8 @@ def test_its_commands_run(demo, run_command):
     assert {row["tag"] for row in predictions} <= {"sad", "calm", "happy"}
 
 
-def test_these_commands_are_all_that_run_alone():
-    """Commands of mmsent are in blocks that are run; others are checked below."""
+def test_every_mmsent_command_is_run():
+    """They are all in blocks that the test above runs; the test below checks the others."""
     assert len(SHELL) == 2
     assert {words[0] for block in SHELL for words in block} == {
         "cd", "mmsent", "mmsent-export", "mmsent-infer",
@@ -100,8 +100,8 @@ def test_these_commands_are_all_that_run_alone():
 
 
 @pytest.mark.parametrize("words", OTHERS, ids=" ".join)
-def test_what_its_other_commands_name_is_there(words):
-    """What installs, builds images or makes everything again has tests of its own."""
+def test_its_other_commands_name_files_that_exist(words):
+    """Other tests install, build images and run the whole demo."""
     program, *rest = words
     if program == "make":
         known = subprocess.run(
@@ -131,7 +131,7 @@ def test_make_help_lists_the_targets():
 
 
 def run_python(folder):
-    """What the README's Python prints in a folder."""
+    """Run the README's Python in a folder and return what it prints."""
     out = io.StringIO()
     with contextlib.chdir(folder), contextlib.redirect_stdout(out):
         exec(compile(PYTHON, "README.md", "exec"), {})
@@ -139,18 +139,18 @@ def run_python(folder):
 
 
 def without_figures(text):
-    """Printed predictions, but for which label it is and how probable each is."""
+    """Printed predictions without the predicted label and the probabilities."""
     return re.sub(r"\d\.\d+", "0.00", re.sub(r"^\w+", "label", text.strip(), flags=re.M))
 
 
-def test_its_python_prints_what_it_says_but_for_the_figures(demo):
-    """The figures are those of the whole demo, which the slow test below compares."""
+def test_its_python_prints_what_it_shows_except_the_figures(demo):
+    """The slow test below compares the figures, which are those of the full demo."""
     assert without_figures(run_python(demo)) == without_figures(OUTPUT)
 
 
 @pytest.mark.slow
-def test_the_demo_goes_through_and_predicts_what_it_says(tmp_path):
-    """In a copy, so that a demo/ of this checkout stays as it is."""
+def test_the_demo_runs_and_predicts_what_it_shows(tmp_path):
+    """In a copy, so that the checkout's own demo/ does not change."""
     script = tmp_path / "demo.sh"
     script.write_text((ROOT / "demo.sh").read_text())
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
@@ -165,7 +165,7 @@ def test_the_demo_goes_through_and_predicts_what_it_says(tmp_path):
     predicted, promised = run_python(tmp_path).splitlines(), OUTPUT.strip().splitlines()
     for ours, readmes in zip(predicted, promised, strict=True):
         assert ours.split()[0] == readmes.split()[0]
-        # Threads and processors change a training's sums a little.
+        # Results vary slightly with the number of threads and the processor.
         assert numbers(ours) == pytest.approx(numbers(readmes), abs=0.15)
 
 
@@ -180,7 +180,7 @@ def anchors(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(page):
+def test_links_lead_to_existing_files(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith("http"):

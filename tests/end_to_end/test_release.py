@@ -1,4 +1,4 @@
-"""What a release consists of agrees: versions, addresses, dates, and targets of make."""
+"""The parts of a release agree: versions, addresses, dates, and make's targets."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_the_version_is_the_same_everywhere(where, found):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="releases are made on Linux or macOS")
 def test_make_version_changes_every_place(tmp_path):
-    """On copies. npm's part is npm's own."""
+    """On copies; npm itself changes package.json."""
     names = (
         "Makefile", "runtime/mmsent/__init__.py", "CITATION.cff", "Dockerfile.cpu",
         "Dockerfile.cuda", *(f"{part}/pyproject.toml" for part in PARTS),
@@ -79,7 +79,7 @@ def test_make_version_changes_every_place(tmp_path):
 
 
 def test_the_changelog_begins_with_this_version():
-    """In the form of keepachangelog.com: versions with dates, newest first, known headings."""
+    """As keepachangelog.com says: versions with dates, newest first, standard headings."""
     text = read("CHANGELOG.md")
     versions = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d{2}-\d{2})$", text, re.MULTILINE)
     assert versions[0] == (__version__, str(CITATION["date-released"]))
@@ -113,8 +113,8 @@ def test_a_wheel_has_every_file_of_the_package(part):
     assert other <= shipped
 
 
-def test_there_is_one_address():
-    """Whoever publishes mmsent replaces it everywhere: RELEASE.md."""
+def test_there_is_one_owner():
+    """RELEASE.md says to replace it everywhere."""
     tracked = subprocess.run(
         ["git", "ls-files", "-z", "--", "*.md", "*.toml", "*.yml", "*.cff", "*.py", "web/*.json"],
         cwd=ROOT, capture_output=True, text=True, check=True,

@@ -1,4 +1,4 @@
-"""The documentation as a site: it builds, needs no other host, and has every page and command."""
+"""The documentation site builds, needs no other host, and has every page and command."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def tags(page):
 
 
 def test_no_page_loads_anything_from_another_host(site):
-    """Only links that a reader clicks lead elsewhere."""
+    """Only links for the reader lead to other hosts."""
     pages = list(site.rglob("*.html"))
     assert len(pages) > 30
     for page in pages:
@@ -60,7 +60,7 @@ def test_no_page_loads_anything_from_another_host(site):
 
 
 @pytest.mark.parametrize(("page", "language"), [("index.html", "en"), ("zh/index.html", "zh")])
-def test_a_page_says_its_language(site, page, language):
+def test_a_page_declares_its_language(site, page, language):
     found = tags(site / page)
     assert next(attributes for tag, attributes in found if tag == "html")["lang"] == language
     alternates = [a for tag, a in found if tag == "a" and a.get("hreflang")]

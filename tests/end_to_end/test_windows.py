@@ -14,11 +14,11 @@ from mmsent.data.folder import TEST_LIST, image_file
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
 
 WINDOWS = Path(__file__).parent / "imitations" / "windows.py"
-FOLDER = "资料"  # cp1252 has no such characters
+FOLDER = "资料"  # characters that cp1252 lacks
 
 
 def run(cwd, *commands):
-    """Run commands, each with the exit code that it must have; what they printed."""
+    """Run commands, check each exit code, and return what they print."""
     done = subprocess.run(
         [sys.executable, "-X", "warn_default_encoding", WINDOWS, json.dumps(commands)],
         cwd=cwd,
@@ -50,7 +50,7 @@ def test_from_data_to_predictions(tmp_path):
         [0, "mmsent", "train", "--model", "light", "--epochs", "2", "--data", FOLDER],
         [0, "mmsent", "train", "--resume", "runs/latest"],
         [0, "mmsent-export", "onnx"],
-        [0, "mmsent-export", "onnx"],  # over the one before
+        [0, "mmsent-export", "onnx"],  # replaces the previous one
         [0, "mmsent-infer", list_path, "--output", "new/out.csv"],
         [0, "mmsent-infer", list_path, "--output", "new/out.csv", "--on-error", "skip"],
         [0, "mmsent-infer", list_path, "--output", "new/out.parquet", "--probabilities"],
@@ -71,8 +71,8 @@ def test_from_data_to_predictions(tmp_path):
     assert table(tmp_path / "new" / "out.csv")[0] == ["guid", "tag"]
 
 
-def test_what_fails_leaves_nothing_open(sample, bundle, tmp_path):
-    """A file that is open can't be removed there: the parts of what fails would stay."""
+def test_a_failure_leaves_no_file_open(sample, bundle, tmp_path):
+    """Windows can't delete an open file, so partial files would be left behind."""
     rows = (sample / TEST_LIST).read_text().splitlines()
     for row in rows[1:]:
         guid = row.split(",")[0]

@@ -1,4 +1,4 @@
-"""int8 convolutions: a chain of bytes from the pixels on, and where it ends."""
+"""int8 convolutions: a chain of byte tensors from the pixels on, and where it ends."""
 
 import logging
 from collections import Counter
@@ -37,7 +37,7 @@ class Convolutions(nn.Module):
         self.head = nn.Linear(64, 3)
         with torch.no_grad():
             for layer in (self.stem, self.wide, self.deep, self.last, self.head):
-                layer.weight *= 4  # so that ReLU6 cuts off
+                layer.weight *= 4  # so that ReLU6 clips
 
     def forward(self, input_ids, attention_mask, pixels):
         image = (pixels.permute(0, 3, 1, 2).float() - 127) / self.std
@@ -49,7 +49,7 @@ class Convolutions(nn.Module):
 
 
 def feeds(count, seed=0):
-    """Pairs with smooth images: their blocks of 8 x 8 pixels have one colour."""
+    """Pairs with smooth images: each block of 8 x 8 pixels has one colour."""
     generator = np.random.default_rng(seed)
     for _ in range(count):
         blocks = generator.integers(0, 256, (1, SIZE // 8, SIZE // 8, 3), dtype=np.uint8)
@@ -92,7 +92,7 @@ def run(graph, feed, options=None):
 
 
 def operators(graph, path):
-    """What ONNX Runtime makes of a graph when it opens it."""
+    """The operators of a graph after ONNX Runtime's optimisations."""
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(path)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -100,7 +100,7 @@ def operators(graph, path):
     return Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
-def test_they_answer_nearly_as_pytorch(model, quantized):
+def test_logits_are_close_to_pytorchs(model, quantized):
     got, wanted = [], []
     for feed in feeds(24, seed=1):
         got.append(run(quantized, feed)[0])
@@ -109,7 +109,7 @@ def test_they_answer_nearly_as_pytorch(model, quantized):
     assert np.abs(np.array(got) - wanted).max() / np.std(wanted, axis=0).max() < 0.2
 
 
-def test_no_float_is_between_them(quantized, tmp_path):
+def test_no_float_tensor_is_between_them(quantized, tmp_path):
     found = operators(quantized, tmp_path / "optimised.onnx")
     assert found["QLinearConv"] == 5
     assert found["QLinearAdd"] == 1
@@ -125,7 +125,7 @@ def test_they_are_standard_and_smaller(graph, quantized):
 
 @pytest.mark.parametrize("kind", ["stem", "wide", "deep"])
 def test_a_convolution_computes_what_onnx_defines(quantized, kind):
-    """Each layer's bytes, computed by the definition with integers, from those of its input."""
+    """Each layer's bytes, compared with the definition in integer arithmetic on the same input."""
     makers = {node.output[0]: node for node in quantized.graph.node}
     values = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
     convolutions = [node for node in quantized.graph.node if node.op_type == "Conv"]
@@ -152,7 +152,7 @@ def test_a_convolution_computes_what_onnx_defines(quantized, kind):
     scale, zero = values[quantize.input[1]], values[quantize.input[2]]
     steps = values[bias.input[1]].reshape(-1, 1, 1)
     wanted = np.clip(np.round(sums * (steps / scale)) + zero, 0, 255)
-    assert np.abs(found - wanted).max() <= 1  # of a tie, rounded in fp32
+    assert np.abs(found - wanted).max() <= 1  # ties may round either way in fp32
     assert np.mean(found != wanted) < 1e-3
 
 
@@ -169,7 +169,7 @@ def test_rounded_kernels_overflow_on_no_processor_and_keep_their_sums(shape):
         rows = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
         sums = rows[:, ::2] + rows[:, 1::2]
         assert 255 * sums.max() < 2**15
-        assert sums.max() > 120  # and they use the room that is left
+        assert sums.max() > 120  # and they use the range that is left
     else:
         assert np.abs(rounded).max() == 127
 
@@ -197,7 +197,7 @@ def test_an_outlier_does_not_widen_the_range():
 
 
 def test_pixels_with_several_scales_keep_convolutions_in_fp32(tmp_path):
-    """As of networks with ImageNet's normalisation; nothing is calibrated then."""
+    """As in networks with ImageNet's normalisation; then nothing is calibrated."""
     graph = export(Convolutions(std=(50, 60, 70)).eval())
     ranges = calibrate(graph, unread())
     assert ranges == {}

@@ -44,7 +44,7 @@ def light(modality: str, folder: Path, patch: pytest.MonkeyPatch) -> Network:
 
 
 def compact_stand_in(modality: str, folder: Path, patch: pytest.MonkeyPatch) -> Network:
-    """MiniLM's and EfficientNet's architectures, the former narrow; random weights."""
+    """MiniLM's architecture, narrower, and EfficientNet's, with random weights."""
     inputs = compact.read_inputs(task := make_task("compact", compact.find_weights({})))
     description, _ = compact.create(task, inputs, [])
     narrow = {"vocab_size": VOCABULARY, "hidden_size": 48, "intermediate_size": 64}
@@ -72,7 +72,7 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         model, classifier, size = build(modality, tmp_path_factory.mktemp("clip"), patch)
-    for module in model.modules():  # so that it changes what it sees
+    for module in model.modules():  # so that its effect is visible
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
     return model.eval(), classifier, size
@@ -92,7 +92,7 @@ def feed(size: int, lengths: list[int], seed: int = 0) -> dict[str, Any]:
 
 
 def read_by_classifier(network: Network, inputs: dict[str, Any]) -> np.ndarray:
-    """What PyTorch's classifier is given."""
+    """The input of PyTorch's classifier."""
     model, classifier, _ = network
     found = []
     hook = classifier.register_forward_pre_hook(lambda module, given: found.append(given[0]))
@@ -108,7 +108,7 @@ def embed(graph: onnx.ModelProto, inputs: dict[str, Any]) -> np.ndarray:
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest distance of two rows, relative to the length of the other."""
+    """The largest distance between two rows, relative to the length of the second."""
     return (np.linalg.norm(one - other, axis=1) / np.linalg.norm(other, axis=1)).max()
 
 
@@ -123,7 +123,7 @@ def test_the_output_is_what_the_classifier_reads(network: Network, graph: onnx.M
     assert names[2][1:] == ("tensor(float)", ["batch", wanted.shape[1]])
 
 
-def test_fp16_and_int8_keep_it(network: Network, graph: onnx.ModelProto) -> None:
+def test_embeddings_in_fp16_and_int8(network: Network, graph: onnx.ModelProto) -> None:
     inputs = feed(network[2], [1, 9, 4], seed=1)
     wanted = read_by_classifier(network, inputs)
     ranges = calibrate(graph, [feed(network[2], [length], length) for length in (3, 5, 9, 12)])
@@ -131,9 +131,7 @@ def test_fp16_and_int8_keep_it(network: Network, graph: onnx.ModelProto) -> None
     assert distance(embed(to_int8(graph, ranges), inputs), wanted) < 0.2
 
 
-def test_the_other_outputs_are_those_of_the_graph_without(
-    network: Network, graph: onnx.ModelProto
-) -> None:
+def test_the_other_outputs_do_not_change(network: Network, graph: onnx.ModelProto) -> None:
     model, _, size = network
     inputs = feed(size, [7, 1, 3], seed=2)
     plain = simplify(to_onnx(model, image_size=size))
@@ -154,7 +152,7 @@ def embedding_bundle(run_command: Command, trained: Path, tmp_path_factory: Any)
     return folder / "model.onnx"
 
 
-def test_labels_are_the_same_bytes_with_and_without(
+def test_predictions_are_identical_with_and_without(
     run_command: Command, sample: Path, bundle: Path, embedding_bundle: Path, tmp_path: Path
 ) -> None:
     outputs = [tmp_path / "without.csv", tmp_path / "with.csv"]
@@ -174,7 +172,9 @@ def test_the_verification_is_in_the_bundle(bundle: Path, embedding_bundle: Path)
     assert SentimentModel(bundle).info.verification["embeddings"] is None
 
 
-def test_embed_gives_pytorchs_features(trained: Path, sample: Path, embedding_bundle: Path) -> None:
+def test_embed_returns_pytorchs_features(
+    trained: Path, sample: Path, embedding_bundle: Path
+) -> None:
     run = read_run(trained)
     model = run.load_model()
     network = model, model.model.head, 0
@@ -191,7 +191,7 @@ def test_embed_gives_pytorchs_features(trained: Path, sample: Path, embedding_bu
 
 
 def test_a_missing_image_has_no_features(embedding_bundle: Path) -> None:
-    """The light model learns to do without an image, and its half is then 0."""
+    """Light accepts pairs without an image; the image half of the embedding is then 0."""
     served = SentimentModel(embedding_bundle)
     (found,) = served.embed("so happy")
     assert found[:256].any()
@@ -217,7 +217,7 @@ def test_an_embedding_depends_on_its_pair_alone(
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_smaller_bundles_have_it_too(
+def test_smaller_bundles_have_embeddings_too(
     run_command: Command, trained: Path, embedding_bundle: Path, tmp_path: Path, precision: str
 ) -> None:
     done = run_command(
@@ -231,7 +231,7 @@ def test_smaller_bundles_have_it_too(
 
 
 def scaled(model: nn.Module, **options: Any) -> onnx.ModelProto:
-    """A graph whose embedding is a thousandth too long."""
+    """A graph whose embedding is too long by one thousandth."""
     graph = to_onnx(model, **options)
     (maker,) = (node for node in graph.graph.node if EMBEDDING in node.output)
     place = [*graph.graph.node].index(maker)
@@ -246,7 +246,7 @@ def scaled(model: nn.Module, **options: Any) -> onnx.ModelProto:
     return graph
 
 
-def test_an_embedding_that_is_not_pytorchs_is_refused(
+def test_an_embedding_that_differs_from_pytorchs_is_refused(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "to_onnx", scaled)

@@ -28,7 +28,7 @@ def export(run_command, *arguments, cwd):
 
 
 @pytest.mark.slow
-def test_no_library_speaks(run_command, trained, tmp_path):
+def test_libraries_print_nothing(run_command, trained, tmp_path):
     result = run_command("mmsent-export", "onnx", trained, cwd=tmp_path, fresh=True)
     assert result.code == 0, result.err
     assert result.err.startswith("predicting with PyTorch:")
@@ -49,14 +49,14 @@ def test_inputs_and_outputs_are_as_documented(bundle):
     }
 
 
-def test_only_operators_of_standard_onnx(bundle):
+def test_only_standard_onnx_operators(bundle):
     graph = onnx.load(bundle)
     onnx.checker.check_model(graph, full_check=True)
     assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 17)]
 
 
 @pytest.mark.parametrize("place", [10, 0.3, 0.9, -10])
-def test_one_altered_bit_breaks_the_seal(bundle, tmp_path, place):
+def test_one_changed_bit_breaks_the_seal(bundle, tmp_path, place):
     content = bytearray(bundle.read_bytes())
     content[int(place * len(content)) if isinstance(place, float) else place] ^= 1
     (tmp_path / "altered.onnx").write_bytes(content)
@@ -75,14 +75,14 @@ def test_the_bundle_describes_itself(bundle, trained):
     assert info.provenance["settings"] == record["settings"]
     assert info.provenance["dataset"]["fingerprint"] == record["dataset"]["fingerprint"]
     assert info.provenance["environment"]["libraries"]["pillow"] == version("pillow")
-    assert str(trained.parent) not in str(info)  # a bundle tells nobody where it was made
+    assert str(trained.parent) not in str(info)  # a bundle does not reveal where it was made
     assert info.verification["pairs"] == 8
     assert info.verification["changed_labels"] == 0
     assert info.verification["source"] == "validation pairs"
 
 
-def test_the_bundle_answers_as_the_pytorch_model(bundle, trained, sample):
-    """PyTorch is run here without any of the exporter's code."""
+def test_the_bundle_agrees_with_pytorch(bundle, trained, sample):
+    """PyTorch runs here without any of the exporter's code."""
     tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
     record = json.loads((trained / "run.json").read_text())
     arguments = {key: value for key, value in record["model"].items() if key != "name"}
@@ -104,7 +104,7 @@ def test_the_bundle_answers_as_the_pytorch_model(bundle, trained, sample):
 
 
 def test_a_run_moved_to_another_machine_is_still_exported(run_command, trained, tmp_path):
-    """Neither its dataset nor its place is there any more."""
+    """Neither its dataset nor its original folder exists any more."""
     run = shutil.copytree(trained, tmp_path / "run")
     record = json.loads((run / "run.json").read_text())
     record["dataset"]["path"] = "/gone"
@@ -115,7 +115,7 @@ def test_a_run_moved_to_another_machine_is_still_exported(run_command, trained, 
     assert SentimentModel(tmp_path / "model.onnx").info.verification["pairs"] == 16
 
 
-def test_another_dataset_than_the_runs_is_refused(run_command, trained, tmp_path):
+def test_a_different_dataset_is_refused(run_command, trained, tmp_path):
     run_command("mmsent", "sample-data", "other", "--pairs", 80, "--seed", 5, cwd=tmp_path)
     result = export(run_command, trained, "--data", "other", cwd=tmp_path)
     assert result.code == 2
@@ -123,8 +123,8 @@ def test_another_dataset_than_the_runs_is_refused(run_command, trained, tmp_path
     assert not (tmp_path / "model.onnx").exists()
 
 
-def test_a_graph_that_answers_otherwise_is_refused(trained, tmp_path, monkeypatch):
-    """The exporter is given the graph of other weights: the verification must notice."""
+def test_a_graph_with_other_results_is_refused(trained, tmp_path, monkeypatch):
+    """The graph has other weights, which the verification must notice."""
     from mmsent.errors import MmsentError
     from mmsent_export import export as module
 

@@ -1,4 +1,4 @@
-"""`mmsent-export onnx --precision`: smaller bundles that answer as the fp32 one."""
+"""`mmsent-export onnx --precision`: smaller bundles that agree with the fp32 one."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ SIZE = 32
 
 
 class Transformer(nn.Module):
-    """Small, with all that CLIP has: patches, layers before which there is a norm, a projection."""
+    """A small model with CLIP's parts: patches, pre-norm layers, a projection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Transformer(nn.Module):
         self.project = nn.Linear(64, 96, bias=False)
         self.head = nn.Linear(96, 3)
         with torch.no_grad():
-            self.norm.weight[5] = 40  # an outlier, as trained transformers have them
+            self.norm.weight[5] = 40  # an outlier, as in trained transformers
 
     def forward(self, input_ids, attention_mask, pixels):
         scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - 0.4) / torch.tensor(
@@ -88,7 +88,7 @@ def logits(graph, feed, options=None):
 
 
 def errors(model, graph):
-    """How far the graph's logits are from PyTorch's, as a part of their spread."""
+    """The distance of the graph's logits from PyTorch's, relative to their spread."""
     got, wanted = [], []
     for feed in feeds(24, seed=1):
         got.append(logits(graph, feed)[0])
@@ -98,15 +98,15 @@ def errors(model, graph):
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 1.0])
-def test_int8_answers_nearly_as_pytorch(model, graph, ranges, kept):
+def test_int8_is_close_to_pytorch(model, graph, ranges, kept):
     assert errors(model, to_int8(graph, ranges, kept=kept)) < 0.2
 
 
-def test_fp16_answers_nearly_as_pytorch(model, graph):
+def test_fp16_is_close_to_pytorch(model, graph):
     assert errors(model, to_fp16(graph)) < 0.02
 
 
-def test_the_fp32_graph_is_left_as_it_was(graph, ranges):
+def test_the_fp32_graph_is_not_changed(graph, ranges):
     before = graph.SerializeToString()
     to_int8(graph, ranges)
     to_fp16(graph)
@@ -114,9 +114,9 @@ def test_the_fp32_graph_is_left_as_it_was(graph, ranges):
 
 
 def test_int8_overflows_on_no_processor(graph, ranges):
-    """ONNX Runtime's exact kernel for processors without VNNI agrees with its fastest, to the bit.
+    """ONNX Runtime's exact kernel for processors without VNNI and its fastest agree bit for bit.
 
-    Where the processor has VNNI both are the same, so the weights are checked, too: two
+    On a processor with VNNI they are the same kernel, so the test also checks the weights: two
     neighbours times 255 must fit into 16 bits.
     """
     quantized = to_int8(graph, ranges)
@@ -134,11 +134,11 @@ def test_int8_overflows_on_no_processor(graph, ranges):
         sizes = np.abs(weight.astype(np.int32))
         sums = sizes[::2][: len(sizes) // 2] + sizes[1::2]
         assert 255 * sums.max() < 2**15
-        assert sizes.max() > 63  # and they use the room that is left
+        assert sizes.max() > 63  # and they use the range that is left
 
 
 def test_int8_does_not_depend_on_the_batch(graph, ranges):
-    """Rule 1, with neighbours far outside the calibrated range."""
+    """Also if its neighbours are far outside the calibrated range."""
     session = ort.InferenceSession(to_int8(graph, ranges).SerializeToString())
     feed = next(iter(feeds(1, seed=3)))
     alone = session.run(OUTPUTS, feed)[0]
@@ -157,7 +157,7 @@ def test_int8_does_not_depend_on_the_batch(graph, ranges):
 
 
 def test_int8_computes_its_linear_layers_in_int8(graph, ranges, tmp_path):
-    """What ONNX Runtime makes of it when it is opened; no layer falls back to fp32."""
+    """No layer falls back to fp32 after ONNX Runtime's optimisations."""
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -169,7 +169,7 @@ def test_int8_computes_its_linear_layers_in_int8(graph, ranges, tmp_path):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_rounded_rows_are_off_by_half_a_step(axis):
+def test_rounded_rows_differ_by_half_a_step_at_most(axis):
     weight = np.random.default_rng(0).normal(size=(7, 5, 3))
     rounded, scales = round_rows(weight.astype(np.float32), axis=axis)
     assert np.all(np.abs(rounded * scales - weight) <= scales * 0.501)
@@ -187,7 +187,7 @@ def samples(model):
 
 
 def with_other_bias(graph, label):
-    """A copy of a graph that never answers ``label``."""
+    """A copy of a graph that never predicts ``label``."""
     altered = deepcopy(graph)
     bias = next(w for w in altered.graph.initializer if w.name.endswith("head.bias"))
     moved = numpy_helper.to_array(bias).copy()
@@ -196,7 +196,7 @@ def with_other_bias(graph, label):
     return altered
 
 
-def test_too_much_lost_is_refused_and_can_be_accepted(model, graph):
+def test_too_large_a_loss_is_refused_unless_accepted(model, graph):
     pairs = samples(model)
     altered = with_other_bias(graph, pairs.labels[0])
     _, accepted = exporting.convert(model, altered, "fp16", [], pairs, 100.0)
@@ -230,7 +230,7 @@ def test_a_small_bundle_is_small_and_standard(small, bundle):
     assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 17)]
 
 
-def test_a_small_bundle_tells_its_precision_and_verification(small):
+def test_a_small_bundle_has_its_precision_and_verification(small):
     path, precision = small
     info = SentimentModel(path).info
     assert info.precision == precision
@@ -238,7 +238,7 @@ def test_a_small_bundle_tells_its_precision_and_verification(small):
     assert len(info.verification["accuracy"]) == len(info.verification["macro_f1"]) == 2
 
 
-def test_a_small_bundle_predicts_nearly_as_the_fp32_one(small, bundle, sample):
+def test_a_small_bundle_agrees_with_the_fp32_one(small, bundle, sample):
     path, _ = small
     one, other = SentimentModel(path), SentimentModel(bundle)
     pairs = list(open_dataset(sample).select(TRAINING).rows())[:20]
@@ -250,7 +250,7 @@ def test_a_small_bundle_predicts_nearly_as_the_fp32_one(small, bundle, sample):
         )
 
 
-def test_int8_without_its_dataset_is_refused_where_it_must_be_calibrated(trained, tmp_path):
+def test_int8_that_needs_calibration_is_refused_without_the_dataset(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     record = json.loads((run / "run.json").read_text())
     record["dataset"]["path"] = "/gone"
@@ -265,7 +265,7 @@ def test_int8_without_its_dataset_is_refused_where_it_must_be_calibrated(trained
     assert not (tmp_path / "model.onnx").exists()
 
 
-def test_accept_loss_is_not_for_fp32(run_command, trained, tmp_path):
+def test_fp32_refuses_accept_loss(run_command, trained, tmp_path):
     result = run_command("mmsent-export", "onnx", trained, "--accept-loss", 2, cwd=tmp_path)
     assert result.code == 2
     assert "fp32 loses nothing" in result.err
@@ -273,7 +273,7 @@ def test_accept_loss_is_not_for_fp32(run_command, trained, tmp_path):
 
 @pytest.fixture
 def poor_int8(model, monkeypatch):
-    """int8 that turns every label until half of the inputs stay in fp32."""
+    """Make int8 change every label until half of the inputs stay in fp32."""
     real, label = exporting.to_int8, samples(model).labels[0]
 
     def poor(graph, ranges, kept):
@@ -284,7 +284,7 @@ def poor_int8(model, monkeypatch):
 
 
 @pytest.mark.usefixtures("poor_int8")
-def test_layers_that_lose_too_much_stay_in_fp32_and_that_is_logged(model, graph, caplog):
+def test_sensitive_layers_stay_in_fp32_and_this_is_logged(model, graph, caplog):
     caplog.set_level(logging.INFO)
     _, verification = exporting.convert(model, graph, "int8", feeds(8), samples(model), 5.0)
     assert verification.kept_in_fp32 == 0.5

@@ -1,4 +1,4 @@
-"""`mmsent-export web`: the files that it writes. web/test/site.test.mjs runs them in Chromium.
+"""The files that `mmsent-export web` writes. web/test/site.test.mjs runs them in Chromium.
 
 A few lines of JavaScript stand for what `make web` builds, since these tests run no script.
 """
@@ -28,7 +28,7 @@ WORKER = 'const FILES = {};\nconst POLICY = "";\n'
 
 @pytest.fixture
 def built(tmp_path, monkeypatch):
-    """What `make web` builds, as far as the command looks at it."""
+    """The parts of `make web`'s output that the command reads."""
     folder = tmp_path / "built"
     (folder / "page").mkdir(parents=True)
     (folder / "service-worker.js").write_text(WORKER)
@@ -92,12 +92,12 @@ def test_the_page_forbids_what_it_does_not_need(run_command, built, small, tmp_p
     assert policy["script-src"] == "'self' 'wasm-unsafe-eval'"
     assert policy["worker-src"] == "'self'"
     assert not re.search(r"unsafe-inline|'unsafe-eval|\*|https?:", page.policy)
-    assert page.before == ["html", "head", "meta"]  # a policy holds for what comes after it
+    assert page.before == ["html", "head", "meta"]  # a policy applies only to what follows it
     assert page.scripts == ["page/page.js"]
     assert constant((tmp_path / "site/service-worker.js").read_text(), "POLICY") == page.policy
 
 
-def test_the_service_worker_knows_every_file(run_command, built, small, tmp_path):
+def test_the_service_worker_caches_every_file(run_command, built, small, tmp_path):
     write(run_command, small, cwd=tmp_path)
     found = files_of(tmp_path / "site")
     worker = found.pop("service-worker.js").decode()
@@ -106,7 +106,7 @@ def test_the_service_worker_knows_every_file(run_command, built, small, tmp_path
 
 
 @pytest.mark.parametrize("optional", [(), ("image",), ("text", "image")])
-def test_the_drawn_pairs_are_what_python_predicts(run_command, built, tmp_path, optional):
+def test_the_sample_pairs_have_pythons_predictions(run_command, built, tmp_path, optional):
     bundle = write_small_bundle(tmp_path / "any.onnx", optional=optional)
     write(run_command, bundle, cwd=tmp_path)
     content = json.loads((tmp_path / "site/selftest.json").read_text())
@@ -137,9 +137,7 @@ def assert_known(model, pairs):
             assert pair["pixels"] == hashlib.sha256(pixels).hexdigest()
 
 
-def test_examples_are_the_pairs_that_the_bundle_was_validated_on(
-    run_command, built, bundle, sample, tmp_path
-):
+def test_examples_are_validation_pairs_of_the_bundle(run_command, built, bundle, sample, tmp_path):
     result = write(run_command, bundle, "--with-examples", 3, "--data", sample, cwd=tmp_path)
     assert result.code == 0, result.err
     pairs = json.loads((tmp_path / "site/selftest.json").read_text())["pairs"]
@@ -152,7 +150,7 @@ def test_examples_are_the_pairs_that_the_bundle_was_validated_on(
     assert "validation pairs" in result.err
 
 
-def test_a_site_is_written_again_and_other_files_stay(run_command, built, small, bundle, tmp_path):
+def test_a_site_is_replaced_and_other_files_stay(run_command, built, small, bundle, tmp_path):
     write(run_command, small, cwd=tmp_path)
     site = tmp_path / "site"
     (site / "CNAME").write_text("example.com")
@@ -174,14 +172,16 @@ def test_a_folder_with_other_files_is_refused(run_command, built, small, tmp_pat
     assert "site is not empty" in result.err
 
 
-def test_a_file_is_no_folder(run_command, built, small, tmp_path):
+def test_a_file_instead_of_a_folder_is_refused(run_command, built, small, tmp_path):
     (tmp_path / "site").write_text("")
     result = write(run_command, small, cwd=tmp_path)
     assert result.code == 2
     assert "site is not a folder" in result.err
 
 
-def test_without_web_files_it_says_what_builds_them(run_command, small, tmp_path, monkeypatch):
+def test_without_web_files_the_error_says_how_to_build_them(
+    run_command, small, tmp_path, monkeypatch
+):
     monkeypatch.setattr(web, "BUILT", tmp_path / "nothing")
     result = write(run_command, small, cwd=tmp_path)
     assert result.code == 2
@@ -226,9 +226,7 @@ def halve(path):
         (halve, "fp16"),
     ],
 )
-def test_a_bundle_that_no_browser_should_get_is_refused(
-    run_command, built, small, tmp_path, change, message
-):
+def test_a_bad_bundle_is_refused(run_command, built, small, tmp_path, change, message):
     change(small)
     result = write(run_command, small, cwd=tmp_path)
     assert result.code == 2, result.err

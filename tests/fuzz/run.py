@@ -15,7 +15,7 @@ with atheris.instrument_imports(include=["mmsent", "PIL"]):
     from tests.fuzz.targets import TARGETS
 
 name = sys.argv.pop(1)
-# A Parquet page that lies takes up to 2 GiB (docs/security.md), and there is one for each column.
+# A forged Parquet page takes up to 2 GiB (docs/security.md), and each column has one.
 memory = 12288 if name == "parquet" else 2048
 atheris.Setup([sys.argv[0], "-timeout=30", f"-rss_limit_mb={memory}", *sys.argv[1:]], TARGETS[name])
 atheris.Fuzz()

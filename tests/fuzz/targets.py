@@ -1,6 +1,6 @@
-"""What is fuzzed: each target takes any bytes and holds what must be true of all of them.
+"""The fuzz targets: each takes any bytes and checks what must be true for all of them.
 
-InputError is the answer to bad input; anything else that is raised is a fault.
+Bad input raises InputError; any other exception is a bug.
 """
 
 import tempfile
@@ -24,7 +24,7 @@ WORDS.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
 
 
 def read(data: bytes, name: str = "list.csv") -> None:
-    """A list: every row is one that is safe to use, and every other one is named."""
+    """A list: every row is either safe to use or reported."""
     path = FOLDER / name
     path.write_bytes(data)
     for labelled in (False, True):
@@ -39,7 +39,7 @@ def read(data: bytes, name: str = "list.csv") -> None:
                 continue
             assert row.guid == row.guid.strip() != ""
             assert not set(row.guid) & set("\0\n\r\t\x1b")
-            if isinstance(row.text, File):  # its name is made of the guid
+            if isinstance(row.text, File):  # its file name contains the guid
                 assert not set(row.guid) & set("/\\:")
                 assert row.guid not in (".", "..")
             elif not row.lacks("text"):
@@ -53,7 +53,7 @@ def read(data: bytes, name: str = "list.csv") -> None:
 
 
 def text(data: bytes) -> None:
-    """A text: what is decoded is a proper string, and no character of it is lost."""
+    """A text: it decodes to a valid string without losing characters."""
     try:
         decoded, encoding = decode_text(data)
     except InputError:
@@ -66,7 +66,7 @@ def text(data: bytes) -> None:
 
 
 def image(data: bytes) -> None:
-    """An image: pixels of the wanted shape."""
+    """An image: the pixels have the requested shape."""
     try:
         pixels = load_image(data, ImageSettings(8, "crop" if len(data) % 2 else "stretch"))
     except InputError as error:
@@ -77,7 +77,7 @@ def image(data: bytes) -> None:
 
 
 def bundle(data: bytes) -> None:
-    """A bundle: it opens and predicts, or says why not."""
+    """A bundle: it opens and predicts, or is refused with a reason."""
     from mmsent.predict.model import SentimentModel
 
     path = FOLDER / "model.onnx"
@@ -94,7 +94,7 @@ def bundle(data: bytes) -> None:
 
 
 def parquet(data: bytes) -> None:
-    """A Parquet file: what a row brings along is text and bytes, or it is told what is wrong."""
+    """A Parquet file: a row contains text and bytes, or is reported."""
     path = FOLDER / "pairs.parquet"
     path.write_bytes(data)
     try:
@@ -113,7 +113,7 @@ def parquet(data: bytes) -> None:
 
 
 def json_lines(data: bytes) -> None:
-    """A list in JSON lines: as the others."""
+    """A list in JSON Lines, with the same checks."""
     read(data, "list.jsonl")
 
 

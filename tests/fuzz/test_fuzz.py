@@ -1,4 +1,4 @@
-"""The targets: over the kept corpus, over what hypothesis draws, and shortly under atheris."""
+"""The targets on the stored corpus, on inputs from hypothesis, and briefly under atheris."""
 
 import csv
 import importlib.util
@@ -21,7 +21,7 @@ OF = {name: [path.read_bytes() for path in KEPT if path.parent.name == name] for
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_the_kept_corpus(path):
+def test_the_stored_corpus(path):
     TARGETS[path.parent.name](path.read_bytes())
 
 
@@ -39,7 +39,7 @@ def written(rows):
 
 @st.composite
 def altered(draw, wholes):
-    """A whole file with some bytes changed, cut out, repeated or added."""
+    """A valid file with some bytes changed, removed, repeated or added."""
     data = bytearray(draw(st.sampled_from(wholes)))
     for _ in range(draw(st.integers(1, 6))):
         place = draw(st.integers(0, len(data)))

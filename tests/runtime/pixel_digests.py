@@ -1,8 +1,8 @@
-"""Digests of the pixels that a model sees: run where another version of Pillow is installed.
+"""Prints digests of a model's input pixels; run with other versions of Pillow.
 
     python pixel_digests.py FOLDER
 
-FOLDER holds image files. On stdout: JSON, for each file and setting the SHA-256 of the pixels.
+FOLDER contains image files. The output is JSON: the SHA-256 of the pixels per file and setting.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ SETTINGS = [
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Of every file in ``folder`` in every setting; the error's text where there are no pixels."""
+    """The digests of every file in ``folder`` in every setting, or the message of the error."""
     found = {}
     for path in sorted(folder.iterdir()):
         for settings in SETTINGS:

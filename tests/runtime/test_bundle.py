@@ -1,4 +1,4 @@
-"""Opening files that are no bundle, or not one that this version reads."""
+"""Opening files that are not bundles, or not of this version."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from mmsent import InputError, SentimentModel
 
 
 def edited(bundle, tmp_path, **metadata):
-    """A copy of the bundle with other metadata; None leaves one out."""
+    """A copy of the bundle with other metadata; None removes an entry."""
     graph = onnx.load(bundle)
     kept = {entry.key: entry.value for entry in graph.metadata_props} | metadata
     del graph.metadata_props[:]
@@ -31,7 +31,7 @@ def test_a_missing_file(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x07" * 99])
-def test_a_file_that_is_no_onnx_model(tmp_path, content):
+def test_a_file_that_is_not_an_onnx_model(tmp_path, content):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     assert "can't be opened as an ONNX model" in refused(path) or "not an mmsent bundle" in refused(
@@ -68,28 +68,28 @@ def test_another_format(bundle, tmp_path, number, advice):
 @pytest.mark.parametrize(
     "labels", [["0", "1", "-1"], ["非仇恨", "仇恨", "C++"], ["guid", "tag", "x" * 64]], ids=str
 )
-def test_labels_are_whatever_a_list_may_have(bundle, tmp_path, labels):
+def test_labels_are_valid_as_in_a_list(bundle, tmp_path, labels):
     info = json.loads(SentimentModel(bundle).info.to_json()) | {"labels": labels}
     other = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps(info)})
     assert SentimentModel(other).labels == tuple(labels)
 
 
 @pytest.mark.parametrize("label", ["null", " ", "=1+1", " =1+1", "+cmd()", "a\u202eb", "x" * 65])
-def test_labels_are_nothing_that_no_list_may_have(bundle, tmp_path, label):
+def test_labels_are_invalid_as_in_a_list(bundle, tmp_path, label):
     info = json.loads(SentimentModel(bundle).info.to_json()) | {"labels": [label, "b", "c"]}
     other = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps(info)})
     assert "label" in refused(other)
 
 
 @pytest.mark.parametrize(("name", "value"), [("precision", "fp8"), ("optional", ["sound"])])
-def test_what_this_version_does_not_know(bundle, tmp_path, name, value):
+def test_unknown_settings(bundle, tmp_path, name, value):
     info = json.loads(SentimentModel(bundle).info.to_json()) | {name: value}
     other = edited(bundle, tmp_path, **{"mmsent.bundle": json.dumps(info)})
     assert "is not one of" in refused(other)
 
 
 def test_the_same_checks_for_bytes_and_files(bundle, tmp_path):
-    """What is refused by its path is refused in memory, with the same message but for the name."""
+    """A file that is refused by path is also refused as bytes, with the same message."""
     graph = onnx.load(bundle)
     graph.graph.node.add(op_type="Loop")
     contents = [b"", b"no model", bundle.read_bytes()[:100_000], graph.SerializeToString()]
@@ -104,9 +104,9 @@ def test_the_same_checks_for_bytes_and_files(bundle, tmp_path):
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_onnx_runtimes_own_format_is_not_read(bundle, tmp_path, in_memory):
-    """It would see that in these first bytes, or in the name: nobody checked such a file."""
-    content = b"\x12\x06abORTM" + bundle.read_bytes()  # the producer's name, to ONNX
+def test_onnx_runtimes_own_format_is_refused(bundle, tmp_path, in_memory):
+    """ONNX Runtime detects its format by the first bytes or the name, and mmsent can't check it."""
+    content = b"\x12\x06abORTM" + bundle.read_bytes()  # to ONNX, the producer's name
     path = tmp_path / "model.ort"
     path.write_bytes(content)
     model = SentimentModel(content if in_memory else path)

@@ -1,4 +1,4 @@
-"""A reader written from docs/bundle.md alone, without mmsent, gives the same results."""
+"""A reader written only from docs/bundle.md, without mmsent, gives the same results."""
 
 import csv
 import hashlib
@@ -137,7 +137,7 @@ def test_the_seal_is_as_described(path, tmp_path):
 
 
 def test_the_reader_has_forty_lines():
-    """As docs/bundle.md says: what it takes from a file or a pair to a label."""
+    """As docs/bundle.md says: the code from files and pairs to labels."""
     source = Path(__file__).read_text(encoding="utf-8")
     _, reader, _ = source.split("# ---- ", 2)
     lines = [line for line in reader.partition("def read_text")[0].splitlines()[1:] if line.strip()]

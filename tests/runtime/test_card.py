@@ -1,4 +1,4 @@
-"""The model card, as the Hugging Face hub's own library reads it."""
+"""The model card, as the Hugging Face hub's library reads it."""
 
 import re
 from dataclasses import replace
@@ -39,7 +39,7 @@ def test_the_hub_reads_the_scores_and_the_task(run_command, bundle, opened, tmp_
     assert hub.ModelCardData(**card.data.to_dict())  # it accepts every field
 
 
-def test_sections_say_what_the_bundle_knows(opened):
+def test_sections_show_the_bundles_metadata(opened):
     info = opened.info
     text = write_card(info, opened.tokenizer)
     low, high = info.metrics["intervals"]["accuracy"]
@@ -68,7 +68,7 @@ def test_languages_are_the_scripts_that_the_tokenizer_knows(opened):
     assert {*others.split(", ")} == SCRIPTS.keys() - {"Cyrillic", "Hangul"}
 
 
-def test_int8_says_what_it_changed(opened):
+def test_int8_shows_what_it_changed(opened):
     verification = opened.info.verification | {"accuracy": [0.75, 0.5], "changed_labels": 2}
     info = replace(opened.info, precision="int8", verification=verification)
     assert "changes 2 labels" in write_card(info, opened.tokenizer)
@@ -76,8 +76,8 @@ def test_int8_says_what_it_changed(opened):
 
 
 @pytest.mark.parametrize("name", ["a|b", "<b>", "# x", "中性", "```", "two\nlines"])
-def test_names_from_the_data_stay_text(opened, name):
-    """They are drawn as they are, and end neither the table nor the front matter."""
+def test_names_from_the_data_are_escaped(opened, name):
+    """They are shown literally, and end neither the table nor the front matter."""
     classes = dict(zip([name, "b", "c"], opened.info.metrics["classes"].values()))
     info = replace(
         opened.info, model=name, labels=(name, "b", "c"),
@@ -91,7 +91,7 @@ def test_names_from_the_data_stay_text(opened, name):
     assert card.text.count("\n## ") == 8
 
 
-def test_an_existing_card_is_kept(run_command, bundle, tmp_path):
+def test_an_existing_card_is_not_overwritten(run_command, bundle, tmp_path):
     (tmp_path / "card.md").write_text("filled in")
     result = run_command("mmsent", "card", "--model", bundle, cwd=tmp_path)
     assert (result.code, (tmp_path / "card.md").read_text()) == (2, "filled in")

@@ -32,7 +32,7 @@ def warned(report):
 
 @pytest.fixture
 def list_of_texts(tmp_path):
-    """Writes list.csv with a text, an image, a label and a split in each row."""
+    """Writes list.csv, with a text, an image, a label and a split in each row."""
     for name in "abcdef":
         Image.new("RGB", (8, 8), (ord(name), 0, 0)).save(tmp_path / f"{name}.png")
 
@@ -55,7 +55,7 @@ def test_a_good_dataset_is_described(run_command, sample):
     assert report["words"]["smallest"] <= report["words"]["median"] <= report["words"]["largest"]
 
 
-def test_all_that_is_wrong_is_reported_at_once(run_command, dataset):
+def test_all_problems_are_reported_at_once(run_command, dataset):
     first, second, third, fourth, fifth, sixth = list(
         open_dataset(dataset).select(TRAINING).rows()
     )[:6]
@@ -88,7 +88,7 @@ def test_all_that_is_wrong_is_reported_at_once(run_command, dataset):
     assert sixth.guid not in str(report["errors"])
 
 
-def test_identical_files_with_different_labels_are_warned_of(run_command, dataset):
+def test_identical_files_with_different_labels_give_a_warning(run_command, dataset):
     rows = list(open_dataset(dataset).select(TRAINING).rows())
     one = next(row for row in rows if row.label == "positive")
     other = next(row for row in rows if row.label == "negative")
@@ -101,7 +101,7 @@ def test_identical_files_with_different_labels_are_warned_of(run_command, datase
     assert "the same text has other labels" in messages
 
 
-def test_people_read_the_same(run_command, dataset):
+def test_the_text_output_says_the_same(run_command, dataset):
     os.remove(image_file(dataset, next(open_dataset(dataset).select(TRAINING).rows()).guid))
     result = run_command("mmsent", "check-data", "--data", dataset, cwd=dataset.parent)
     assert result.code == 2
@@ -109,7 +109,7 @@ def test_people_read_the_same(run_command, dataset):
     assert "1 error, 0 warnings" in result.out
 
 
-def test_the_dataset_may_be_named_without_its_option(run_command, sample):
+def test_the_dataset_may_be_an_argument(run_command, sample):
     def facts(*options):
         result = run_command("mmsent", "check-data", "--json", *options, cwd=sample.parent)
         return result.code, result.out
@@ -121,7 +121,7 @@ def test_the_dataset_may_be_named_without_its_option(run_command, sample):
 
 
 @pytest.mark.parametrize("bad", ['{"text": "a", "image": "a.png"', '{"split": "none"}', "[]"])
-def test_a_row_of_no_split_is_told_once(run_command, tmp_path, bad):
+def test_a_row_without_a_split_is_reported_once(run_command, tmp_path, bad):
     splits = ("train", "validation", "test")
     rows = [{"text": "a", "image": "a.png", "label": "x", "split": split} for split in splits]
     lines = [*map(json.dumps, rows), bad]
@@ -137,7 +137,7 @@ def test_a_row_of_no_split_is_told_once(run_command, tmp_path, bad):
     assert result.err.count("list.jsonl line 4") == 1
 
 
-def test_a_folder_that_is_no_dataset(run_command, tmp_path):
+def test_a_folder_that_is_not_a_dataset(run_command, tmp_path):
     result = run_command("mmsent", "check-data", cwd=tmp_path)
     assert result.code == 2
     assert "contains no dataset: neither train.txt nor test_without_label.txt" in result.err
@@ -152,8 +152,8 @@ REPEATED = [
 ]  # fmt: skip
 
 
-def test_pairs_that_stand_twice_are_counted_across_the_splits(run_command, list_of_texts):
-    """A pair counts as having its text and image twice, or one of them alone twice, or both."""
+def test_duplicate_pairs_are_counted_across_the_splits(run_command, list_of_texts):
+    """Duplicates of both parts together, of one part, or of each part in different pairs."""
     code, report = check(run_command, list_of_texts(*REPEATED), "--data", "list.csv")
     assert code == 0
     assert report["repeats"] == {
@@ -168,8 +168,8 @@ def test_pairs_that_stand_twice_are_counted_across_the_splits(run_command, list_
     ]
 
 
-def test_what_a_training_can_show(run_command, list_of_texts):
-    """The baseline is that of the pairs to validate on."""
+def test_what_the_validation_pairs_can_show(run_command, list_of_texts):
+    """The baseline is that of the validation pairs."""
     labels = ["good"] * 6 + ["bad"] * 2
     rows = [(f"text {i}", "a.png", label, "train") for i, label in enumerate(labels)]
     rows += [(f"text {8 + i}", "b.png", label, "dev") for i, label in enumerate(["good", "bad"])]
@@ -188,14 +188,14 @@ def test_what_a_training_can_show(run_command, list_of_texts):
 
 @pytest.mark.parametrize("pairs", [1, 10, 400])
 def test_the_interval_is_wilsons(pairs):
-    """Against its definition: the shares p from which 0.5 is 1.96 standard errors away."""
+    """By its definition: 0.5 is 1.96 standard errors away from the share at the interval's end."""
     margin = accuracy_margin(pairs)
     share = 0.5 + margin
     assert margin == pytest.approx(1.959964 * (share * (1 - share) / pairs) ** 0.5, rel=1e-6)
 
 
 @pytest.mark.parametrize(("modality", "refused"), [("both", {2, 3}), ("text", {3}), ("image", {2})])
-def test_what_the_model_does_not_see_is_not_looked_at(run_command, dataset, modality, refused):
+def test_parts_that_the_model_does_not_use_are_not_checked(run_command, dataset, modality, refused):
     first, second = list(open_dataset(dataset).select(TRAINING).rows())[:2]
     os.remove(image_file(dataset, first.guid))
     os.remove(text_file(dataset, second.guid))
@@ -204,8 +204,8 @@ def test_what_the_model_does_not_see_is_not_looked_at(run_command, dataset, moda
     assert {error["line"] for error in report["errors"]} == refused
 
 
-def test_pairs_that_lack_a_part_are_counted(run_command, list_of_texts):
-    """To be predicted they take a model that can do without."""
+def test_pairs_with_a_missing_part_are_counted(run_command, list_of_texts):
+    """Only a model that accepts this can predict them."""
     rows = [("rain", "a.png", "", ""), ("fun", "", "", ""), ("", "c.png", "", "")]
     folder = list_of_texts(*rows)
     code, report = check(run_command, folder, "--data", "list.csv")
@@ -214,7 +214,7 @@ def test_pairs_that_lack_a_part_are_counted(run_command, list_of_texts):
     assert any(line == 3 and "the image is missing" in text for line, text in warned(report))
 
 
-def test_a_bundle_says_what_it_knows_and_requires(run_command, list_of_texts):
+def test_texts_and_missing_parts_are_checked_against_a_bundle(run_command, list_of_texts):
     folder = list_of_texts(
         ("fun rain", "a.png", "", ""), ("дождь", "b.png", "", ""), ("a fun day", "", "", "")
     )
@@ -231,8 +231,8 @@ def test_a_bundle_says_what_it_knows_and_requires(run_command, list_of_texts):
     assert report["scripts"] == {"Latin": 14, "Cyrillic": 5}
 
 
-def test_many_problems_are_grouped_unless_all_are_asked_for(run_command, dataset):
-    """At most so many lines; JSON always has each."""
+def test_many_problems_are_grouped_unless_all_are_requested(run_command, dataset):
+    """The number of lines is limited; JSON always has each problem."""
     rows = list(open_dataset(dataset).select(TRAINING).rows())
     for row in rows[:30]:
         os.remove(image_file(dataset, row.guid))
@@ -247,8 +247,8 @@ def test_many_problems_are_grouped_unless_all_are_asked_for(run_command, dataset
     assert len(check(run_command, dataset)[1]["errors"]) == 30
 
 
-def test_what_a_dataset_holds_fits_a_terminal(run_command, list_of_texts):
-    """Forty labels, one of them very long, and lists of figures."""
+def test_the_summary_fits_a_terminal(run_command, list_of_texts):
+    """With forty labels, one of them very long."""
     labels = [f"label {i}" for i in range(40)] + ["a" + "n" * 60]
     rows = [(f"text {i}", "a.png", label, "") for i, label in enumerate(labels * 12)]
     result = run_command("mmsent", "check-data", "--data", "list.csv", cwd=list_of_texts(*rows))

@@ -1,4 +1,4 @@
-"""The commands as such: help, what belongs to other distributions, sample data."""
+"""The commands in general: help, commands of other distributions, sample data."""
 
 import csv
 import os
@@ -36,7 +36,7 @@ COMMANDS = [
 
 
 def first_sentence(help_text):
-    """What follows the usage: its first paragraph, as one line."""
+    """The first paragraph after the usage, as one line."""
     return " ".join(help_text.split("\n\n")[1].split())
 
 
@@ -60,7 +60,7 @@ def test_help_fits_and_has_examples(run_command, tmp_path, words):
 
 
 def find_command(words):
-    """The command that the first of ``words`` make up, and the words after its name."""
+    """Split ``words`` into the command that they name and its arguments."""
     command = {"mmsent": cli.cli, "mmsent-infer": cli.infer, "mmsent-export": export}[words[0]]
     rest = words[1:]
     while rest and isinstance(command, click.Group):
@@ -76,8 +76,8 @@ def examples():
 
 
 @pytest.mark.parametrize("line", examples())
-def test_an_example_is_accepted_as_it_stands(line, tmp_path, monkeypatch):
-    """Its options exist and take its values; the README's tests run such commands."""
+def test_an_example_parses(line, tmp_path, monkeypatch):
+    """Its options exist and accept its values. The README's tests run such commands."""
     monkeypatch.chdir(tmp_path)
     for folder in ("DIR", "runs/latest"):
         (tmp_path / folder).mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_every_command_has_a_version(run_command, tmp_path, words):
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_option_is_explained(words):
+def test_every_option_has_help(words):
     command, _ = find_command(words)
     options = [each for each in command.params if isinstance(each, click.Option)]
     assert [each.name for each in options if not each.help] == []
@@ -113,12 +113,12 @@ def test_help_imports_neither_torch_nor_onnxruntime():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
-    assert "mmsent_training" in loaded  # its commands were listed
+    assert "mmsent_training" in loaded  # the test above listed them
     assert not loaded & {"torch", "onnxruntime", "transformers", "pandas", "sklearn", "numpy"}
 
 
 @pytest.mark.parametrize("name", commands.ELSEWHERE)
-def test_without_its_distribution_a_command_says_which_brings_it(monkeypatch, name):
+def test_without_its_distribution_a_command_says_what_to_install(monkeypatch, name):
     monkeypatch.setattr(commands, "entry_points", lambda **_: [])
     result = CliRunner().invoke(cli.cli, [name])
     assert result.exit_code == 2
@@ -131,7 +131,7 @@ def test_an_unknown_command_is_refused(run_command, tmp_path):
     assert "No such command 'fly'" in result.err
 
 
-def test_sample_data_is_the_same_for_the_same_seed(run_command, tmp_path):
+def test_sample_data_depends_only_on_the_seed(run_command, tmp_path):
     for name, seed in (("one", 7), ("same", 7), ("other", 8)):
         arguments = ("--pairs", 20, "--seed", seed)
         run_command("mmsent", "sample-data", name, *arguments, cwd=tmp_path)
@@ -152,7 +152,7 @@ def test_sample_data_says_that_it_is_synthetic(run_command, tmp_path):
 
 
 def test_sample_data_says_what_carries_the_label(sample):
-    """The words are in the text; the patch is where the image is most colourful."""
+    """The words are in the text; the patch is the most colourful part of the image."""
     with open(sample / "signals.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 90
@@ -180,7 +180,7 @@ def test_sample_data_says_what_carries_the_label(sample):
 )
 @pytest.mark.parametrize("place", ["dataset", "link", "nowhere"])
 def test_a_new_folder_overwrites_nothing(run_command, sample, tmp_path, command, place):
-    """Neither a folder that holds something, nor a link to it or to nothing."""
+    """Neither a folder with files, nor a link to one, nor a broken link."""
     target = {"dataset": sample, "link": tmp_path / "link", "nowhere": tmp_path / "nowhere"}[place]
     (tmp_path / "link").symlink_to(sample)
     (tmp_path / "nowhere").symlink_to("none")
@@ -190,7 +190,7 @@ def test_a_new_folder_overwrites_nothing(run_command, sample, tmp_path, command,
 
 
 @pytest.mark.parametrize("program", ["mmsent", "mmsent-export"])
-def test_a_program_alone_prints_its_help(run_command, tmp_path, program):
+def test_a_program_without_arguments_prints_its_help(run_command, tmp_path, program):
     alone = run_command(program, cwd=tmp_path)
     assert alone.code == 0
     assert alone.out == run_command(program, "--help", cwd=tmp_path).out

@@ -1,4 +1,4 @@
-"""What a command shows of the log and of progress, and that a library shows nothing."""
+"""Log and progress: a command shows them, a library shows nothing."""
 
 import contextlib
 import io
@@ -43,7 +43,7 @@ def test_a_command_shows_a_bar_and_a_line_on_a_terminal():
 
 
 def test_a_bar_shows_a_note_and_the_time_left_for_what_follows(monkeypatch):
-    """A second for each item: after two of three, one is left, and six follow."""
+    """At one second per item: after two of three, one is left, and six follow."""
     seconds = iter(range(99))
     monkeypatch.setattr("mmsent.files.progress.time.perf_counter", lambda: next(seconds))
     with terminal() as file, console(), Progress("working", 3, "things", later=6) as progress:
@@ -53,14 +53,14 @@ def test_a_bar_shows_a_note_and_the_time_left_for_what_follows(monkeypatch):
     assert ", loss 0.4, 00:07 left in all]" in file.getvalue()
 
 
-def test_without_a_terminal_there_is_the_line_only(run_command, sample):
+def test_without_a_terminal_there_is_only_the_line(run_command, sample):
     result = run_command("mmsent", "check-data", cwd=sample)
     assert result.err.startswith("checking: 90 pairs in ")
     assert result.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["mmsent.a", "mmsent_training.b", "mmsent_export.c"])
-def test_messages_are_bare_and_go_where_stderr_is_then(name):
+def test_messages_have_no_prefix_and_go_to_the_current_stderr(name):
     with console(), terminal() as file:
         logging.getLogger(name).info("100%% of %s", "it")
         logging.getLogger(name).debug("details")
@@ -68,7 +68,7 @@ def test_messages_are_bare_and_go_where_stderr_is_then(name):
     assert file.getvalue() == "100% of it\n"
 
 
-def test_afterwards_logging_is_as_it_was():
+def test_logging_is_restored_afterwards():
     def state():
         return [(logger.level, logger.handlers[:]) for logger in map(logging.getLogger, LOGGERS)]
 

@@ -1,4 +1,4 @@
-"""How much of a text a tokenizer knows, and which scripts texts are in."""
+"""How much of a text a tokenizer knows, and the scripts of texts."""
 
 import logging
 
@@ -25,7 +25,7 @@ def words():
 
 
 def byte_level():
-    """As CLIP has it: a token for each byte, and one for the end that is that for unknowns, too."""
+    """Like CLIP's: a token per byte, and an end token that is also the unknown token."""
     tokenizer = Tokenizer(BPE(unk_token="[END]", end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -42,7 +42,7 @@ def byte_level():
 
 
 def byte_fallback():
-    """As sentencepiece has it: characters, and bytes for what it has none for."""
+    """Like sentencepiece's: characters, and bytes for characters without a token."""
     vocabulary = {"<unk>": 0, **{letter: i for i, letter in enumerate("▁rainfu", 1) if letter}}
     for byte in range(256):
         vocabulary[f"<0x{byte:02X}>"] = len(vocabulary) + 1
@@ -59,7 +59,7 @@ def byte_fallback():
         (byte_fallback, "rain", False), (byte_fallback, "雨", True),
     ],
 )  # fmt: skip
-def test_what_is_mostly_unknown(make, text, mostly_unknown):
+def test_mostly_unknown_texts(make, text, mostly_unknown):
     tokenizer = make()
     coverage = Coverage(tokenizer)
     assert coverage.add(tokenize(tokenizer, [text])) == [mostly_unknown]
@@ -68,7 +68,7 @@ def test_what_is_mostly_unknown(make, text, mostly_unknown):
 
 
 def test_the_shares_are_of_tokens_that_the_text_has():
-    """[END] is none of them."""
+    """[END] does not count."""
     tokenizer = words()
     coverage = Coverage(tokenizer)
     coverage.add(tokenize(tokenizer, ["rain 雨 fun", "雨 雪"]))
@@ -76,8 +76,8 @@ def test_the_shares_are_of_tokens_that_the_text_has():
     assert (coverage.tokens, coverage.unknown_tokens, coverage.unknown_texts) == (6, 3, 1)
 
 
-def test_what_a_byte_level_tokenizer_falls_back_to_is_no_text():
-    """Against its own decoder, which shows a character in part as U+FFFD."""
+def test_byte_level_fallback_counts_as_unknown():
+    """Compared with its own decoder, which shows part of a character as U+FFFD."""
     tokenizer = byte_level()
     unknown = unknown_ids(tokenizer)
     for token, number in tokenizer.get_vocab().items():
@@ -85,13 +85,13 @@ def test_what_a_byte_level_tokenizer_falls_back_to_is_no_text():
         assert (number in unknown) == ("\ufffd" in decoded), token
 
 
-def test_a_tokenizer_without_a_token_for_the_unknown_knows_everything():
+def test_a_tokenizer_without_an_unknown_token_knows_everything():
     tokenizer = Tokenizer(WordPiece({"rain": 0, "[UNK]": 1}, unk_token="[UNK]"))
     assert unknown_ids(tokenizer) == {1}
     assert unknown_ids(Tokenizer(BPE({"a": 0}, []))) == set()
 
 
-def test_texts_that_are_mostly_unknown_are_warned_of_by_script(caplog):
+def test_mostly_unknown_texts_give_a_warning_with_their_script(caplog):
     tokenizer = words()
     texts = ["rain", "雨 雪", "雪", "дождь", "fun 雨"]
     with caplog.at_level(logging.WARNING, "mmsent"):
@@ -122,7 +122,7 @@ def test_scripts_are_counted_by_letters():
 
 @pytest.mark.parametrize("unknown", [0, 3])
 def test_infer_warns_once_of_texts_that_the_model_does_not_know(run_command, tmp_path, unknown):
-    """With its count; here are 40 texts, in several batches."""
+    """With their number, here 40 in several batches."""
     write_small_bundle(tmp_path / "model.onnx")
     write_small_images(tmp_path, 40)
     texts = ["дождь идёт" if row < unknown else "a fun rain" for row in range(40)]

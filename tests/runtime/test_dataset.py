@@ -39,7 +39,7 @@ def test_one_list_written_in_many_ways(tmp_path, content):
 
 
 @given(st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)))
-def test_what_the_csv_module_writes_is_read(tmp_path_factory, guids):
+def test_files_of_the_csv_module_are_read(tmp_path_factory, guids):
     file = io.StringIO()
     csv.writer(file).writerows([("guid", "tag"), *((guid, "null") for guid in guids)])
     path = tmp_path_factory.mktemp("list") / "list.csv"
@@ -58,7 +58,7 @@ def test_what_the_csv_module_writes_is_read(tmp_path_factory, guids):
         ("8,positive,really", "3 fields, but the header has 2"),
     ],
 )
-def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, message):
+def test_a_bad_row_is_reported_and_the_others_are_read(tmp_path, row, message):
     content = f"guid,tag\n1,positive\n{row}\n2,negative\n".encode()
     rows, (problem,) = read(tmp_path / "list.csv", content, labelled=True)
     assert [guid for guid, _ in rows] == ["1", "2"]
@@ -79,7 +79,7 @@ def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, message):
         (b"guid,tag\n" + b"1" * 200_000, "not a CSV file"),
     ],
 )
-def test_what_is_no_list_is_refused(tmp_path, content, message):
+def test_a_file_that_is_not_a_list_is_refused(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
         read(tmp_path / "list.csv", content, labelled=True)
 
@@ -88,7 +88,7 @@ def test_a_list_to_predict_needs_no_labels(tmp_path):
     assert read(tmp_path / "list.csv", b"guid\n7\n") == ([("7", None)], [])
 
 
-def test_duplicate_guids_are_named_with_both_lines(tmp_path):
+def test_duplicate_guids_are_reported_with_both_lines(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("guid,tag\n1,null\n2,null\n1,null\n")
     *pairs, problem = mark_duplicates(open_dataset(path).rows())
@@ -97,7 +97,7 @@ def test_duplicate_guids_are_named_with_both_lines(tmp_path):
     assert "already on line 2" in problem.message
 
 
-def test_every_missing_or_undecodable_file_is_named(tmp_path):
+def test_every_missing_or_undecodable_file_is_reported(tmp_path):
     (tmp_path / "data").mkdir()
     for guid, text, image in (("1", b"fine", True), ("2", b"caf\xe9", False), ("3", None, True)):
         if text is not None:
@@ -126,7 +126,7 @@ def test_every_missing_or_undecodable_file_is_named(tmp_path):
         ("posi tive", "unknown label 'posi tive'; did you mean 'positive'?"),
     ],
 )
-def test_a_label_that_is_none_of_the_given_ones_is_named(tmp_path, label, message):
+def test_an_unexpected_label_is_reported(tmp_path, label, message):
     path = tmp_path / "list.csv"
     path.write_text(f"text,label\nfine,positive\nfine,{label}\n")
     with pytest.raises(InputError, match=re.escape(f"list.csv line 3 (guid '2'): {message}")):
@@ -149,7 +149,7 @@ def test_labels_have_an_order(labels, ordered):
 @pytest.mark.parametrize(
     "label", ["می\u200cروم", "क्\u200dष", "\U0001f469\u200d\U0001f467", "a\u200cb\u200dc"]
 )
-def test_joiners_inside_a_label_are_part_of_its_script(label):
+def test_joiners_inside_a_label_are_allowed(label):
     assert label_fault(label) is None
 
 
@@ -166,5 +166,5 @@ def test_joiners_inside_a_label_are_part_of_its_script(label):
         "a\u00adb",
     ],
 )
-def test_what_can_not_be_seen_is_no_label(label):
+def test_an_invisible_label_is_refused(label):
     assert "can't contain control characters" in str(label_fault(label))

@@ -1,6 +1,6 @@
-"""Hugging Face's datasets library as the reference: what it writes, and what it takes folders for.
+"""Hugging Face's datasets library as the reference: the files it writes and the folders it reads.
 
-It is installed into an environment of its own: mmsent does without it.
+It is installed in a separate environment, since mmsent does not need it.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ print(json.dumps([
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """Runs a script in an environment that has datasets."""
+    """Runs a script in an environment with datasets."""
     folder = tmp_path_factory.mktemp("datasets")
     venv.create(folder / "venv", with_pip=True, symlinks=True)
     python = folder / "venv" / "bin" / "python"
@@ -95,7 +95,7 @@ KINDS = ("files", "bytes", "binary", "paths")
 
 @pytest.fixture(scope="module")
 def written(library, rows, tmp_path_factory):
-    """A raw to_parquet of each kind of image column, and the folder of the images."""
+    """to_parquet's output for each kind of image column, and the folder of the images."""
     folder = tmp_path_factory.mktemp("written")
     write_images(folder / "images", rows)
     content = [
@@ -109,14 +109,14 @@ def written(library, rows, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_to_parquet_writes_is_read_as_it_is(written, rows, kind):
+def test_to_parquets_files_are_read(written, rows, kind):
     found = open_dataset(written / f"{kind}.parquet").rows(labelled=True)
     wanted = [(str(n), row.text, row.image, row.label) for n, row in enumerate(rows, 1)]
     assert [(p.guid, p.read_text(), p.read("image"), p.label) for p in found] == wanted
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_to_parquet_writes_is_predicted_as_it_is(run_command, written, rows, tmp_path, kind):
+def test_to_parquets_files_are_predicted(run_command, written, rows, tmp_path, kind):
     small = write_small_bundle(tmp_path / "small.onnx")
     sources = (written / f"{kind}.parquet", task_folder(tmp_path / "task", rows))
     for source, output in zip(sources, ("found.csv", "wanted.csv")):
@@ -164,7 +164,7 @@ def without_splits(folder, rows):
 
 
 @pytest.mark.parametrize("write", [label_folders, with_metadata, without_splits])
-def test_imagefolders_hold_what_datasets_finds_in_them(library, rows, tmp_path, write):
+def test_imagefolders_have_the_rows_that_datasets_finds(library, rows, tmp_path, write):
     folder = write(tmp_path / "folder", rows)
     wanted = json.loads(library(READ, folder))
     found = {}

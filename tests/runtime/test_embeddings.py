@@ -26,12 +26,12 @@ WORDS = ["fun", "rain", "a"]
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL."""
+    """Simulates a SIGKILL."""
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A list of pairs and two bundles, one of which gives embeddings. Not to be changed."""
+    """A list of pairs and two bundles, one of which has embeddings. Read-only."""
     folder = tmp_path_factory.mktemp("many") / "dataset"
     (folder / "data").mkdir(parents=True)
     for number in range(ROWS):
@@ -74,8 +74,8 @@ def test_a_pair_and_lists_of_pairs(model: SentimentModel) -> None:
     assert model.embed([], []).shape == (0, 2)
 
 
-def test_a_pair_may_lack_what_the_model_can_do_without(model: SentimentModel) -> None:
-    """An empty text and a grey image take its place."""
+def test_a_pair_may_lack_an_optional_part(model: SentimentModel) -> None:
+    """An empty text or a grey image replaces it."""
     assert model.embed(image=grey(9)).tolist() == [[9, 0]]
     assert model.embed(["fun"]).tolist() == [[127, 1]]
     with pytest.raises(InputError, match="neither text nor image"):
@@ -87,7 +87,7 @@ def test_a_copy_in_another_process_embeds_too(model: SentimentModel) -> None:
     assert copy.embed("a", grey(0)).tolist() == [[0, 3]]
 
 
-def test_predictions_are_those_of_the_bundle_without(many: Path, model: SentimentModel) -> None:
+def test_predictions_do_not_change(many: Path, model: SentimentModel) -> None:
     plain = SentimentModel(many / "plain.onnx", threads=2)
     assert plain.features is None
     arguments = (["fun", "rain"], [grey(1), grey(200)])
@@ -95,7 +95,7 @@ def test_predictions_are_those_of_the_bundle_without(many: Path, model: Sentimen
     assert model.predict(*arguments)[0].embedding is None
 
 
-def test_a_bundle_without_embeddings_says_what_gives_them(
+def test_a_bundle_without_embeddings_says_how_to_get_them(
     run_command: Command, many: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="mmsent-export onnx --embeddings"):
@@ -107,7 +107,7 @@ def test_a_bundle_without_embeddings_says_what_gives_them(
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.txt", "-"])
-def test_csv_holds_none(run_command: Command, many: Path, tmp_path: Path, name: str) -> None:
+def test_csv_has_no_embeddings(run_command: Command, many: Path, tmp_path: Path, name: str) -> None:
     done = infer(run_command, many, tmp_path / "x" if name == "-" else tmp_path / name,
                  *(["--output", "-"] if name == "-" else []), "--embeddings")  # fmt: skip
     assert done.code == 2
@@ -167,7 +167,7 @@ def test_a_killed_inference_is_resumed(
 def test_every_digit_of_a_float32_is_written(
     run_command: Command, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random numbers in place of the bundle's, read back bit by bit."""
+    """Random numbers instead of the bundle's are read back bit for bit."""
     drawn = np.random.default_rng(0).standard_normal((ROWS, 2)).astype(np.float32)
     drawn *= np.float32(10) ** np.arange(-20, 20)[np.arange(ROWS) % 40, None]
     real = SentimentModel.run_with_embeddings
@@ -193,7 +193,7 @@ def test_a_label_of_that_name_keeps_its_column(
     assert rows.columns == {"embedding": "embedding_", "other": "other"}
 
 
-def test_embeddings_that_are_no_numbers_are_refused(
+def test_embeddings_that_are_not_finite_are_refused(
     many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mmsent.errors import MmsentError

@@ -1,4 +1,4 @@
-"""What mmsent raises reaches the process that waits for it."""
+"""mmsent's exceptions can be sent to another process."""
 
 import importlib
 import inspect
@@ -12,7 +12,7 @@ from mmsent.errors import InputError, Interrupted, MmsentError, Problem
 
 
 def exceptions() -> set[type[BaseException]]:
-    """Every exception that one of the three packages defines."""
+    """Every exception class of the three packages."""
     found: set[type[BaseException]] = set()
     for package in (mmsent, mmsent_training, mmsent_export):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):

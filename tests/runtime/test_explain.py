@@ -1,4 +1,4 @@
-"""What moved a prediction: SentimentModel.explain on a model that is known by construction."""
+"""SentimentModel.explain on a model whose effects are known by construction."""
 
 import itertools
 import json
@@ -20,13 +20,13 @@ from mmsent.predict.explain.words import find_words, read_words
 
 from ..small_bundle import LABELS, SIZE, write_small_bundle
 
-IDS = {"fun": 1, "rain": 2, "a": 3}  # of the small bundle's words; all others are 0
+IDS = {"fun": 1, "rain": 2, "a": 3}  # ids of the small bundle's words; all others are 0
 BOTH = ("text", "image")
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A small bundle that pairs may lack either part for."""
+    """A small bundle that accepts pairs without a text or without an image."""
     return write_small_bundle(tmp_path_factory.mktemp("explain") / "model.onnx", optional=BOTH)
 
 
@@ -36,7 +36,7 @@ def model(small):
 
 
 def odds(words, brightness):
-    """The small bundle's log-odds of each label, by its formula alone."""
+    """The small bundle's log-odds of each label, from its formula."""
     total = sum(IDS.get(word, 0) for word in list(words)[:SIZE])
     z = np.array([-0.02 * brightness + 0.3 * total, -0.2 * total, 0.02 * brightness - 0.5 * total])
     p = np.exp(z) / np.exp(z).sum()
@@ -52,7 +52,7 @@ TEXTS = st.lists(st.sampled_from([*IDS, "else"]), max_size=12)
 
 @given(words=TEXTS, value=st.integers(0, 255))
 def test_modalities_have_their_shapley_values(model, words, value):
-    """The mean over every order in which they come; the two add up to both less neither."""
+    """The mean over both orders; the two add up to the effect of both parts together."""
     found = model.explain(" ".join(words), grey(value), grid=2)
 
     def worth(present):
@@ -74,8 +74,8 @@ def test_modalities_have_their_shapley_values(model, words, value):
 
 
 @given(words=TEXTS, value=st.integers(0, 255))
-def test_a_word_is_worth_what_the_pair_loses_without_it(model, words, value):
-    """As far as the model reads; it reads what its tokenizer does not cut off."""
+def test_a_words_effect_is_the_change_without_it(model, words, value):
+    """Only for words that the tokenizer does not truncate."""
     text = " ".join(words)
     found = model.explain(text, grey(value), grid=1)
     read = words[:SIZE]
@@ -88,7 +88,7 @@ def test_a_word_is_worth_what_the_pair_loses_without_it(model, words, value):
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (1, 2), (3, 3)])
-def test_the_map_has_its_peak_where_the_deciding_patch_is(model, row, column):
+def test_the_map_peaks_at_the_deciding_patch(model, row, column):
     pixels = grey(MISSING)
     pixels[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = 255
     found = model.explain("else", pixels, grid=4)
@@ -103,7 +103,7 @@ def test_the_map_has_its_peak_where_the_deciding_patch_is(model, row, column):
     assert far == pytest.approx(0, abs=1e-5)
 
 
-def test_it_explains_what_predict_says(model):
+def test_it_explains_the_label_of_predict(model):
     found, prediction = model.explain("fun rain", grey(200)), model.predict("fun rain", grey(200))
     assert found.label == prediction.label
     assert found.probabilities == pytest.approx(prediction.probabilities, abs=1e-6)
@@ -117,7 +117,7 @@ def test_a_missing_part_has_no_share(model):
     assert set(image_only.modalities["text"].values()) == {0.0}
 
 
-def test_what_predict_refuses_is_refused(tmp_path, model):
+def test_pairs_that_predict_refuses_are_refused(tmp_path, model):
     strict = SentimentModel(write_small_bundle(tmp_path / "strict.onnx"), threads=1)
     for arguments, reason in (
         ({}, "neither text nor image"),
@@ -141,13 +141,13 @@ def test_what_predict_refuses_is_refused(tmp_path, model):
         (BOTH, ("neither",)),
     ],
 )
-def test_inputs_that_the_model_never_saw_are_named(tmp_path, optional, foreign):
+def test_inputs_unlike_the_training_data_are_reported(tmp_path, optional, foreign):
     path = write_small_bundle(tmp_path / "model.onnx", optional=optional)
     assert SentimentModel(path, threads=1).explain("fun", grey(3)).foreign == foreign
 
 
 class Counting(SentimentModel):
-    """Counts the pairs that are computed."""
+    """Counts the computed pairs."""
 
     count = 0
 
@@ -179,14 +179,14 @@ def test_the_budget_is_never_exceeded(counting, words, budget, grid, has_image):
 
 
 @pytest.mark.parametrize("arguments", [{"grid": 0}, {"grid": SIZE + 1}, {"budget": MIN_BUDGET - 1}])
-def test_a_grid_or_a_budget_that_cannot_be_is_refused(model, arguments):
+def test_an_invalid_grid_or_budget_is_refused(model, arguments):
     with pytest.raises(InputError, match=f"the {next(iter(arguments))} must be"):
         model.explain("fun", grey(0), **arguments)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_the_batch_size_changes_nothing(bundle, batch_size):
-    """With a trained model, whose texts are padded."""
+    """With a trained model, which pads its texts."""
     opened = SentimentModel(bundle, threads=2)
     size = opened.info.image.size
     pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
@@ -211,30 +211,30 @@ def test_the_batch_size_changes_nothing(bundle, batch_size):
         ("#tag @you http://t.co/x", ["#tag", "@you", "http://t.co/x"]),
     ],
 )
-def test_what_a_word_is(text, words):
+def test_definition_of_a_word(text, words):
     assert [text[word.start : word.end] for word in find_words(text)] == words
 
 
 @given(st.text())
-def test_words_and_what_is_between_them_make_the_text(text):
+def test_words_and_the_gaps_between_them_make_up_the_text(text):
     words = find_words(text)
     edges = [0, *itertools.chain.from_iterable((word.start, word.end) for word in words), len(text)]
     assert edges == sorted(edges)
     pieces = [text[start:end] for start, end in itertools.pairwise(edges)]
     assert "".join(pieces) == text
-    assert not "".join(pieces[::2]).strip()  # white space alone is in no word
+    assert not "".join(pieces[::2]).strip()  # white space alone is not a word
 
 
-def test_only_what_the_model_reads_has_words(model):
-    """Not the words after its maximum length, nor those that are no tokens at its end."""
+def test_only_text_that_the_model_reads_has_words(model):
+    """Not the words after the maximum length, nor those at the end that have no tokens."""
     text = "fun " * 20 + "rain"
     read, words = read_words(text, model.tokenize)
     assert len(words) == SIZE
     assert model.tokenize([read]) == model.tokenize([text])
 
 
-def test_the_smooth_map_has_the_cells_values_at_their_centres():
-    """Between centres it is linear, as Pillow's bilinear enlarging is."""
+def test_the_smooth_map_has_each_cells_value_at_its_centre():
+    """Between centres it is linear, as in Pillow's bilinear interpolation."""
     regions = np.random.default_rng(1).normal(size=(3, 3))
     smooth = smooth_map(regions, 15, 15)
     assert np.allclose(smooth[2::5, 2::5], regions)
@@ -248,7 +248,7 @@ HOSTILE = "<script>alert(1)</script> \"quoted\" & 'so' <img src=http://e.x/a.png
 
 
 class Page(HTMLParser):
-    """What a page loads or runs, and its text."""
+    """A parser that collects what a page loads or runs, and its text."""
 
     def __init__(self):
         super().__init__()
@@ -284,7 +284,7 @@ def test_the_page_loads_and_runs_nothing(model, tmp_path):
     assert "What moved this prediction" in page.text
 
 
-def test_the_page_shows_every_value_in_figures(model, tmp_path):
+def test_the_page_shows_every_value_as_a_number(model, tmp_path):
     found = model.explain("fun rain a", grey(90), grid=3)
     write_explanation(found, tmp_path / "why.html")
     page = Page()
@@ -298,13 +298,13 @@ def test_the_page_shows_every_value_in_figures(model, tmp_path):
         assert f"{value:+.2f}" in page.text or abs(value) < 0.005
 
 
-def test_a_foreign_input_is_said_on_the_page(tmp_path):
+def test_the_page_reports_inputs_unlike_the_training_data(tmp_path):
     strict = SentimentModel(write_small_bundle(tmp_path / "strict.onnx"), threads=1)
     write_explanation(strict.explain("fun", grey(3)), tmp_path / "why.html")
     assert "not trained on the text alone or the image alone" in (tmp_path / "why.html").read_text()
 
 
-def test_json_holds_all_numbers(model, tmp_path):
+def test_json_has_all_numbers(model, tmp_path):
     found = model.explain("fun rain", grey(90), grid=2)
     write_explanation(found, tmp_path / "why.json")
     content = json.loads((tmp_path / "why.json").read_text(encoding="utf-8"))
@@ -317,7 +317,7 @@ def test_json_holds_all_numbers(model, tmp_path):
 
 @pytest.mark.parametrize("image", [None, grey(90), np.zeros((900, 3, 3), np.uint8)])
 @pytest.mark.parametrize("text", ["", "fun " * 200, "x" * 300, "שלום עולם", HOSTILE])
-def test_a_picture_is_drawn_of_every_pair(model, tmp_path, text, image):
+def test_a_picture_can_be_drawn_of_any_pair(model, tmp_path, text, image):
     write_explanation(model.explain(text, image), tmp_path / "why.png")
     with Image.open(tmp_path / "why.png") as picture:
         assert picture.format == "PNG"
@@ -325,7 +325,7 @@ def test_a_picture_is_drawn_of_every_pair(model, tmp_path, text, image):
         assert len(picture.convert("L").getcolors()) > 20
 
 
-def test_characters_that_no_font_has_are_escaped_and_said(model, tmp_path, monkeypatch, caplog):
+def test_characters_without_a_font_are_escaped_and_reported(model, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(fonts, "_installed", list)
     write_explanation(model.explain("今 day", grey(90)), tmp_path / "why.png")
     assert "no installed font has 今" in caplog.text
@@ -333,7 +333,7 @@ def test_characters_that_no_font_has_are_escaped_and_said(model, tmp_path, monke
     assert typeface.width("今", 20) == typeface.width(r"\u4eca", 20)
 
 
-def test_an_installed_font_draws_what_the_usual_one_lacks(monkeypatch, caplog):
+def test_an_installed_font_supplies_missing_characters(monkeypatch, caplog):
     matplotlib = pytest.importorskip("matplotlib", reason="brings a font")
     path = next(iter((fonts.Path(matplotlib.get_data_path()) / "fonts/ttf").glob("DejaVuSans.ttf")))
     monkeypatch.setattr(fonts, "_installed", lambda: [path])
@@ -342,7 +342,7 @@ def test_an_installed_font_draws_what_the_usual_one_lacks(monkeypatch, caplog):
     assert caplog.text == ""
 
 
-def test_other_endings_are_refused(model, tmp_path):
+def test_other_suffixes_are_refused(model, tmp_path):
     with pytest.raises(InputError, match=r"must end in .html, .png, .json"):
         write_explanation(model.explain("fun", grey(0)), tmp_path / "why.pdf")
     assert list(tmp_path.iterdir()) == []

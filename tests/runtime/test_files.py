@@ -1,4 +1,4 @@
-"""Files on systems that lack something: what is warned of, waited for, refused."""
+"""Files on systems without some feature: warnings, waiting and refusals."""
 
 import errno
 import json
@@ -29,7 +29,7 @@ def _fresh():
 
 @pytest.fixture
 def devices(tmp_path, monkeypatch):
-    """A folder that stands for /dev; the real one is never named to what could replace a file."""
+    """A folder that replaces /dev, so that no test can overwrite a real device."""
     folder = tmp_path / "dev"
     folder.mkdir()
     (folder / "fd").symlink_to("/proc/self/fd")
@@ -49,11 +49,11 @@ def fail_with(number):
     return fail
 
 
-# Where an output goes
+# Destinations
 
 
 @pytest.mark.parametrize("target", ["store/real.csv", "store/none.csv", "absolute", "chain"])
-def test_what_a_link_leads_to_is_written(tmp_path, target):
+def test_a_link_is_followed(tmp_path, target):
     (tmp_path / "store").mkdir()
     real = tmp_path / "store" / ("none.csv" if "none" in target else "real.csv")
     if real.name == "real.csv":
@@ -77,7 +77,7 @@ def test_links_in_a_ring_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["dev/null", "dev/new.csv", "dev/block/8", "link", "folder"])
-def test_what_belongs_to_the_system_is_refused(devices, tmp_path, place):
+def test_system_files_are_refused(devices, tmp_path, place):
     (devices / "null").touch()
     (devices / "block").mkdir()
     (tmp_path / "folder").mkdir()
@@ -89,14 +89,14 @@ def test_what_belongs_to_the_system_is_refused(devices, tmp_path, place):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_shared_memory_is_a_folder_like_another(devices):
+def test_shared_memory_is_an_ordinary_folder(devices):
     (devices / "shm").mkdir()
     write(devices / "shm" / "out.csv")
     assert (devices / "shm" / "out.csv").read_text() == "new"
 
 
 @pytest.mark.parametrize("name", ["stdout", "link", "fd"])
-def test_a_descriptor_is_a_stream_and_no_file(devices, tmp_path, name):
+def test_a_descriptor_is_a_stream(devices, tmp_path, name):
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     (devices / "stdout").symlink_to(f"/proc/self/fd/{writer}")
@@ -113,15 +113,15 @@ def test_a_descriptor_is_a_stream_and_no_file(devices, tmp_path, name):
     assert (devices / "stdout").is_symlink()
 
 
-def test_a_descriptor_that_this_process_opened_itself_is_none(devices, tmp_path):
-    """With stdout closed, 1 is the next file that is opened: it would be overwritten."""
+def test_a_descriptor_that_this_process_opened_is_refused(devices, tmp_path):
+    """If stdout is closed, the next file to be opened gets number 1 and would be overwritten."""
     with open(tmp_path / "precious", "w+") as file:
         (devices / "stdout").symlink_to(f"/proc/self/fd/{file.fileno()}")
         with pytest.raises(InputError, match="is not open"):
             open_stream(devices / "stdout")
 
 
-def test_parents_are_made_and_go_where_the_work_fails(tmp_path):
+def test_parent_folders_are_made_and_removed_on_failure(tmp_path):
     write(tmp_path / "a" / "b" / "out.csv")
     with pytest.raises(ZeroDivisionError), atomic_path(tmp_path / "c" / "d" / "out.csv"):
         raise ZeroDivisionError
@@ -132,7 +132,7 @@ def test_parents_are_made_and_go_where_the_work_fails(tmp_path):
 
 
 @pytest.mark.parametrize("number", [*UNSUPPORTED, errno.ENOLCK])
-def test_a_system_without_locks_is_said_once(tmp_path, monkeypatch, caplog, number):
+def test_missing_locks_are_reported_once(tmp_path, monkeypatch, caplog, number):
     monkeypatch.setattr(lock.fcntl, "flock", fail_with(number))
     for _ in range(2):
         with locked(tmp_path / "lock", "busy"):
@@ -143,7 +143,7 @@ def test_a_system_without_locks_is_said_once(tmp_path, monkeypatch, caplog, numb
     assert not (tmp_path / "lock").exists()
 
 
-def test_another_failure_of_a_lock_names_the_file(tmp_path, monkeypatch):
+def test_any_other_lock_error_names_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(lock.fcntl, "flock", fail_with(errno.EIO))
     with pytest.raises(OSError) as error, locked(tmp_path / "lock", "busy"):
         pass
@@ -151,7 +151,7 @@ def test_another_failure_of_a_lock_names_the_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", UNSUPPORTED)
-def test_a_system_without_sync_is_said_once(tmp_path, monkeypatch, caplog, number):
+def test_missing_sync_is_reported_once(tmp_path, monkeypatch, caplog, number):
     monkeypatch.setattr(os, "fsync", fail_with(number))
     for name in "ab":
         write(tmp_path / name)
@@ -160,7 +160,7 @@ def test_a_system_without_sync_is_said_once(tmp_path, monkeypatch, caplog, numbe
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
 
 
-def test_a_sync_that_fails_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+def test_a_sync_error_names_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fail_with(errno.ENOSPC))
     with pytest.raises(OSError) as error:
         write(tmp_path / "a")
@@ -169,8 +169,8 @@ def test_a_sync_that_fails_is_an_error_that_names_the_file(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("times", [1, 3, 100])
-def test_a_file_that_is_in_use_is_waited_for(tmp_path, monkeypatch, times):
-    """As a virus scanner on Windows has it open for a second."""
+def test_a_file_in_use_is_retried(tmp_path, monkeypatch, times):
+    """A virus scanner on Windows, for example, keeps a new file open for a second."""
     real, tries, slept = os.replace, [], []
 
     def refuse(source, target):
@@ -193,14 +193,14 @@ def test_a_file_that_is_in_use_is_waited_for(tmp_path, monkeypatch, times):
         assert (tmp_path / "out.csv").read_text() == "new"
 
 
-def test_a_folder_that_may_not_be_written_is_not_waited_for(tmp_path, monkeypatch):
+def test_a_folder_without_permission_is_not_retried(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", fail_with(errno.EACCES))
     monkeypatch.setattr(atomic.time, "sleep", lambda _: pytest.fail("it waited"))
     with pytest.raises(PermissionError):
         replace(tmp_path / "a", tmp_path / "b")
 
 
-# What a process may use
+# Limits of a process
 
 CORES = {
     "v2 root": ("0::/", {"cpu.max": "150000 100000"}, 2),
@@ -280,7 +280,7 @@ def chained(error, cause):
         (OSError(errno.ENFILE, "Too many open files in system"), "more files"),
     ],
 )
-def test_what_the_machine_lacks_is_told_from_bad_input(error, what):
+def test_lack_of_resources_differs_from_bad_input(error, what):
     with pytest.raises(Shortage, match=what):
         raise_shortage(error)
 
@@ -294,7 +294,7 @@ def test_what_the_machine_lacks_is_told_from_bad_input(error, what):
         chained(InputError("the image is too large"), None),
     ],
 )
-def test_other_errors_are_left_alone(error):
+def test_other_errors_are_not_changed(error):
     raise_shortage(error)
 
 
@@ -302,7 +302,7 @@ def test_other_errors_are_left_alone(error):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_is_ignored_stays_so(number):
+def test_an_ignored_signal_stays_ignored(number):
     before = signal.signal(number, signal.SIG_IGN)
     try:
         with stop_on_signals("go on") as stoppable:
@@ -330,7 +330,7 @@ def test_the_other_signal_still_stops():
 # Words
 
 
-def test_what_is_not_utf8_is_shown_by_a_replacement_character():
+def test_invalid_utf8_is_shown_as_a_replacement_character():
     path = os.fsdecode(b"caf\xe9/x")
     assert readable(path) == "caf\ufffd/x"
     shown = to_json({"folder": path, "text": "a\U0001f600\\ud800"})

@@ -1,4 +1,4 @@
-"""Against Pillow's own conversions, and values worked out by hand."""
+"""Images compared with Pillow's own conversions and with values computed by hand."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ def gradient(width: int = 40, height: int = 24) -> Image.Image:
     return Image.fromarray(np.stack([ramp, ramp[::-1], 255 - ramp], axis=-1).astype(np.uint8))
 
 
-def test_a_jpeg_is_stretched_as_pillow_does_it(tmp_path):
+def test_a_jpeg_is_stretched_as_by_pillow(tmp_path):
     path = tmp_path / "a.jpg"
     gradient(300, 200).save(path)
     with Image.open(path) as image:
@@ -46,7 +46,7 @@ def test_every_kind_of_source_gives_the_same_pixels(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF", "BMP", "TIFF", "WEBP"])
-def test_the_content_counts_not_the_name(tmp_path, format):
+def test_the_content_decides_the_format_not_the_name(tmp_path, format):
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(gradient(), format))
     with Image.open(path) as image:
@@ -55,7 +55,7 @@ def test_the_content_counts_not_the_name(tmp_path, format):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV"])
-def test_modes_become_rgb_as_pillow_converts_them(mode):
+def test_modes_are_converted_to_rgb_as_by_pillow(mode):
     image = gradient().convert(mode)
     wanted = image.convert("RGB").resize((8, 8), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(load_image(image, SMALL), np.asarray(wanted))
@@ -106,7 +106,7 @@ def test_floating_point_images(value, level):
     assert (load_image(encoded(image, "TIFF"), SMALL) == level).all()
 
 
-def test_the_callers_image_is_left_alone():
+def test_the_callers_image_is_not_changed():
     exif = Image.Exif()
     exif[0x0112] = 6
     image = Image.open(io.BytesIO(encoded(gradient(), "PNG", exif=exif)))
@@ -120,7 +120,7 @@ def test_a_truncated_image_is_refused():
         load_image(data[: len(data) // 2], SMALL)
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_a_file_that_is_not_an_image_is_refused(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_text("<html>404</html>")
     with pytest.raises(InputError, match="can't be decoded"):
@@ -140,13 +140,13 @@ def test_an_array_of_floats_is_refused():
         load_image(np.zeros((4, 4, 3)), SMALL)
 
 
-def test_a_missing_file_is_said_to_be_missing(tmp_path):
+def test_a_missing_file_is_reported_as_missing(tmp_path):
     with pytest.raises(InputError, match="the image does not exist"):
         load_image(tmp_path / "none.jpg", SMALL)
 
 
 @given(data=st.binary(max_size=300), cut=st.integers(0, 400))
-def test_broken_files_are_refused_and_nothing_else(data, cut):
+def test_only_broken_files_are_refused(data, cut):
     whole = encoded(gradient(), "PNG")
     for broken in (data, whole[:cut] + data + whole[cut + len(data) :]):
         with contextlib.suppress(InputError):

@@ -1,6 +1,6 @@
-"""What an image file holds besides its pixels: the orientation counts, and nothing else refuses it.
+"""Image metadata: the orientation is applied, and no other metadata makes an image unreadable.
 
-Against Pillow's own transposition, on the files whose EXIF it reads.
+Compared with Pillow's own transposition on files whose EXIF it can read.
 """
 
 import io
@@ -50,7 +50,7 @@ def exif(*tags: tuple[int, int, bytes]) -> bytes:
 
 
 def encoded(format: str, metadata: bytes = b"", **options: object) -> bytes:
-    """PICTURE with this EXIF, unread: Pillow's own AVIF and TIFF writers look into it."""
+    """PICTURE with this EXIF, unchecked: Pillow's AVIF and TIFF writers parse it."""
     if format == "WEBP":
         options["lossless"] = True
     file = io.BytesIO()
@@ -76,7 +76,7 @@ def tiff(*tags: tuple[int, int, bytes]) -> bytes:
 
 
 def turned(data: bytes, turn: Image.Transpose | None) -> np.ndarray:
-    """The pixels of a file whose orientation Pillow is not asked for, turned."""
+    """The pixels of a file, transposed without Pillow's reading of the orientation."""
     with Image.open(io.BytesIO(data)) as image:
         upright = image.convert("RGB")
     return load_image(upright if turn is None else upright.transpose(turn), SIZE)
@@ -84,7 +84,7 @@ def turned(data: bytes, turn: Image.Transpose | None) -> np.ndarray:
 
 @pytest.mark.parametrize("orientation", range(10))
 @pytest.mark.parametrize("format", FORMATS)
-def test_sound_exif_turns_an_image_as_pillow_does(format: str, orientation: int) -> None:
+def test_valid_exif_turns_an_image_as_in_pillow(format: str, orientation: int) -> None:
     tags = Image.Exif()
     tags[0x0112] = orientation
     file = io.BytesIO()
@@ -96,11 +96,11 @@ def test_sound_exif_turns_an_image_as_pillow_does(format: str, orientation: int)
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("format", FORMATS)
-def test_an_odd_tag_beside_the_orientation_costs_no_image(format: str, odd: str) -> None:
-    unit = (0x0128, 3, struct.pack("<H", 2))  # without it Pillow does not look at the resolution
+def test_an_invalid_tag_next_to_the_orientation_is_ignored(format: str, odd: str) -> None:
+    unit = (0x0128, 3, struct.pack("<H", 2))  # without it, Pillow does not read the resolution
     tags = (ORIENTATION, unit, ODD[odd])
     data = tiff(*tags) if format == "TIFF" else encoded(format, exif(*tags))
-    # An AVIF is turned as its container says, which here says nothing.
+    # An AVIF is turned as its container says; this one has no rotation.
     turn = None if format == "AVIF" else Image.Transpose.ROTATE_270
     plain = (
         tiff()
@@ -116,7 +116,7 @@ def test_an_odd_tag_beside_the_orientation_costs_no_image(format: str, odd: str)
     ids=["no TIFF", "no directory", "nothing", "cut before the orientation"],
 )
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "TIFF"])
-def test_exif_that_can_not_be_read_means_upright(format: str, broken: bytes) -> None:
+def test_unreadable_exif_means_upright(format: str, broken: bytes) -> None:
     options = {"quality": 100} if format == "AVIF" else {}
     wanted = turned(encoded(format, **options), None)
     np.testing.assert_array_equal(load_image(encoded(format, broken), SIZE), wanted)
@@ -130,10 +130,10 @@ XMP_ELEMENT = "<tiff:Orientation>{}</tiff:Orientation>"
 @pytest.mark.parametrize("orientation", [1, 3, 6, 9])
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("tagged", [False, True])
-def test_xmp_turns_an_image_as_pillow_does(
+def test_xmp_turns_an_image_as_in_pillow(
     format: str, orientation: int, xmp: str, tagged: bool
 ) -> None:
-    """Only where the EXIF has no orientation."""
+    """Only if the EXIF has no orientation."""
     packet = xmp.format(orientation).encode()
     options: dict[str, object] = {"xmp": packet}
     if format == "PNG":
@@ -158,7 +158,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(*chunks: bytes, last: bool = False, **options: object) -> bytes:
-    """PICTURE as a PNG with these chunks, before its pixels or after them."""
+    """PICTURE as a PNG with these chunks before or after the pixels."""
     data = encoded("PNG", **options)
     place = data.index(b"IEND" if last else b"IDAT") - 4
     return data[:place] + b"".join(chunks) + data[place:]
@@ -196,7 +196,7 @@ def test_exif_in_a_pngs_text_still_counts(kind: bytes, last: bool) -> None:
     np.testing.assert_array_equal(load_image(data, SIZE), wanted)
 
 
-def test_an_animated_png_shows_its_first_picture() -> None:
+def test_an_animated_png_gives_its_first_frame() -> None:
     data = png(
         *LARGE_CHUNKS["text"], save_all=True, append_images=[PICTURE.rotate(180)], duration=9
     )
@@ -204,7 +204,7 @@ def test_an_animated_png_shows_its_first_picture() -> None:
 
 
 @pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iCCP", b"tRNS", b"gAMA", b"eXIf", b"PLTE"])
-def test_a_wrong_checksum_is_the_cause_that_is_told(kind: bytes) -> None:
+def test_a_wrong_checksum_is_named_as_the_cause(kind: bytes) -> None:
     damaged = chunk(kind, b"key\0\0" + zlib.compress(b"text"))[:-1] + b"\0"
     with pytest.raises(
         InputError, match=re.escape(f"PNG: broken PNG file (bad header checksum in {kind!r}")
@@ -239,12 +239,12 @@ def test_a_broken_header_names_its_format(data: bytes, cause: str) -> None:
         ),
     ],
 )
-def test_a_name_that_no_file_can_have(name: str, cause: str) -> None:
+def test_an_impossible_file_name(name: str, cause: str) -> None:
     with pytest.raises(InputError, match=re.escape(cause)):
         load_image(name, SIZE)
 
 
-def test_a_row_whose_path_no_file_can_have_is_named(run_command, tmp_path: Path) -> None:
+def test_a_row_with_an_impossible_path_is_reported(run_command, tmp_path: Path) -> None:
     row = {"guid": "7", "text": "a fun day", "image": "a\0.jpg", "label": "positive"}
     (tmp_path / "list.jsonl").write_text(json.dumps(row) + "\n")
     result = run_command("mmsent", "check-data", "--data", "list.jsonl", "--json", cwd=tmp_path)

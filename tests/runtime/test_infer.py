@@ -1,4 +1,4 @@
-"""The command mmsent-infer, on files as users have them."""
+"""`mmsent-infer` on typical files of users."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from ..small_bundle import write_small_bundle
 
 @pytest.fixture
 def dataset(sample, tmp_path):
-    """A copy of the sample that a test may spoil."""
+    """A copy of the sample that a test may damage."""
     return shutil.copytree(sample, tmp_path / "dataset")
 
 
@@ -30,8 +30,8 @@ def written(path):
         return list(csv.reader(file))
 
 
-def test_a_submission_names_every_guid_in_the_lists_order(run_command, sample, bundle, tmp_path):
-    """Against SentimentModel, one pair at a time."""
+def test_a_submission_has_every_guid_in_the_lists_order(run_command, sample, bundle, tmp_path):
+    """Compared with SentimentModel, one pair at a time."""
     result = run_command("mmsent-infer", sample / TRAIN_LIST, "--model", bundle, cwd=tmp_path)
     assert result.code == 0, result.err
     model = SentimentModel(bundle)
@@ -42,7 +42,7 @@ def test_a_submission_names_every_guid_in_the_lists_order(run_command, sample, b
     assert written(tmp_path / "submission.csv") == [["guid", "tag"], *wanted]
 
 
-def test_probabilities_have_a_column_each(run_command, sample, bundle, tmp_path):
+def test_probabilities_have_one_column_per_label(run_command, sample, bundle, tmp_path):
     run_command(
         "mmsent-infer", sample / TEST_LIST, "--model", bundle, "--probabilities",
         "--output", "out.csv", cwd=tmp_path,
@@ -55,7 +55,7 @@ def test_probabilities_have_a_column_each(run_command, sample, bundle, tmp_path)
         assert tag == SENTIMENTS[numbers.index(max(numbers))]
 
 
-def test_json_lines_where_the_name_says_so(run_command, sample, bundle, tmp_path):
+def test_json_lines_by_the_suffix(run_command, sample, bundle, tmp_path):
     run_command(
         "mmsent", "infer", sample / TEST_LIST, "--model", bundle, "--probabilities",
         "--output", "out.jsonl", cwd=tmp_path,
@@ -71,7 +71,7 @@ def test_defaults_work_in_the_tasks_folder(run_command, dataset, bundle):
     assert len(written(dataset / "submission.csv")) == 11
 
 
-def test_the_list_may_lie_elsewhere(run_command, sample, bundle, tmp_path):
+def test_the_list_may_be_in_another_folder(run_command, sample, bundle, tmp_path):
     (tmp_path / "mine.csv").write_text((sample / TEST_LIST).read_text())
     result = run_command(
         "mmsent-infer", "mine.csv", "--data", sample, "--model", bundle, cwd=tmp_path
@@ -118,7 +118,7 @@ SPOILS = [spoil_row, spoil_text, remove_text, remove_image]
 
 
 @pytest.mark.parametrize("spoils", [*([spoil] for spoil in SPOILS), SPOILS, [truncate_image]])
-def test_bad_data_is_named_at_once_and_nothing_is_written(
+def test_all_bad_data_is_reported_and_nothing_is_written(
     run_command, dataset, bundle, tmp_path, spoils
 ):
     named = [spoil(dataset) for spoil in spoils]
@@ -134,7 +134,7 @@ def test_bad_data_is_named_at_once_and_nothing_is_written(
     assert {path.name for path in tmp_path.iterdir()} == {"dataset", "submission.csv"}
 
 
-def test_every_broken_image_of_a_long_list_is_named(run_command, dataset, bundle, tmp_path):
+def test_every_broken_image_of_a_long_list_is_reported(run_command, dataset, bundle, tmp_path):
     rows = list(open_dataset(dataset).select(TRAINING).rows())
     broken = [image_file(dataset, rows[index].guid) for index in (0, 40, 79)]
     for path in broken:
@@ -146,7 +146,7 @@ def test_every_broken_image_of_a_long_list_is_named(run_command, dataset, bundle
     assert not (tmp_path / "submission.csv").exists()
 
 
-def test_a_missing_list_is_said_to_be_missing(run_command, tmp_path):
+def test_a_missing_list_is_reported_as_missing(run_command, tmp_path):
     result = run_command("mmsent-infer", "none.txt", cwd=tmp_path)
     assert result.code == 2
     assert "none.txt does not exist" in result.err
@@ -179,7 +179,7 @@ def test_threads_and_batch_size_change_nothing(run_command, sample, bundle, tmp_
 @pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA is here"
 )
-def test_cuda_where_onnxruntime_has_none(run_command, sample, bundle, tmp_path):
+def test_cuda_without_onnxruntimes_provider(run_command, sample, bundle, tmp_path):
     result = run_command(
         "mmsent-infer", sample / TEST_LIST, "--model", bundle, "--device", "cuda", cwd=tmp_path
     )
@@ -196,7 +196,7 @@ def test_cuda_where_onnxruntime_has_none(run_command, sample, bundle, tmp_path):
 def test_cuda_that_does_not_load(
     run_command, sample, bundle, tmp_path, monkeypatch, device, code, said
 ):
-    """A build for CUDA on a machine where its libraries are missing: the session is on the CPU."""
+    """A CUDA build without its libraries: ONNX Runtime creates the session on the CPU."""
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     result = run_command(
@@ -208,7 +208,7 @@ def test_cuda_that_does_not_load(
 
 
 LISTS = ["list.jsonl", "list.parquet", "list.csv"]
-# By guid: what a pair has. In CSV a text can't be null: an empty one is there.
+# The parts of each pair, by guid. A text in CSV can't be null, only empty.
 PAIRS = {
     "both": ("rain fun", 3), "no image": ("rain", None), "an empty text": ("", 200),
     "no text": (None, 90), "an empty text alone": ("", None),
@@ -222,7 +222,7 @@ def picture(level):
 
 
 def write_list(folder, name, pairs, *, drop=()):
-    """A list of ``pairs``, without the columns ``drop``; images are files, in Parquet bytes."""
+    """Write ``pairs`` without the columns ``drop``; images are files, or bytes in Parquet."""
     rows = []
     for guid, (text, level) in pairs.items():
         image = None
@@ -237,7 +237,7 @@ def write_list(folder, name, pairs, *, drop=()):
 
 
 def predict(run_command, source, bundle, *options):
-    """The result, and what was written: the probabilities by guid."""
+    """Run the command; return its result and the written probabilities by guid."""
     output = source.parent / "out.jsonl"
     result = run_command(
         "mmsent-infer", source, "--model", bundle, "--output", output, "--probabilities", *options,
@@ -248,7 +248,7 @@ def predict(run_command, source, bundle, *options):
 
 
 def wanted(bundle, pairs):
-    """Of SentimentModel, a pair at a time."""
+    """The probabilities of SentimentModel, one pair at a time."""
     model = SentimentModel(bundle)
     return {
         guid: model.predict(text, None if level is None else picture(level)).probabilities
@@ -258,14 +258,14 @@ def wanted(bundle, pairs):
 
 @pytest.fixture(scope="module")
 def either(tmp_path_factory):
-    """A bundle that can do without a text or an image."""
+    """A bundle that accepts pairs without a text or without an image."""
     return write_small_bundle(
         tmp_path_factory.mktemp("either") / "model.onnx", optional=("text", "image")
     )
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_what_a_pair_lacks_is_as_in_python(run_command, either, tmp_path, name):
+def test_missing_parts_are_handled_as_in_python(run_command, either, tmp_path, name):
     pairs = dict(PAIRS)
     if name == "list.csv":
         del pairs["no text"]
@@ -275,7 +275,7 @@ def test_what_a_pair_lacks_is_as_in_python(run_command, either, tmp_path, name):
 
 
 @pytest.mark.parametrize("empty", ["", None])
-def test_an_image_is_missing_where_its_path_is_empty(run_command, either, tmp_path, empty):
+def test_an_empty_path_is_a_missing_image(run_command, either, tmp_path, empty):
     path = tmp_path / "list.jsonl"
     path.write_text(json.dumps({"guid": "a", "text": "rain", "image": empty}) + "\n")
     result, found = predict(run_command, path, either)
@@ -300,8 +300,8 @@ def test_a_list_may_lack_a_column(run_command, tmp_path, name, part):
 
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize(("part", "other"), [("text", "image"), ("image", "text")])
-def test_what_a_model_needs_may_not_be_missing(run_command, tmp_path, name, part, other):
-    """It is said which model could; with --on-error skip, of each row."""
+def test_a_required_part_must_not_be_missing(run_command, tmp_path, name, part, other):
+    """The message says what to train instead; with --on-error skip, each such row is reported."""
     bundle = write_small_bundle(tmp_path / "model.onnx", optional=(other,))
     pairs = {"a": ("rain fun", 3), "b": ("", 200)}
     path = write_list(tmp_path, name, pairs, drop=[part])
@@ -320,7 +320,7 @@ def test_what_a_model_needs_may_not_be_missing(run_command, tmp_path, name, part
     assert all(f"has no {part}" in reason for *_, reason in errors)
 
 
-def test_a_pair_of_nothing_is_refused_by_every_model(run_command, either, tmp_path):
+def test_a_pair_without_text_and_image_is_always_refused(run_command, either, tmp_path):
     path = write_list(tmp_path, "list.jsonl", PAIRS | {"nothing": (None, None)})
     result, found = predict(run_command, path, either)
     assert result.code == 2
@@ -333,7 +333,7 @@ def test_a_pair_of_nothing_is_refused_by_every_model(run_command, either, tmp_pa
 
 
 @pytest.mark.parametrize("remove", [remove_text, remove_image])
-def test_files_may_be_missing_where_that_is_said(run_command, dataset, either, remove):
+def test_files_may_be_missing_with_the_option(run_command, dataset, either, remove):
     path = remove(dataset)
     result, found = predict(run_command, dataset / TEST_LIST, either)
     assert result.code == 2
@@ -350,10 +350,8 @@ def test_files_may_be_missing_where_that_is_said(run_command, dataset, either, r
         assert found[pair.guid] == prediction.probabilities
 
 
-def test_where_a_file_is_needed_allowing_it_to_be_missing_is_no_advice(
-    run_command, dataset, bundle
-):
-    """The light model needs a text."""
+def test_the_option_is_not_suggested_if_the_model_needs_the_file(run_command, dataset, bundle):
+    """Light requires a text."""
     remove_text(dataset)
     result, _ = predict(run_command, dataset / TEST_LIST, bundle)
     assert result.code == 2

@@ -1,4 +1,4 @@
-"""`mmsent-infer` over rows that can't be predicted, and interrupted in its work."""
+"""`mmsent-infer` with rows that can't be predicted, and when it is interrupted."""
 
 import csv
 import json
@@ -23,12 +23,12 @@ slow = pytest.mark.slow
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL: nothing may count on catching it."""
+    """Simulates a SIGKILL: no code may rely on catching it."""
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """A list of 600 pairs and a bundle. Not to be changed."""
+    """A list of 600 pairs and a bundle. Read-only."""
     folder = tmp_path_factory.mktemp("many") / "dataset"
     (folder / "data").mkdir(parents=True)
     lines = ["guid,tag"]
@@ -46,7 +46,7 @@ def many(tmp_path_factory):
 
 @pytest.fixture
 def dataset(many, tmp_path):
-    """A copy that a test may spoil."""
+    """A copy that a test may damage."""
     return shutil.copytree(many, tmp_path / "dataset")
 
 
@@ -59,7 +59,7 @@ def infer(run_command, folder, output, *options):
 
 @pytest.fixture(scope="module")
 def whole(run_command, many, tmp_path_factory):
-    """What an inference over all rows writes that nothing interrupts, by its output and options."""
+    """Return the output of an uninterrupted inference, for an output name and options."""
     folder = tmp_path_factory.mktemp("whole")
 
     @cache
@@ -72,7 +72,7 @@ def whole(run_command, many, tmp_path_factory):
 
 
 def killed(run_command, monkeypatch, folder, output, *options, after, event=None):
-    """Run until the row ``after``, where ``event`` happens."""
+    """Run until row ``after``, then raise ``event``."""
     write, rows = Output.write, []
 
     def counted(self, row, prediction):
@@ -93,7 +93,7 @@ def killed(run_command, monkeypatch, folder, output, *options, after, event=None
 
 
 def count_computed(monkeypatch):
-    """The texts of all pairs that are computed from now on."""
+    """Record the texts of all pairs that are computed from now on."""
     pairs, run = [], SentimentModel.run
 
     def counted(self, ids, pixels):
@@ -130,8 +130,8 @@ def test_a_killed_inference_is_resumed(
 
 @pytest.mark.parametrize("name", [".out.csv.part", ".out.csv.part.batches"])
 @pytest.mark.parametrize("cut", [1, 4000, *(pytest.param(n, marks=slow) for n in (3, 500))])
-def test_half_a_line_is_never_kept(run_command, many, whole, tmp_path, monkeypatch, cut, name):
-    """As a crash of the machine may leave the file: cut anywhere, or with zeros at its end."""
+def test_a_partial_line_is_never_kept(run_command, many, whole, tmp_path, monkeypatch, cut, name):
+    """A crash of the machine may leave the file truncated, or with zeros at its end."""
     output = tmp_path / "out.csv"
     killed(run_command, monkeypatch, many, output, after=590)
     part = tmp_path / name
@@ -177,13 +177,13 @@ def test_an_interrupted_inference_leaves_no_file_open(many, tmp_path, monkeypatc
     monkeypatch.setattr(Output, "write", fail)
     with pytest.raises(Killed) as error:
         infer_list(many / "list.csv", many / "model.onnx", tmp_path / "out.csv")
-    assert error.traceback  # which holds every frame, and what is open in it
+    assert error.traceback  # which keeps every frame alive, with its open files
     opened = {os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")}
     assert not opened & {str(path.resolve()) for path in (many / "list.csv", *tmp_path.iterdir())}
 
 
 @pytest.mark.parametrize("change", ["model", "options", "list", "folder"])
-def test_another_inference_is_not_resumed(
+def test_a_different_inference_is_not_resumed(
     run_command, many, dataset, tmp_path, monkeypatch, change
 ):
     output = tmp_path / "out.csv"
@@ -205,11 +205,11 @@ def test_another_inference_is_not_resumed(
     )
     assert result.code == 2
     assert change in result.err
-    assert (tmp_path / ".out.csv.part").exists()  # what could go on still can
+    assert (tmp_path / ".out.csv.part").exists()  # the interrupted one can still be resumed
     assert not output.exists()
 
 
-def test_a_changed_list_is_predicted_as_it_is_now(run_command, dataset, tmp_path, monkeypatch):
+def test_a_changed_list_is_predicted_from_the_start(run_command, dataset, tmp_path, monkeypatch):
     output = tmp_path / "out.csv"
     killed(run_command, monkeypatch, dataset, output, after=590)
     lines = (dataset / "list.csv").read_text().splitlines()
@@ -220,7 +220,7 @@ def test_a_changed_list_is_predicted_as_it_is_now(run_command, dataset, tmp_path
     assert guids == [row[0] for row in csv.reader(lines)]
 
 
-def test_two_at_once_on_one_output_refuse(run_command, many, tmp_path, monkeypatch):
+def test_two_processes_cannot_share_an_output(run_command, many, tmp_path, monkeypatch):
     output, results = tmp_path / "out.csv", []
     event = lambda: results.append(infer(run_command, many, output, "--resume"))  # noqa: E731
     assert killed(run_command, monkeypatch, many, output, after=300, event=event).code == 0
@@ -231,7 +231,7 @@ def test_two_at_once_on_one_output_refuse(run_command, many, tmp_path, monkeypat
 
 @pytest.fixture
 def spoiled(dataset):
-    """A list with 7 bad rows; their reasons, by line."""
+    """A list with 7 bad rows, and their reasons by line."""
     lines = (dataset / "list.csv").read_text().splitlines()
     os.remove(text_file(dataset, "1"))
     with open(text_file(dataset, "2"), "wb") as file:
@@ -253,7 +253,7 @@ def spoiled(dataset):
     }
 
 
-def test_skipped_rows_are_in_one_file_and_the_others_in_the_other(run_command, spoiled, tmp_path):
+def test_skipped_rows_are_in_a_separate_file(run_command, spoiled, tmp_path):
     dataset, reasons = spoiled
     result = infer(run_command, dataset, tmp_path / "out.csv", "--on-error", "skip")
     assert result.code == 1
@@ -263,7 +263,7 @@ def test_skipped_rows_are_in_one_file_and_the_others_in_the_other(run_command, s
     assert [int(row["line"]) for row in errors] == list(reasons)
     for row, reason in zip(errors, reasons.values()):
         assert reason in row["reason"]
-    assert errors[5]["guid"] == "'=cmd|calc"  # harmless to a spreadsheet
+    assert errors[5]["guid"] == "'=cmd|calc"  # harmless in a spreadsheet
     listed = table(dataset / "list.csv")
     wanted = [row[0] for line, row in enumerate(listed, 1) if line > 1 and line not in reasons]
     predicted = table(tmp_path / "out.csv")
@@ -290,10 +290,10 @@ def test_a_killed_inference_with_errors_is_resumed(run_command, spoiled, tmp_pat
         assert output.read_bytes() == whole.read_bytes()
 
 
-def test_a_killed_inference_of_pairs_that_lack_something_is_resumed(
+def test_a_killed_inference_with_missing_parts_is_resumed(
     run_command, dataset, tmp_path, monkeypatch
 ):
-    """Some lack their text, some their image, and some both, which no model predicts."""
+    """Some have no text, some no image, and some neither, which no model predicts."""
     for number in range(0, ROWS, 7):
         guid = f"g,{number}" if number % 9 == 0 else f"{number}"
         if number % 3 < 2:
@@ -311,15 +311,15 @@ def test_a_killed_inference_of_pairs_that_lack_something_is_resumed(
         assert output.read_bytes() == whole.read_bytes()
 
 
-def test_nothing_to_skip_is_no_error_and_leaves_no_file(run_command, many, tmp_path):
+def test_without_bad_rows_there_is_no_file_of_errors(run_command, many, tmp_path):
     (tmp_path / "out.csv.errors.csv").write_text("of yesterday")
     result = infer(run_command, many, tmp_path / "out.csv", "--on-error", "skip")
     assert result.code == 0
     assert names(tmp_path) == {"out.csv"}
 
 
-def test_a_full_disk_is_one_error_and_is_resumed(run_command, many, whole, tmp_path, monkeypatch):
-    """A limit on the size of files stands for the disk's."""
+def test_after_a_full_disk_it_can_be_resumed(run_command, many, whole, tmp_path, monkeypatch):
+    """A limit on the size of files simulates it."""
     output, wanted = tmp_path / "out.csv", whole("out.csv")
     output.write_text("of yesterday")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -338,7 +338,7 @@ def test_a_full_disk_is_one_error_and_is_resumed(run_command, many, whole, tmp_p
 
 
 @pytest.mark.parametrize("output", ["/dev/null", "list.csv", "model.onnx"])
-def test_an_output_that_would_destroy_something(run_command, dataset, output):
+def test_an_output_that_would_overwrite_an_input(run_command, dataset, output):
     path = dataset / output
     before = path.read_bytes() if path.is_file() else None
     result = infer(run_command, dataset, path)
@@ -347,7 +347,7 @@ def test_an_output_that_would_destroy_something(run_command, dataset, output):
     assert before is None or path.read_bytes() == before
 
 
-def test_a_dataset_that_vanishes_is_one_error(run_command, dataset, tmp_path, monkeypatch):
+def test_a_dataset_that_disappears_is_one_error(run_command, dataset, tmp_path, monkeypatch):
     result = killed(
         run_command, monkeypatch, dataset, tmp_path / "out.csv", after=1,
         event=lambda: shutil.rmtree(dataset / "data"),
@@ -357,9 +357,7 @@ def test_a_dataset_that_vanishes_is_one_error(run_command, dataset, tmp_path, mo
     assert names(tmp_path) == set()
 
 
-def test_the_key_of_an_interrupted_inference_may_be_damaged(
-    run_command, many, tmp_path, monkeypatch
-):
+def test_a_damaged_key_of_an_interrupted_inference(run_command, many, tmp_path, monkeypatch):
     killed(run_command, monkeypatch, many, tmp_path / "out.csv", after=300)
     key = tmp_path / ".out.csv.part.json"
     for content in ("", "[]", json.dumps({"model": 1})):

@@ -1,4 +1,4 @@
-"""Every layout holds the pairs that were put into it, and every command reads each of them."""
+"""Every layout gives the same pairs, and every command reads every layout."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ def predicted(path):
 
 @pytest.mark.parametrize("labels", LABELS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_each_layout_holds_what_the_tasks_folder_holds(tmp_path, layout, labels):
+def test_each_layout_has_the_same_pairs_as_the_tasks_folder(tmp_path, layout, labels):
     wanted = drawn(tmp_path / "sample", LABELS[labels])
     folder = read(task_folder(tmp_path / "task", wanted))
     found = read(LAYOUTS[layout](tmp_path / "other", wanted))
@@ -63,7 +63,7 @@ def rows_of(path, content):
 
 
 @given(listed)
-def test_what_the_csv_module_writes_is_read(tmp_path_factory, rows):
+def test_files_of_the_csv_module_are_read(tmp_path_factory, rows):
     file = io.StringIO(newline="")
     csv.writer(file).writerows([("text", "label"), *rows])
     wanted = [(str(n), text, label) for n, (text, label) in enumerate(rows, 1)]
@@ -71,7 +71,7 @@ def test_what_the_csv_module_writes_is_read(tmp_path_factory, rows):
 
 
 @given(listed, st.booleans())
-def test_what_the_json_module_writes_is_read(tmp_path_factory, rows, ascii):
+def test_files_of_the_json_module_are_read(tmp_path_factory, rows, ascii):
     lines = [
         json.dumps({"text": text, "label": label}, ensure_ascii=ascii) + "\n"
         for text, label in [("first", "first"), *rows]
@@ -82,7 +82,7 @@ def test_what_the_json_module_writes_is_read(tmp_path_factory, rows, ascii):
 
 
 def write_list(path, columns):
-    """Columns, a list each, as CSV, JSON Lines or Parquet."""
+    """Write columns as CSV, JSON Lines or Parquet."""
     return write_rows(path, [dict(zip(columns, row)) for row in zip(*columns.values())])
 
 
@@ -108,19 +108,19 @@ def test_labels_are_the_same_in_every_format(tmp_path, name, cells, labels):
 @pytest.mark.parametrize(
     ("name", "labels"), [*zip(FORMATS, [["True", "False"], ["true", "false"], ["true", "false"]])]
 )
-def test_booleans_are_labels_as_they_are_written(tmp_path, name, labels):
+def test_booleans_are_labels_as_written(tmp_path, name, labels):
     path = write_list(tmp_path / name, {"text": ["a", "b"], "label": [True, False]})
     assert [row.label for row in read(path)] == labels
 
 
 @pytest.mark.parametrize("name", ["list.jsonl", "list.parquet"])
-def test_what_is_not_a_number_is_no_label(tmp_path, name):
+def test_nan_is_not_a_label(tmp_path, name):
     path = write_list(tmp_path / name, {"text": ["a", "b"], "label": [float("nan"), 1.0]})
     assert [row.label for row in read(path)] == [None, "1"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_several_labels_in_a_cell_are_refused_where_labels_are_needed(tmp_path, name):
+def test_several_labels_in_a_cell_are_refused_if_labels_are_needed(tmp_path, name):
     path = write_list(tmp_path / name, {"text": ["a", "b"], "labels": [["x", "y"], ["x"]]})
     dataset = open_dataset(path)
     with pytest.raises(InputError, match="several labels; mmsent supports one label per pair"):
@@ -144,20 +144,20 @@ def columns_of(path, names):
         (["body", "x", "mood"], {"text": "tweet"}, "no column 'tweet'; it has body, x, mood"),
     ],
 )
-def test_an_error_shows_the_option_filled_in(tmp_path, name, names, columns, message):
+def test_an_error_shows_the_complete_option(tmp_path, name, names, columns, message):
     path = columns_of(tmp_path / name, names)
     with pytest.raises(InputError, match=message):
         list(open_dataset(path, Reading(columns=columns)).rows(labelled=True))
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_labels_that_could_be_several_columns_matter_only_where_labels_do(tmp_path, name):
+def test_ambiguous_label_columns_matter_only_if_labels_are_needed(tmp_path, name):
     path = columns_of(tmp_path / name, ["text", "label", "emotion"])
     assert [row.label for row in read(path)] == [None, None]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_columns_are_what_the_user_says(tmp_path, name):
+def test_columns_can_be_named_by_options(tmp_path, name):
     path = write_list(tmp_path / name, {"a": ["x"], "text": ["y"], "label": ["1"], "b": ["2"]})
     (row,) = open_dataset(path, Reading(columns={"text": "a", "label": "b"})).rows(labelled=True)
     assert (row.text, row.label, row.guid) == (b"x", "2", "1")
@@ -188,7 +188,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("cluttered", [False, True])
 @pytest.mark.parametrize("name", IMAGES)
-def test_images_alone(tmp_path, name, cluttered):
+def test_only_images(tmp_path, name, cluttered):
     names, wanted = IMAGES[name]
     touch(tmp_path, *names)
     if cluttered:
@@ -236,7 +236,7 @@ def test_images_with_metadata(tmp_path, name):
         assert row.image == b"image " + row.guid.encode()
 
 
-def test_a_split_may_have_metadata_and_another_images_alone(tmp_path):
+def test_one_split_may_have_metadata_and_another_only_images(tmp_path):
     touch(tmp_path, "train/1.png", "test/1.png")
     write_list(tmp_path / "train/metadata.csv", {"file_name": ["1.png"], "label": ["x"]})
     rows = read(tmp_path)
@@ -255,7 +255,7 @@ def test_a_split_may_have_metadata_and_another_images_alone(tmp_path):
         ),
     ],
 )
-def test_metadata_in_two_places_are_refused(tmp_path, lists, message):
+def test_metadata_in_two_places_is_refused(tmp_path, lists, message):
     touch(tmp_path, "train/1.png")
     for name in lists:
         write_list(tmp_path / name, {"file_name": ["1.png"], "label": ["x"]})
@@ -264,7 +264,7 @@ def test_metadata_in_two_places_are_refused(tmp_path, lists, message):
 
 
 @pytest.mark.parametrize("columns", [{"text": ["a"]}, {"image": ["1.png"]}])
-def test_metadata_need_a_file_name(tmp_path, columns):
+def test_metadata_needs_a_file_name(tmp_path, columns):
     write_list(tmp_path / "metadata.csv", columns)
     with pytest.raises(InputError, match=r"metadata\.csv has no column 'file_name'"):
         open_dataset(tmp_path)
@@ -279,7 +279,7 @@ def test_images_deeper_than_a_folder_per_label_are_refused(tmp_path):
     )
 
 
-def test_a_folder_of_nothing_known_says_what_was_looked_for(tmp_path):
+def test_an_unknown_folder_gets_a_list_of_the_layouts(tmp_path):
     touch(tmp_path, "notes.txt", "pictures/1.png")
     with pytest.raises(InputError) as error:
         open_dataset(tmp_path)
@@ -292,7 +292,7 @@ def test_a_folder_of_nothing_known_says_what_was_looked_for(tmp_path):
 
 
 @pytest.mark.parametrize("images", [["train/1.png", "test/2.png"], ["images/1.png", "masks/1.png"]])
-def test_images_that_a_list_beside_them_names_are_no_imagefolder(tmp_path, images):
+def test_images_of_a_list_next_to_them_are_not_an_imagefolder(tmp_path, images):
     touch(tmp_path, *images)
     write_list(tmp_path / "train.csv", {"image": images[:1], "label": ["x"]})
     with pytest.raises(InputError, match=r"name one of its lists: train\.csv"):
@@ -319,7 +319,7 @@ NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
         (["positive,negative", "positive,negative", "positive,positive"], None),
     ],
 )
-def test_the_rule_by_which_mvsas_labels_become_one(annotations, label):
+def test_the_rule_that_combines_mvsas_labels(annotations, label):
     assert mvsa.merge(annotations)[1] == label
 
 
@@ -349,7 +349,7 @@ def test_mvsas_folder(tmp_path, rows, annotators, caplog):
 
 
 @pytest.mark.parametrize("line", ["3", "3\tpositive", "3\tpositive,happy", "3\ta,b,c", "\t"])
-def test_a_line_that_is_none_of_mvsas_is_named(tmp_path, line):
+def test_a_malformed_line_of_mvsa_is_reported(tmp_path, line):
     path = tmp_path / mvsa.LIST
     path.write_text(f"ID\ttext,image\n1\tpositive,positive\n{line}\n4\tneutral,neutral\n")
     one, *problems, other = open_dataset(path).rows(labelled=True)
@@ -370,7 +370,7 @@ def test_an_image_of_the_tasks_folder_may_have_any_suffix(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("other", [".png", ".JPG", ".jpeg"])
-def test_two_images_of_a_guid_are_refused(tmp_path, other):
+def test_two_images_for_one_guid_are_refused(tmp_path, other):
     touch(tmp_path, "data/1.txt", "data/1.jpg", f"data/1{other}", "data/2.txt", f"data/2{other}")
     if len(os.listdir(tmp_path / "data")) < 5:
         pytest.skip("file names have no case here")
@@ -384,7 +384,7 @@ def test_two_images_of_a_guid_are_refused(tmp_path, other):
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_an_image_that_is_missing_is_an_error_unless_it_may_be(tmp_path, allowed):
+def test_a_missing_image_is_an_error_unless_allowed(tmp_path, allowed):
     touch(tmp_path, "data/1.txt", "data/2.png")
     (tmp_path / "list.csv").write_text("guid\n1\n2\n")
     (tmp_path / "named.csv").write_text("text,image\na,data/1.png\nb,data/2.png\n")
@@ -398,9 +398,9 @@ def test_an_image_that_is_missing_is_an_error_unless_it_may_be(tmp_path, allowed
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_paths_of_images(tmp_path, name):
-    r"""Relative or absolute, in any folder below; nothing that leads out, whatever the way.
+    r"""Relative or absolute, in any folder below the list's; a path that leads outside is refused.
 
-    Lists from Windows have \ between folders.
+    Lists from Windows separate folders by \.
     """
     folder = tmp_path / "pictures"
     touch(folder, "1.png", "a/b/2.png")
@@ -443,7 +443,7 @@ def test_a_file_may_have_a_backslash_in_its_name(tmp_path):
     [("a.json", "one object per line"), ("a.XLSX", "save it as CSV"), ("a.csv.gz", "unpack it"),
      ("a.zip", "unpack it")],
 )  # fmt: skip
-def test_what_is_no_list_gets_the_fix(run_command, tmp_path, name, fix):
+def test_a_file_that_is_not_a_list_gets_a_fix(run_command, tmp_path, name, fix):
     (tmp_path / name).write_bytes(b"PK\x03\x04 whatever \xff")
     result = run_command("mmsent", "check-data", "--data", name, cwd=tmp_path)
     assert result.code == 2
@@ -452,7 +452,7 @@ def test_what_is_no_list_gets_the_fix(run_command, tmp_path, name, fix):
         assert part in message
 
 
-def test_a_class_label_is_its_name(tmp_path):
+def test_a_class_label_is_read_as_its_name(tmp_path):
     metadata = {"info": {"features": {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}}}
     table = pa.table({"text": ["a", "b", "c", "d"], "label": [1, 0, -1, None]})
     table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
@@ -461,7 +461,7 @@ def test_a_class_label_is_its_name(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [pa.list_(pa.int64()), pa.date32(), pa.struct([("a", pa.int8())])])
-def test_a_label_that_nobody_needs_is_not_looked_at(tmp_path, kind):
+def test_a_label_that_is_not_needed_is_not_checked(tmp_path, kind):
     table = pa.table({"text": ["a"], "tag": pa.nulls(1, kind)})
     pq.write_table(table, tmp_path / "list.parquet")
     dataset = open_dataset(tmp_path / "list.parquet")
@@ -471,7 +471,7 @@ def test_a_label_that_nobody_needs_is_not_looked_at(tmp_path, kind):
 
 
 def all_layouts(folder, rows):
-    """A dataset in every layout, and with rows that lack something or have a split."""
+    """A dataset in every layout, also with missing parts and with splits."""
     written = {name: write(folder / name, rows) for name, write in LAYOUTS.items()}
     written["the task's folder"] = task_folder(folder / "task", rows)
     touch(folder, "images/train/a/1.png", "images/train/b/1.png", "images/test/c.png")
@@ -486,7 +486,7 @@ def all_layouts(folder, rows):
 
 
 @pytest.mark.parametrize("name", [*LAYOUTS, "the task's folder", "images alone", "texts alone"])
-def test_packed_rows_are_the_rows(run_command, tmp_path, rows, name):
+def test_packing_keeps_the_rows(run_command, tmp_path, rows, name):
     path = all_layouts(tmp_path, rows)[name]
     result = run_command("mmsent", "pack", path, "out.parquet", cwd=tmp_path)
     assert result.code == 0, result.err
@@ -518,7 +518,7 @@ def test_every_layout_is_predicted(run_command, tmp_path, rows, small, name):
 
 
 def split_column(folder, rows):
-    """A list without guids whose rows say which part they belong to."""
+    """A list without guids but with a split column."""
     names = ["train", "test", "dev", "test"]
     touch(folder, "unused")
     for row in rows[:4]:
@@ -551,9 +551,7 @@ def task_with_test(folder, rows):
 
 
 @pytest.mark.parametrize("write", [split_column, split_folders, task_with_test])
-def test_a_split_is_predicted_by_default_that_of_the_test(
-    run_command, tmp_path, rows, small, write
-):
+def test_the_test_split_is_predicted_by_default(run_command, tmp_path, rows, small, write):
     path, parts = write(tmp_path / "data", rows)
 
     def guids(*options):
@@ -583,8 +581,8 @@ def test_without_a_test_split_everything_is_predicted(run_command, tmp_path, row
     assert [guid for guid, _ in found] == [row.image_name for row in rows[:3]]
 
 
-def test_a_row_is_a_pair_whatever_is_passed_over(tmp_path, rows):
-    """Resuming starts in the middle: of one list, of several, of one part of a list."""
+def test_reading_can_start_at_any_row(tmp_path, rows):
+    """Resuming starts in the middle of one list, of several, or of one split of a list."""
     for path in all_layouts(tmp_path, rows).values():
         whole = [pair.guid for pair in open_dataset(path).rows()]
         for start in (0, 1, 2, len(whole)):

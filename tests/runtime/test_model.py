@@ -30,7 +30,7 @@ def model(path: Path, threads: int) -> SentimentModel:
 
 @pytest.fixture(scope="module")
 def pairs(sample):
-    """The texts and images' paths of the sample's unlabelled list, and an empty and a long text."""
+    """The texts and image paths of the sample's unlabelled list, and an empty and a long text."""
     rows = list(open_dataset(sample / TEST_LIST).rows())
     texts = [pair.read_text() for pair in rows]
     images = [Path(image_file(sample, pair.guid)) for pair in rows]
@@ -43,14 +43,14 @@ def alone(bundle, pairs):
     return [model(bundle, 1).predict(text, image) for text, image in zip(*pairs)]
 
 
-def test_a_prediction_names_the_most_probable_label(alone):
+def test_a_prediction_has_the_most_probable_label(alone):
     for prediction in alone:
         assert tuple(prediction.probabilities) == SENTIMENTS
         assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-6)
         assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
 
 
-def test_logits_are_what_the_softmax_is_taken_of(alone):
+def test_probabilities_are_the_softmax_of_the_logits(alone):
     for prediction in alone:
         assert tuple(prediction.logits) == SENTIMENTS
         powers = np.exp(np.array(list(prediction.logits.values()), np.float64))
@@ -75,7 +75,7 @@ def close(source: object) -> None:
 def spooled(path: Path) -> tempfile.SpooledTemporaryFile:
     file = tempfile.SpooledTemporaryFile()  # noqa: SIM115
     file.write(path.read_bytes())
-    return file  # at its end, as one that was shown before
+    return file  # at its end, as after it was displayed
 
 
 def rgb(path: Path) -> Image.Image:
@@ -105,7 +105,7 @@ IMAGES = FILES | {
 
 @pytest.mark.parametrize("kind", IMAGES)
 def test_every_kind_of_image_gives_the_same_prediction(bundle, photo, kind):
-    """As its path does: alone, twice, and twenty times in a list on two threads."""
+    """The same as for its path: alone, twice, and twenty times in a list on two threads."""
     wanted = model(bundle, 1).predict("a day", photo)
     image = IMAGES[kind](photo)
     for _ in range(2):
@@ -115,8 +115,8 @@ def test_every_kind_of_image_gives_the_same_prediction(bundle, photo, kind):
     close(image)
 
 
-def test_a_notebooks_upload_of_one_file_is_one_image(bundle, pairs, alone):
-    """FileUpload.value is a tuple, of one file too."""
+def test_a_notebook_upload_of_one_file_is_one_image(bundle, pairs, alone):
+    """FileUpload.value is a tuple, even with one file."""
     uploads = tuple({"name": path.name, "content": path.read_bytes()} for path in pairs[1])
     assert model(bundle, 1).predict(pairs[0][0], uploads[:1]) == alone[0]
     assert len(model(bundle, 1).predict(pairs[0], uploads)) == len(alone)
@@ -151,7 +151,7 @@ def test_an_array_of_images(bundle, pairs):
         model(bundle, 1).predict(pairs[0][0], images[:1])
 
 
-def test_no_pairs_have_no_predictions(bundle):
+def test_an_empty_list_gives_no_predictions(bundle):
     assert model(bundle, 1).predict([], ()) == []
 
 
@@ -159,8 +159,8 @@ MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT]
 
 
 @pytest.mark.parametrize("missing", MISSING, ids=repr)
-def test_what_is_missing(bundle, pairs, missing):
-    """The light model can do without an image, and not without a text."""
+def test_missing_parts(bundle, pairs, missing):
+    """Light accepts a pair without an image, but not without a text."""
     text, image = pairs[0][0], pairs[1][0]
     wanted = model(bundle, 1).predict(text)
     assert model(bundle, 1).predict(text, missing) == wanted
@@ -188,7 +188,7 @@ def test_what_is_missing(bundle, pairs, missing):
     ],
     ids=repr,
 )
-def test_what_is_no_text_is_named(bundle, pairs, text, reason):
+def test_a_value_that_is_not_a_text_is_reported(bundle, pairs, text, reason):
     image = pairs[1][0]
     with pytest.raises(InputError) as error:
         model(bundle, 1).predict(["fine", text, "too", text], [image] * 4)
@@ -213,7 +213,7 @@ def test_what_is_no_text_is_named(bundle, pairs, text, reason):
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else type(value).__name__,
 )
-def test_what_is_no_image_is_named(bundle, pairs, image, reason):
+def test_a_value_that_is_not_an_image_is_reported(bundle, pairs, image, reason):
     sound = pairs[1][0]
     with pytest.raises(InputError) as error:
         model(bundle, 2).predict(["a", "b", "c"], [sound, image, image])
@@ -224,7 +224,7 @@ def test_what_is_no_image_is_named(bundle, pairs, image, reason):
     assert reason in str(error.value)
 
 
-def test_a_file_that_is_closed_or_too_large_is_no_image(bundle, tmp_path):
+def test_a_closed_or_too_large_file_is_refused(bundle, tmp_path):
     closed = io.BytesIO(b"")
     closed.close()
     endless = open("/dev/zero", "rb") if Path("/dev/zero").exists() else None  # noqa: SIM115
@@ -235,15 +235,15 @@ def test_a_file_that_is_closed_or_too_large_is_no_image(bundle, tmp_path):
             model(bundle, 1).predict("a", endless)
 
 
-def test_a_table_is_no_list(bundle, pairs):
-    """Its elements are its columns' names."""
+def test_a_table_is_not_a_list(bundle, pairs):
+    """Iterating over it gives the names of its columns."""
     table = pd.DataFrame({"text": pairs[0][:2], "image": pairs[1][:2]})
     with pytest.raises(InputError, match="DataFrame is not a list; pass one of its columns"):
         model(bundle, 1).predict(table, pairs[1][:2])
 
 
 def test_a_table_of_predictions(bundle, pairs):
-    """The two lines that the documentation shows."""
+    """With the two lines from the documentation."""
     posts = pd.DataFrame({"text": pairs[0], "image": pairs[1]}, index=range(5, 5 + len(pairs[0])))
     several = model(bundle, 1).predict(posts["text"], posts["image"])
     table = pd.DataFrame([{"label": p.label, **p.probabilities} for p in several], posts.index)
@@ -252,7 +252,7 @@ def test_a_table_of_predictions(bundle, pairs):
     assert list(table.index) == list(posts.index)
 
 
-def test_a_very_long_text_is_cut(bundle, pairs, alone):
+def test_a_very_long_text_is_truncated(bundle, pairs, alone):
     image = pairs[1][-1]
     assert model(bundle, 1).predict("sad rain " * 1_000_000, image) == alone[-1]
 
@@ -263,7 +263,7 @@ def test_threads_are_checked(bundle, threads):
         SentimentModel(bundle, threads=threads)
 
 
-def test_a_number_of_numpy_is_a_number_of_threads(bundle):
+def test_numpy_integers_are_accepted_as_threads(bundle):
     assert SentimentModel(bundle, threads=np.int64(2)).threads == 2
 
 
@@ -287,7 +287,7 @@ def test_every_kind_of_bundle_gives_the_same_prediction(bundle, pairs, alone, ki
     [5, None, io.StringIO("x"), {"content": b""}],
     ids=lambda source: type(source).__name__,
 )
-def test_what_is_no_bundle(source):
+def test_not_a_bundle(source):
     with pytest.raises(InputError, match="bundle"):
         SentimentModel(source)
 
@@ -296,8 +296,8 @@ def test_what_is_no_bundle(source):
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_a_pair_is_predicted_the_same_in_any_company(bundle, pairs, alone, data):
-    """Rule 1: alone, in any batch, in any order, on one thread or two."""
+def test_a_prediction_does_not_depend_on_other_pairs(bundle, pairs, alone, data):
+    """Alone, in any batch, in any order, on one thread or two."""
     indices = st.lists(st.integers(0, len(alone) - 1), min_size=1, max_size=40)
     chosen = data.draw(indices)
     threads = data.draw(st.sampled_from([1, 2]))
@@ -316,7 +316,7 @@ def test_lists_of_different_lengths_are_refused(bundle, pairs):
         model(bundle, 1).predict(pairs[0], pairs[1][:-1])
 
 
-def test_every_bad_image_is_named(bundle, pairs, tmp_path):
+def test_every_bad_image_is_reported(bundle, pairs, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     with pytest.raises(InputError) as error:
@@ -331,8 +331,8 @@ def test_an_array_is_an_image(bundle):
     assert prediction == model(bundle, 1).predict("a", Image.new("RGB", (40, 30)))
 
 
-def test_a_missing_image_is_handled_where_the_model_was_trained_for_it(bundle, pairs):
-    """The light model was; None is a pair without an image, alone or among others."""
+def test_a_model_trained_for_it_accepts_a_missing_image(bundle, pairs):
+    """Light was. None means no image, for one pair or in a list."""
     text, image = pairs[0][0], pairs[1][0]
     answer = model(bundle, 1).predict(text=text)
     assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-6)
@@ -347,13 +347,13 @@ def test_a_missing_image_is_handled_where_the_model_was_trained_for_it(bundle, p
     assert with_image != without
 
 
-def test_what_the_model_was_not_trained_to_miss_is_refused(bundle, pairs):
+def test_a_missing_part_that_the_model_requires_is_refused(bundle, pairs):
     with pytest.raises(InputError, match=r"has no text.*not trained"):
         model(bundle, 1).predict(image=pairs[1][0])
     with pytest.raises(InputError, match="has no text"):
         model(bundle, 1).predict(text=["fine", None], image=pairs[1][:2])
 
 
-def test_a_pair_of_nothing_is_refused(bundle):
+def test_a_pair_without_text_and_image_is_refused(bundle):
     with pytest.raises(InputError, match="neither"):
         model(bundle, 1).predict()

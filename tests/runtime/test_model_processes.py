@@ -1,6 +1,6 @@
-"""A SentimentModel in other processes, and copied.
+"""Copies of a SentimentModel, and its use in other processes.
 
-Every child has a limit of time: what goes wrong here hangs.
+Every child process has a time limit, since failures here are hangs.
 """
 
 import copy
@@ -20,7 +20,7 @@ TEXTS = ["what a sad day", "fun", "rain " * 30] * 10
 IMAGES = [np.full((300, 200, 3), value, np.uint8) for value in range(0, 240, 8)]
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-# Python's own warning, since 3.12: this is about what then goes wrong.
+# Python warns about this since 3.12; these tests check what can then go wrong.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
@@ -30,7 +30,7 @@ def predict(model: SentimentModel) -> list[str]:
 
 @pytest.fixture(params=["path", "bytes"])
 def model(request, bundle):
-    """A model that has predicted, on several threads."""
+    """A model that has already predicted, on several threads."""
     source = bundle if request.param == "path" else bundle.read_bytes()
     model = SentimentModel(source, threads=4, device="cpu")
     predict(model)
@@ -60,7 +60,7 @@ def test_a_pickle_of_a_path_is_small_and_works_in_another_folder(bundle, tmp_pat
     assert pickle.loads(pickled).labels
 
 
-def test_another_bundle_at_the_same_place_is_not_taken_for_it(bundle, tmp_path):
+def test_another_bundle_at_the_same_path_is_refused(bundle, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(bundle.read_bytes())
     pickled = pickle.dumps(SentimentModel(path, threads=1))
@@ -74,14 +74,14 @@ def test_another_bundle_at_the_same_place_is_not_taken_for_it(bundle, tmp_path):
         pickle.loads(pickled)
 
 
-def test_a_process_that_is_spawned_predicts(model, wanted):
+def test_a_spawned_process_predicts(model, wanted):
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         assert pool.submit(predict, model).result(SECONDS) == wanted
 
 
 @forks
-def test_a_process_that_is_forked_predicts(model, wanted):
+def test_a_forked_process_predicts(model, wanted):
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map_async(predict, [model] * 4).get(SECONDS) == [wanted] * 4
 
@@ -89,7 +89,7 @@ def test_a_process_that_is_forked_predicts(model, wanted):
 @forks
 @pytest.mark.parametrize("use", ["predict", "reopen", "delete", "nested"])
 def test_a_forked_child_neither_hangs_nor_crashes(bundle, model, wanted, use):
-    """It uses what it inherited, opens another in its place, deletes it, or forks again."""
+    """It uses the inherited model, opens another one, deletes it, or forks again."""
 
     def child() -> bool:
         if use == "nested":
@@ -97,7 +97,7 @@ def test_a_forked_child_neither_hangs_nor_crashes(bundle, model, wanted, use):
             return in_child(lambda: predict(model) == wanted)
         if use == "predict":
             return predict(model) == wanted
-        vars(model).clear()  # nothing holds its session now
+        vars(model).clear()  # no reference to its session is left
         return use == "delete" or predict(SentimentModel(bundle, threads=4)) == wanted
 
     assert in_child(child)
@@ -105,8 +105,8 @@ def test_a_forked_child_neither_hangs_nor_crashes(bundle, model, wanted, use):
 
 
 @forks
-def test_a_forked_child_does_not_compute_with_what_it_inherited(bundle, tmp_path, wanted):
-    """Where the bundle is gone it can't open it again, and says so."""
+def test_a_forked_child_does_not_use_the_inherited_session(bundle, tmp_path, wanted):
+    """If the bundle no longer exists, it can't open it again, and says so."""
     path = tmp_path / "model.onnx"
     path.write_bytes(bundle.read_bytes())
     model = SentimentModel(path, threads=1)
@@ -122,7 +122,7 @@ def test_a_forked_child_does_not_compute_with_what_it_inherited(bundle, tmp_path
 
 
 def in_child(work) -> bool:
-    """Whether ``work`` returns something true in a forked child, in time."""
+    """Whether ``work`` returns a true value in a forked child within the time limit."""
     child = os.fork()
     if child == 0:
         signal.alarm(SECONDS)  # ends it
@@ -134,8 +134,8 @@ def in_child(work) -> bool:
 
 
 @forks
-def test_a_gpus_session_is_refused_in_a_forked_child(bundle, monkeypatch):
-    """CUDA can't be used there. No GPU is needed to see that: the session says it has one."""
+def test_a_gpu_session_is_refused_in_a_forked_child(bundle, monkeypatch):
+    """CUDA can't be used after a fork. The session only claims to use a GPU, so none is needed."""
     model = SentimentModel(bundle, threads=1, device="cpu")
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr("onnxruntime.InferenceSession.get_providers", lambda self: providers)

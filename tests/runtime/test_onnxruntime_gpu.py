@@ -1,4 +1,4 @@
-"""The ONNX Runtime of the images with CUDA, on a machine without a GPU."""
+"""The ONNX Runtime of the CUDA images, on a machine without a GPU."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ LIST = "train.txt"
 
 @pytest.fixture(scope="module")
 def onnxruntime_gpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to put first on the path: the locked onnxruntime-gpu, with torch's CUDA."""
+    """A folder for the start of the path, with the locked onnxruntime-gpu and torch's CUDA."""
     lock = (ROOT / "docker" / "cuda-12.1.lock").read_text()
     [version] = re.findall(r"^onnxruntime-gpu==(\S+)", lock, re.MULTILINE)
     folder = tmp_path_factory.mktemp("onnxruntime-gpu")
@@ -39,7 +39,7 @@ def onnxruntime_gpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def infer(
     folder: Path | None, bundle: Path, sample: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """`mmsent-infer` to stdout, in a process that finds the libraries in ``folder`` first."""
+    """Run `mmsent-infer` to stdout in a process with ``folder`` first on its path."""
     path = [*([str(folder)] if folder else []), *filter(None, sys.path)]
     return subprocess.run(
         [sys.executable, "-c", "from mmsent.cli import infer, run; run(infer)", sample / LIST,
@@ -65,7 +65,7 @@ def exported(
 def test_the_same_labels_and_probabilities(
     onnxruntime_gpu: Path, exported: Path, sample: Path
 ) -> None:
-    """Rule 3, for the version in the images with CUDA; without a GPU it computes on the CPU."""
+    """With the version in the CUDA images; without a GPU it computes on the CPU."""
     rows = []
     for folder in (None, onnxruntime_gpu):
         done = infer(folder, exported, sample)
@@ -79,9 +79,7 @@ def test_the_same_labels_and_probabilities(
         assert [float(x) for x in a[2:]] == pytest.approx([float(x) for x in b[2:]], abs=1e-5)
 
 
-def test_a_gpu_that_is_asked_for_and_not_there(
-    onnxruntime_gpu: Path, bundle: Path, sample: Path
-) -> None:
+def test_a_requested_gpu_that_is_missing(onnxruntime_gpu: Path, bundle: Path, sample: Path) -> None:
     done = infer(onnxruntime_gpu, bundle, sample, "--device", "cuda")
     assert done.returncode == 2
     assert done.stdout == ""
@@ -90,10 +88,10 @@ def test_a_gpu_that_is_asked_for_and_not_there(
     assert "Traceback" not in done.stderr
 
 
-def test_a_bundle_at_fault_is_blamed_itself(
+def test_a_bad_bundle_is_named_as_the_cause(
     onnxruntime_gpu: Path, bundle: Path, sample: Path, tmp_path: Path
 ) -> None:
-    """Not the GPU, whose failure comes first."""
+    """Not the GPU, although it fails first."""
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(bundle.read_bytes().replace(b"MatMul", b"MatMuk").replace(b"Gemm", b"Gemn"))
     done = infer(onnxruntime_gpu, broken, sample)

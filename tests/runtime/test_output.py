@@ -1,4 +1,4 @@
-"""Where `mmsent-infer` reads its list and writes its rows: links, streams, stdin, and names."""
+"""The input and output of `mmsent-infer`: links, streams, stdin, and names."""
 
 import errno
 import io
@@ -27,7 +27,7 @@ CSV = [b"guid,tag"] + [b"%d," % number for number in range(ROWS)]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A dataset with a list and a bundle. Not to be changed."""
+    """A dataset with a list and a bundle. Read-only."""
     folder = tmp_path_factory.mktemp("whole") / "dataset"
     (folder / "data").mkdir(parents=True)
     for number in range(ROWS):
@@ -50,7 +50,7 @@ def infer(run_command, folder, *options, output="out.csv"):
 
 
 def process(folder, *options, **streams):
-    """`mmsent infer` in a process of its own, whose streams a test may choose."""
+    """Run `mmsent infer` in a process whose streams a test may choose."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     return subprocess.run(
         [sys.executable, "-m", "mmsent", "infer", *options], cwd=folder, timeout=300, **streams
@@ -69,7 +69,7 @@ def names(folder):
 # Links
 
 
-def test_what_a_link_leads_to_is_replaced(run_command, dataset):
+def test_the_target_of_a_link_is_replaced(run_command, dataset):
     (dataset / "store").mkdir()
     (dataset / "store" / "real.csv").write_text("old")
     (dataset / "sub.csv").symlink_to("store/real.csv")
@@ -80,7 +80,7 @@ def test_what_a_link_leads_to_is_replaced(run_command, dataset):
     assert names(dataset / "store") == {"real.csv"}
 
 
-def test_the_rows_that_fail_lie_beside_the_name_that_was_given(run_command, dataset):
+def test_errors_are_written_next_to_the_given_name(run_command, dataset):
     (dataset / "store").mkdir()
     (dataset / "sub.csv").symlink_to("store/real.csv")
     (dataset / "data" / "3.txt").unlink()
@@ -91,7 +91,7 @@ def test_the_rows_that_fail_lie_beside_the_name_that_was_given(run_command, data
     assert names(dataset / "store") == {"real.csv"}
 
 
-def test_other_commands_write_what_a_link_leads_to(run_command, dataset):
+def test_other_commands_write_to_the_target_of_a_link(run_command, dataset):
     (dataset / "store").mkdir()
     (dataset / "packed.parquet").symlink_to("store/packed.parquet")
     assert run_command("mmsent", "pack", "list.csv", "packed.parquet", cwd=dataset).code == 0
@@ -99,7 +99,7 @@ def test_other_commands_write_what_a_link_leads_to(run_command, dataset):
     assert names(dataset / "store") == {"packed.parquet"}
 
 
-def test_a_bundle_is_no_stream(run_command, trained, tmp_path):
+def test_a_bundle_cannot_be_a_stream(run_command, trained, tmp_path):
     (tmp_path / "model.onnx").symlink_to("/proc/self/fd/1")
     result = run_command("mmsent-export", "onnx", trained, cwd=tmp_path)
     assert result.code == 2
@@ -120,7 +120,7 @@ def test_a_link_to_an_input_is_refused(run_command, dataset):
 @pytest.mark.parametrize("name", ["-", "link.csv"])
 @pytest.mark.parametrize("kind", ["pipe", "file"])
 def test_rows_go_to_stdout(dataset, name, kind):
-    """By "-", or by a link to this process's descriptor: /dev/stdout is one itself."""
+    """With "-", or a link to this process's descriptor, as /dev/stdout is."""
     (dataset / "link.csv").symlink_to("/proc/self/fd/1")
     arguments = (dataset, "list.csv", "--output", name)
     if kind == "pipe":
@@ -160,7 +160,7 @@ def test_a_full_disk_behind_stdout_is_one_error(dataset):
     assert b"Error: stdout: No space left on device; when that is fixed, start over" in done.stderr
 
 
-def test_a_reader_that_has_enough_ends_it_in_silence(dataset):
+def test_it_ends_silently_if_the_reader_closes_the_pipe(dataset):
     reader, writer = os.pipe()
     os.close(reader)
     done = process(dataset, "list.csv", "--output", "-", stdout=writer)
@@ -179,7 +179,7 @@ def test_a_reader_that_has_enough_ends_it_in_silence(dataset):
         ("closed.csv", [], "the descriptor 77 is not open"),
     ],
 )
-def test_what_a_stream_can_not_be(run_command, dataset, output, options, said):
+def test_options_that_a_stream_does_not_support(run_command, dataset, output, options, said):
     os.mkfifo(dataset / "pipe")
     os.mkfifo(dataset / "pipe.parquet")
     (dataset / "closed.csv").symlink_to("/proc/self/fd/77")
@@ -189,7 +189,7 @@ def test_what_a_stream_can_not_be(run_command, dataset, output, options, said):
     assert names(dataset) == {"pipe", "pipe.parquet", "closed.csv"}
 
 
-def test_rows_that_fail_are_said_where_the_output_is_a_stream(dataset):
+def test_failed_rows_are_printed_if_the_output_is_a_stream(dataset):
     (dataset / "data" / "3.txt").unlink()
     done = process(dataset, "list.csv", "--output", "-", "--on-error", "skip")
     assert done.returncode == 1
@@ -232,7 +232,7 @@ def test_a_list_from_stdin_is_resumed(dataset, tmp_path):
     assert (dataset / "out.csv").read_bytes() == finished
 
 
-def test_what_is_wrong_with_a_list_from_stdin_is_said(dataset):
+def test_problems_with_a_list_from_stdin_are_reported(dataset):
     content = b"guid,tag\n1,null\n99,null\n"
     done = process(dataset, "-", "--output", "-", input=content)
     assert done.returncode == 2
@@ -254,25 +254,25 @@ def test_what_is_wrong_with_a_list_from_stdin_is_said(dataset):
         ("o.PARQUET", b"PAR1"),
     ],
 )
-def test_the_name_says_the_format(run_command, dataset, name, starts):
+def test_the_suffix_decides_the_format(run_command, dataset, name, starts):
     assert infer(run_command, dataset, output=name).code == 0
     assert (dataset / name).read_bytes().startswith(starts)
 
 
 @pytest.mark.parametrize("name", ["o.xlsx", "o.json", "o.tsv", "o.csv.gz"])
-def test_a_format_that_is_not_written_is_refused(run_command, dataset, name):
+def test_an_unsupported_format_is_refused(run_command, dataset, name):
     result = infer(run_command, dataset, output=name)
     assert result.code == 2
     assert f"can't end in {Path(name).suffix}, only in .csv" in result.err
     assert names(dataset) == set()
 
 
-def test_folders_that_lack_are_made(run_command, dataset):
+def test_missing_folders_are_made(run_command, dataset):
     assert infer(run_command, dataset, output="no/dir/x.csv").code == 0
     assert names(dataset / "no" / "dir") == {"x.csv"}
 
 
-def test_folders_are_not_left_where_nothing_is_written(run_command, dataset):
+def test_folders_are_removed_if_nothing_is_written(run_command, dataset):
     (dataset / "data" / "3.txt").unlink()
     assert infer(run_command, dataset, output="no/dir/x.csv").code == 2
     assert names(dataset) == set()
@@ -290,12 +290,12 @@ def test_an_inference_without_locks_and_syncs(run_command, dataset, monkeypatch)
     monkeypatch.setattr(os, "fsync", unsupported)
     result = infer(run_command, dataset)
     assert result.code == 0
-    assert result.err.count("Function not implemented") == 2  # the lock's, and the sync's
+    assert result.err.count("Function not implemented") == 2  # for the lock, and for the sync
     assert names(dataset) == {"out.csv"}
 
 
 @pytest.mark.parametrize("skip", [True, False])
-def test_a_row_is_not_blamed_for_a_lack_of_memory(dataset, monkeypatch, skip):
+def test_out_of_memory_is_not_an_error_in_a_row(dataset, monkeypatch, skip):
     real, opened = Image.open, []
 
     def fail_at_the_tenth(*arguments, **options):
@@ -315,7 +315,7 @@ def test_a_row_is_not_blamed_for_a_lack_of_memory(dataset, monkeypatch, skip):
     assert in_order((dataset / "out.csv").read_bytes())
 
 
-def test_a_graph_without_memory_is_not_exported_again(dataset, monkeypatch):
+def test_out_of_memory_is_not_an_error_in_a_bundle(dataset, monkeypatch):
     model = SentimentModel(dataset / "model.onnx")
 
     class Session:
@@ -327,7 +327,7 @@ def test_a_graph_without_memory_is_not_exported_again(dataset, monkeypatch):
         model.predict("fun", Image.new("RGB", (9, 9)))
 
 
-def test_threads_that_can_not_be_started(run_command, dataset, monkeypatch):
+def test_threads_that_cannot_be_started(run_command, dataset, monkeypatch):
     def start(self):
         raise RuntimeError("can't start new thread")
 
@@ -349,7 +349,7 @@ def test_threads_that_can_not_be_started(run_command, dataset, monkeypatch):
         (["fly"], 2),
     ],
 )
-def test_a_closed_stream_is_as_one_to_nowhere(dataset, number, arguments, code):
+def test_a_closed_stream_acts_like_dev_null(dataset, number, arguments, code):
     command = " ".join([sys.executable, "-m", "mmsent", *arguments])
     other = {1: 2, 2: 1}[number]
     done = subprocess.run(
@@ -359,7 +359,7 @@ def test_a_closed_stream_is_as_one_to_nowhere(dataset, number, arguments, code):
 
 
 def test_a_file_does_not_get_the_number_of_a_closed_stream(dataset):
-    """What libraries print to 2 would stand in it."""
+    """Otherwise, messages of libraries to descriptor 2 would go into the file."""
     done = subprocess.run(
         f"{sys.executable} -c 'import os, sys; sys.argv[1:] = [\"--help\"]\n"
         "from mmsent.files.console import prepare_streams\nprepare_streams()\n"

@@ -1,4 +1,4 @@
-"""Pairs in a Parquet file, against the same pairs in a folder."""
+"""Pairs in a Parquet file, compared with the same pairs in a folder."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from tests.small_bundle import write_small_bundle
 
 @pytest.fixture
 def packed(run_command, sample, tmp_path):
-    """The sample's labelled pairs, by the command."""
+    """The sample's labelled pairs, packed by the command."""
     path = tmp_path / "pairs.parquet"
     result = run_command("mmsent", "pack", sample / TRAIN_LIST, path, cwd=tmp_path)
     assert result.code == 0, result.err
@@ -52,7 +52,7 @@ def image_bytes(sample):
     return [pair.guid for pair in pairs], [pair.read("image") for pair in pairs]
 
 
-def test_pack_has_the_layout_of_datasets_and_the_images_bytes(sample, packed):
+def test_pack_writes_the_layout_of_datasets_with_the_files_bytes(sample, packed):
     table = pq.read_table(packed)
     guids, images = image_bytes(sample)
     assert table.column("guid").to_pylist() == guids
@@ -67,7 +67,7 @@ def test_pack_has_the_layout_of_datasets_and_the_images_bytes(sample, packed):
     assert features["image"] == {"_type": "Image"}
 
 
-def test_predictions_are_the_folders(run_command, sample, bundle, packed):
+def test_predictions_are_the_same_as_for_the_folder(run_command, sample, bundle, packed):
     for path, output in ((sample / TRAIN_LIST, packed.with_name("folder.csv")),
                          (packed, packed.with_name("packed.csv"))):  # fmt: skip
         result = infer(run_command, path, bundle, output, "--probabilities")
@@ -94,7 +94,7 @@ def test_a_list_without_labels(run_command, sample, small, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["binary", "path", "struct of paths", "large", "dictionary"])
-def test_every_form_of_a_column(run_command, sample, packed, small, form):
+def test_every_type_of_column(run_command, sample, packed, small, form):
     table = pq.read_table(packed)
     names = [f"data/{cell['path']}" for cell in table.column("image").to_pylist()]
     _, images = image_bytes(sample)
@@ -118,7 +118,7 @@ def test_every_form_of_a_column(run_command, sample, packed, small, form):
 
 
 def spoiled(packed):
-    """A copy with a bad row of each kind, and what must be said of them."""
+    """A copy with a bad row of each kind, and the expected messages."""
     table = pq.read_table(packed).to_pylist()[:12]
     table[0]["guid"] = "8.0"
     table[1]["guid"] = None
@@ -140,7 +140,7 @@ def spoiled(packed):
     }  # fmt: skip
 
 
-def test_every_bad_row_is_named_and_nothing_written(run_command, packed, small):
+def test_every_bad_row_is_reported_and_nothing_is_written(run_command, packed, small):
     path, faults = spoiled(packed)
     result = infer(run_command, path, small, "out.parquet")
     assert result.code == 2
@@ -152,7 +152,7 @@ def test_every_bad_row_is_named_and_nothing_written(run_command, packed, small):
     assert not (packed.parent / "out.parquet").exists()
 
 
-def test_bad_rows_are_skipped_where_that_is_asked_for(run_command, packed, small):
+def test_bad_rows_are_skipped_on_request(run_command, packed, small):
     path, faults = spoiled(packed)
     result = infer(run_command, path, small, "out.parquet", "--on-error", "skip")
     assert result.code == 1
@@ -171,7 +171,7 @@ def test_bad_rows_are_skipped_where_that_is_asked_for(run_command, packed, small
         ("image", pa.array([{"bytes": 1}] * 80), "the column image can't be of type struct"),
     ],
 )
-def test_a_file_of_other_columns_is_refused(run_command, packed, small, column, value, fault):
+def test_a_file_with_other_columns_is_refused(run_command, packed, small, column, value, fault):
     table = pq.read_table(packed).drop_columns([column])
     if value is not None:
         table = table.append_column(column, value)
@@ -200,10 +200,10 @@ def test_a_damaged_file_is_refused(run_command, packed, small, damage):
 
 
 @pytest.mark.parametrize("window_bytes", [1 << 28, 60_000], ids=["by rows", "by bytes"])
-def test_resumed_it_ends_as_it_would_have(
+def test_a_resumed_inference_gives_the_same_result(
     run_command, packed, small, tmp_path, monkeypatch, window_bytes
 ):
-    """A stop by the system, made by a full disk: in windows that rows end, or their bytes do."""
+    """A full disk stops it, in windows that end by their number of rows or of bytes."""
     monkeypatch.setattr("mmsent.predict.stream.WINDOW_BYTES", window_bytes)
     table = pa.concat_tables([pq.read_table(packed)] * 5)
     path = tmp_path / "long.parquet"
@@ -229,14 +229,14 @@ def test_resumed_it_ends_as_it_would_have(
     assert len(computed) < 400
     result = infer(run_command, path, small, "out.parquet", *options, "--resume")
     assert result.code == 0, result.err
-    assert len(computed) == 400  # the same batches: none of them twice
+    assert len(computed) == 400  # the same batches, none of them repeated
     wanted = pq.read_table(tmp_path / "whole.parquet")
     assert pq.read_table(tmp_path / "out.parquet").equals(wanted)
     assert not list(tmp_path.glob(".*part*"))
 
 
-def test_errors_come_with_the_predictions_or_not_at_all(run_command, packed, small, tmp_path):
-    """Parquet is written at the end; where that fails, it all can still go on."""
+def test_errors_are_not_written_without_the_predictions(run_command, packed, small, tmp_path):
+    """Parquet is written at the end; if that fails, the inference can be resumed."""
     table = pq.read_table(packed).to_pylist()
     table[1]["image"]["bytes"] = b"no image"
     pq.write_table(pa.Table.from_pylist(table, pq.read_schema(packed)), packed)
@@ -253,8 +253,8 @@ def test_errors_come_with_the_predictions_or_not_at_all(run_command, packed, sma
     assert len(written(tmp_path / "out.parquet.errors.csv")) == 2
 
 
-def test_more_rows_than_bytes_are_refused(run_command, small, tmp_path):
-    """A row takes next to no room in Parquet: 300 KB may claim a hundred million of them."""
+def test_more_rows_than_the_limit_for_the_size_are_refused(run_command, small, tmp_path):
+    """Rows take almost no space in Parquet: a file of 300 KB can claim a hundred million."""
     path = tmp_path / "nothing.parquet"
     rows = 1_000_000
     nothing = pa.table({name: pa.nulls(rows, pa.string()) for name in ("guid", "text", "image")})
@@ -300,7 +300,7 @@ def test_without_pyarrow_the_extra_is_named(run_command, packed, small):
     assert "pip install './runtime[parquet]'" in result.err
 
 
-def test_pack_names_every_bad_row(run_command, sample, tmp_path):
+def test_pack_reports_every_bad_row(run_command, sample, tmp_path):
     folder = shutil.copytree(sample, tmp_path / "dataset")
     rows = list(open_dataset(folder).select(TRAINING).rows())
     os.remove(image_file(folder, rows[3].guid))
@@ -315,7 +315,7 @@ def test_pack_names_every_bad_row(run_command, sample, tmp_path):
     assert not (folder / "out.parquet").exists()
 
 
-def test_check_data_says_what_it_says_of_the_folder(run_command, sample, packed):
+def test_check_data_says_the_same_as_for_the_folder(run_command, sample, packed):
     def facts(data):
         result = run_command("mmsent", "check-data", "--json", "--data", data, cwd=packed.parent)
         assert result.code == 0, result.err
@@ -333,7 +333,7 @@ def test_check_data_says_what_it_says_of_the_folder(run_command, sample, packed)
     assert len(found["warnings"]) == len(wanted["warnings"])
 
 
-def test_check_data_names_bad_rows(run_command, packed):
+def test_check_data_reports_bad_rows(run_command, packed):
     path, faults = spoiled(packed)
     faults |= {3: "text is missing", 4: "image is missing", 5: "image is missing"}
     result = run_command("mmsent", "check-data", "--data", path, cwd=packed.parent)

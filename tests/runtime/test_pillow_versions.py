@@ -1,4 +1,4 @@
-"""The same pixels on every Pillow that the runtime allows."""
+"""The same pixels with every supported version of Pillow."""
 
 import json
 import os
@@ -32,7 +32,7 @@ FORMATS_OF_MODES = {
 
 
 def drawn(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    """Sharp edges over noise, where a wrong pass or rounding shows."""
+    """Sharp edges over noise, so that a wrong pass or rounding is visible."""
     random = np.random.default_rng(width * 10_000 + height)
     if mode in ("I;16", "F"):
         values = random.integers(0, 65536, (height, width))
@@ -88,7 +88,7 @@ def test_every_version_gives_the_same_pixels(folder: Path, tmp_path: Path, versi
 @pytest.mark.skipif(int(PIL.__version__.split(".")[0]) < 13, reason="older ones differ")
 @pytest.mark.parametrize("filter", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
-def test_a_resize_is_that_of_pillow_13(size: tuple[int, int], filter: str) -> None:
+def test_resizing_is_that_of_pillow_13(size: tuple[int, int], filter: str) -> None:
     image = drawn(*size)
     wanted = image.resize((224, 224), Image.Resampling[filter.upper()])
     got = load_image(image, ImageSettings(224, "stretch", filter))

@@ -16,7 +16,7 @@ from ..small_bundle import write_small_bundle
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A bundle for pairs that may lack a part, one for pairs that may not, and two images."""
+    """A bundle that accepts missing parts, one that does not, and two images."""
     folder = tmp_path_factory.mktemp("predict")
     write_small_bundle(folder / "model.onnx", optional=("text", "image"))
     write_small_bundle(folder / "strict.onnx")
@@ -44,7 +44,7 @@ def wanted(folder, text, image):
     ],
 )
 def test_it_prints_what_the_model_predicts(run_command, folder, arguments, pairs):
-    """In JSON, and in lines for other programs."""
+    """As JSON, and as lines for other programs."""
     as_json = run_command("mmsent", "predict", *arguments, "--json", cwd=folder)
     plain = run_command("mmsent", "predict", *arguments, cwd=folder)
     assert (as_json.code, plain.code) == (0, 0)
@@ -100,7 +100,7 @@ def test_it_explains(run_command, folder, tmp_path, name):
 
 
 def test_a_text_from_stdin(folder):
-    """Decoded as a text file is: here GB18030, with a line's end."""
+    """Decoded like a text file, here from GB18030 with a newline."""
     done = subprocess.run(
         [sys.executable, "-m", "mmsent", "predict", "--text", "-", "--image", "dark.png", "--json"],
         cwd=folder, input="rain 今\n".encode("gb18030"), capture_output=True, check=True,
@@ -131,7 +131,7 @@ def test_bars_on_a_terminal(folder):
         try:
             while chunk := os.read(ours, 1024):
                 shown += chunk
-        except OSError:  # how Linux says that the other end is closed
+        except OSError:  # Linux's error if the other end is closed
             pass
         assert process.wait() == 0
     os.close(ours)

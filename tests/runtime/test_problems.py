@@ -1,4 +1,4 @@
-"""How problems with data are put into words: one by one or, where they are many, by kind."""
+"""How problems with data are reported: one by one or, if there are many, by kind."""
 
 import pytest
 from hypothesis import given
@@ -11,12 +11,12 @@ def row(line, message, file="list.csv"):
     return Problem("list.csv", line, str(line), file, message)
 
 
-def test_a_few_stand_singly():
+def test_a_few_are_listed_singly():
     problems = [row(line, "the label is missing") for line in range(2, 2 + MAX_LINES)]
     assert summarize(problems) == [str(problem) for problem in problems]
 
 
-def test_many_are_grouped_with_the_values_they_differ_in():
+def test_many_are_grouped_with_their_values():
     advice = "it must be one of cat, dog"
     labels = ["0"] * 57 + ["1"] * 33
     problems = [
@@ -33,7 +33,7 @@ def test_many_are_grouped_with_the_values_they_differ_in():
     ("messages", "line"),
     [
         (["the image does not exist"], "the image does not exist"),
-        # Advice that differs is left out; what stands in quotes holds no advice.
+        # Different advice is left out; text in quotes is not advice.
         (["unknown label 'a;b'; did you mean 'ab'?", "unknown label 'c'; did you mean 'd'?"],
          "unknown label 'a;b' (15), 'c' (15)"),
         (["the guid is already on line 3", "the guid is already on line 4"],
@@ -46,7 +46,7 @@ def test_many_are_grouped_with_the_values_they_differ_in():
          "unknown label '0' (3), '1' (3), '2' (3), '3' (3), '4' (3) and 5 others"),
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_kind(messages, line):
+def test_the_message_of_a_kind(messages, line):
     problems = [row(place + 2, messages[place % len(messages)]) for place in range(30)]
     assert summarize(problems) == [f"30 rows: {line}; first: list.csv line 2 (guid '2')"]
 
@@ -61,7 +61,7 @@ def test_the_first_file_of_a_kind_is_named():
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.text()), min_size=1, max_size=80))
 def test_every_problem_is_counted_once(found):
-    """Whatever the messages hold; in at most so many lines."""
+    """Whatever the messages contain, and within the limit of lines."""
     problems = [Problem("a.csv", 2, "", f"{kind}", f"{text}") for kind, text in found]
     lines = summarize(problems)
     assert 1 <= len(lines) <= MAX_LINES
@@ -80,7 +80,7 @@ def test_kinds_beyond_the_last_line_are_counted():
     assert last == "12 more, of 6 other kinds"
 
 
-def test_a_refusal_says_where_all_of_them_are():
+def test_a_refusal_says_how_to_list_them_all():
     with pytest.raises(InputError) as error:
         refuse([row(n, "the label is missing") for n in range(2, 32)], "nothing was trained")
     assert str(error.value).splitlines() == [

@@ -1,4 +1,4 @@
-"""What users import, and with which arguments: a change here breaks their programs."""
+"""The names and parameters that users rely on: a change here breaks their programs."""
 
 import inspect
 
@@ -9,7 +9,7 @@ import mmsent.ray
 from mmsent.predict.infer import infer
 
 
-def test_the_package_gives_these_names_and_no_others():
+def test_the_package_exports_exactly_these_names():
     assert set(mmsent.__all__) == {
         "Explanation", "InputError", "MmsentError", "Prediction", "SentimentModel", "__version__",
     }  # fmt: skip
@@ -44,7 +44,7 @@ def test_parameters(function, parameters):
     assert list(inspect.signature(function).parameters) == parameters.split()
 
 
-def test_an_open_model_tells_of_its_bundle(bundle):
+def test_a_model_has_the_metadata_of_its_bundle(bundle):
     model = mmsent.SentimentModel(bundle)
     assert model.labels == ("negative", "neutral", "positive")
     assert model.info.model == "light"

@@ -1,4 +1,4 @@
-"""mmsent.ray on a cluster on this machine, against mmsent-infer."""
+"""mmsent.ray on a local cluster, compared with mmsent-infer."""
 
 import csv
 import os
@@ -32,7 +32,7 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def packed(run_command, sample, tmp_path_factory):
-    """The sample's pairs in row groups of 20, a column more than needed, and what infer says."""
+    """The sample's pairs in row groups of 20 with an extra column, and infer's predictions."""
     folder = tmp_path_factory.mktemp("ray")
     path = folder / "pairs.parquet"
     run_command("mmsent", "pack", sample / TRAIN_LIST, path, cwd=folder)
@@ -81,8 +81,8 @@ def test_a_bad_row(cluster, packed):
         mmsent.ray.predict(data, model, concurrency=1).take_all()
 
 
-def test_pairs_that_lack_a_part(cluster, packed, tmp_path):
-    """Null cells and paths that lead nowhere, and a dataset without a column, against infer's."""
+def test_pairs_with_a_missing_part(cluster, packed, tmp_path):
+    """Null cells, paths without a file and a missing column, compared with infer."""
     import mmsent.ray
 
     path, needs_both, _ = packed
@@ -110,7 +110,7 @@ def test_pairs_that_lack_a_part(cluster, packed, tmp_path):
 
 
 def predictions(folder, model, rows):
-    """What mmsent-infer says of rows."""
+    """The predictions of mmsent-infer for rows."""
     pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
     done = command(
         "mmsent-infer", "rows.parquet", "--model", model, "--output", "out.csv", "--probabilities",
@@ -122,7 +122,7 @@ def predictions(folder, model, rows):
 
 
 def test_an_actor_that_is_killed(cluster, packed, tmp_path):
-    """It kills itself once, in the middle of a batch."""
+    """The actor kills itself once, in the middle of a batch."""
     import mmsent.ray
 
     path, model, wanted = packed

@@ -1,4 +1,4 @@
-"""The runtime in an environment of its own."""
+"""The runtime in an environment without the other distributions."""
 
 import subprocess
 import sys
@@ -23,11 +23,11 @@ def environment(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch):
-    monkeypatch.delenv("PYTHONPATH", raising=False)  # it may lead to the other distributions
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # it may contain the other distributions
 
 
 @pytest.mark.installs
-def test_it_is_small_and_brings_no_training_library(environment):
+def test_it_is_small_and_installs_no_training_library(environment):
     site = next((environment / "lib").glob("python3*")) / "site-packages"
     names = {path.name for path in site.iterdir()}
     assert not names & {"torch", "pandas", "sklearn", "transformers", "scipy"}
@@ -45,7 +45,7 @@ def test_it_predicts(environment, sample, bundle, tmp_path):
 
 
 @pytest.mark.installs
-def test_it_says_which_distribution_trains(environment, tmp_path):
+def test_it_says_what_to_install_for_training(environment, tmp_path):
     program = environment / "bin" / "mmsent"
     assert subprocess.run([program, "--help"], capture_output=True).returncode == 0
     done = subprocess.run([program, "train"], cwd=tmp_path, capture_output=True, text=True)

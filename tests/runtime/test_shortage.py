@@ -1,4 +1,4 @@
-"""What a machine lacks is never a row's, a file's or an image's fault, wherever it shows."""
+"""Lack of memory or file handles is never reported as an error in a row, file or image."""
 
 import errno
 import io
@@ -32,7 +32,7 @@ def photo(format="JPEG"):
 
 @pytest.mark.parametrize("number", LACKS)
 @pytest.mark.parametrize("read", [open_file, lambda *given: read_file(*given, limit=9)])
-def test_a_file_that_can_not_be_opened(tmp_path, monkeypatch, number, read):
+def test_too_many_open_files(tmp_path, monkeypatch, number, read):
     def refuse(*arguments, **options):
         raise OSError(number, os.strerror(number))
 
@@ -43,7 +43,7 @@ def test_a_file_that_can_not_be_opened(tmp_path, monkeypatch, number, read):
 
 
 @pytest.mark.parametrize("place", ["open", "Image.getexif", "Image.resize", "Image.transpose"])
-def test_an_image_is_not_blamed(tmp_path, monkeypatch, place):
+def test_out_of_memory_is_not_an_error_in_an_image(tmp_path, monkeypatch, place):
     (tmp_path / "1.jpg").write_bytes(photo())
     monkeypatch.setattr(f"PIL.Image.{place}", fail)
     for source in (photo(), tmp_path / "1.jpg"):
@@ -51,8 +51,8 @@ def test_an_image_is_not_blamed(tmp_path, monkeypatch, place):
             load_image(source, ImageSettings(8))
 
 
-def test_an_image_that_no_reader_takes_is_not_blamed(monkeypatch):
-    """Where memory lacks while the cause is looked for."""
+def test_out_of_memory_while_diagnosing_an_image(monkeypatch):
+    """No reader accepts the image, and memory runs out during the search for the cause."""
     png = bytearray(photo("PNG"))
     png[40] ^= 1  # a checksum
     png[20] ^= 1
@@ -82,8 +82,8 @@ def test_an_image_that_no_reader_takes_is_not_blamed(monkeypatch):
         (OSError(errno.ENOMEM, "Cannot allocate memory"), Shortage),
     ],
 )
-def test_a_parquet_file_is_not_blamed(tmp_path, monkeypatch, error, kind):
-    """Where it asks for more than there can be, it is."""
+def test_out_of_memory_is_not_an_error_in_a_parquet_file(tmp_path, monkeypatch, error, kind):
+    """Unless the file asks for more than any machine has."""
 
     def refuse(*arguments, **options):
         raise error
@@ -95,8 +95,8 @@ def test_a_parquet_file_is_not_blamed(tmp_path, monkeypatch, error, kind):
         list(data.rows())
 
 
-def test_a_library_that_can_not_be_mapped_is_not_missing(monkeypatch):
-    """As the dynamic linker says it under `ulimit -v`."""
+def test_a_library_that_cannot_be_mapped_is_not_missing(monkeypatch):
+    """The dynamic linker's message under `ulimit -v`."""
 
     class Loader:
         def find_spec(self, name, *arguments):

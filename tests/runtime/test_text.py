@@ -17,13 +17,13 @@ from mmsent.inputs.text import (
 
 
 @given(st.text())
-def test_utf8_is_read_whole(text):
+def test_utf8_is_read_completely(text):
     assert decode_text(text.encode()) == (text.removeprefix("\ufeff").strip(), "utf-8")
 
 
 @given(st.text(alphabet=st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF), min_size=1))
 def test_gb18030_loses_no_character(chinese):
-    data = f"“{chinese}”…".encode("gb18030")  # its first byte, A1, begins no character of UTF-8
+    data = f"“{chinese}”…".encode("gb18030")  # its first byte, A1, can't begin a UTF-8 character
     assert decode_text(data) == (f"“{chinese}”…", "gb18030")
 
 
@@ -49,7 +49,7 @@ def test_padding_keeps_every_sequence(sequences):
 
 @pytest.fixture(scope="module")
 def letters():
-    """A tokenizer to which every character is a token, and "ж" and "🙂" are known."""
+    """A tokenizer with a token per character, which knows "ж" and "🙂"."""
     tokenizer = Tokenizer(WordLevel({"?": 0, "a": 1, "ж": 2, "🙂": 3}, unk_token="?"))
     tokenizer.pre_tokenizer = Split("", "isolated")
     return read_tokenizer(tokenizer.to_str(), max_length=1 << 30)
@@ -57,8 +57,8 @@ def letters():
 
 @pytest.mark.parametrize("character", ["a", "ж", "🙂"])
 @pytest.mark.parametrize("before", ["", "a", "aaa"])
-def test_what_is_over_the_bound_is_not_tokenized(letters, character, before):
-    """Of a character that the bound cuts through nothing is left."""
+def test_text_over_the_limit_is_not_tokenized(letters, character, before):
+    """A character that the limit cuts through is dropped."""
     size = len(character.encode())
     fitting = (MAX_TOKENIZED_BYTES - len(before)) // size
     (ids,) = tokenize(letters, [before + character * (fitting + 1000)])
@@ -67,5 +67,5 @@ def test_what_is_over_the_bound_is_not_tokenized(letters, character, before):
 
 
 @given(st.text())
-def test_the_bound_leaves_shorter_texts_alone(letters, text):
+def test_the_limit_does_not_change_shorter_texts(letters, text):
     assert tokenize(letters, [text]) == [letters.encode(text).ids]

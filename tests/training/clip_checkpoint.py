@@ -1,4 +1,4 @@
-"""A tiny CLIP checkpoint: two layers, random weights, a byte-level tokenizer; made, not fetched."""
+"""A tiny generated CLIP checkpoint: two layers, random weights, a byte-level tokenizer."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ WORDS = (
 
 
 def write_checkpoint(folder: Path, *, seed: int = 0) -> Path:
-    """Write config, tokenizer, preprocessing and weights as a hub's checkpoint has them."""
+    """Write config, tokenizer, preprocessing and weights in the format of the hub."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -45,7 +45,7 @@ def write_checkpoint(folder: Path, *, seed: int = 0) -> Path:
 
 
 def write_preprocessing(folder: Path, processor: str, **own: object) -> None:
-    """Write CLIP's preprocessing with a processor's ``own`` settings; None: it has none such."""
+    """Write CLIP's preprocessing with a processor's ``own`` settings; None removes a setting."""
     settings: dict[str, object] = {
         "do_convert_rgb": True,
         "do_normalize": True,
@@ -63,7 +63,7 @@ def write_preprocessing(folder: Path, processor: str, **own: object) -> None:
 
 
 def make_tokenizer() -> Tokenizer:
-    """CLIP's pipeline over a small vocabulary: lower-cased, byte-level BPE with an end of word."""
+    """CLIP's pipeline with a small vocabulary: lower case, byte-level BPE with an end of word."""
     tokenizer = Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]

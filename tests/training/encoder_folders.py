@@ -1,4 +1,4 @@
-"""Tiny encoders with random weights and their families' kinds of tokenizers: made, not fetched."""
+"""Tiny generated encoders with random weights and each family's kind of tokenizer."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -48,12 +48,12 @@ DISTILBERT = {"dim": 32, "hidden_dim": 64, "n_layers": 4, "n_heads": 2, "initial
 
 
 def write_bert(folder: Path) -> Path:
-    """WordPiece, by transformers from a vocab.txt; pooled by the mean."""
+    """WordPiece, which transformers builds from a vocab.txt; mean pooling."""
     return _write_word_pieces(folder, WORDS.split(), BertConfig, BertModel, **SMALL)
 
 
 def write_chinese_bert(folder: Path) -> Path:
-    """One token per character, pooled at the first token, as its own file says."""
+    """One token per character; pooled at the first token, as its config says."""
     pooling = folder / "1_Pooling" / "config.json"
     pooling.parent.mkdir(parents=True)
     pooling.write_text(json.dumps({"pooling_mode_cls_token": True}))
@@ -72,7 +72,7 @@ def write_distilbert(folder: Path) -> Path:
 
 
 def write_mpnet(folder: Path) -> Path:
-    """WordPiece with RoBERTa's special tokens, of which padding is the second."""
+    """WordPiece with RoBERTa's special tokens; padding is the second."""
     ends = RobertaProcessing(("</s>", 2), ("<s>", 0))
     size = _save_word_pieces(folder, ("<s>", "<pad>", "</s>", "[UNK]"), ends)
     config = MPNetConfig(  # type: ignore[no-untyped-call]
@@ -103,7 +103,7 @@ def write_roberta(folder: Path) -> Path:
 
 
 def write_xlm_roberta(folder: Path) -> Path:
-    """Unigrams, as SentencePiece has them."""
+    """Unigrams, as in SentencePiece."""
     folder.mkdir(parents=True, exist_ok=True)
     words = [f"▁{word}" for word in dict.fromkeys([*WORDS.split(), "今天", "开心"])]
     letters = sorted({letter for word in words for letter in word})
@@ -121,7 +121,7 @@ def write_xlm_roberta(folder: Path) -> Path:
 
 
 def _save_word_pieces(folder: Path, special: Sequence[str], ends: Any) -> int:
-    """Write a tokenizer.json; returns the number of its tokens."""
+    """Write a tokenizer.json and return its number of tokens."""
     folder.mkdir(parents=True, exist_ok=True)
     words = [*special, *dict.fromkeys(WORDS.split())]
     vocabulary = {word: number for number, word in enumerate(words)}
@@ -172,7 +172,7 @@ def _write_tower(
 
 
 def _write_timm(architecture: str, crop_mode: str, **arguments: Any) -> Callable[[Path], Path]:
-    """As timm's push_to_hf_hub writes it."""
+    """Write a model as timm's push_to_hf_hub does."""
 
     def write(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
@@ -211,6 +211,6 @@ IMAGE: dict[str, Callable[[Path], Path]] = {
     "vit": _write_tower(ViTConfig, ViTModel, **SQUARE),
     "clip": _write_tower(CLIPVisionConfig, CLIPVisionModel, **CROP),
     "siglip": _write_tower(SiglipVisionConfig, SiglipVisionModel, **SQUARE),
-    # Trained on larger images than it is used with: its positions are interpolated.
+    # Trained on larger images than here, so that its positions must be interpolated.
     "dinov2": _write_tower(Dinov2Config, Dinov2Model, image_size=2 * SIZE, **CROP),
 }

@@ -1,4 +1,4 @@
-"""`mmsent train` that computes in float64, where two orders of a sum agree to many digits."""
+"""`mmsent train` in float64, in which the order of a sum changes only the last digits."""
 
 import torch
 

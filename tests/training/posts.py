@@ -1,4 +1,4 @@
-"""Posts in the layouts that people have, made of sample data."""
+"""Posts in common layouts, made from sample data."""
 
 import csv
 import json
@@ -17,10 +17,10 @@ PARTS = {"train": TRAIN, "dev": DEV, "test": TEST}
 
 
 def write_posts(folder: Path) -> None:
-    """40 posts with the labels 0 and 1 in ``folder``, in several layouts.
+    """Write 40 posts with the labels 0 and 1 to ``folder``, in several layouts.
 
-    train.jsonl, dev.jsonl and test.jsonl are laid out as Hateful Memes' are, their images in img/;
-    all.csv has the same rows with a column that says which part each belongs to.
+    train.jsonl, dev.jsonl and test.jsonl have the layout of Hateful Memes, with images in img/.
+    all.csv has the same rows with a split column.
     """
     (folder / "img").mkdir(parents=True)
     sample = folder / "sample"

@@ -1,4 +1,4 @@
-"""Tiny Chinese-CLIP and SigLIP checkpoints with random weights: made, not fetched."""
+"""Tiny generated Chinese-CLIP and SigLIP checkpoints with random weights."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ CHINESE = "今天天气真好我很开心难过生气累了雨和照片朋友"
 
 
 def write_chinese_clip(folder: Path, *, seed: int = 0) -> Path:
-    """As on the hub: a BERT's vocab.txt, and no tokenizer.json."""
+    """As on the hub, with a BERT vocab.txt and no tokenizer.json."""
     folder.mkdir(parents=True, exist_ok=True)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary = [*special, *dict.fromkeys([*WORDS.split(), *CHINESE])]
@@ -61,7 +61,7 @@ def write_siglip(folder: Path, *, seed: int = 0) -> Path:
     (folder / "tokenizer_config.json").write_text(json.dumps(named))
     vocabulary = tokenizer.get_vocab_size()
     config = SiglipConfig(  # type: ignore[no-untyped-call]
-        # Another padding token than the tokenizer's: real configurations leave it at a default.
+        # Not the tokenizer's padding token: real configurations keep a default here.
         text_config=TOWER
         | {"vocab_size": vocabulary, "max_position_embeddings": POSITIONS, "pad_token_id": 0},
         vision_config=VISION,

@@ -1,4 +1,4 @@
-"""A task for a recipe's functions, without any examples."""
+"""A task for a recipe's functions, without examples."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mmsent_training.weights.checkpoint import Checkpoint
 def make_task(
     model: str, weights: Weights | None, label_names: tuple[str, ...] = SENTIMENTS, **settings: Any
 ) -> Task:
-    """A task with ``weights``; it has no examples, but their labels."""
+    """A task with ``weights`` and labels, but no examples."""
     examples = Examples([], [], np.empty(0, np.int64), label_names, [], [])
     return Task(Settings(model=model, **settings), weights, examples, [], [])
 

@@ -1,4 +1,4 @@
-"""The clip model against transformers' own tokenizer, image processor and model."""
+"""The model clip, compared with transformers' tokenizer, image processor and model."""
 
 import importlib.util
 import json
@@ -29,14 +29,14 @@ from mmsent_training.models.clip import ClipClassifier
 from .clip_checkpoint import POSITIONS, SIZE, write_checkpoint
 from .tasks import clip_task
 
-# The one that uses Pillow: from transformers 5 on, the plain name is torchvision's.
+# The one that uses Pillow: since transformers 5, the plain name is torchvision's.
 PILLOW = "CLIPImageProcessorPil" if hasattr(transformers, "CLIPImageProcessorPil") else None
 CLIPImageProcessor = getattr(transformers, PILLOW or "CLIPImageProcessor")
 
 
 @pytest.fixture(scope="module")
 def sample(few):
-    """What the module trains on: 27 pairs, and 3 to validate on."""
+    """The module's data: 27 training pairs and 3 validation pairs."""
     return few
 
 
@@ -66,21 +66,21 @@ def test_ids_are_those_of_transformers(checkpoint, pairs):
     assert tokenize(tokenizer, pairs[0]) == wanted
 
 
-def test_a_cut_text_keeps_its_end_token(checkpoint):
+def test_a_truncated_text_keeps_its_end_token(checkpoint):
     tokenizer = clip.read_inputs(clip_task(checkpoint)).tokenizer
     (ids,) = tokenize(tokenizer, ["sad rain " * 99])
     assert len(ids) == POSITIONS
     assert ids[-1] == tokenizer.token_to_id("<|endoftext|>")
 
 
-def test_a_shorter_maximum_length_counts(checkpoint):
+def test_a_shorter_maximum_length_is_used(checkpoint):
     tokenizer = clip.read_inputs(clip_task(checkpoint, max_length=5)).tokenizer
     assert len(tokenize(tokenizer, ["sad rain " * 99])[0]) == 5
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.sampled_from([SIZE, 224]), st.integers(0, 99))
 def test_pixels_are_those_of_transformers(width, height, size, seed):
-    """Bit by bit, whatever the shape: CLIP's preprocessing with Pillow."""
+    """Bit for bit, for any shape: CLIP's preprocessing with Pillow."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     image = Image.fromarray(pixels)
     assert_like_transformers(image, size)
@@ -128,7 +128,7 @@ def test_embeddings_are_those_of_transformers(checkpoint, model, pairs):
 
 @pytest.mark.parametrize("end", [None, 2], ids=["its end token", "the 2 of old configurations"])
 def test_texts_are_pooled_where_transformers_does(checkpoint, end):
-    """At the first end token, also where there are several; 2 means the highest id."""
+    """At the first end token, even if there are several; 2 means the highest id."""
     config = json.loads((checkpoint / "config.json").read_text())
     highest = config["text_config"]["vocab_size"] - 1
     config["text_config"]["eos_token_id"] = end or highest
@@ -156,7 +156,7 @@ def test_the_head_is_that_of_the_report(model):
 
 @pytest.fixture(scope="module")
 def frozen(run_command, sample, checkpoint, tmp_path_factory):
-    """A run with CLIP frozen, made with a cache of its own: (run, cache, what was printed)."""
+    """A run with frozen CLIP and its own cache: (run, cache, output)."""
     folder = tmp_path_factory.mktemp("frozen")
     result = train(run_command, sample, checkpoint, folder, "run")
     assert result.code == 0, result.err
@@ -171,7 +171,7 @@ def train(run_command, sample, checkpoint, folder, output, *arguments):
 
 
 def embedded(printed: str) -> int:
-    """How many pairs a training says it has embedded."""
+    """The number of pairs that a training reports as embedded."""
     return sum(int(count) for count in re.findall(r"embedding \(\w+\): (\d+) pairs?", printed))
 
 
@@ -190,7 +190,7 @@ def test_on_a_cpu_clip_is_frozen(frozen, checkpoint):
             np.testing.assert_array_equal(after[f"clip.{name}"], value)
 
 
-def test_every_pair_is_embedded_once_and_never_again(run_command, sample, checkpoint, frozen):
+def test_every_pair_is_embedded_only_once(run_command, sample, checkpoint, frozen):
     run, _, printed = frozen
     assert embedded(printed) == 30
     again = train(
@@ -201,7 +201,7 @@ def test_every_pair_is_embedded_once_and_never_again(run_command, sample, checkp
     assert "27 of 27 pairs are in the cache" in again.err
 
 
-def test_changed_files_and_other_weights_are_embedded_anew(
+def test_changed_files_and_other_weights_are_embedded_again(
     run_command, sample, checkpoint, frozen, tmp_path
 ):
     shutil.copytree(frozen[1], tmp_path / "cache")
@@ -213,7 +213,7 @@ def test_changed_files_and_other_weights_are_embedded_anew(
     assert embedded(train(run_command, sample, other, tmp_path, "two").err) == 30
 
 
-def test_a_damaged_cache_is_made_anew(run_command, sample, checkpoint, frozen, tmp_path):
+def test_a_damaged_cache_is_rebuilt(run_command, sample, checkpoint, frozen, tmp_path):
     for path in shutil.copytree(frozen[1], tmp_path / "cache").iterdir():
         os.truncate(path, 100)
     result = train(run_command, sample, checkpoint, tmp_path, "run")
@@ -222,7 +222,7 @@ def test_a_damaged_cache_is_made_anew(run_command, sample, checkpoint, frozen, t
     assert embedded(result.err) == 30
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(run_command, sample, checkpoint, tmp_path):
+def test_training_works_without_a_writable_cache(run_command, sample, checkpoint, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     result = train(run_command, sample, checkpoint, tmp_path, "run")
     assert result.code == 0
@@ -231,7 +231,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(run_command, sample, che
 
 @pytest.fixture(scope="module")
 def fine_tuned(run_command, sample, checkpoint, tmp_path_factory):
-    """A run with CLIP fine-tuned; the checkpoint that it came from is gone."""
+    """A run with fine-tuned CLIP, whose original checkpoint has been deleted."""
     folder = tmp_path_factory.mktemp("fine-tuned")
     copy = shutil.copytree(checkpoint, folder / "checkpoint")
     result = train(run_command, sample, copy, folder, "run", "--no-freeze", "--epochs", 1)
@@ -248,10 +248,10 @@ def fine_tuned(run_command, sample, checkpoint, tmp_path_factory):
         pytest.param("frozen", True, marks=pytest.mark.slow),
     ],
 )
-def test_the_bundle_answers_as_pytorch_without_network_cache_or_checkpoint(
+def test_the_bundle_agrees_with_pytorch_without_network_cache_or_checkpoint(
     run_command, request, tmp_path, monkeypatch, kind, fresh
 ):
-    """Also in a process of its own: what libraries say at import."""
+    """In a separate process, so that messages of libraries at import are seen."""
     go_offline(monkeypatch)
     made = request.getfixturevalue(kind.replace("-", "_"))
     run = made[0] if kind == "frozen" else made
@@ -273,7 +273,7 @@ def test_fine_tuning_changes_clip(checkpoint, fine_tuned):
     before = load_file(checkpoint / "model.safetensors")["text_projection.weight"]
     after = load_file(fine_tuned / "checkpoint.safetensors")["clip.text_projection.weight"]
     difference = np.abs(after - before).max()
-    assert 0 < difference < 1e-2  # with a learning rate of 1e-5, not of 1e-3
+    assert 0 < difference < 1e-2  # with a learning rate of 1e-5, not 1e-3
 
 
 @pytest.mark.parametrize("modality", ["text", "image"])
@@ -285,7 +285,7 @@ def test_one_modality(run_command, sample, checkpoint, tmp_path, modality):
     assert result.code == 0, result.err
 
 
-def test_auto_takes_clip_where_its_weights_are(run_command, sample, checkpoint, tmp_path):
+def test_auto_takes_clip_if_its_weights_are_available(run_command, sample, checkpoint, tmp_path):
     result = run_command(
         "mmsent", "train", "--clip", checkpoint, "--data", sample, "--output", "run",
         "--epochs", 1, cwd=tmp_path, env={"MMSENT_CACHE": str(tmp_path / "cache")},
@@ -298,13 +298,13 @@ def test_auto_takes_clip_where_its_weights_are(run_command, sample, checkpoint, 
 
 
 def go_offline(monkeypatch):
-    """Without a network, and nothing in the cache; as huggingface_hub read it at its import."""
+    """Without a network and with an empty cache; huggingface_hub read its settings at import."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", "/none")
 
 
 def test_auto_falls_back_and_says_why(run_command, sample, tmp_path, monkeypatch):
-    """Here without the compact model, which comes before light."""
+    """Here without compact, which comes before light."""
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "timm" else find(name)
@@ -325,7 +325,7 @@ def test_auto_falls_back_and_says_why(run_command, sample, tmp_path, monkeypatch
     assert "HF_HUB_OFFLINE" in record["chosen"]
 
 
-def test_clip_asked_for_never_falls_back(run_command, sample, tmp_path, monkeypatch):
+def test_a_requested_clip_never_falls_back(run_command, sample, tmp_path, monkeypatch):
     go_offline(monkeypatch)
     arguments = ("--model", "clip", "--data", sample)
     result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
@@ -334,8 +334,8 @@ def test_clip_asked_for_never_falls_back(run_command, sample, tmp_path, monkeypa
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_error_after_loading_is_no_fallback(run_command, sample, checkpoint, tmp_path):
-    """Weights of another shape than the config says: not unavailable, but wrong."""
+def test_an_error_after_loading_causes_no_fallback(run_command, sample, checkpoint, tmp_path):
+    """Weights whose shape differs from the config are wrong, not unavailable."""
     spoilt = shutil.copytree(checkpoint, tmp_path / "spoilt")
     weights = load_file(spoilt / "model.safetensors")
     weights["text_projection.weight"] = np.zeros((7, 32), np.float32)
@@ -357,8 +357,8 @@ def test_freezing_a_model_without_pretrained_parts_is_refused(run_command, sampl
 
 @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "auto_map"])
 @pytest.mark.parametrize("part", ["", "text_config", "vision_config"])
-def test_a_configuration_that_names_code_runs_none(checkpoint, tmp_path, monkeypatch, key, part):
-    """transformers fetches such a kernel from the hub, and runs it."""
+def test_code_named_in_a_configuration_is_not_run(checkpoint, tmp_path, monkeypatch, key, part):
+    """transformers would download such a kernel from the hub and run it."""
     asked = []
     monkeypatch.setattr(
         transformers.modeling_utils, "load_and_register_kernel", asked.append, raising=False

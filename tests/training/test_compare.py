@@ -37,7 +37,7 @@ def pairs(sample):
 
 
 def predict(pairs, seed, right=0.6, labels=SENTIMENTS, *, truth=False, probabilities=True):
-    """Rows of a file of predictions that are right that often."""
+    """Rows of a file of predictions with this share of correct ones."""
     generator = np.random.default_rng(seed)
     rows = []
     for pair in pairs:
@@ -56,7 +56,7 @@ def predict(pairs, seed, right=0.6, labels=SENTIMENTS, *, truth=False, probabili
 
 @pytest.fixture
 def files(pairs, tmp_path):
-    """Predictions as mmsent-infer writes them, of contenders that are right more or less often."""
+    """Predictions as mmsent-infer writes them, from more and less accurate contenders."""
     return [
         write(tmp_path / f"{name}.csv", predict(pairs, seed, right))
         for seed, (name, right) in enumerate(ALL.items())
@@ -65,7 +65,7 @@ def files(pairs, tmp_path):
 
 @pytest.fixture(scope="module")
 def text_run(sample, make_once, run_command):
-    """A second run on the pairs of ``trained``: of the texts alone."""
+    """A second run on the pairs of ``trained``, trained only on the texts."""
 
     def fill(folder):
         result = run_command(
@@ -88,7 +88,7 @@ def compare_json(run_command, *arguments, cwd):
 
 
 def test_two_runs(run_command, trained, text_run, tmp_path):
-    """Against scikit-learn and scipy over what the runs wrote, in a folder without the data."""
+    """Compared with scikit-learn and scipy on the runs' files, in a folder without the data."""
     found = compare_json(run_command, trained, text_run, cwd=tmp_path)
     rows = [read(run / "validation_predictions.csv") for run in (trained, text_run)]
     tags, *guesses = (
@@ -112,8 +112,8 @@ def test_two_runs(run_command, trained, text_run, tmp_path):
     assert "seed" not in found["facts"]
 
 
-def test_other_order_other_sign(run_command, files, sample, tmp_path):
-    """Also of files in another order, and with a third contender."""
+def test_swapping_the_contenders_swaps_the_sign(run_command, files, sample, tmp_path):
+    """Also with files in another order, and with a third contender."""
     one, other, third = files
     rows = read(other)
     write(other, rows[::-1])
@@ -148,7 +148,7 @@ def test_scores_are_scikit_learns(run_command, files, sample, pairs, tmp_path):
     assert [pair["one"] + pair["other"] for pair in found["pairwise"]] == ["AB", "AC", "BC"]
 
 
-def test_people_see_tables(run_command, files, sample, tmp_path):
+def test_the_text_output_has_tables(run_command, files, sample, tmp_path):
     out = compare(run_command, *files, "--data", sample, cwd=tmp_path)
     for line in (
         r"^A +.*A\.csv +file of predictions$",
@@ -161,7 +161,7 @@ def test_people_see_tables(run_command, files, sample, tmp_path):
 
 
 def test_a_run_and_its_bundle_are_the_same(run_command, trained, bundle, sample, tmp_path):
-    """The bundle is scored on the run's pairs, which it finds by the run's own data."""
+    """The bundle is scored on the run's pairs, which are found through the run's dataset."""
     found = compare_json(run_command, bundle, trained, cwd=tmp_path)
     assert [each["kind"] for each in found["contenders"]] == ["bundle", "run"]
     assert found["pairwise"][0]["differences"]["accuracy"] == {"value": 0, "low": 0, "high": 0}
@@ -170,8 +170,8 @@ def test_a_run_and_its_bundle_are_the_same(run_command, trained, bundle, sample,
 
 
 @pytest.mark.parametrize("split", [None, "validation", "all"])
-def test_bundles_with_one_name(run_command, bundle, sample, tmp_path, split):
-    """They are told apart by letters and paths; --split is that of evaluate."""
+def test_bundles_with_the_same_name(run_command, bundle, sample, tmp_path, split):
+    """Letters and paths distinguish them; --split works as in evaluate."""
     paths = [shutil.copy(bundle, path / "model.onnx") for path in folders(tmp_path, "a", "b")]
     options = ("--data", sample, *(("--split", split) if split else ()))
     found = compare_json(run_command, *paths, *options, cwd=tmp_path)
@@ -195,8 +195,8 @@ def test_a_file_without_probabilities_has_no_auroc(run_command, pairs, sample, t
     assert 0 < areas[1] < 1
 
 
-def test_other_columns_are_passed_over(run_command, pairs, sample, tmp_path):
-    """As those of a cross-validation that say which fold a pair was in."""
+def test_other_columns_are_ignored(run_command, pairs, sample, tmp_path):
+    """Such as the fold of each pair in a cross-validation."""
     rows = [row | {"fold": 1} for row in predict(pairs, 1, truth=True)]
     one, other = (write(tmp_path / name, rows) for name in ("one.csv", "other.csv"))
     found = compare_json(run_command, one, other, cwd=tmp_path)
@@ -204,8 +204,8 @@ def test_other_columns_are_passed_over(run_command, pairs, sample, tmp_path):
     assert found["contenders"][0]["auroc"] is not None
 
 
-def test_contenders_may_know_other_labels(run_command, pairs, sample, tmp_path):
-    """A label that one alone knows counts for both, so that both are measured alike."""
+def test_contenders_may_have_different_labels(run_command, pairs, sample, tmp_path):
+    """A label that only one has counts for both, so that the same scores are compared."""
     one = write(tmp_path / "one.csv", predict(pairs, 1))
     other = write(tmp_path / "other.csv", predict(pairs, 2, labels=(*SENTIMENTS, "mixed")))
     found = compare_json(run_command, one, other, "--data", sample, cwd=tmp_path)
@@ -240,9 +240,7 @@ def relabel(rows):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_pairs_that_are_not_the_same_are_named(
-    run_command, files, sample, tmp_path, change, message
-):
+def test_pairs_that_differ_are_reported(run_command, files, sample, tmp_path, change, message):
     rows = read(files[1])
     guids = [row["guid"] for row in rows]
     change(rows)
@@ -267,14 +265,14 @@ def test_pairs_that_are_not_the_same_are_named(
         ("guid,tag\n123456,positive\n", "the data have none for 1 pair (guid 123456)"),
     ],
 )
-def test_a_file_that_can_not_be_used(run_command, files, sample, tmp_path, content, message):
+def test_a_file_that_cannot_be_used(run_command, files, sample, tmp_path, content, message):
     bad = tmp_path / "bad.csv"
     bad.write_bytes(content if isinstance(content, bytes) else content.encode())
     result = run_command("mmsent", "compare", files[0], bad, "--data", sample, cwd=tmp_path)
     assert (result.code, message in result.err) == (2, True), result.err
 
 
-def test_what_can_not_be_compared(run_command, trained, files, sample, tmp_path):
+def test_what_cannot_be_compared(run_command, trained, files, sample, tmp_path):
     old, lacking, link = (tmp_path / name for name in ("old", "lacking", "link"))
     shutil.copytree(trained, old)
     record = json.loads((old / "run.json").read_text())
@@ -294,14 +292,14 @@ def test_what_can_not_be_compared(run_command, trained, files, sample, tmp_path)
         (trained, "x.parquet"): "is not a run, a bundle",
         (trained, files[0], "--data", sample): "are not among those of",
         (files[0], files[1], "--data", sample, "--output", "x.json"): "ends in .html",
-        (files[0], files[1]): "name",  # this folder is no dataset
+        (files[0], files[1]): "name",  # this folder is not a dataset
     }.items():
         result = run_command("mmsent", "compare", *words, cwd=tmp_path)
         assert (result.code, message in result.err) == (2, True), (words, result.err)
 
 
 class Page(HTMLParser):
-    """What is on a page: how often each tag, what it would load, and its text."""
+    """A parser that collects a page's tags, the resources that it would load, and its text."""
 
     def __init__(self, path):
         super().__init__()
@@ -321,7 +319,7 @@ class Page(HTMLParser):
         return self
 
 
-def test_the_page_has_the_pairs_they_differ_on(run_command, files, pairs, sample, tmp_path):
+def test_the_page_has_the_pairs_on_which_they_differ(run_command, files, pairs, sample, tmp_path):
     out = compare(run_command, *files, "--data", sample, "--output", "page.html", cwd=tmp_path)
     tags = {pair.guid: pair.label for pair in pairs}
     right = [{row["guid"]: row["tag"] == tags[row["guid"]] for row in read(file)} for file in files]
@@ -355,8 +353,8 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=y>&amp;\u202e"
 
 
 @pytest.mark.parametrize("layout", ["csv", "parquet"])
-def test_what_strangers_wrote_stays_text(run_command, pairs, sample, tmp_path, layout):
-    """In texts, guids and labels; of pairs that lack text or image; packed without image files."""
+def test_untrusted_text_is_escaped(run_command, pairs, sample, tmp_path, layout):
+    """In texts, guids and labels; also for missing parts, and for packed pairs."""
     labels = ("<b>", "no&w")
     rows = [
         {"guid": f"<i>{number}", "text": HOSTILE, "image": "", "label": labels[number % 2]}
@@ -408,7 +406,7 @@ def test_forty_labels_and_names_that_are_not_utf_8(run_command, sample, tmp_path
 
 
 def test_the_page_needs_the_pairs_themselves(run_command, pairs, sample, tmp_path):
-    """Files with true labels are compared without the data; the page is not written without."""
+    """Files with true labels can be compared without the data, but the page can't be written."""
     one, other = (
         write(tmp_path / f"{seed}.csv", predict(pairs, seed, truth=True)) for seed in (1, 2)
     )
@@ -426,8 +424,8 @@ def test_the_page_needs_the_pairs_themselves(run_command, pairs, sample, tmp_pat
     assert "the text can't be read" in said
 
 
-def test_runs_bring_their_pairs_to_the_page(run_command, trained, text_run, tmp_path):
-    """Also a run of texts alone: people see the images."""
+def test_the_page_shows_the_runs_pairs(run_command, trained, text_run, tmp_path):
+    """With images, even if a run was trained only on texts."""
     compare(run_command, text_run, trained, "--output", "page.html", cwd=tmp_path)
     rows = [read(run / "validation_predictions.csv") for run in (trained, text_run)]
     right = [[row["tag"] == row["predicted"] for row in table] for table in rows]

@@ -1,4 +1,4 @@
-"""`mmsent cross-validate`: which pairs are in which fold, the scores, and resuming."""
+"""`mmsent cross-validate`: the folds' pairs, the scores, and resuming."""
 
 import csv
 import hashlib
@@ -36,7 +36,7 @@ def read(folder):
 
 @pytest.fixture(scope="module")
 def whole(run_command, sample, tmp_path_factory):
-    """The folder of a cross-validation that nothing interrupted, and what it printed."""
+    """The folder and output of an uninterrupted cross-validation."""
     folder = tmp_path_factory.mktemp("whole") / "folds"
     result = validate(run_command, sample, folder)
     assert result.code == 0, result.err
@@ -45,7 +45,7 @@ def whole(run_command, sample, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folds(sample):
-    """What scikit-learn says of the files alone: the pairs, and each fold as two lists of rows."""
+    """The pairs, and scikit-learn's folds computed from the files: two lists of rows each."""
     pairs = TrainingSource(sample).read().train
     labels = np.unique([pair.label for pair in pairs], return_inverse=True)[1]
     rows = np.arange(len(pairs))
@@ -61,7 +61,7 @@ def folds(sample):
 
 
 def test_the_folds_are_scikit_learns_within_the_training_part(folds, whole):
-    """A tenth is set aside, as in a training, and no fold sees it."""
+    """A tenth is held out, as in a training, and is in no fold."""
     (pairs, parts), (_, predictions) = folds, read(whole[0])
     for (repeat, fold), (_, left_out) in parts.items():
         rows = predictions[(predictions.repeat == repeat) & (predictions.fold == fold)]
@@ -82,7 +82,7 @@ def test_the_scores_are_those_of_the_predictions(whole):
         assert found["accuracy"] == pytest.approx(accuracy_score(rows.tag, rows.predicted))
         f1 = f1_score(rows.tag, rows.predicted, labels=labels, average="macro", zero_division=0)
         assert found["macro_f1"] == pytest.approx(f1)
-        shares = rows[labels].div(rows[labels].sum(axis=1), axis=0)  # the file's are rounded
+        shares = rows[labels].div(rows[labels].sum(axis=1), axis=0)  # rounded in the file
         wanted = log_loss(rows.tag, shares, labels=labels)
         assert found["loss"] == pytest.approx(wanted, abs=1e-5)
         assert found["seed"] == 41 + found["repeat"]
@@ -107,7 +107,7 @@ def test_it_prints_every_fold_with_mean_and_deviation(whole):
 def test_a_fold_is_a_training_on_the_same_pairs(
     run_command, sample, folds, whole, tmp_path, number
 ):
-    """`mmsent train`, told to validate on the fold, predicts the same to the last bit."""
+    """`mmsent train` with the fold as validation pairs predicts exactly the same."""
     (pairs, parts), (record, predictions) = folds, read(whole[0])
     with open(tmp_path / "list.csv", "w", newline="") as file:
         writer = csv.writer(file)
@@ -131,7 +131,7 @@ def test_a_fold_is_a_training_on_the_same_pairs(
 
 
 def make_examples(rows):
-    """Examples of (text, image, label), each a string; "" where there is none."""
+    """Examples from (text, image, label), each a string; "" means missing."""
     texts, images, labels = zip(*rows)
     digests = [hashlib.sha256(image.encode()).digest() if image else b"" for image in images]
     numbers = np.array([LABELS.index(label) for label in labels])
@@ -142,11 +142,11 @@ def make_examples(rows):
     ("rows", "groups"),
     [
         ([("a", "1"), ("b", "1"), ("c", "2")], "aab"),
-        ([("a", "1"), (" a\n", "2"), ("b", "3")], "aab"),  # the same text, but for white space
+        ([("a", "1"), (" a\n", "2"), ("b", "3")], "aab"),  # the same text except for white space
         ([("a", "1"), ("b", "1"), ("b", "2"), ("c", "2"), ("d", "3")], "aaaab"),  # a chain
         ([("c", "1"), ("a", "2"), ("b", "3"), ("b", "1"), ("a", "3")], "aaaaa"),
         ([("a", ""), ("a", ""), ("b", ""), ("", "1"), ("", "1"), ("", "2")], "aabccd"),
-        ([("", ""), ("", "")], "ab"),  # neither has anything to share
+        ([("", ""), ("", "")], "ab"),  # both are empty, which does not count
     ],
 )
 def test_pairs_that_share_an_image_or_a_text_are_one_group(rows, groups):
@@ -157,7 +157,7 @@ def test_pairs_that_share_an_image_or_a_text_are_one_group(rows, groups):
 
 
 @pytest.mark.parametrize("repeat", [1, 2])
-def test_every_pair_is_left_out_once_and_no_twin_is_trained_on(repeat):
+def test_every_pair_is_validated_once_without_a_duplicate_in_training(repeat):
     rows = [(f"t{n // 2}", f"i{n // 3}", LABELS[n % 2]) for n in range(60)]
     rows += [(f"u{n}", f"j{n}", LABELS[n % 2]) for n in range(60)]
     examples, some = make_examples(rows), range(10, 120)
@@ -184,7 +184,7 @@ def test_too_many_folds_are_refused(rows, message):
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL."""
+    """Simulates a SIGKILL."""
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_killed_in_a_fold_it_resumes_with_that_fold(run_command, sample, whole, 
     assert predictions[0].read_bytes() == predictions[1].read_bytes()
 
 
-def test_a_finished_one_is_only_shown(run_command, whole):
+def test_a_finished_one_only_prints_its_results(run_command, whole):
     folder, first = whole
     again = run_command("mmsent", "cross-validate", "--resume", folder, cwd=folder.parent)
     assert (again.code, again.out) == (0, first.out)
@@ -234,7 +234,7 @@ def test_a_finished_one_is_only_shown(run_command, whole):
         (("--model", "light", "--repeats", 3), "leave out --model, --repeats"),
     ],
 )
-def test_resuming_keeps_all_that_was_given(run_command, whole, options, message):
+def test_resuming_keeps_all_options(run_command, whole, options, message):
     folder, _ = whole
     result = run_command(
         "mmsent", "cross-validate", "--resume", folder, *options, cwd=folder.parent
@@ -243,7 +243,7 @@ def test_resuming_keeps_all_that_was_given(run_command, whole, options, message)
     assert message in result.err
 
 
-def test_other_data_do_not_continue_it(run_command, whole, tmp_path):
+def test_it_does_not_resume_on_other_data(run_command, whole, tmp_path):
     assert run_command("mmsent", "sample-data", "other", "--pairs", 90, cwd=tmp_path).code == 0
     result = run_command(
         "mmsent", "cross-validate", "--resume", whole[0], "--data", "other", cwd=tmp_path

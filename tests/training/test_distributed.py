@@ -1,4 +1,4 @@
-"""Two processes that train together, started by PyTorch's launcher, compared with one."""
+"""Training with two processes, started by torchrun, compared with one."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from mmsent_training.runs.resume import STATE
 
 from .clip_checkpoint import write_checkpoint
 
-# 45 pairs to train on, in batches of 11: the last one has a single pair.
+# 45 training pairs in batches of 11: the last batch has a single pair.
 PAIRS, BATCH = 50, 11
 
 
@@ -52,7 +52,7 @@ def read_csv(path):
 
 
 def assert_same_outcome(run, other):
-    """Scores, predictions and probabilities, to the last digit that is written."""
+    """Scores, predictions and probabilities agree in every digit in the files."""
     for mine, theirs in zip(
         read_csv(run / "history.csv"), read_csv(other / "history.csv"), strict=True
     ):
@@ -78,15 +78,15 @@ def weights(run):
     ],
     ids=" ".join,
 )
-def test_two_processes_are_one_to_the_bit(sample, tmp_path, options):
-    """With augmentation, dropout, missing inputs and batch norms, as the models have them."""
+def test_two_processes_equal_one_bit_for_bit(sample, tmp_path, options):
+    """With the models' augmentation, dropout, missing inputs and batch norms."""
     write_checkpoint(tmp_path / "clip")
     options = (*options, "--data", sample, "--epochs", 2, "--device", "cpu")
     options = (*options, "--batch-size", BATCH, "--gradient-accumulation-steps", 2)
     for name, processes in (("one", 1), ("two", 2)):
         done = launch(*options, "--output", name, cwd=tmp_path, processes=processes)
         assert done.returncode == 0, done.stderr
-        shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # each encodes for itself
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # each process encodes its own share
     assert_same_outcome(tmp_path / "two", tmp_path / "one")
     together = weights(tmp_path / "two")
     for name, value in weights(tmp_path / "one").items():
@@ -94,7 +94,7 @@ def test_two_processes_are_one_to_the_bit(sample, tmp_path, options):
 
 
 @pytest.mark.slow
-def test_one_process_speaks_and_writes(run_command, sample, tmp_path):
+def test_only_one_process_prints_and_writes(run_command, sample, tmp_path):
     options = ("--model", "light", "--modality", "text", "--data", sample, "--epochs", 1)
     done = launch(*options, "--output", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -115,10 +115,10 @@ def test_one_process_speaks_and_writes(run_command, sample, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["default", "reference"])
-def test_but_for_rounding_more_processes_are_one_too(sample, tmp_path, preset):
-    """At the full learning rate, for two epochs: in float64 what differs is not rounding.
+def test_more_processes_equal_one_except_for_rounding(sample, tmp_path, preset):
+    """At the full learning rate, for two epochs, in float64, where rounding is negligible.
 
-    Three processes share steps of four batches, and the last step's one.
+    Three processes share steps of four batches, and a last step of one batch.
     """
     program = (Path(__file__).with_name("in_float64.py"),)
     options = ("--model", "light", "--preset", preset, "--data", sample, "--epochs", 2)
@@ -144,7 +144,7 @@ def test_but_for_rounding_more_processes_are_one_too(sample, tmp_path, preset):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_launcher_leaves_a_run_to_go_on_with(run_command, sample, tmp_path, number):
+def test_a_signal_to_the_launcher_leaves_a_resumable_run(run_command, sample, tmp_path, number):
     options = ("--model", "light", "--modality", "text", "--data", sample, "--batch-size", 2)
     with subprocess.Popen(
         launcher(2, *options, "--epochs", 8, "--output", "run"),
@@ -183,7 +183,7 @@ def test_an_error_in_the_data_is_one_message(sample, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_step_is_divided_no_further_than_into_its_batches(sample, tmp_path):
+def test_more_processes_than_batches_per_step_are_refused(sample, tmp_path):
     options = ("--model", "light", "--data", sample, "--output", "run")
     done = launch(*options, "--batch-size", 12, cwd=tmp_path, processes=3)
     assert done.returncode != 0

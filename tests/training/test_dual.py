@@ -1,4 +1,4 @@
-"""Any text encoder beside any image encoder: against the libraries' own, and to the bundle."""
+"""dual's encoders, compared with transformers and timm, from training to the bundle."""
 
 import json
 import pickle
@@ -44,13 +44,13 @@ DEPTHS = [0, 1, "all"]
 
 @pytest.fixture(scope="module")
 def sample(few):
-    """What the module trains on."""
+    """The module's training data."""
     return few
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
-    """A folder of each encoder, by its name."""
+    """The folder of each encoder, by name."""
     root = tmp_path_factory.mktemp("encoders")
     return {name: write(root / name) for name, write in (TEXT | IMAGE).items()}
 
@@ -98,7 +98,7 @@ def test_ids_are_those_of_transformers(folders, name):
 @pytest.mark.parametrize("name", sorted(TEXT))
 @torch.no_grad()
 def test_states_are_those_of_transformers(folders, name, number):
-    """Of the whole encoder, wherever it is split; padded with the encoder's own token."""
+    """Of the complete encoder, wherever it is split, with its own padding token."""
     task = dual_task(folders[name], folders["vit"], modality="text", **depths(number))
     inputs, _, model = created(task)
     ids, mask, _ = some_inputs(inputs.tokenizer)
@@ -121,9 +121,9 @@ def test_states_are_those_of_transformers(folders, name, number):
 @pytest.mark.parametrize("name", sorted(IMAGE))
 @torch.no_grad()
 def test_features_are_those_of_the_library(folders, name, number):
-    """Of the whole encoder, wherever it is split, with its own mean and deviation.
+    """Of the complete encoder, wherever it is split, with its own mean and standard deviation.
 
-    The reference computes in 64 bits: some features are in the thousands, others are small.
+    The reference computes in float64: some features are in the thousands, others are small.
     """
     task = dual_task(folders["bert"], folders[name], modality="image", **depths(number))
     _, _, model = created(task)
@@ -158,8 +158,8 @@ def test_features_are_those_of_the_library(folders, name, number):
 
 @pytest.mark.parametrize("number", DEPTHS)
 @pytest.mark.parametrize(("text", "image"), PAIRS)
-def test_logits_are_their_pairs_alone(folders, text, image, number):
-    """Not their neighbours' or their padding's; and what was built again has the same ones."""
+def test_logits_depend_only_on_the_pair(folders, text, image, number):
+    """Not on other pairs or padding; and a rebuilt model has the same logits."""
     inputs, description, model = created(dual_task(folders[text], folders[image], **depths(number)))
     ids, mask, pixels = some_inputs(inputs.tokenizer)
     if model.head.standardizes:  # as a training does
@@ -214,7 +214,7 @@ WHOLE = (
 def test_from_training_to_a_bundle(
     run_command, sample, folders, tmp_path, recwarn, text, image, arguments
 ):
-    """The folders of the encoders are gone before the run is exported."""
+    """The encoders' folders are deleted before the export."""
     copies = [shutil.copytree(folders[name], tmp_path / name) for name in (text, image)]
     trained = train(run_command, sample, *copies, tmp_path, *arguments)
     assert trained.code == 0, trained.err
@@ -229,7 +229,7 @@ def test_from_training_to_a_bundle(
     assert found.info.max_length == POSITIONS
     rows = [*open_dataset(sample).select(TRAINING).rows()][:6]
     pairs = [(pair.read_text(), image_file(sample, pair.guid)) for pair in rows]
-    pairs.append((TEXTS[3], pairs[0][1]))  # as long as can be
+    pairs.append((TEXTS[3], pairs[0][1]))  # the maximum length
     for pair, wanted in zip(pairs, found.predict(*map(list, zip(*pairs)))):
         alone = found.predict(*pair)
         assert alone.label == wanted.label
@@ -239,14 +239,14 @@ def test_from_training_to_a_bundle(
 
 @pytest.fixture(scope="module")
 def run(run_command, sample, folders, tmp_path_factory):
-    """A run with the upper half of the text encoder trained."""
+    """A run that trained the upper half of the text encoder."""
     folder = tmp_path_factory.mktemp("run")
     result = train(run_command, sample, folders["bert"], folders["vit"], folder)
     assert result.code == 0, result.err
     return folder / "run"
 
 
-def test_the_frozen_layers_stay_as_they_were(folders, run):
+def test_frozen_layers_do_not_change(folders, run):
     before, after = (
         load_file(path)
         for path in (folders["bert"] / "model.safetensors", run / "checkpoint.safetensors")
@@ -257,7 +257,7 @@ def test_the_frozen_layers_stay_as_they_were(folders, run):
     assert 0 < changed < 1e-2
 
 
-def test_the_run_names_both_encoders(folders, run):
+def test_the_run_records_both_encoders(folders, run):
     record = json.loads((run / "run.json").read_text())
     weights = find_encoders(str(folders["bert"]), str(folders["vit"]))
     assert record["weights"] == {
@@ -282,7 +282,7 @@ def test_a_second_training_continues_the_first(run_command, sample, run, tmp_pat
 
 
 def test_batch_norms_keep_their_statistics(run_command, sample, folders, tmp_path):
-    """Also of stages that are trained: a batch of few pairs would spoil them."""
+    """Also in trained stages: small batches would degrade them."""
     names = folders["bert"], folders["efficientnet"]
     result = train(run_command, sample, *names, tmp_path, *WHOLE)
     assert result.code == 0, result.err
@@ -296,7 +296,7 @@ def test_batch_norms_keep_their_statistics(run_command, sample, folders, tmp_pat
 
 @pytest.mark.filterwarnings("ignore:.torch.cpu.amp.autocast")  # torch 2.4's own
 def test_checkpointed_gradients_are_the_same(folders):
-    """They take less memory, and the same random numbers."""
+    """They need less memory and use the same random numbers."""
     gradients = []
     for checkpointing in (False, True):
         _, _, model = created(dual_task(folders["bert"], folders["vit"], **depths("all")))
@@ -315,7 +315,7 @@ def test_checkpointed_gradients_are_the_same(folders):
 
 @pytest.mark.parametrize(("text", "image"), PAIRS)
 def test_lower_layers_learn_more_slowly(folders, text, image):
-    """By the decay once for each layer above, in every family."""
+    """By one factor of the decay per layer above, in every family."""
     _, _, model = created(dual_task(folders[text], folders[image], **depths("all")))
     settings = default_settings("dual", "cpu", layer_decay=0.5, encoder_learning_rate=1.0)
     depths_ = model.head.depths()
@@ -344,7 +344,7 @@ def test_lower_layers_learn_more_slowly(folders, text, image):
 
 
 def test_weights_in_several_files(folders, tmp_path):
-    """Of transformers and of timm: the index names them."""
+    """Of transformers and timm, listed in an index."""
     for name in ("bert", "convnext"):
         folder = shutil.copytree(folders[name], tmp_path / name)
         tensors = load_file(folder / "model.safetensors")
@@ -363,7 +363,7 @@ def test_weights_in_several_files(folders, tmp_path):
         assert torch.equal(tensor, parts.state_dict()[name]), name
 
 
-def test_a_package_of_a_checkpoint_is_a_folder(tmp_path):
+def test_a_package_with_a_checkpoint_is_a_folder(tmp_path):
     write_bert(tmp_path / "package" / "model")
     (tmp_path / "package" / "__init__.py").write_text("raise SystemExit")
     image = IMAGE["vit"](tmp_path / "image")
@@ -381,7 +381,7 @@ def test_the_image_tower_of_a_clip(tmp_path, folders):
 
 
 class Evil:
-    """Unpickled, it writes a file."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -509,7 +509,7 @@ def test_weights_of_another_shape(folders, tmp_path):
 def test_the_text_encoder_is_trained_on_rated_texts_first(
     run_command, sample, folders, tmp_path, monkeypatch
 ):
-    """Only where that is asked for, since the texts are English."""
+    """Only with the option, since the texts are English."""
     lines = pretraining.FILE.read_text(encoding="utf-8").splitlines(keepends=True)[:33]
     (tmp_path / "texts.tsv").write_text("".join(lines), encoding="utf-8")
     monkeypatch.setattr(pretraining, "FILE", tmp_path / "texts.tsv")
@@ -524,8 +524,8 @@ def test_the_text_encoder_is_trained_on_rated_texts_first(
     assert "--pretraining-texts: no text layers are trained" in result.err
 
 
-def test_of_the_same_encoders_it_is_the_compact_model():
-    """The packages that compact uses, named by hand."""
+def test_with_compacts_encoders_it_is_compact():
+    """With the packages that compact uses, named explicitly."""
     task = make_task("compact", compact.find_weights({}))
     names = (
         find_spec(name).submodule_search_locations[0] for name in (TEXT_PACKAGE, IMAGE_PACKAGE)

@@ -1,4 +1,4 @@
-"""Chinese-CLIP and SigLIP against transformers' own tokenizers, image processors and models."""
+"""Chinese-CLIP and SigLIP, compared with transformers' tokenizers, processors and models."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def kind(request) -> str:
 
 @pytest.fixture(scope="module")
 def sample(few):
-    """What the module trains on."""
+    """The module's training data."""
     return few
 
 
@@ -70,13 +70,13 @@ def images(sample):
 
 
 def reference_tokenizer(kind, checkpoint):
-    """SigLIP's own class needs sentencepiece's file; its hub folders have a tokenizer.json, too."""
+    """SigLIP's class needs sentencepiece's file; its hub folders also have a tokenizer.json."""
     loader = AutoTokenizer if kind == "chinese_clip" else PreTrainedTokenizerFast
     return loader.from_pretrained(checkpoint)
 
 
 def image_processor(checkpoint, **changes):
-    """The one that uses Pillow: from transformers 5 on, the plain name is torchvision's."""
+    """The one that uses Pillow: since transformers 5, the plain name is torchvision's."""
     name = json.loads((checkpoint / "preprocessor_config.json").read_text())["image_processor_type"]
     name = f"{name}Pil" if hasattr(transformers, f"{name}Pil") else name
     return getattr(transformers, name).from_pretrained(checkpoint, **changes)
@@ -132,8 +132,8 @@ def features(found):
     return found if isinstance(found, torch.Tensor) else found.pooler_output
 
 
-def test_an_embedding_is_its_pairs_alone(model, inputs, images):
-    """Not its batch's, its neighbours' or its padding's."""
+def test_an_embedding_depends_only_on_the_pair(model, inputs, images):
+    """Not on its batch, other pairs or padding."""
     found = tokenize(inputs.tokenizer, TEXTS)
     ids, mask = map(torch.from_numpy, pad_ids(found))
     pixels = torch.tensor(np.stack([load_image(path, inputs.image) for path in images]))
@@ -143,7 +143,7 @@ def test_an_embedding_is_its_pairs_alone(model, inputs, images):
             one = torch.tensor([alone])
             got = model.embed(one, torch.ones_like(one), pixels[row : row + 1])[0]
             torch.testing.assert_close(got, together[row], atol=2e-6, rtol=0)
-        # What stands where the mask is 0 is never seen.
+        # Ids under a mask of 0 have no effect.
         got = model.embed(ids.where(mask == 1, torch.tensor(7)), mask, pixels)
     assert torch.equal(got, together)
 
@@ -159,7 +159,7 @@ def train(run_command, sample, checkpoint, folder, *arguments):
 
 @pytest.fixture(scope="module")
 def frozen(run_command, sample, checkpoint, tmp_path_factory):
-    """A run with the towers frozen; the checkpoint that it came from is gone."""
+    """A run with frozen towers, whose original checkpoint has been deleted."""
     return train_and_remove(run_command, sample, checkpoint, tmp_path_factory.mktemp("frozen"))
 
 
@@ -200,7 +200,7 @@ def test_from_training_to_a_bundle(run_command, sample, checkpoint, frozen, tmp_
     assert found.info.max_length == POSITIONS
     rows = list(open_dataset(sample).select(TRAINING).rows())[:6]
     pairs = [(pair.read_text(), image_file(sample, pair.guid)) for pair in rows]
-    pairs.append((TEXTS[3], pairs[0][1]))  # as long as can be
+    pairs.append((TEXTS[3], pairs[0][1]))  # the maximum length
     together = found.predict(*map(list, zip(*pairs)))
     for pair, wanted in zip(pairs, together):
         alone = found.predict(*pair)
@@ -214,7 +214,7 @@ def test_a_smaller_bundle(run_command, frozen, tmp_path, precision):
     assert result.code == 0, result.err
 
 
-# What can't be trained
+# Checkpoints that can't be trained
 
 
 def test_other_dual_encoders_are_refused_by_name(run_command, sample, tmp_path):
@@ -239,7 +239,7 @@ def test_a_tokenizer_that_is_missing(write, tmp_path):
         find_clip(str(folder))
 
 
-def test_a_padding_token_that_the_tokenizer_has_not(tmp_path):
+def test_a_padding_token_that_the_tokenizer_lacks(tmp_path):
     folder = write_siglip(tmp_path / "mine")
     change(folder / "tokenizer_config.json", pad_token="<pad>")
     with pytest.raises(InputError, match=r"the pad_token '<pad>' is not in .*tokenizer.json"):

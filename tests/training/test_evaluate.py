@@ -1,4 +1,4 @@
-"""`mmsent evaluate`, against scikit-learn over what mmsent-infer predicts."""
+"""`mmsent evaluate`, compared with scikit-learn on the predictions of mmsent-infer."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ from mmsent_training.runs.run import read_run
 
 
 @pytest.mark.parametrize("part", ["validation", "train", "all"])
-def test_the_scores_of_a_part(run_command, bundle, trained, sample, tmp_path, part):
+def test_the_scores_of_a_split(run_command, bundle, trained, sample, tmp_path, part):
     arguments = ("--model", bundle, "--data", sample, "--split", part, "--json")
     result = run_command("mmsent", "evaluate", *arguments, cwd=tmp_path)
     assert result.code == 0, result.err
@@ -50,7 +50,7 @@ def test_the_scores_of_a_part(run_command, bundle, trained, sample, tmp_path, pa
 
 @pytest.mark.parametrize("suffix", [".txt", ".jpg"])
 @pytest.mark.parametrize("fault", ["missing", "broken"])
-def test_a_file_that_can_not_be_used_is_named_with_its_row(
+def test_a_file_that_cannot_be_used_is_named_with_its_row(
     run_command, bundle, sample, tmp_path, suffix, fault
 ):
     folder = shutil.copytree(sample, tmp_path / "data")
@@ -66,7 +66,7 @@ def test_a_file_that_can_not_be_used_is_named_with_its_row(
     assert file.name in result.err
 
 
-def test_people_see_a_table(run_command, bundle, sample):
+def test_the_text_output_is_a_table(run_command, bundle, sample):
     result = run_command("mmsent", "evaluate", "--model", bundle, "--data", sample, cwd=sample)
     assert "precision  recall      f1  support" in result.out
     assert "8 pairs" in result.out
@@ -79,7 +79,7 @@ def predictions(run):
     return labels, np.array([[float(row[name]) for name in SENTIMENTS] for row in rows])
 
 
-def test_the_report_shows_what_was_most_confidently_wrong(trained):
+def test_the_report_shows_the_most_confident_mistakes(trained):
     labels, probabilities = predictions(trained)
     wrong = np.flatnonzero(probabilities.argmax(1) != labels)
     assert len(wrong) > 0
@@ -91,8 +91,8 @@ def test_the_report_shows_what_was_most_confidently_wrong(trained):
     assert table.split("\n\n")[0].count("\n") + 1 == min(12, len(wrong))
 
 
-def test_the_temperature_makes_the_labels_most_likely():
-    """No other one gives them a smaller loss, by scikit-learn's reckoning."""
+def test_the_temperature_maximises_the_likelihood():
+    """No other temperature gives a smaller log loss, as scikit-learn computes it."""
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 3, 300)
     logits = 4 * (np.eye(3)[labels] + generator.normal(size=(300, 3))).astype(np.float32)
@@ -108,7 +108,7 @@ def test_the_temperature_makes_the_labels_most_likely():
 
 
 def test_the_calibration_error_is_the_bins_weighted_gap(run_command, bundle, sample, tmp_path):
-    """Against the same figure reckoned pair by pair, and the picture."""
+    """Compared with a computation pair by pair, and with the picture."""
     arguments = ("--model", bundle, "--data", sample, "--split", "all", "--json")
     result = run_command("mmsent", "evaluate", *arguments, "--pictures", "pictures", cwd=tmp_path)
     assert result.code == 0, result.err
@@ -158,7 +158,7 @@ def test_the_intervals_are_scipys_bootstrap():
 
 @pytest.mark.parametrize("classes", [2, 3, 40])
 def test_weighted_f1_and_auroc_are_scikit_learns(classes):
-    """Of two classes, AUROC is that of the second one's probability."""
+    """With two classes, AUROC is that of the second one's probability."""
     generator = np.random.default_rng(classes)
     labels = np.concatenate([np.arange(classes), generator.integers(0, classes, 300)])
     logits = 2 * np.eye(classes)[labels] + generator.normal(size=(len(labels), classes))
@@ -173,14 +173,14 @@ def test_weighted_f1_and_auroc_are_scikit_learns(classes):
 
 
 def test_auroc_is_the_share_of_pairs_in_the_right_order():
-    """Mann and Whitney's statistic, by hand: 3 of 4, one of them a draw that counts half."""
+    """Mann and Whitney's statistic by hand: 3 of 4, and a tie counts one half."""
     labels, second = np.array([0, 1, 0, 1]), np.array([0.4, 0.4, 0.1, 0.3], np.float32)
     scores = score(labels, np.stack([1 - second, second], 1), ("no", "yes"))
     assert scores.auroc == pytest.approx((0.5 + 1 + 0 + 1) / 4)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_there_is_no_auroc_where_a_class_has_no_pair(classes):
+def test_there_is_no_auroc_if_a_class_has_no_pair(classes):
     labels = np.zeros(5, int)
     probabilities = np.full((5, classes), 1 / classes, np.float32)
     scores = score(labels, probabilities, ("a", "b", "c")[:classes])
@@ -188,7 +188,7 @@ def test_there_is_no_auroc_where_a_class_has_no_pair(classes):
     assert "AUROC undefined" in describe(scores)
 
 
-def test_the_majority_baseline_stands_beside_the_accuracy(trained):
+def test_the_majority_baseline_is_next_to_the_accuracy(trained):
     labels, _ = predictions(trained)
     share = np.bincount(labels).max() / len(labels)
     name = SENTIMENTS[np.bincount(labels).argmax()]
@@ -196,8 +196,8 @@ def test_the_majority_baseline_stands_beside_the_accuracy(trained):
     assert f"majority baseline, always {name!r}: accuracy {share:.3f}" in report
 
 
-def test_a_table_is_straight_in_any_script():
-    """East Asian characters take two columns."""
+def test_a_table_is_aligned_in_any_script():
+    """East Asian characters are two columns wide."""
     probabilities = np.eye(3, dtype=np.float32)[[0, 1, 2]]
     names = ("非仇恨" * 5, "a" * 29, "e\u0301")
     _, *rows = describe(score(np.array([0, 1, 2]), probabilities, names)).splitlines()[:4]
@@ -205,8 +205,8 @@ def test_a_table_is_straight_in_any_script():
 
 
 @pytest.mark.parametrize("right", [0, 1, 5])
-def test_the_scores_are_scikit_learns_however_few_are_right(right):
-    """Where none is, scikit-learn counts in floats."""
+def test_the_scores_are_scikit_learns_even_if_none_is_right(right):
+    """In that case, scikit-learn counts in floats."""
     names, labels = ("a", "b", "c"), np.array([0, 0, 1, 2, 2])
     predicted = np.where(np.arange(5) < right, labels, (labels + 1) % 3)
     scores = score(labels, np.eye(3, dtype=np.float32)[predicted], names)
@@ -225,7 +225,7 @@ def test_the_scores_are_scikit_learns_however_few_are_right(right):
 
 
 def test_mcnemar_is_the_exact_binomial_test():
-    """Six pairs against one: both tails of seven coins, (1 + 7) / 128 twice."""
+    """Six pairs against one: both tails of seven coin tosses, 2 * (1 + 7) / 128."""
     labels = np.zeros(20, int)
     one, other = labels.copy(), labels.copy()
     other[:6], one[6] = 1, 1
@@ -237,7 +237,7 @@ def test_mcnemar_is_the_exact_binomial_test():
 
 @pytest.fixture(scope="module")
 def ablation(run_command, few, tmp_path_factory):
-    """The folder where an ablation ran: what is in runs/."""
+    """The folder of an ablation, with its runs/."""
     folder = tmp_path_factory.mktemp("ablation")
     result = run_command(
         "mmsent", "ablate", "--model", "light", "--epochs", 1, "--data", few, cwd=folder
@@ -269,6 +269,6 @@ def test_ablate_compares_three_trainings(ablation):
     assert (folder / "ablation.png").exists()
 
 
-def test_after_an_ablation_the_latest_run_is_the_one_that_saw_both(ablation):
+def test_after_an_ablation_the_latest_run_is_the_one_on_both(ablation):
     latest = (ablation / "latest").resolve()
     assert read_run(latest).record.settings.modality == "both"

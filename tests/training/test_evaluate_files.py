@@ -1,4 +1,4 @@
-"""What `mmsent evaluate` writes besides the scores: predictions, groups, mistakes, coverage."""
+"""The other output of `mmsent evaluate`: predictions, groups, mistakes, coverage."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def evaluate(run_command, bundle, data, *arguments, cwd):
 
 @pytest.fixture(scope="module")
 def posts(sample, make_once):
-    """The sample's pairs as a list that also says where each comes from."""
+    """The sample's pairs as a list with a column for their source."""
 
     def fill(folder):
         pairs = TrainingSource(sample).read().train
@@ -44,7 +44,7 @@ def posts(sample, make_once):
 
 
 def test_the_predictions_are_those_of_the_run(run_command, bundle, trained, sample, tmp_path):
-    """In the run's own form: the bundle scored on its validation pairs gives the run's file."""
+    """In the run's format: scoring the bundle on its validation pairs gives the run's file."""
     evaluate(run_command, bundle, sample, "--output", "out.csv", cwd=tmp_path)
     found, wanted = read(tmp_path / "out.csv"), read(trained / "validation_predictions.csv")
     assert [*found[0]] == [*wanted[0]]
@@ -89,7 +89,7 @@ def test_scores_by_a_column(run_command, bundle, posts, tmp_path, layout):
 
 
 def test_by_the_label_accuracy_is_recall(run_command, bundle, sample, tmp_path):
-    """Any column will do, also one that has a part already, in the task's folder."""
+    """Any column works, also the label of the task's folder."""
     options = ("--split", "all", "--by", "tag", "--json")
     scores = json.loads(evaluate(run_command, bundle, sample, *options, cwd=tmp_path).out)
     found = {group["value"]: group["accuracy"] for group in scores["by"]["groups"]}
@@ -106,7 +106,7 @@ def test_by_the_label_accuracy_is_recall(run_command, bundle, sample, tmp_path):
         (("--errors", "out.txt"), "ends in .html"),
     ],
 )
-def test_what_can_not_be_done(run_command, bundle, posts, tmp_path, options, message):
+def test_refused_options(run_command, bundle, posts, tmp_path, options, message):
     folder = shutil.copytree(posts.parent, tmp_path / "data")
     rows = [row | {"nothing": ""} for row in read(folder / "posts.csv")]
     write(folder / "posts.csv", rows)
@@ -115,7 +115,7 @@ def test_what_can_not_be_done(run_command, bundle, posts, tmp_path, options, mes
     assert (result.code, message in result.err) == (2, True), result.err
 
 
-def test_a_column_of_guids_makes_no_groups():
+def test_a_column_of_guids_cannot_form_groups():
     labels = np.zeros(101, int)
     with pytest.raises(ValueError, match="101 values"):
         score_groups(labels, labels, [str(number) for number in range(101)])
@@ -123,7 +123,7 @@ def test_a_column_of_guids_makes_no_groups():
 
 @pytest.mark.parametrize(("right", "pairs"), [(3, 3), (0, 4), (7, 9), (50, 100)])
 def test_the_interval_of_a_group_is_wilsons(right, pairs):
-    """By its formula; it has a width where few pairs are all right."""
+    """By its formula; it has a width even if all of a few pairs are right."""
     labels = np.zeros(pairs, int)
     (group,) = score_groups(labels, (np.arange(pairs) >= right).astype(int), ["a"] * pairs)
     z, share = 1.959963984540054, right / pairs
@@ -133,7 +133,7 @@ def test_the_interval_of_a_group_is_wilsons(right, pairs):
 
 
 def test_the_mistakes_are_on_a_page(run_command, bundle, sample, tmp_path):
-    """All of them, the most confident first; with --limit the first of them."""
+    """All of them, the most confident first, or with --limit only the first ones."""
     options = ("--split", "all", "--output", "out.csv", "--errors", "errors.html")
     evaluate(run_command, bundle, sample, *options, cwd=tmp_path)
     wrong = [row for row in read(tmp_path / "out.csv") if row["tag"] != row["predicted"]]
@@ -151,7 +151,7 @@ def test_the_mistakes_are_on_a_page(run_command, bundle, sample, tmp_path):
 
 
 def test_accuracy_by_coverage():
-    """By hand: of equal confidences all are covered or none, so that their order is nothing."""
+    """By hand: pairs of equal confidence are covered together, so that order has no effect."""
     confidence = np.array([0.9, 0.6, 0.8, 0.8, 0.7])
     labels, predicted = np.array([0, 0, 0, 0, 0]), np.array([0, 1, 0, 1, 0])
     probabilities = np.stack([1 - confidence] * 2, 1)
@@ -172,7 +172,7 @@ def test_accuracy_by_coverage():
     ]  # fmt: skip
 
 
-def test_a_table_has_a_row_for_each_tenth():
+def test_the_table_has_a_row_for_each_tenth():
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet(np.ones(3), 400).astype(np.float32)
     labels = generator.integers(0, 3, 400)

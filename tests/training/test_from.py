@@ -1,4 +1,4 @@
-"""`mmsent train --from RUN`: a training that begins with the weights of another run."""
+"""`mmsent train --from RUN`: a training that starts from another run's weights."""
 
 import csv
 import hashlib
@@ -38,7 +38,7 @@ MODELS = ["light", pytest.param("compact", marks=pytest.mark.slow), "clip", "toy
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    import_module("mmsent_training.cli")  # first, so that its options are not the toy's, too
+    import_module("mmsent_training.cli")  # before the toy model adds its options
     registry.MODELS["toy"] = toy_model.MODEL
     yield
     del registry.MODELS["toy"]
@@ -59,7 +59,7 @@ def pairs(sample):
 
 @pytest.fixture(scope="module")
 def write(sample, tmp_path_factory):
-    """Writes a list of pairs beside their images, perhaps with their labels renamed."""
+    """Write a list of pairs next to their images, optionally with renamed labels."""
     folder = shutil.copytree(sample, tmp_path_factory.mktemp("lists") / "dataset")
 
     def write(name, pairs, rename=None):
@@ -77,14 +77,14 @@ def write(sample, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lists(write, pairs):
-    """A folder with a list of few pairs, and one of more."""
+    """A folder with a short list of pairs and a longer one."""
     write("few.csv", pairs[:FEW])
     write("renamed.csv", pairs[:MORE], OTHERS)
     return write("more.csv", pairs[:MORE]).parent
 
 
 def begin(model, data, output, folder, **chosen):
-    """Train from the start, with the pretrained weights that ``folder`` gets for a moment."""
+    """Train from the start; pretrained weights are in ``folder`` only meanwhile."""
     sources = {"clip": write_checkpoint, "toy": toy_model.write_weights}
     options = {model: str(sources[model](folder / model))} if model in sources else {}
     settings = default_settings(model, "cpu", **({"epochs": 1} | chosen))
@@ -95,7 +95,7 @@ def begin(model, data, output, folder, **chosen):
 
 
 def go_on(data, run, output, callback=lambda event: None, **more):
-    """Train on, as `mmsent train --from RUN` does."""
+    """Train like `mmsent train --from RUN`."""
     where = {name: more.pop(name) for name in ("validation",) if name in more}
     choice, _ = choose_origin(run)
     settings = settings_from(choice, "cpu", STILL | more)
@@ -105,7 +105,7 @@ def go_on(data, run, output, callback=lambda event: None, **more):
 
 @pytest.fixture(scope="module")
 def runs(lists, tmp_path_factory):
-    """The run of each model on few pairs, trained when it is asked for."""
+    """A run of each model on few pairs, trained on first use."""
     folder, known = tmp_path_factory.mktemp("runs"), {}
 
     def find(model):
@@ -117,7 +117,7 @@ def runs(lists, tmp_path_factory):
 
 
 def parameters(run):
-    """A run's weights, without the statistics that even an epoch of no learning changes."""
+    """A run's weights, without statistics that change even if the learning rate is 0."""
     weights = load_file(run / "checkpoint.safetensors")
     return {
         name: value
@@ -132,8 +132,8 @@ def validated(run):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_it_begins_with_the_weights_of_the_run_alone(runs, lists, tmp_path, monkeypatch, model):
-    """With next to no learning rate it ends with them; nothing asks for pretrained ones."""
+def test_it_starts_only_from_the_weights_of_the_run(runs, lists, tmp_path, monkeypatch, model):
+    """With almost no learning rate it also ends with them; it needs no pretrained weights."""
     run = runs(model)
     recipe = registry.find_model(model).recipe
     monkeypatch.setattr(recipe, "find_weights", lambda sources: pytest.fail("not asked for"))
@@ -168,12 +168,12 @@ def test_other_labels_get_a_new_head_and_nothing_else(runs, lists, tmp_path, cap
         "clip": {"head.3.weight", "head.3.bias"},
         "toy": {"head.weight", "head.bias"},
     }
-    # The bag is about labels, too: it is filled from the texts again.
+    # The bag also depends on the labels: it is computed from the texts again.
     bag = {name for name in weights if name.startswith(("bag", "known", "lexicon_head"))}
     assert changed - bag == head[model]
 
 
-def test_another_number_of_labels_fits(runs, lists, write, pairs, tmp_path):
+def test_the_number_of_labels_may_differ(runs, lists, write, pairs, tmp_path):
     two = write("two.csv", pairs[:MORE], OTHERS | {"neutral": "warm"})
     for model in ("light", "toy"):
         record = read_run(go_on(two, runs(model), tmp_path / model)).record
@@ -192,8 +192,8 @@ def test_the_same_labels_in_another_order_get_a_new_head(runs, lists, tmp_path, 
 
 
 @pytest.mark.parametrize("model", ["light", "toy"])
-def test_what_the_run_validated_on_is_validated_on_again(runs, lists, pairs, tmp_path, model):
-    """And none of the pairs that it was trained on: the others are new."""
+def test_validation_pairs_stay_validation_pairs(runs, lists, pairs, tmp_path, model):
+    """No training pair of the run is among them; all others are new."""
     run = runs(model)
     after = go_on(lists / "more.csv", run, tmp_path / "run")
     old, new = set(validated(run)), set(validated(after))
@@ -218,9 +218,7 @@ def test_with_a_validation_list_they_are_left_out(runs, lists, write, pairs, tmp
     assert not any("promise too much" in message for message in caplog.messages)
 
 
-def test_pairs_to_validate_on_that_were_trained_on_are_counted(
-    runs, write, pairs, tmp_path, caplog
-):
+def test_validation_pairs_that_were_trained_on_are_counted(runs, write, pairs, tmp_path, caplog):
     run, old = runs("light"), set(validated(runs("light")))
     seen = [pair for pair in pairs[:FEW] if pair.guid not in old][:9]
     new = write("new.csv", pairs[FEW:])
@@ -232,7 +230,7 @@ def test_pairs_to_validate_on_that_were_trained_on_are_counted(
     )
 
 
-def test_the_same_pairs_again_need_others_to_validate_on(runs, lists, write, pairs, tmp_path):
+def test_the_same_pairs_again_need_other_validation_pairs(runs, lists, write, pairs, tmp_path):
     run, old = runs("light"), set(validated(runs("light")))
     same = write("same.csv", [pair for pair in pairs[:FEW] if pair.guid not in old])
     with pytest.raises(InputError, match=r"no pairs are left to validate on: .* --validation"):
@@ -240,8 +238,8 @@ def test_the_same_pairs_again_need_others_to_validate_on(runs, lists, write, pai
     assert not (tmp_path / "run").exists()
 
 
-def test_digests_cover_what_the_run_was_trained_on(runs, write, pairs, tmp_path):
-    """`mmsent evaluate` says of these pairs, too, that the model has seen them."""
+def test_digests_include_the_pairs_of_the_run(runs, write, pairs, tmp_path):
+    """`mmsent evaluate` also reports these pairs as seen in training."""
     run = runs("light")
     after = go_on(write("new.csv", pairs[FEW:]), run, tmp_path / "run")
     digests = Digests.from_json((after / "digests.json").read_text())
@@ -264,7 +262,7 @@ def test_without_digests_nothing_is_claimed(lists, tmp_path, caplog):
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL."""
+    """Simulates a SIGKILL."""
 
 
 def kill(event):
@@ -312,7 +310,7 @@ def test_resuming_needs_the_same_run(run_command, runs, lists, tmp_path):
         (("--from", "nowhere"), "nowhere is not a finished run: it has no run.json"),
     ],
 )
-def test_what_the_run_decides_can_not_be_chosen(
+def test_options_that_the_run_determines_are_refused(
     run_command, runs, lists, tmp_path, options, message
 ):
     run = runs("light")
@@ -323,7 +321,7 @@ def test_what_the_run_decides_can_not_be_chosen(
     assert not (tmp_path / "runs").exists()
 
 
-def test_clips_checkpoint_is_the_runs(run_command, runs, lists, tmp_path):
+def test_clip_uses_the_runs_checkpoint(run_command, runs, lists, tmp_path):
     arguments = ("--data", lists / "more.csv", "--from", runs("clip"), "--clip", "x")
     result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
     assert result.code == 2
@@ -338,7 +336,7 @@ def test_the_pretraining_texts_come_before_the_pairs(run_command, runs, lists, t
     assert "the pretraining texts come before the pairs" in result.err
 
 
-def test_the_command_trains_shorter_and_says_so(run_command, runs, lists, tmp_path):
+def test_the_command_trains_for_fewer_epochs_and_says_so(run_command, runs, lists, tmp_path):
     run = runs("light")
     arguments = ("--data", lists / "more.csv", "--from", run, "--output", "run")
     result = run_command("mmsent", "train", *arguments, "--model", "auto", cwd=tmp_path)

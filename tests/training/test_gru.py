@@ -1,4 +1,4 @@
-"""The GRU that trains on a CPU, against PyTorch's own on packed sequences."""
+"""The GRU for training on CPUs, compared with PyTorch's on packed sequences."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def small_gru(dtype=torch.float64):
 
 
 def summed(states, weights):
-    """A number that depends on each state of each direction, but not on their order."""
+    """A number that depends on every state of both directions, but not on their order."""
     return (states.sum(1).square() * weights).sum() + states.square().sum()
 
 
@@ -66,7 +66,7 @@ def test_mixed_precision_keeps_the_recurrence_in_fp32():
 
 
 @pytest.mark.parametrize("preset", NETWORKS)
-def test_the_light_model_has_the_same_features_while_it_trains(preset):
+def test_light_has_the_same_features_during_training(preset):
     torch.manual_seed(0)
     model = LightModel(vocabulary=50, **NETWORKS[preset] | {"dropout": 0.0})
     ids = torch.tensor([[5, 6, 7, 8], [9, 5, 0, 0], [3, 0, 0, 0]])

@@ -1,4 +1,4 @@
-"""Other labels than the sentiments. test_any_data.py trains on sets of them."""
+"""Labels other than sentiments. test_any_data.py trains on several sets of them."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def train(run_command, data, output, *options, **how):
 
 @given(st.permutations(["guid", "tag", "tag_", "guid_", "guid__", "x"]), st.integers(2, 6))
 def test_a_label_never_shares_a_column(labels, number):
-    """The law: whatever the labels, each column has a name of its own, its label's if possible."""
+    """For any labels, all columns have different names, the label's own if possible."""
     found = label_columns(labels[:number], ("guid", "tag"))
     names = ["guid", "tag", *found.values()]
     assert len(set(names)) == len(names)
@@ -39,7 +39,7 @@ def test_a_label_never_shares_a_column(labels, number):
         assert (name == label) == (label not in ("guid", "tag"))
 
 
-def test_sample_data_refuses_what_can_be_no_labels(run_command, tmp_path):
+def test_sample_data_refuses_invalid_labels(run_command, tmp_path):
     for labels, reason in (("a,=b", "formula"), ("a,a", "different"), ("a", "two"), ("a,", "miss")):
         arguments = ("sample-data", "data", "--labels", labels)
         result = run_command("mmsent", *arguments, cwd=tmp_path)
@@ -58,7 +58,7 @@ def test_the_light_model_has_as_many_logits_as_labels(labels, modality):
     with torch.no_grad():
         logits = model(ids, mask, torch.zeros(1, 112, 112, 3, dtype=torch.uint8))
     assert logits.shape == (1, labels)
-    if model.ngrams:  # a token that one label alone has says so
+    if model.ngrams:  # a token that occurs only with one label favours it
         assert model.bag.weight.shape[1] == max(16, labels)
         assert model.bag_head(model.embed_ngrams(ids, mask)).argmax() == labels - 2
 
@@ -106,7 +106,7 @@ def test_pretrained_models_train_on_two_labels(run_command, few, tmp_path, model
         (("0", "1"), {"pretraining_texts": True}, "image", False),
     ],
 )
-def test_rated_texts_are_for_sentiments_unless_asked_for(labels, options, modality, wanted):
+def test_rated_texts_are_for_sentiments_unless_requested(labels, options, modality, wanted):
     weights = compact.find_weights({})
     task = make_task("compact", weights, label_names=labels, options=options, modality=modality)
     assert uses_pretraining_texts(task) == wanted
@@ -125,7 +125,7 @@ def test_the_light_models_lexicon_is_for_sentiments(caplog):
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 @pytest.mark.parametrize("weights", [False, True])
 def test_the_loss_of_a_class_without_a_pair_is_finite(shift, weights):
-    """And so is every gradient; another class' share of it is what it was."""
+    """So is every gradient; the other classes' part of it does not change."""
     settings = Settings(model="light", class_weights=weights, logit_adjustment=shift)
     labels = torch.tensor([0, 0, 2, 2, 2, 2])
     logits = torch.randn(6, 3, requires_grad=True)
@@ -137,7 +137,7 @@ def test_the_loss_of_a_class_without_a_pair_is_finite(shift, weights):
     assert torch.isfinite(absent)
 
 
-def test_a_learning_rate_that_diverges_ends_the_training(run_command, few, tmp_path):
+def test_a_learning_rate_that_diverges_stops_the_training(run_command, few, tmp_path):
     run = tmp_path / "run"
     result = train(run_command, few, run, "--learning-rate", "1e30", "--epochs", 3)
     assert result.code == 1
@@ -154,7 +154,7 @@ def test_a_learning_rate_that_diverges_ends_the_training(run_command, few, tmp_p
 
 @pytest.fixture(scope="module")
 def two_epochs(run_command, few, tmp_path_factory):
-    """The run of a training of which no loss was spoiled."""
+    """The run of a training with finite losses."""
     run = tmp_path_factory.mktemp("two-epochs") / "run"
     assert train(run_command, few, run, "--epochs", 2).code == 0
     return run
@@ -167,7 +167,7 @@ def two_epochs(run_command, few, tmp_path_factory):
 def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch(
     run_command, few, two_epochs, tmp_path, monkeypatch, part, where, value
 ):
-    """Whatever the cause; and from there the training can go on."""
+    """Whatever the cause; the training can be resumed from it."""
     run, forward = tmp_path / "run", Criterion.forward
 
     def broken(self, logits, labels, whole=None):

@@ -1,4 +1,4 @@
-"""runs/latest: which run it is, and that it is a convenience; and what a run's path may hold."""
+"""runs/latest: its target, failures that are not fatal, and unusual paths of runs."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def train(run_command, data, cwd, *options):
 
 
 def refuse_links(monkeypatch):
-    """As SMB and Windows without the privilege do."""
+    """As on SMB, and on Windows without the privilege."""
 
     def symlink(*arguments, **options):
         raise OSError(95, "Operation not supported")
@@ -28,7 +28,7 @@ def refuse_links(monkeypatch):
     monkeypatch.setattr(os, "symlink", symlink)
 
 
-def test_where_links_can_not_be_made_it_is_a_text(run_command, few, tmp_path, monkeypatch):
+def test_without_links_it_is_a_text_file(run_command, few, tmp_path, monkeypatch):
     refuse_links(monkeypatch)
     result = train(run_command, few, tmp_path)
     assert result.code == 0, result.err
@@ -46,8 +46,8 @@ def test_where_links_can_not_be_made_it_is_a_text(run_command, few, tmp_path, mo
 
 @pytest.mark.parametrize("before", ["link", "text", "folder"])
 @pytest.mark.parametrize("links", [True, False])
-def test_it_is_a_convenience(tmp_path, monkeypatch, caplog, before, links):
-    """What is in its place is replaced or, where that can't be, left; nothing ends with it."""
+def test_it_never_stops_a_training(tmp_path, monkeypatch, caplog, before, links):
+    """A file in its place is replaced or, if that fails, kept; the training continues."""
     monkeypatch.chdir(tmp_path)
     for name in ("old", "new"):
         Path("runs", name).mkdir(parents=True)
@@ -70,7 +70,7 @@ def test_it_is_a_convenience(tmp_path, monkeypatch, caplog, before, links):
 
 
 @pytest.mark.parametrize("content", ["", "gone", "\0", "x" * 5000])
-def test_a_file_that_names_no_run(run_command, tmp_path, content):
+def test_a_file_without_the_name_of_a_run(run_command, tmp_path, content):
     (tmp_path / "latest").write_text(content)
     result = run_command("mmsent-export", "onnx", "latest", cwd=tmp_path)
     assert result.code == 2
@@ -78,7 +78,7 @@ def test_a_file_that_names_no_run(run_command, tmp_path, content):
 
 
 @pytest.mark.parametrize("command", ["train", "ablate"])
-def test_the_data_are_looked_at_before_the_weights(run_command, tmp_path, monkeypatch, command):
+def test_the_data_is_checked_before_the_weights(run_command, tmp_path, monkeypatch, command):
     monkeypatch.setattr(registry, "choose", lambda *_: pytest.fail("the weights came first"))
     result = run_command("mmsent", command, cwd=tmp_path)
     assert result.code == 2

@@ -1,4 +1,4 @@
-"""The lexicon: what the package holds, found in texts as tokens."""
+"""The lexicon: the package's entries, and how they are found in tokens."""
 
 import importlib.util
 import re
@@ -19,7 +19,7 @@ WORDS = {"happy": 2.7, "hap": 1.0, "no": -1.2, "sadness": -1.9, "not good": 3.3,
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    """Of the subwords of all words that the lexicon has, which has their letters."""
+    """A tokenizer of the letters and subwords of all words in the lexicon."""
     entries = [entry for entry in read_lexicon() if entry.isascii()]
     return train_tokenizer([*entries, *WORDS] * 2, max_length=96, preset="default")
 
@@ -31,13 +31,13 @@ def learnt(words, tokenizer):
 
 
 def find(lexicon, tokenizer, *texts):
-    """The valences found in each text, in its order."""
+    """The valences found in each text, in order."""
     found = lexicon.find(*map(torch.from_numpy, pad_ids(tokenize(tokenizer, texts))))
     return [row[row != 0].tolist() for row in found]
 
 
 def vader():
-    """The package's own module, whose code the project never runs."""
+    """The package's own module, whose code mmsent never runs."""
     return pytest.importorskip("vaderSentiment.vaderSentiment").SentimentIntensityAnalyzer()
 
 
@@ -63,13 +63,13 @@ def test_entries_are_found_as_whole_words(tokenizer, text, wanted):
     assert find(lexicon, tokenizer, text) == [pytest.approx(wanted)]
 
 
-def test_nothing_is_found_before_it_is_told(tokenizer):
+def test_nothing_is_found_before_the_entries_are_set(tokenizer):
     lexicon = Lexicon(tokenizer.get_vocab_size(), LONGEST_ENTRY)
     assert find(lexicon, tokenizer, "happy") == [[]]
 
 
 def test_all_words_of_vader_are_found(tokenizer):
-    """Each alone: with its valence, but for those that are longer than six tokens."""
+    """Each on its own, with its valence, except those longer than six tokens."""
     entries = {word: value for word, value in read_lexicon().items() if word.isalpha()}
     found = find(learnt(entries, tokenizer), tokenizer, *entries)
     right = [got == [pytest.approx(value)] for got, value in zip(found, entries.values())]
@@ -80,8 +80,8 @@ def test_all_words_of_vader_are_found(tokenizer):
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.sampled_from([*WORDS, "now", "x"]), max_size=9), min_size=1))
-def test_a_text_has_what_it_has_alone(tokenizer, texts):
-    """The law: whatever else is in the batch."""
+def test_a_text_has_the_same_valences_in_any_batch(tokenizer, texts):
+    """Whatever else is in the batch."""
     lexicon = learnt(WORDS, tokenizer)
     texts = [" ".join(words) for words in texts]
     together = find(lexicon, tokenizer, *texts)
@@ -89,7 +89,7 @@ def test_a_text_has_what_it_has_alone(tokenizer, texts):
 
 
 def test_the_balance_is_vaders_own(tokenizer):
-    """Where none of its rules apply, in plain words: the compound score."""
+    """The compound score, for plain words to which none of VADER's rules apply."""
     text = "happy day and a sad end of the love story"
     lexicon = learnt(read_lexicon(), tokenizer)
     ids, mask = map(torch.from_numpy, pad_ids(tokenize(tokenizer, [text])))
@@ -99,7 +99,7 @@ def test_the_balance_is_vaders_own(tokenizer):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A copy of the package, which a test may spoil, in the place of the installed one."""
+    """A copy of the package, which a test may damage, in place of the installed one."""
     installed = importlib.util.find_spec(PACKAGE).submodule_search_locations[0]
     shutil.copytree(installed, tmp_path / PACKAGE)
     monkeypatch.delitem(sys.modules, PACKAGE, raising=False)  # other tests import it

@@ -1,4 +1,4 @@
-"""The light model and its tokenizer."""
+"""The model light and its tokenizer."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from mmsent_training.models.light import (
 def model(request):
     torch.manual_seed(0)
     model = LightModel(vocabulary=50, **NETWORKS[request.param]).eval()
-    # All tokens, and a seventh of all runs of two.
+    # All single tokens, and a seventh of all bigrams.
     texts = [[a, b] for a in range(1, 50) for b in range(1, 50, 7)] * 2
     model.learn_ngrams(texts, [sum(text) % 3 for text in texts])
     return model
@@ -46,7 +46,7 @@ def test_words_seen_once_are_unknown():
     assert tokens(["new old"], trained_on=["old", "old new"]) == [["[START]", "[UNK]", "old"]]
 
 
-def test_a_word_never_seen_is_cut_into_subwords():
+def test_an_unseen_word_is_split_into_subwords():
     (got,) = tokens(["Tested"], trained_on=["test"] * 9 + ["wanted"] * 9, preset="default")
     assert got[0] == "[START]"
     assert "[UNK]" not in got
@@ -60,7 +60,7 @@ def test_an_empty_text_has_a_token(preset):
 
 
 @pytest.mark.parametrize("preset", NETWORKS)
-def test_long_texts_are_cut(preset):
+def test_long_texts_are_truncated(preset):
     (got,) = tokens(["a " * 500], trained_on=["a a"], max_length=96, preset=preset)
     assert len(got) == 96
 
@@ -68,7 +68,7 @@ def test_long_texts_are_cut(preset):
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 49), min_size=1, max_size=20), min_size=1, max_size=6))
 def test_padding_never_reaches_the_encoder(model, sequences):
-    """The law: a padded batch gives each text what the text gives alone."""
+    """In a padded batch, each text has the same features as alone."""
     with torch.no_grad():
         for encode in (model.embed_text, *([model.embed_ngrams] if model.ngrams else [])):
             together = encode(*map(torch.from_numpy, pad_ids(sequences)))
@@ -78,7 +78,7 @@ def test_padding_never_reaches_the_encoder(model, sequences):
 
 
 def test_text_features_are_the_mean_over_a_plain_gru(model):
-    """Against PyTorch's own module, without packing."""
+    """Compared with PyTorch's own module, without packing."""
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         states, _ = model.gru(model.embedding(ids))
@@ -86,8 +86,8 @@ def test_text_features_are_the_mean_over_a_plain_gru(model):
         torch.testing.assert_close(model.embed_text(ids, torch.ones_like(ids)), wanted)
 
 
-def test_the_bag_holds_every_ngram_of_two_texts():
-    """Against PyTorch's EmbeddingBag over the rows of n-grams that are spelt out here."""
+def test_the_bag_has_every_ngram_of_two_texts():
+    """Compared with PyTorch's EmbeddingBag on the rows of the n-grams listed here."""
     model = LightModel(vocabulary=50, **NETWORKS["default"]).eval()
     text = [5, 6, 7, 8, 6]
     model.learn_ngrams([text, [9, *text, 9], [1, 2, 1, 2, 1, 2]], [0, 1, 2])
@@ -101,13 +101,13 @@ def test_the_bag_holds_every_ngram_of_two_texts():
         ids = torch.tensor([text])
         got = model.embed_ngrams(ids, torch.ones_like(ids))
         torch.testing.assert_close(got, bag / (NGRAM * len(text)) ** 0.5)
-        # Of one text, however often there; never seen; and seen, but not in that order.
+        # Only in one text, however often; never seen; seen, but not in this order.
         for unknown in ([1, 2, 1, 2], [3, 4], [9]):
             ids = torch.tensor([unknown])
             assert not model.embed_ngrams(ids, torch.ones_like(ids)).any()
 
 
-def test_of_two_ngrams_in_a_row_of_the_bag_it_holds_the_more_frequent():
+def test_if_two_ngrams_share_a_row_the_more_frequent_one_gets_it():
     model = LightModel(vocabulary=50, ngrams=7).eval()  # 3 and 10 share row 3
     model.learn_ngrams([[3], [10], [10], [3], [10]], [0, 1, 2, 0, 1])
     with torch.no_grad():
@@ -118,8 +118,8 @@ def test_of_two_ngrams_in_a_row_of_the_bag_it_holds_the_more_frequent():
     torch.testing.assert_close(frequent[0], model.bag.weight[3] / NGRAM**0.5)
 
 
-def test_the_bag_begins_with_naive_bayes():
-    """Its evidence for a label, against scikit-learn's naive Bayes for that label or any other."""
+def test_the_bag_is_initialised_with_naive_bayes():
+    """Its evidence for a label, compared with scikit-learn's naive Bayes of label and rest."""
     texts = [[1, 2, 2], [2, 3], [1, 3], [4, 2], [4, 1], [3, 4]]
     labels = [0, 1, 2, 2, 0, 0]
     model = LightModel(vocabulary=50, **NETWORKS["default"]).eval()
@@ -133,7 +133,7 @@ def test_the_bag_begins_with_naive_bayes():
         assert got[:, label].numpy() == pytest.approx(second - first, abs=1e-5)
 
 
-def test_pixels_are_normalised_as_torchvision_does_it(model):
+def test_pixels_are_normalised_as_in_torchvision(model):
     from torchvision.transforms.v2.functional import normalize, to_dtype
 
     pixels = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8)
@@ -157,8 +157,8 @@ def test_one_modality_ignores_the_other(modality):
     assert torch.equal(same, other_image) == (modality == "text")
 
 
-def test_a_missing_image_is_one_without_a_word_to_say():
-    """Whatever the CNN makes of grey, the head sees zeros, as in training."""
+def test_a_missing_image_has_no_influence():
+    """Whatever the CNN's features of grey are, the head gets zeros, as in training."""
     model = LightModel(vocabulary=50, **NETWORKS["default"]).eval()
     ids, mask = torch.tensor([[5, 6]]), torch.ones(1, 2, dtype=torch.int64)
     grey = torch.full((1, 224, 224, 3), 127, dtype=torch.uint8)
@@ -173,7 +173,7 @@ def test_a_missing_image_is_one_without_a_word_to_say():
 
 @pytest.mark.parametrize("preset", NETWORKS)
 def test_the_layers_are_those_of_the_report(preset):
-    """The default has narrower words and smaller images."""
+    """The default has smaller word embeddings and images."""
     model = LightModel(vocabulary=50, **NETWORKS[preset])
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert [(m.out_channels, m.kernel_size, m.stride) for m in convolutions] == [
@@ -189,7 +189,7 @@ def test_the_layers_are_those_of_the_report(preset):
     )
 
 
-def test_what_the_lexicon_says_is_added_to_the_logits():
+def test_the_lexicons_score_is_added_to_the_logits():
     tokenizer = train_tokenizer(["good bad"] * 3, max_length=96, preset="default")
     ids, mask = map(torch.from_numpy, pad_ids(tokenize(tokenizer, ["bad", "good, good"])))
     pixels = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)

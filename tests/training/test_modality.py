@@ -1,4 +1,4 @@
-"""Training on texts alone and on images alone, from data that hold nothing else, to predictions."""
+"""Training only on texts or only on images, on data with nothing else, to predictions."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def train(run_command, data, output, modality, *options, model="light", **how):
 
 
 def export(run_command, run, *options):
-    """The bundle, and what was said."""
+    """Export a run; return the bundle and the output."""
     bundle = run.with_name(f"{run.name}.onnx")
     result = run_command("mmsent-export", "onnx", run, "--output", bundle, *options, cwd=run.parent)
     assert result.code == 0, result.err
@@ -57,7 +57,7 @@ def scores(run_command, data, bundle, *options):
 
 @pytest.fixture(scope="module", params=MODALITIES)
 def alone(request, run_command, sample, make_once):
-    """Lists that hold one part of the sample's pairs and nothing of the other, and a run of it."""
+    """Lists with only one part of the sample's pairs, and a run on one of them."""
     part = request.param
 
     def fill(folder):
@@ -81,10 +81,8 @@ def alone(request, run_command, sample, make_once):
     return part, make_once(f"{part} alone", fill)
 
 
-def test_a_list_of_one_part_gives_what_the_folder_of_both_gives(
-    run_command, sample, alone, tmp_path
-):
-    """The same weights, probabilities and scores, from each kind of list."""
+def test_a_list_of_one_part_gives_the_same_run_as_the_folder(run_command, sample, alone, tmp_path):
+    """The same weights, probabilities and scores, with every format."""
     part, folder = alone
     bundle = folder / "run.onnx"
     assert train(run_command, sample, tmp_path / "run", part).code == 0
@@ -125,7 +123,7 @@ def test_the_report_shows_the_images_that_the_model_saw(alone):
 
 @pytest.fixture(scope="module")
 def model_options(tmp_path_factory):
-    """What each model needs to be trained in a test."""
+    """The options with which tests train each model."""
     folder = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMSENT_CACHE", str(folder / "cache"))
@@ -139,7 +137,7 @@ def model_options(tmp_path_factory):
 
 @pytest.fixture
 def spoiled(sample, tmp_path):
-    """Spoil a part of a copy of the sample: half of its files are gone, half are of no use."""
+    """Damage one part in a copy of the sample: half of its files are deleted, half unreadable."""
 
     def spoil(part):
         folder = shutil.copytree(sample, tmp_path / "dataset")
@@ -162,7 +160,7 @@ def spoiled(sample, tmp_path):
 def test_the_other_part_is_never_read(
     run_command, sample, spoiled, model_options, tmp_path, model, part
 ):
-    """From training to evaluation, and it is no part of what tells datasets apart."""
+    """From training to evaluation; it is also not part of the dataset's fingerprint."""
     folder, options = spoiled(OTHER[part]), model_options[model]
     result = train(run_command, folder, tmp_path / "run", part, *options, model=model)
     assert result.code == 0, result.err
@@ -170,11 +168,11 @@ def test_the_other_part_is_never_read(
     assert "8 validation pairs" in said
     assert SentimentModel(bundle).info.optional == (OTHER[part],)
     assert scores(run_command, folder, bundle) == scores(run_command, sample, bundle)
-    _, said = export(run_command, tmp_path / "run", "--data", sample)  # else it is another dataset
+    _, said = export(run_command, tmp_path / "run", "--data", sample)  # else another dataset
     assert "8 validation pairs" in said
 
 
-def test_missing_files_are_allowed_at_inference_where_that_is_said(
+def test_missing_files_are_allowed_at_inference_with_the_option(
     run_command, sample, alone, spoiled, tmp_path
 ):
     part, folder = alone
@@ -194,7 +192,7 @@ def test_missing_files_are_allowed_at_inference_where_that_is_said(
 
 
 @pytest.mark.parametrize("part", MODALITIES)
-def test_what_a_model_sees_may_not_be_missing_in_training(run_command, sample, tmp_path, part):
+def test_parts_that_a_model_uses_are_required_in_training(run_command, sample, tmp_path, part):
     shutil.copytree(sample / "data", tmp_path / "data")
     rows = [
         {

@@ -1,4 +1,4 @@
-"""What an evaluation says of pairs that the model was trained on, and the digests it knows by."""
+"""How an evaluation reports pairs that the model was trained on, and their digests."""
 
 import base64
 import hashlib
@@ -25,8 +25,8 @@ def evaluate(run_command, data, bundle, *arguments, cwd):
     return run_command("mmsent", "evaluate", *arguments, cwd=cwd)
 
 
-def test_on_all_pairs_it_says_which_were_seen(run_command, sample, bundle, tmp_path):
-    """Without them the score is that of the pairs it was validated on."""
+def test_on_all_pairs_it_counts_those_seen_in_training(run_command, sample, bundle, tmp_path):
+    """Without them, the score is that on the validation pairs."""
     result = evaluate(run_command, sample, bundle, "--split", "all", "--json", cwd=tmp_path)
     assert result.code == 0, result.err
     overlap = json.loads(result.out)["overlap"]
@@ -64,7 +64,7 @@ def pairs(sample, trained):
         ("empty", "new", None),
     ],
 )
-def test_what_is_shared(run_command, bundle, sample, pairs, tmp_path, text, image, seen):
+def test_shared_parts(run_command, bundle, sample, pairs, tmp_path, text, image, seen):
     mine, other = pairs[:2]
     texts = {
         "same": mine.read_text(), "other white space": "\t" + mine.read_text().replace(" ", "  \n"),
@@ -86,7 +86,7 @@ def test_what_is_shared(run_command, bundle, sample, pairs, tmp_path, text, imag
     assert (overlap["unseen"] or {"pairs": None})["pairs"] == (1 if seen else None)
 
 
-def test_digests_are_left_out_where_that_is_asked_for(run_command, few, tmp_path):
+def test_digests_are_left_out_on_request(run_command, few, tmp_path):
     for arguments in (
         ("mmsent", "train", "--model", "light", "--epochs", 1, "--no-digests", "--data", few,
          "--output", "run"),
@@ -111,7 +111,7 @@ def make_examples(first, count):
     ("count", "length", "every"),
     [(2, 8, 1), (46_000, 8, 1), (50_000, 7, 1), (62_000, 6, 1), (63_000, 8, 2), (500_000, 6, 9)],
 )
-def test_digests_stay_small_and_tell_apart(count, length, every):
+def test_digests_stay_small_and_distinguish_pairs(count, length, every):
     examples = make_examples(0, count)
     border = count - count // 10 - 1
     digests = make_digests(examples, range(border), range(border, count))
@@ -152,7 +152,7 @@ def bundle_with(path, digests):
 
 
 @pytest.mark.parametrize("digests", MALFORMED, ids=range(len(MALFORMED)))
-def test_malformed_digests_are_one_message(run_command, sample, tmp_path, digests):
+def test_malformed_digests_give_one_message(run_command, sample, tmp_path, digests):
     bundle = bundle_with(tmp_path / "model.onnx", digests)
     result = evaluate(run_command, sample, bundle, "--split", "all", cwd=tmp_path)
     assert result.code == 2
@@ -162,7 +162,7 @@ def test_malformed_digests_are_one_message(run_command, sample, tmp_path, digest
 
 @pytest.mark.parametrize("size", [16, 17, 0])
 def test_odd_digests_match_nothing(run_command, sample, tmp_path, size):
-    """Zeros stand for no text and no image: those are shared with nobody."""
+    """Zeros mean no text and no image, which are never shared."""
     digests = json.dumps(SOUND | {"training": zeros(size)})
     bundle = bundle_with(tmp_path / "model.onnx", digests)
     result = evaluate(run_command, sample, bundle, "--split", "all", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Pictures: what they show can be read, whatever the labels, the pairs and the epochs."""
+"""Pictures are legible whatever the labels, pairs and epochs."""
 
 import io
 from functools import cache
@@ -110,7 +110,7 @@ def figure(request):
 
 
 def texts_of(figure):
-    """All that is written in it: no text that is empty, hidden, or at a tick outside the axes."""
+    """All visible texts of a picture, without those at ticks outside the axes."""
     ticks = [
         (tick.label1, low <= tick.get_loc() <= high)
         for axes in figure.findobj(Axes)
@@ -128,7 +128,7 @@ def texts_of(figure):
 
 
 def overlap(one, other):
-    """Whether two boxes share more than a hair."""
+    """Whether two boxes overlap by more than a fraction of a pixel."""
     return (
         min(one.x1, other.x1) - max(one.x0, other.x0) > 0.5
         and min(one.y1, other.y1) - max(one.y0, other.y0) > 0.5
@@ -157,7 +157,7 @@ def test_legends_cover_no_data(figure):
     assert not any(axes.get_legend() for axes in figure.axes)
 
 
-def test_axes_have_names(figure):
+def test_axes_have_labels(figure):
     for axes in figure.axes:
         if axes.axison and axes.lines:
             assert axes.get_ylabel()
@@ -165,7 +165,7 @@ def test_axes_have_names(figure):
 
 
 def test_a_picture_has_a_bounded_size(figure):
-    """A file has the size of what is drawn in it."""
+    """A file is as large as its tight bounding box."""
     sides = figure.get_tightbbox().size * figure.dpi
     assert min(sides) > 300
     assert max(sides) < 2500
@@ -199,7 +199,7 @@ def test_colours_differ_in_grey():
     assert min(np.diff(shades)) > 0.2
 
 
-def test_images_of_mistakes_keep_their_shape():
+def test_images_of_mistakes_keep_their_aspect_ratio():
     figure = draw_mistakes(mistakes(4), STRETCH)
     FigureCanvasAgg(figure).draw()
     images = [axes for axes in figure.axes if axes.images]
@@ -214,13 +214,13 @@ def written(figure):
 @pytest.mark.parametrize(
     ("image", "said"), [(None, "no image"), (b"GIF89a", "the image can't be read")]
 )
-def test_a_mistake_says_what_it_lacks(image, said):
+def test_a_mistake_says_which_part_is_missing(image, said):
     pair = Pair("7", "yes", "list", 1, None, image)
     shown = written(draw_mistakes([Mistake(pair, "", "yes", "no", 0.87)], STRETCH))
     assert {said, "guid: 7", "true: yes", "predicted: no (0.87)", "no text"} <= {*shown}
 
 
-def test_drawing_leaves_matplotlibs_settings(tmp_path):
+def test_drawing_does_not_change_matplotlibs_settings(tmp_path):
     before = dict(rcParams)
     write_scores(tmp_path, scores_of(LABELS["two"]))
     save(draw_mistakes(mistakes(2), STRETCH), tmp_path / "mistakes.png")
@@ -242,9 +242,9 @@ def test_drawn_labels_are_short_and_different(labels, width):
         assert not find_fonts(frozenset("".join(names)))[1]
 
 
-@example(["\N{DOUBLE CURLY LOOP}"], 1)  # in DejaVu Sans Mono's bold file alone
+@example(["\N{DOUBLE CURLY LOOP}"], 1)  # only in the bold file of DejaVu Sans Mono
 @given(st.lists(VISIBLE, max_size=12), st.integers(1, 4))
-def test_wrapped_lines_fit_and_lose_nothing_unsaid(words, lines):
+def test_wrapped_lines_fit_and_mark_omissions(words, lines):
     with drawn_texts([" ".join(words)]) as (text,):
         wrapped = wrap(text, 120, 9, lines)
         assert all(points(line, 9) <= 120 for line in wrapped.split("\n"))
@@ -255,7 +255,7 @@ def test_wrapped_lines_fit_and_lose_nothing_unsaid(words, lines):
             assert "".join(text.split()).startswith(kept[:-1])
 
 
-def test_a_character_is_taken_from_another_font_that_has_it():
+def test_a_missing_character_is_taken_from_another_font():
     usual = get_font(findfont(FontProperties()))
     char = chr(next(c for c in get_font(findfont("STIXGeneral")).get_charmap() if c > 127
                     and not usual.get_char_index(c)))  # fmt: skip
@@ -267,7 +267,7 @@ def test_a_character_is_taken_from_another_font_that_has_it():
         assert names == [char]
 
 
-def test_a_warning_names_few_of_the_characters_that_no_font_has(caplog):
+def test_a_warning_names_only_a_few_characters_without_a_font(caplog):
     unassigned = [chr(0x50000 + n) for n in range(30)]
     with drawn_labels(unassigned, 12) as names:
         assert names[0] == r"\U00050000"

@@ -1,4 +1,4 @@
-"""A model that the tests bring, from training to prediction: no other file knows it."""
+"""A model defined by the tests, from training to prediction, that no other file knows."""
 
 import csv
 
@@ -26,7 +26,7 @@ from . import toy_model
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL."""
+    """Simulates a SIGKILL."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,7 +62,7 @@ def bundle(run):
     return path
 
 
-def test_the_run_says_what_the_recipe_said(run, weights):
+def test_the_run_records_the_recipe(run, weights):
     record = read_run(run).record
     assert record.model == {"name": "toy", "labels": 3, "vocabulary": 3 + len(toy_model.ALPHABET)}
     assert record.settings.options == {"freeze_colours": True}
@@ -78,7 +78,7 @@ def test_its_pretrained_weights_are_frozen_or_change_slowly(sample, weights, tmp
     before = load_file(weights / "colours.safetensors")["weight"]
     after = load_file(run / "checkpoint.safetensors")
     difference = np.abs(after["colours.weight"] - before).max()
-    assert difference == 0 if frozen else 0 < difference < 1e-4  # a rate of 1e-5, not of 1e-2
+    assert difference == 0 if frozen else 0 < difference < 1e-4  # a rate of 1e-5, not 1e-2
     assert np.abs(after["head.bias"]).max() > 1e-4
 
 
@@ -96,7 +96,7 @@ def test_it_resumes_to_the_same_weights(sample, weights, run, tmp_path):
         assert (resumed / name).read_bytes() == (run / name).read_bytes()
 
 
-def test_its_bundle_predicts_as_pytorch_does(run_command, sample, run, bundle, tmp_path):
+def test_its_bundle_agrees_with_pytorch(run_command, sample, run, bundle, tmp_path):
     result = run_command(
         "mmsent-infer", sample / TEST_LIST, "--model", bundle, "--probabilities", cwd=tmp_path
     )
@@ -116,7 +116,7 @@ def test_its_bundle_predicts_as_pytorch_does(run_command, sample, run, bundle, t
         assert got == pytest.approx(wanted, abs=1e-6)
 
 
-def test_its_bundle_does_without_text_or_image(bundle):
+def test_its_bundle_accepts_a_missing_text_or_image(bundle):
     model = SentimentModel(bundle, threads=1)
     assert model.info.optional == ("text", "image")
     image = np.zeros((30, 40, 3), np.uint8)
@@ -135,7 +135,7 @@ def test_it_is_evaluated_and_ablated(sample, few, bundle, weights, tmp_path):
     assert [*ablation.results] == ["both", "text", "image"]
 
 
-def test_auto_falls_back_to_the_next_whose_weights_can_be_had(weights, monkeypatch, caplog):
+def test_auto_falls_back_to_the_next_available_model(weights, monkeypatch, caplog):
     light = registry.MODELS["light"]
     monkeypatch.setattr(registry, "MODELS", {"toy": toy_model.MODEL, "light": light})
     assert choose("auto", {"toy": str(weights)}).model == "toy"
@@ -156,7 +156,7 @@ def test_another_models_options_are_refused(weights):
 
 
 @pytest.mark.parametrize("chosen", [{"epochs": 0}, {"modality": "sound"}, {"batch_size": 2.5}])
-def test_a_setting_that_is_none_is_named(chosen):
+def test_an_unknown_setting_is_named(chosen):
     with pytest.raises(InputError, match=next(iter(chosen))):
         default_settings("toy", "cpu", **chosen)
 

@@ -1,4 +1,4 @@
-"""What a run's report says of the data, the baseline and the settings."""
+"""A run's report on the data, the baseline and the settings."""
 
 import re
 from dataclasses import fields
@@ -39,8 +39,8 @@ def settings_in(report: Path) -> set[str]:
     return set(re.findall(r"^\| (\w+) \|", table, re.MULTILINE))
 
 
-def test_the_settings_of_a_run_are_those_that_had_an_effect(trained: Path) -> None:
-    """Of a light model that sees both modalities and keeps its last epoch."""
+def test_the_report_lists_the_settings_that_had_an_effect(trained: Path) -> None:
+    """For light, trained on both modalities and keeping its last epoch."""
     every = {field.name for field in fields(Settings)}
     unused = {"encoder_learning_rate", "patience", "options"}
     assert settings_in(trained / "report.md") == every - unused

@@ -1,4 +1,4 @@
-"""A training that is killed, stopped or out of disk, and goes on."""
+"""Resuming a training that was killed, stopped, or out of disk space."""
 
 import json
 import os
@@ -34,7 +34,7 @@ EPOCHS = 2
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL: nothing may count on catching it."""
+    """Simulates a SIGKILL: no code may rely on catching it."""
 
 
 def train(run_command, data, output, *options, cwd):
@@ -47,7 +47,7 @@ def resume(run_command, run, *options):
 
 
 def train_until(data, run, event, do, model="light", **options):
-    """Train in this process as the command does; at ``event`` happens ``do``."""
+    """Train in this process like the command, and call ``do`` at ``event``."""
     choice = choose(model, options)
     flags = {name: value for name, value in options.items() if isinstance(value, bool)}
     settings = default_settings(choice.model, "cpu", epochs=EPOCHS, **flags)
@@ -65,7 +65,7 @@ def kill():
 
 
 def outcome(run):
-    """What must not depend on an interruption: the weights' bytes, every figure but the times."""
+    """What an interruption must not change: the weights' bytes, and all figures except times."""
     record = json.loads((run / "run.json").read_text())
     for name in ("created", "seconds"):
         del record[name]
@@ -76,7 +76,7 @@ def outcome(run):
 
 @pytest.fixture(scope="module")
 def sample(run_command, tmp_path_factory):
-    """A dataset of two steps an epoch."""
+    """A dataset with two steps per epoch."""
     folder = tmp_path_factory.mktemp("small") / "dataset"
     assert run_command("mmsent", "sample-data", folder, "--pairs", 40, cwd=folder.parent).code == 0
     return folder
@@ -84,7 +84,7 @@ def sample(run_command, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(run_command, sample, tmp_path_factory):
-    """The run of a training that nothing interrupted."""
+    """The run of an uninterrupted training."""
     run = tmp_path_factory.mktemp("whole") / "run"
     result = train(run_command, sample, run, "--model", "light", cwd=run.parent)
     assert result.code == 0, result.err
@@ -93,7 +93,7 @@ def whole(run_command, sample, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def killed(sample, tmp_path_factory):
-    """A run that was killed in its last epoch. Not to be changed."""
+    """A run that was killed in its last epoch. Read-only."""
     run = tmp_path_factory.mktemp("killed") / "run"
     with pytest.raises(Killed):
         train_until(sample, run, Event("step", EPOCHS, 1), kill)
@@ -116,7 +116,7 @@ def unfinished(killed, tmp_path):
     ],
     ids=str,
 )
-def test_killed_anywhere_it_goes_on_to_the_same_run(run_command, sample, whole, tmp_path, event):
+def test_killed_anywhere_it_resumes_to_the_same_run(run_command, sample, whole, tmp_path, event):
     run = tmp_path / "run"
     with pytest.raises(Killed):
         train_until(sample, run, event, kill)
@@ -145,7 +145,7 @@ def test_the_history_grows_with_every_epoch(sample, whole, tmp_path, event, rows
 
 @pytest.mark.slow
 def test_the_times_of_all_parts_add_up(run_command, sample, tmp_path, monkeypatch):
-    """The clock gains a minute at each step: two steps an epoch, of which one is undone."""
+    """The clock advances a minute per step; there are two steps per epoch, and one is repeated."""
     ahead = [0.0]
     real = time.perf_counter
     monkeypatch.setattr("mmsent_training.train.time.perf_counter", lambda: real() + ahead[0])
@@ -167,7 +167,7 @@ def test_the_times_of_all_parts_add_up(run_command, sample, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "freeze", ["--freeze", pytest.param("--no-freeze", marks=pytest.mark.slow)]
 )
-def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch, freeze):
+def test_clip_resumes_to_the_same_run(run_command, sample, tmp_path, monkeypatch, freeze):
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
     clip = write_checkpoint(tmp_path / "clip")
     options = ("--model", "clip", "--clip", clip, freeze)
@@ -186,8 +186,8 @@ def test_clip_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_compact_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypatch):
-    """Its averaged weights, too."""
+def test_compact_resumes_to_the_same_run(run_command, sample, tmp_path, monkeypatch):
+    """Also its averaged weights."""
     monkeypatch.setenv("MMSENT_CACHE", str(tmp_path / "cache"))
     options = ("--model", "compact")
     assert train(run_command, sample, tmp_path / "whole", *options, cwd=tmp_path).code == 0
@@ -200,7 +200,7 @@ def test_compact_goes_on_to_the_same_run(run_command, sample, tmp_path, monkeypa
 
 @pytest.fixture(scope="module")
 def posts(tmp_path_factory):
-    """Posts with a split of their own, and images in a folder that the list does not name."""
+    """Posts with their own split, and images in a folder that the list does not name."""
     folder = tmp_path_factory.mktemp("posts")
     write_posts(folder / "posts")
     for path in (folder / "posts").glob("*.jsonl"):
@@ -209,15 +209,15 @@ def posts(tmp_path_factory):
 
 
 def posts_of(folder):
-    """Options of the command."""
+    """The options that name the posts."""
     return (
         "--data", folder / "train.jsonl", "--validation", folder / "dev.jsonl",
         "--images", folder / "posts",
     )  # fmt: skip
 
 
-def test_it_reads_its_data_as_it_was_started(run_command, posts, tmp_path, monkeypatch):
-    """In another folder than it was started in, and after the data moved."""
+def test_it_reads_its_data_with_the_original_options(run_command, posts, tmp_path, monkeypatch):
+    """In a different working folder, and after the data was moved."""
     arguments = (*posts_of(posts), *COLUMNS, "--labels", "1,0")
     whole = run_command(
         "mmsent", "train", "--model", "light", "--epochs", EPOCHS, *arguments,
@@ -261,7 +261,7 @@ def test_it_reads_its_data_as_it_was_started(run_command, posts, tmp_path, monke
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
-def test_a_signal_stops_after_the_step_and_says_how_to_go_on(
+def test_a_signal_stops_after_the_step_and_says_how_to_resume(
     run_command, sample, whole, tmp_path, number
 ):
     run, before = tmp_path / "run", signal.getsignal(number)
@@ -274,7 +274,7 @@ def test_a_signal_stops_after_the_step_and_says_how_to_go_on(
 
 
 @pytest.mark.slow
-def test_the_process_killed_in_earnest(run_command, sample, whole, tmp_path):
+def test_a_process_killed_by_sigkill(run_command, sample, whole, tmp_path):
     run = tmp_path / "run"
     program = str(Path(sys.executable).with_name("mmsent"))
     arguments = ["train", "--model", "light", "--epochs", str(EPOCHS), "--data", str(sample)]
@@ -293,13 +293,13 @@ def test_an_unfinished_run_is_not_exported_and_says_how_to_finish_it(run_command
     assert f"unfinished run; `mmsent train --resume {unfinished}`" in result.err
 
 
-def test_an_unfinished_run_is_not_trained_over(run_command, sample, unfinished):
+def test_an_unfinished_run_is_not_overwritten(run_command, sample, unfinished):
     result = train(run_command, sample, unfinished, cwd=unfinished.parent)
     assert result.code == 2
     assert f"unfinished run; `mmsent train --resume {unfinished}`" in result.err
 
 
-def test_a_finished_run_needs_no_more(run_command, whole):
+def test_a_finished_run_cannot_be_resumed(run_command, whole):
     before = outcome(whole)
     result = resume(run_command, whole)
     assert result.code == 0
@@ -307,7 +307,7 @@ def test_a_finished_run_needs_no_more(run_command, whole):
     assert outcome(whole) == before
 
 
-def test_what_is_no_run_is_not_gone_on_with(run_command, tmp_path):
+def test_a_folder_that_is_not_a_run_is_refused(run_command, tmp_path):
     result = resume(run_command, tmp_path / "none")
     assert result.code == 2
     assert "is not an unfinished run" in result.err
@@ -400,7 +400,7 @@ def test_a_damaged_state_is_refused(run_command, unfinished, damage):
     assert f"{STATE} is damaged" in result.err
 
 
-def test_two_at_once_refuse(run_command, sample, tmp_path):
+def test_two_processes_cannot_resume_one_run(run_command, sample, tmp_path):
     run, results = tmp_path / "run", []
 
     def resume_meanwhile():
@@ -414,10 +414,8 @@ def test_two_at_once_refuse(run_command, sample, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_error_and_the_epochs_before_are_kept(
-    run_command, sample, whole, tmp_path
-):
-    """A limit on the size of files stands for the disk's."""
+def test_a_full_disk_is_one_error_and_earlier_epochs_are_kept(run_command, sample, whole, tmp_path):
+    """A limit on the size of files simulates it."""
     run, limit = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def full():
@@ -446,13 +444,13 @@ def test_a_full_disk_is_one_error_and_the_epochs_before_are_kept(
         max_leaves=9,
     )
 )
-def test_a_state_comes_back_as_it_was(tmp_path_factory, value):
+def test_a_state_is_restored_exactly(tmp_path_factory, value):
     folder = tmp_path_factory.mktemp("state")
     write_state(folder, {"value": value})
     assert read_state(folder) == {"value": value}
 
 
-def test_tensors_come_back_in_their_layout(tmp_path):
+def test_tensors_keep_their_memory_layout(tmp_path):
     weight = torch.randn(8, 3, 5, 5).to(memory_format=torch.channels_last)
     shared = torch.arange(6.0).view(2, 3)
     empty, half = torch.empty(0, 3), torch.randn(4).bfloat16()
@@ -480,7 +478,7 @@ def test_tensors_come_back_in_their_layout(tmp_path):
     ],
     ids=["AdamW", "SGD", "LBFGS", "Adagrad"],
 )
-def test_any_optimizer_goes_on_where_it_stopped(tmp_path, make):
+def test_any_optimizer_can_be_resumed(tmp_path, make):
     torch.manual_seed(0)
     inputs, wanted = torch.randn(16, 4), torch.randn(16, 1)
 

@@ -36,7 +36,7 @@ def test_every_field_takes_its_default_as_text(setting):
         assert parse_assignments([f"{name}={value}"]) == {name: value}
 
 
-def test_a_models_options_alone_can_not_be_set():
+def test_every_field_except_options_can_be_set():
     assert {field.name for field in fields(Settings)} - SETTABLE.keys() == {"options"}
 
 
@@ -60,7 +60,7 @@ def test_a_models_options_alone_can_not_be_set():
         ("digests=maybe", "digests must be true or false"),
     ],
 )
-def test_a_wrong_one_is_refused_with_what_the_field_takes(text, message):
+def test_an_invalid_value_is_refused_with_the_valid_ones(text, message):
     with pytest.raises(InputError) as error:
         parse_assignments([text])
     assert str(error.value).startswith(f"--set {text}: ")
@@ -97,7 +97,7 @@ def test_a_run_has_them_and_records_them(run_command, sample, tmp_path):
         (("--set", "epochs=x"), "epochs must be an integer"),
     ],
 )
-def test_it_contradicts_no_option(run_command, sample, tmp_path, options, message):
+def test_it_must_not_contradict_an_option(run_command, sample, tmp_path, options, message):
     result = run_command("mmsent", "train", "--data", sample, *options, cwd=tmp_path)
     assert result.code == 2
     assert message in result.err

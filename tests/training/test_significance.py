@@ -1,4 +1,4 @@
-"""Paired differences and their intervals, against scikit-learn and scipy."""
+"""Paired differences and their intervals, compared with scikit-learn and scipy."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from mmsent_training.evaluation.significance import mcnemar, paired_differences
 
 
 def draw(classes, pairs=300, right=(0.7, 0.6)):
-    """Labels, and two predictions of them that are right that often."""
+    """Labels, and two sets of predictions with these shares of correct ones."""
     generator = np.random.default_rng(classes)
     labels = generator.integers(0, classes, pairs)
     return labels, *(
@@ -78,7 +78,7 @@ def ends(difference):
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(1, 40))
 def test_the_order_of_models_and_pairs_changes_nothing_but_the_sign(seed, classes, pairs):
-    """To the last bit, whatever is compared."""
+    """Bit for bit, whatever is compared."""
     generator = np.random.default_rng(seed)
     labels, one, other = generator.integers(0, classes, (3, pairs))
     found = paired_differences(labels, one, other, classes)
@@ -90,7 +90,7 @@ def test_the_order_of_models_and_pairs_changes_nothing_but_the_sign(seed, classe
     assert [*map(ends, back.f1)] == [*map(turned, found.f1)]
 
 
-def test_the_same_predictions_differ_in_nothing():
+def test_equal_predictions_do_not_differ():
     labels, one, _ = draw(3)
     found = paired_differences(labels, one, one.copy(), 3)
     assert {ends(found.accuracy), ends(found.macro_f1), *map(ends, found.f1)} == {(0, 0, 0)}

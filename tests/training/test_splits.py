@@ -1,4 +1,4 @@
-"""Splits of one's own: which pairs a run is trained, validated, exported and scored on."""
+"""User-defined splits: the pairs for training, validation, export and evaluation."""
 
 import csv
 import json
@@ -14,13 +14,13 @@ TINY = ("--model", "light", "--epochs", 1)
 
 @pytest.fixture(scope="module")
 def posts(make_once):
-    """What write_posts writes. Not to be changed."""
+    """The files of write_posts. Read-only."""
     return make_once("posts", lambda folder: write_posts(folder / "posts")) / "posts"
 
 
 @pytest.fixture(scope="module")
 def given(run_command, posts, make_once):
-    """A run and its bundle; the pairs to validate on were given as a file of their own."""
+    """A run with a separate validation file, and its bundle."""
 
     def fill(folder):
         arguments = ("--data", posts / "train.jsonl", "--validation", posts / "dev.jsonl", *COLUMNS)
@@ -32,7 +32,7 @@ def given(run_command, posts, make_once):
 
 @pytest.fixture(scope="module")
 def said(run_command, posts, make_once):
-    """The same, where a column says which pairs those are."""
+    """The same with a split column."""
 
     def fill(folder):
         train(run_command, "--data", posts / "all.csv", *COLUMNS, cwd=folder)
@@ -71,7 +71,7 @@ def predictions(run):
 
 
 @pytest.mark.parametrize("how", ["given", "said"])
-def test_no_split_is_drawn(request, posts, how):
+def test_no_random_split_is_made(request, posts, how):
     run = request.getfixturevalue(how) / "run"
     assert [int(row["guid"]) for row in predictions(run)] == guids(posts, "dev")
     dataset = record(run)["dataset"]
@@ -79,7 +79,7 @@ def test_no_split_is_drawn(request, posts, how):
     assert record(run)["labels"] == ["0", "1"]
 
 
-def test_the_run_is_the_same_however_the_split_is_said(given, said):
+def test_the_run_is_the_same_however_the_split_is_given(given, said):
     one, other = (load_file(folder / "run" / "checkpoint.safetensors") for folder in (given, said))
     assert all((one[name] == other[name]).all() for name in one)
     fingerprints = ("train_fingerprint", "validation_fingerprint", "fingerprint")
@@ -150,7 +150,7 @@ def test_evaluate_finds_the_pairs(request, run_command, posts, how, data, asked,
     [("train.jsonl", "validation", "validated on"), ("dev.jsonl", "train", "trained on"),
      ("test.jsonl", "train", "trained on"), ("test.jsonl", "validation", "validated on")],
 )  # fmt: skip
-def test_pairs_that_are_not_there(run_command, posts, given, data, split, message):
+def test_pairs_that_do_not_exist(run_command, posts, given, data, split, message):
     result = evaluate(run_command, posts / data, "--split", split, cwd=given)
     assert result.code == 2
     assert message in result.err
@@ -163,7 +163,7 @@ def test_a_dataset_without_a_test_split(run_command, posts, given):
     assert "in its split test has a label" in result.err
 
 
-def test_pairs_that_changed_are_others(run_command, posts, given, tmp_path):
+def test_changed_pairs_count_as_other_pairs(run_command, posts, given, tmp_path):
     rows = read_lines(posts / "dev.jsonl")
     changed = write_lines(tmp_path / "dev.jsonl", [*rows[:-1], rows[-1] | {"text": "another"}])
     arguments = ("--images", posts, "--model", given / "model.onnx")
@@ -210,7 +210,7 @@ def test_a_bundle_names_no_path(given, posts):
     assert str(posts).encode() not in (given / "model.onnx").read_bytes()
 
 
-def test_the_labels_order_may_be_said(run_command, posts, tmp_path):
+def test_the_order_of_labels_can_be_given(run_command, posts, tmp_path):
     arguments = ("--data", posts / "all.csv", *COLUMNS, "--labels", "1, 0")
     run = train(run_command, *arguments, cwd=tmp_path)
     assert record(run)["labels"] == ["1", "0"]
@@ -223,7 +223,7 @@ def test_the_labels_order_may_be_said(run_command, posts, tmp_path):
      ("0,0", "all different"), ("0,1,", "the label is missing"), ("0,=1", "formula")],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["train", "ablate"])
-def test_labels_that_can_not_be(run_command, posts, tmp_path, name, labels, message):
+def test_invalid_labels(run_command, posts, tmp_path, name, labels, message):
     arguments = ("--data", posts / "all.csv", *COLUMNS, "--labels", labels)
     result = run_command("mmsent", name, *TINY, *arguments, "--output", "run", cwd=tmp_path)
     assert result.code == 2
@@ -236,7 +236,7 @@ def test_labels_that_can_not_be(run_command, posts, tmp_path, name, labels, mess
     [(None, "there are no validation pairs"), ({"img": "img/none.png"}, "does not exist"),
      ({"label": 2}, "unknown label '2'")],
 )  # fmt: skip
-def test_validation_pairs_that_can_not_be(run_command, posts, tmp_path, changes, message):
+def test_invalid_validation_pairs(run_command, posts, tmp_path, changes, message):
     if changes is None:
         other = tmp_path / "dev.csv"
         other.write_text("id,img,text,label\n")

@@ -1,6 +1,6 @@
-"""`mmsent train --log-to`: what each library reads back, and that nothing else is touched.
+"""`mmsent train --log-to`: each library reads its records back, and nothing else changes.
 
-Each library is an extra, and the tests of one that is not installed are skipped.
+Each library is an extra; the tests of a library that is not installed are skipped.
 """
 
 import csv
@@ -28,7 +28,7 @@ Curves = dict[str, list[tuple[int, float]]]
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL."""
+    """Simulates a SIGKILL."""
 
 
 def read_tensorboard(run: Path) -> Curves:
@@ -59,7 +59,7 @@ def read_mlflow(run: Path) -> Curves:
 
 @pytest.fixture(autouse=True)
 def reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow reads a folder only if it is told to."""
+    """MLflow reads a folder only if this variable is set."""
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
 
 
@@ -89,7 +89,7 @@ def assert_same(found: Curves, wanted: Curves) -> None:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
-    """The addresses on other machines that are looked up or connected to."""
+    """Records lookups of and connections to other machines."""
     wanted: list[object] = []
     connect, look_up = socket.socket.connect, socket.getaddrinfo
 
@@ -136,7 +136,7 @@ def test_a_library_reads_back_the_history(
     assert dict(os.environ) == before
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     assert_same(READERS[name](tmp_path / "run"), history(tmp_path / "run"))
-    # Of the library, not a word.
+    # The library prints nothing.
     assert [line for line in done.err.splitlines() if "mlflow" in line or "alembic" in line] == []
 
 
@@ -149,7 +149,7 @@ def test_a_library_reads_back_the_history(
 def test_a_resumed_training_continues_the_record(
     run_command: Command, few: Path, tmp_path: Path, name: str, event: Event
 ) -> None:
-    """Also where an epoch was logged, but is trained again."""
+    """Also if an epoch was logged but is trained again."""
     run = tmp_path / "run"
     train_until(few, run, name, event)
     done = run_command("mmsent", "train", "--resume", "run", cwd=tmp_path)
@@ -161,7 +161,7 @@ def test_a_resumed_training_continues_the_record(
 
 
 @pytest.mark.parametrize("name", [needs("mlflow")])
-def test_mlflow_knows_the_settings_and_how_the_training_ended(
+def test_mlflow_has_the_settings_and_the_final_status(
     run_command: Command, few: Path, tmp_path: Path, name: str
 ) -> None:
     run = tmp_path / "run"
@@ -176,12 +176,12 @@ def test_mlflow_knows_the_settings_and_how_the_training_ended(
     assert found.data.params["epochs"] == str(EPOCHS)
 
 
-@pytest.mark.slow  # it starts a process of its own
+@pytest.mark.slow  # it starts a separate process
 @pytest.mark.parametrize("name", [needs("wandb")])
 def test_weights_and_biases_works_offline(
     run_command: Command, few: Path, tmp_path: Path, offline: list[object], name: str
 ) -> None:
-    """Without an account, without a question, and in one run when resumed."""
+    """Without an account or a prompt, and in one run when resumed."""
     run = tmp_path / "run"
     before = dict(os.environ)
     train_until(few, run, name, Event("step", 2, 1))
@@ -197,7 +197,7 @@ def test_weights_and_biases_works_offline(
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_a_library_that_is_missing_is_named_before_the_data_are_read(
+def test_a_missing_library_is_named_before_the_data_is_read(
     run_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("mmsent_training.tracking.find_spec", lambda module: None)
@@ -207,8 +207,8 @@ def test_a_library_that_is_missing_is_named_before_the_data_are_read(
     assert f"`pip install './training[{name}]'`" in done.err
 
 
-def test_a_folder_of_that_name_is_no_library(tmp_path: Path) -> None:
-    """Such as the one that Weights & Biases leaves in the folder of every program that used it."""
+def test_a_folder_with_its_name_is_not_the_library(tmp_path: Path) -> None:
+    """Such as the folder wandb that Weights & Biases creates in the working folder."""
     (tmp_path / "wandb").mkdir()
     program = (
         "from mmsent_training.tracking import check_installed\n"
@@ -223,7 +223,7 @@ def test_a_folder_of_that_name_is_no_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [needs("tensorboard")])
-def test_a_library_that_fails_does_not_end_the_training(
+def test_a_library_that_fails_does_not_stop_the_training(
     run_command: Command, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def fail(*arguments: object) -> None:

@@ -27,7 +27,7 @@ from mmsent_training.optim import warmup_cosine
 from mmsent_training.settings import Settings
 from mmsent_training.train import train
 
-# Of a hundred training pairs.
+# The labels of a hundred training pairs.
 LABELS_OF_PAIRS = torch.tensor([0, 1, 2]).repeat_interleave(torch.tensor([30, 10, 60]))
 FILES = {
     "run.json", "checkpoint.safetensors", "tokenizer.json", "history.csv",
@@ -93,7 +93,7 @@ def reference(run_command, few, tmp_path_factory):
 
 
 @pytest.mark.parametrize("preset", ["default", "reference"])
-def test_the_history_names_the_epoch_that_is_kept(request, preset):
+def test_the_history_marks_the_epoch_that_is_kept(request, preset):
     run = request.getfixturevalue("trained" if preset == "default" else "reference")
     history = table(run / "history.csv")
     record = json.loads((run / "run.json").read_text())
@@ -106,7 +106,7 @@ def test_the_history_names_the_epoch_that_is_kept(request, preset):
 
 @pytest.fixture(scope="module")
 def runs(run_command, few, tmp_path_factory):
-    """The folder of three runs in the order of their names; the last has a seed of its own."""
+    """The folder of three runs, in the order of their names; the last has another seed."""
     folder = tmp_path_factory.mktemp("three")
     for seed in ((), (), ("--seed", 1)):
         train_light(run_command, few, "--epochs", 1, *seed, cwd=folder)
@@ -140,15 +140,15 @@ def test_the_reference_preset_is_the_reports(reference):
     assert set(record["model"]) == {"name", "vocabulary", "labels", "modality"}
 
 
-def test_the_reference_has_no_compact_model(run_command, sample, tmp_path):
+def test_compact_has_no_reference_preset(run_command, sample, tmp_path):
     arguments = ("--model", "compact", "--preset", "reference", "--data", sample)
     result = run_command("mmsent", "train", *arguments, cwd=tmp_path)
     assert result.code == 2
     assert "no compact model" in result.err
 
 
-def test_a_training_takes_the_cores_it_may_use_and_leaves_pytorch_as_it_was(few, tmp_path):
-    """One core, as in a container, of a machine with two; from a notebook, which goes on."""
+def test_training_uses_the_allowed_cores_and_restores_pytorchs_threads(few, tmp_path):
+    """One core of two, as in a container; called from a notebook, which continues to run."""
     settings = default_settings("light", "cpu", epochs=1, modality="text")
     cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
     torch.manual_seed(7)
@@ -170,8 +170,8 @@ def test_a_training_takes_the_cores_it_may_use_and_leaves_pytorch_as_it_was(few,
     assert dict(os.environ) == environment
 
 
-def test_training_stops_where_nothing_gets_better(run_command, few, tmp_path):
-    """A learning rate of next to nothing: the first epoch stays the best."""
+def test_training_stops_if_nothing_improves(run_command, few, tmp_path):
+    """With almost no learning rate, the first epoch stays the best."""
     options = ("--preset", "reference", "--modality", "text", "--epochs", 9)
     options = (*options, "--learning-rate", 1e-12, "--output", "run")
     result = train_light(run_command, few, *options, cwd=tmp_path)
@@ -179,7 +179,7 @@ def test_training_stops_where_nothing_gets_better(run_command, few, tmp_path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["epochs"] < 9
 
 
-def test_bad_data_is_named_and_no_run_is_written(run_command, dataset, tmp_path):
+def test_bad_data_is_reported_and_no_run_is_written(run_command, dataset, tmp_path):
     rows = list(open_dataset(dataset).select(TRAINING).rows())
     os.remove(image_file(dataset, rows[0].guid))
     with open(text_file(dataset, rows[1].guid), "wb") as file:
@@ -193,7 +193,7 @@ def test_bad_data_is_named_and_no_run_is_written(run_command, dataset, tmp_path)
     assert not (tmp_path / "runs").exists()
 
 
-def test_every_broken_image_is_named_and_no_run_is_written(run_command, dataset, tmp_path):
+def test_every_broken_image_is_reported_and_no_run_is_written(run_command, dataset, tmp_path):
     rows = list(open_dataset(dataset).select(TRAINING).rows())
     broken = [image_file(dataset, row.guid) for row in rows[::40]]
     for path in broken:
@@ -219,7 +219,7 @@ def test_an_output_folder_is_not_overwritten(run_command, sample, trained):
     assert "is not an empty folder" in result.err
 
 
-def test_a_gpu_asked_for_and_missing(run_command, sample, tmp_path, monkeypatch):
+def test_a_requested_gpu_that_is_missing(run_command, sample, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     arguments = ("--data", sample, "--device", "cuda")
     result = run_command("mmsent", "train", "--model", "light", *arguments, cwd=tmp_path)
@@ -245,15 +245,15 @@ def test_the_loss_is_pytorchs_over_adjusted_logits():
     assert float(loss) == pytest.approx(float(reference))
 
 
-def test_the_light_model_is_told_the_lexicon(trained):
-    """As far as the sample's letters go."""
+def test_light_gets_the_lexicon(trained):
+    """As far as the sample's letters can spell it."""
     weights = load_file(trained / "checkpoint.safetensors")
     assert np.count_nonzero(weights["lexicon.tenths"]) > 1000
     assert weights["lexicon_head.weight"].any()
 
 
 @pytest.mark.parametrize("class_weights", [True, False])
-def test_the_losses_of_a_steps_batches_add_up_to_that_of_all(class_weights):
+def test_the_losses_of_a_steps_batches_add_up(class_weights):
     labels = torch.arange(32) % 3
     criterion = Criterion(
         LABELS_OF_PAIRS,
@@ -271,7 +271,7 @@ def test_the_losses_of_a_steps_batches_add_up_to_that_of_all(class_weights):
 
 
 def test_running_statistics_move_by_the_mean_of_a_steps_batches():
-    """Against PyTorch's batch norms, each of which sees one of the batches."""
+    """Compared with PyTorch's batch norms, each on one of the batches."""
     model, first, second = (nn.BatchNorm1d(5) for _ in range(3))
     statistics = RunningStatistics(model)
     for _ in range(3):
@@ -282,14 +282,14 @@ def test_running_statistics_move_by_the_mean_of_a_steps_batches():
             model(batch)
             statistics.take(True)
         model(torch.full((8, 5), torch.inf))
-        statistics.take(False)  # one that does not count
+        statistics.take(False)  # one that is not counted
         statistics.step(2)
         for mine, a, b in zip(*(item.buffers() for item in (model, first, second))):
             torch.testing.assert_close(mine, ((a + b) / 2).to(mine.dtype))
 
 
 def test_the_loss_in_the_history_is_the_mean_over_the_training_pairs(run_command, few, tmp_path):
-    """At a learning rate that changes nothing it is that of chance."""
+    """With almost no learning rate, it is that of chance."""
     train_light(
         run_command, few, "--preset", "reference", "--modality", "text", "--epochs", 1,
         "--learning-rate", 1e-12, "--batch-size", 5, "--gradient-accumulation-steps", 3,
@@ -305,7 +305,7 @@ def test_the_loss_in_the_history_is_the_mean_over_the_training_pairs(run_command
     accumulation=st.integers(1, 3),
     grouped=st.booleans(),
 )
-def test_an_epochs_batches_hold_every_pair_once(lengths, batch_size, accumulation, grouped):
+def test_an_epoch_has_every_pair_once(lengths, batch_size, accumulation, grouped):
     settings = Settings(
         model="light",
         batch_size=batch_size,
@@ -320,7 +320,7 @@ def test_an_epochs_batches_hold_every_pair_once(lengths, batch_size, accumulatio
     assert [len(step) for step in steps[:-1]] == [accumulation] * (len(steps) - 1)
 
 
-def test_batches_of_like_length_hold_little_padding_and_differ_from_epoch_to_epoch():
+def test_grouping_by_length_saves_padding_and_changes_every_epoch():
     lengths = torch.randint(10, 60, (512,), generator=torch.Generator().manual_seed(1))
 
     def padded(grouped: bool, epoch: int) -> float:
@@ -334,7 +334,7 @@ def test_batches_of_like_length_hold_little_padding_and_differ_from_epoch_to_epo
 
 
 def test_the_learning_rate_rises_then_falls():
-    """As transformers' cosine schedule, but for the first step, where that one stands still."""
+    """As in transformers' cosine schedule, except that its first step has rate 0."""
     factor = warmup_cosine(100, 0.1)
     assert factor(0) == pytest.approx(0.1)
     assert factor(9) == factor(10) == pytest.approx(1)

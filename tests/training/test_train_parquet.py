@@ -1,11 +1,11 @@
-"""Training and evaluation on a Parquet file, against the folder it was packed from."""
+"""Training and evaluation on a Parquet file, compared with the folder it was packed from."""
 
 import json
 
 from mmsent.data.folder import TRAIN_LIST
 
 
-def test_the_run_is_the_folders(run_command, sample, trained, bundle, tmp_path):
+def test_the_run_is_the_same_as_from_the_folder(run_command, sample, trained, bundle, tmp_path):
     path = tmp_path / "pairs.parquet"
     run_command("mmsent", "pack", sample / TRAIN_LIST, path, cwd=tmp_path)
     result = run_command(

@@ -1,7 +1,7 @@
-"""A whole model in one file. It lives here, and nothing else knows it.
+"""A complete model in one file, which mmsent itself does not know.
 
-It sees characters, and the mean colours of a 4 x 4 grid. Its pretrained weights, and the tokenizer
-with them, are a folder that `write_weights` makes.
+Its inputs are characters and the mean colours of a 4 x 4 grid. `write_weights` writes the folder
+with its pretrained weights and their tokenizer.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ToyWeights:
 
 
 def write_weights(folder: Path) -> Path:
-    """Make pretrained weights: a projection of colours, and a tokenizer of characters."""
+    """Write pretrained weights: a projection of colours, and a tokenizer of characters."""
     vocabulary = {"[PAD]": 0, "[UNK]": 1, "[END]": 2} | {c: i for i, c in enumerate(ALPHABET, 3)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -63,7 +63,7 @@ def write_weights(folder: Path) -> Path:
 
 
 def find_weights(sources: Mapping[str, str]) -> ToyWeights:
-    """Those in the folder that --toy names."""
+    """Find the weights in the folder that --toy names."""
     folder = Path(sources.get("toy", "toy"))
     try:
         content = (folder / "colours.safetensors").read_bytes()
@@ -73,7 +73,7 @@ def find_weights(sources: Mapping[str, str]) -> ToyWeights:
 
 
 def default_settings(device: Device, preset: Preset) -> Settings:
-    """As short as a test wants it; it learns to do without text or image."""
+    """A short training, with missing texts and images."""
     return Settings(
         model="toy",
         device=device,
@@ -90,7 +90,7 @@ def default_settings(device: Device, preset: Preset) -> Settings:
 
 
 def read_inputs(task: Task) -> Inputs:
-    """Its folder's tokenizer; images cut to squares of 20 pixels."""
+    """The tokenizer of the weights; images cropped to 20 x 20 pixels."""
     assert isinstance(task.weights, ToyWeights)
     tokenizer = Tokenizer.from_file(str(task.weights.folder / "tokenizer.json"))
     tokenizer.enable_truncation(task.settings.max_length)
@@ -98,7 +98,7 @@ def read_inputs(task: Task) -> Inputs:
 
 
 def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Module]:
-    """With the pretrained projection."""
+    """The network with the pretrained projection."""
     assert isinstance(task.weights, ToyWeights)
     labels, vocabulary = len(task.examples.label_names), inputs.tokenizer.get_vocab_size()
     model = Toy(labels, vocabulary)
@@ -107,7 +107,7 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
 
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
-    """All of it, on pixels."""
+    """Train all of it, on pixels."""
     assert isinstance(model, Toy)
     model.colours.requires_grad_(not task.settings.options["freeze_colours"])
     batches = pixel_batches(task, inputs, ids)

@@ -242,14 +242,14 @@ def hostile(whole: bytes) -> Iterator[bytes]:
     """The contents of all files that the hostile tests put in a bundle's place."""
     for share in np.linspace(0, 0.99, 12):
         yield whole[: int(len(whole) * share)]
-    for (content,) in cases(test_bundle_files.test_what_is_no_bundle):
+    for (content,) in cases(test_bundle_files.test_not_a_bundle):
         yield content
-    for change, _ in cases(test_bundle_graph.test_a_bundles_graph):
+    for change, _ in cases(test_bundle_graph.test_bad_graph):
         model = small_model()
         yield change(model) or model.SerializeToString()
     keys = {
-        INFO_KEY: test_bundle_metadata.test_a_bundles_description,
-        TOKENIZER_KEY: test_bundle_metadata.test_a_bundles_tokenizer,
+        INFO_KEY: test_bundle_metadata.test_bad_description,
+        TOKENIZER_KEY: test_bundle_metadata.test_bad_tokenizer,
     }
     for key, test in keys.items():
         for (value,) in cases(test):

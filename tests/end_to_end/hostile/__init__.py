@@ -1,4 +1,4 @@
-"""Bad input, a case each: one message that names it, no traceback, nothing written.
+"""Bad input: each case gives one message that names it, no traceback, and nothing is written.
 
-A case is one spoiled file in a small dataset, bundle or run, given to the command that reads it.
+A case damages one file in a small dataset, bundle or run, and runs the command that reads it.
 """

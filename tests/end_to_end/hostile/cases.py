@@ -1,4 +1,4 @@
-"""What becomes of a case: `mmsent-infer` refuses it, or reads it."""
+"""Checks that `mmsent-infer` refuses a case, or accepts it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from ...small_bundle import small_model
 
 
 def infer(run_command: Command, dataset: Path, source: str = "list.csv") -> Result:
-    """Predict a list or folder in the dataset: all of it is written, or nothing."""
+    """Predict a list or folder in the dataset; either all predictions are written or none."""
     output = dataset.parent / "out.csv"
     before = everything(dataset.parent)
     result = run_command(
@@ -48,7 +48,7 @@ def accepted(run_command: Command, dataset: Path, source: str = "list.csv") -> N
 
 
 def spoil_bundle(dataset: Path, change: Callable[[ModelProto], bytes | None]) -> None:
-    """Put the small bundle with a change in it, or the bytes that the change returns."""
+    """Write the small bundle with ``change`` applied, or the bytes that ``change`` returns."""
     model = small_model()
     content = change(model)
     (dataset / "model.onnx").write_bytes(content or model.SerializeToString())

@@ -1,4 +1,4 @@
-"""A small dataset with a bundle, of which every case spoils a copy."""
+"""A small dataset with a bundle; every case damages a copy."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ pytest.register_assert_rewrite("tests.end_to_end.hostile.cases")
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pairs, their list, and a bundle. Not to be changed."""
+    """Three pairs, their list, and a bundle. Read-only."""
     folder = tmp_path_factory.mktemp("hostile") / "dataset"
     (folder / "data").mkdir(parents=True)
     for guid in "123":

@@ -1,4 +1,4 @@
-"""Files that are no bundles."""
+"""Files that are not bundles."""
 
 import os
 
@@ -25,13 +25,13 @@ def test_a_truncated_bundle(run_command, dataset, share):
     ],
     ids=range(14),
 )  # fmt: skip
-def test_what_is_no_bundle(run_command, dataset, content):
+def test_not_a_bundle(run_command, dataset, content):
     (dataset / "model.onnx").write_bytes(content)
     refused(run_command, dataset, "model.onnx")
 
 
 @pytest.mark.parametrize("size", [1 << 31, 1 << 36], ids=["2 GiB", "64 GiB"])
 def test_an_enormous_bundle(run_command, dataset, size):
-    """Sparse files: they take no room on the disk."""
+    """Sparse files take no space on disk."""
     os.truncate(dataset / "model.onnx", size)
     refused(run_command, dataset, "larger than 2 GiB")

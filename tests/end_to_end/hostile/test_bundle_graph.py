@@ -1,4 +1,4 @@
-"""Bundles whose graph reaches outside them, never ends, or is not a bundle's."""
+"""Bundles whose graph reads other files, never ends, or has the wrong inputs and outputs."""
 
 import numpy as np
 import pytest
@@ -173,7 +173,7 @@ def million_fields(model):
     ],
     ids=range(37),
 )  # fmt: skip
-def test_a_bundles_graph(run_command, dataset, change, message):
+def test_bad_graph(run_command, dataset, change, message):
     (dataset / "secret").write_bytes(np.ones((2, 3), np.float32).tobytes())
     spoil_bundle(dataset, change)
     refused(run_command, dataset, message)

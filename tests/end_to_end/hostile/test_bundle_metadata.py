@@ -1,4 +1,4 @@
-"""Bundles whose description or tokenizer is wrong."""
+"""Bundles with bad metadata or a bad tokenizer."""
 
 import json
 
@@ -46,7 +46,7 @@ def info(**changes):
     ],
     ids=range(57),
 )  # fmt: skip
-def test_a_bundles_description(run_command, dataset, value):
+def test_bad_description(run_command, dataset, value):
     spoil_bundle(dataset, lambda model: metadata(model, INFO_KEY, value))
     refused(run_command, dataset, "model.onnx")
 
@@ -76,6 +76,6 @@ def tokenizer(**changes):
     ],
     ids=range(20),
 )  # fmt: skip
-def test_a_bundles_tokenizer(run_command, dataset, value):
+def test_bad_tokenizer(run_command, dataset, value):
     spoil_bundle(dataset, lambda model: metadata(model, TOKENIZER_KEY, value))
     refused(run_command, dataset, f"the metadata {TOKENIZER_KEY} is malformed")

@@ -1,4 +1,4 @@
-"""Folders, pipes, devices, sockets and links in the place of files."""
+"""Folders, pipes, devices, sockets and links instead of files."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def to_itself(path):
 
 
 def local_socket(path):
-    """Bound by a short path: a socket's may hold 107 bytes."""
+    """Bind a socket by a short path, since the limit is 107 bytes."""
     with socket.socket(socket.AF_UNIX) as file:
         before = os.getcwd()
         os.chdir(path.parent)
@@ -44,7 +44,7 @@ def local_socket(path):
     "make", [directory, pipe, device, to_nowhere, to_itself, local_socket], ids=lambda f: f.__name__
 )
 @pytest.mark.parametrize("name", ["list.csv", "model.onnx", "data/2.txt", "data/2.jpg"])
-def test_something_else_in_a_files_place(run_command, dataset, name, make):
+def test_not_a_regular_file(run_command, dataset, name, make):
     (dataset / name).unlink()
     make(dataset / name)
     result = infer(run_command, dataset)

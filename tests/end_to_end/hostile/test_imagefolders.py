@@ -1,4 +1,4 @@
-"""Folders of images with what doesn't belong there."""
+"""Image folders with files that do not belong there."""
 
 import csv
 import os
@@ -12,7 +12,7 @@ from .test_files import device, directory, local_socket, pipe, to_itself, to_now
 
 @pytest.fixture
 def folder(dataset):
-    """Three images in the folder of a test split, and their list of metadata."""
+    """A test split with three images and their metadata file."""
     part = dataset / "folder" / "test"
     part.mkdir(parents=True)
     for guid in "123":
@@ -32,7 +32,7 @@ def rows(part, names):
     "make", [directory, pipe, device, to_nowhere, to_itself, local_socket], ids=lambda f: f.__name__
 )
 @pytest.mark.parametrize("name", ["metadata.csv", "2.jpg"])
-def test_something_else_in_a_files_place(run_command, dataset, folder, name, make):
+def test_not_a_regular_file(run_command, dataset, folder, name, make):
     (folder / name).unlink()
     make(folder / name)
     result = infer(run_command, dataset, "folder")
@@ -59,7 +59,7 @@ def test_something_else_in_a_files_place(run_command, dataset, folder, name, mak
     ],
     ids=range(13),
 )
-def test_a_file_name(run_command, dataset, folder, name, message):
+def test_bad_file_name(run_command, dataset, folder, name, message):
     (folder / "out").symlink_to(dataset / "data")
     (folder / "out.jpg").symlink_to(dataset / "data" / "1.jpg")
     rows(folder, ["1.jpg", "2.jpg", name])
@@ -80,12 +80,12 @@ def test_a_file_name(run_command, dataset, folder, name, message):
     ],
     ids=range(8),
 )
-def test_metadata(run_command, dataset, folder, content, message):
+def test_bad_metadata(run_command, dataset, folder, content, message):
     (folder / "metadata.csv").write_bytes(content)
     refused(run_command, dataset, message, "folder")
 
 
-def test_a_folder_of_a_label_that_leads_out(run_command, dataset, folder):
+def test_a_label_folder_that_leads_outside(run_command, dataset, folder):
     (folder / "metadata.csv").unlink()
     shutil.move(folder, dataset / "elsewhere")
     folder.mkdir()
@@ -93,7 +93,7 @@ def test_a_folder_of_a_label_that_leads_out(run_command, dataset, folder):
     refused(run_command, dataset, "leads out of the dataset folder", "folder")
 
 
-def test_folders_without_end(run_command, dataset, folder):
+def test_endless_folders(run_command, dataset, folder):
     (folder / "metadata.csv").unlink()
     (folder / "dog").mkdir()
     (folder / "dog" / "again").symlink_to("..")
@@ -107,7 +107,7 @@ def test_names_that_are_not_utf8(run_command, dataset, folder):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_a_folder_that_may_not_be_read(run_command, dataset, folder):
+def test_an_unreadable_folder(run_command, dataset, folder):
     folder.chmod(0)
     refused(run_command, dataset, "can't be read", "folder")
     folder.chmod(0o700)

@@ -1,4 +1,4 @@
-"""Images that can't be read, or only at great cost, and odd ones that can."""
+"""Images that can't be read, or only at great cost, and odd but valid images."""
 
 import io
 import os
@@ -42,7 +42,7 @@ def test_a_truncated_image(run_command, dataset, format, share):
     "format", ["EPS", "PPM", "ICO", "TGA", "PCX", "SGI", "JPEG2000", "PDF", "ICNS", "IM", "DDS",
                "MSP", "SPIDER", "XBM", "DIB", "BLP"],
 )  # fmt: skip
-def test_a_format_that_is_not_read(run_command, dataset, format):
+def test_an_unsupported_format(run_command, dataset, format):
     mode = {"MSP": "1", "XBM": "1", "SPIDER": "F", "BLP": "P"}.get(format, "RGB")
     (dataset / "data" / "2.jpg").write_bytes(encoded(format, PICTURE.convert(mode)))
     refused(run_command, dataset, "it is none of JPEG, PNG")
@@ -61,13 +61,13 @@ def test_a_format_that_is_not_read(run_command, dataset, format):
     ],
     ids=range(21),
 )  # fmt: skip
-def test_what_is_no_image(run_command, dataset, content):
+def test_not_an_image(run_command, dataset, content):
     (dataset / "data" / "2.jpg").write_bytes(content)
     refused(run_command, dataset, "can't be decoded")
 
 
 def resized(format, width, height):
-    """An image whose header tells another size than its data have."""
+    """An image whose header gives a different size from its data."""
     data = bytearray(encoded(format))
     if format == "GIF":
         data[6:10] = struct.pack("<HH", width, height)
@@ -109,19 +109,19 @@ def test_a_bomb(run_command, dataset, name):
 
 @pytest.mark.parametrize("size", [(1 << 26) + 1, 1 << 36], ids=["64 MiB", "64 GiB"])
 def test_an_enormous_image_file(run_command, dataset, size):
-    """Sparse files: they take no room on the disk."""
+    """Sparse files take no space on disk."""
     os.truncate(dataset / "data" / "2.jpg", size)
     refused(run_command, dataset, "the image is larger than 65536 KiB")
 
 
 def crammed(kind):
-    """A PNG with a chunk of text, or a profile, of a hundred megabytes."""
+    """A PNG with a text chunk, or a profile, of a hundred megabytes."""
     large = chunk(kind, b"a\0\0" + zlib.compress(b"\0" * 100_000_000))
     return png(9, 9, large, chunk(b"IDAT", zlib.compress(b"\0" * 252)))
 
 
 def animated(format, frames):
-    """So many pictures, no two the same."""
+    """An animation of different frames."""
     pictures = [Image.new("P", (60, 40), number) for number in range(frames)]
     return encoded(format, pictures[0], save_all=True, append_images=pictures[1:])
 
@@ -146,6 +146,6 @@ def animated(format, frames):
     ],
     ids=range(14),
 )
-def test_an_odd_image_that_is_an_image(run_command, dataset, make):
+def test_an_odd_but_valid_image(run_command, dataset, make):
     (dataset / "data" / "2.jpg").write_bytes(make())
     accepted(run_command, dataset)

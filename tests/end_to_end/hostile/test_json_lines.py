@@ -1,4 +1,4 @@
-"""JSON lines that aren't, and odd ones that are."""
+"""Bad JSON Lines, and odd but valid ones."""
 
 import json
 import os
@@ -12,7 +12,7 @@ GOOD = [{"id": guid, "text": "a fun day", "image": f"data/{guid}.jpg"} for guid 
 
 
 def write(dataset, *lines):
-    """A list of three good rows and some bytes, or values of other rows, after them."""
+    """Write a list of three good rows, then some bytes or the values of more rows."""
     written = [*(json.dumps(row).encode() for row in GOOD)]
     for line in lines:
         written.append(
@@ -54,7 +54,7 @@ def write(dataset, *lines):
     ],
     ids=range(24),
 )
-def test_a_line(run_command, dataset, line, message):
+def test_bad_line(run_command, dataset, line, message):
     write(dataset, line)
     refused(run_command, dataset, message, "list.jsonl")
 
@@ -69,7 +69,7 @@ def test_a_line(run_command, dataset, line, message):
         (None, "the guid is missing"),
     ],
 )
-def test_a_guid(run_command, dataset, guid, message):
+def test_bad_guid(run_command, dataset, guid, message):
     write(dataset, {"id": guid})
     refused(run_command, dataset, message, "list.jsonl")
 
@@ -98,7 +98,7 @@ def test_a_guid(run_command, dataset, guid, message):
     ],
     ids=range(18),
 )
-def test_a_path_of_an_image(run_command, dataset, place, message):
+def test_bad_image_path(run_command, dataset, place, message):
     (dataset.parent / "secret.jpg").write_bytes((dataset / "data" / "1.jpg").read_bytes())
     (dataset / "data" / "out.jpg").symlink_to(dataset.parent / "secret.jpg")
     (dataset / "link").symlink_to(dataset.parent)
@@ -121,7 +121,7 @@ def test_a_path_of_an_image(run_command, dataset, place, message):
         b"PK\x03\x04",
     ],
 )
-def test_what_has_no_known_key(run_command, dataset, content):
+def test_no_known_key(run_command, dataset, content):
     (dataset / "list.jsonl").write_bytes(content)
     refused(run_command, dataset, "must name the columns", "list.jsonl")
 
@@ -144,6 +144,6 @@ def test_what_has_no_known_key(run_command, dataset, content):
     ],
     ids=range(12),
 )
-def test_an_odd_line_that_is_one(run_command, dataset, line):
+def test_an_odd_but_valid_line(run_command, dataset, line):
     write(dataset, line)
     accepted(run_command, dataset, "list.jsonl")

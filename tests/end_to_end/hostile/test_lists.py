@@ -58,7 +58,7 @@ NUMBERS = ["1.0", "1.", "12345.000", "-1.0", "+7.0"]
         ("{0}", "does not exist"),
     ],
 )
-def test_a_guid(run_command, dataset, guid, message):
+def test_bad_guid(run_command, dataset, guid, message):
     with open(dataset / "list.csv", "a", encoding="utf-8", newline="") as file:
         file.write('"' + guid.replace('"', '""') + '",null\n')
     refused(run_command, dataset, message)
@@ -95,6 +95,6 @@ def test_a_guid(run_command, dataset, guid, message):
     ],
     ids=range(25),
 )
-def test_a_list(run_command, dataset, content, message):
+def test_bad_list(run_command, dataset, content, message):
     (dataset / "list.csv").write_bytes(content)
     refused(run_command, dataset, message)

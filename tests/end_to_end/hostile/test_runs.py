@@ -1,4 +1,4 @@
-"""Runs whose record, tokenizer or checkpoint is wrong."""
+"""Runs with a bad record, tokenizer or checkpoint."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 @pytest.fixture(scope="module")
 def run(trained, tmp_path_factory):
-    """A run whose checkpoint is small enough to copy for every case. Not to be changed."""
+    """A run whose checkpoint is small enough to copy for every case. Read-only."""
     return shutil.copytree(trained, tmp_path_factory.mktemp("run") / "run")
 
 
@@ -30,7 +30,7 @@ def export(run_command, run):
 def spoiled_run(run, tmp_path):
     copy = tmp_path / "run"
     copy.mkdir()
-    for path in run.iterdir():  # hard links: a case replaces the file that it spoils
+    for path in run.iterdir():  # hard links: a case replaces the file that it damages
         os.link(path, copy / path.name)
     return copy
 
@@ -49,7 +49,7 @@ def replace(path, content):
      b"\xff" * 8 + b"{}", struct.pack("<Q", 1 << 62) + b"{}", b"PK\x03\x04"],
     ids=range(11),
 )  # fmt: skip
-def test_a_file_of_a_run(run_command, spoiled_run, name, content):
+def test_bad_file(run_command, spoiled_run, name, content):
     replace(spoiled_run / name, content)
     export(run_command, spoiled_run)
 
@@ -69,14 +69,14 @@ def test_a_file_of_a_run(run_command, spoiled_run, name, content):
     ],
     ids=range(19),
 )  # fmt: skip
-def test_a_runs_record(run_command, spoiled_run, changes):
+def test_bad_record(run_command, spoiled_run, changes):
     record = json.loads((spoiled_run / "run.json").read_text())
     replace(spoiled_run / "run.json", json.dumps(record | changes).encode())
     export(run_command, spoiled_run)
 
 
 @pytest.mark.parametrize("change", ["one less", "another shape", "other type", "all gone"])
-def test_a_runs_checkpoint(run_command, spoiled_run, change):
+def test_bad_checkpoint(run_command, spoiled_run, change):
     path = spoiled_run / "checkpoint.safetensors"
     weights = load_file(path)
     name = sorted(weights)[0]

@@ -1,4 +1,4 @@
-"""Texts that can't be read, and odd ones that can."""
+"""Texts that can't be read, and odd but valid ones."""
 
 import os
 
@@ -14,7 +14,7 @@ from .cases import accepted, refused
         b"\xfe\xfe\xfe", b"fine \xff", b"\xff\xfea\x00", b"\xa1", b"\x81\x7f", b"\xe3\x32\x9a\x36",
     ],
 )  # fmt: skip
-def test_a_text_of_no_encoding(run_command, dataset, content):
+def test_an_unknown_encoding(run_command, dataset, content):
     (dataset / "data" / "2.txt").write_bytes(content)
     refused(run_command, dataset, "neither UTF-8 nor GB18030")
 
@@ -23,7 +23,7 @@ def test_a_text_of_no_encoding(run_command, dataset, content):
     "size", [(1 << 20) + 1, 1 << 24, 1 << 36], ids=["1 MiB", "16 MiB", "64 GiB"]
 )
 def test_an_enormous_text(run_command, dataset, size):
-    """Sparse files: they take no room on the disk."""
+    """Sparse files take no space on disk."""
     os.truncate(dataset / "data" / "2.txt", size)
     refused(run_command, dataset, "the text is larger than 1024 KiB")
 
@@ -38,6 +38,6 @@ def test_an_enormous_text(run_command, dataset, size):
     ],
     ids=range(20),
 )  # fmt: skip
-def test_an_odd_text_that_is_a_text(run_command, dataset, content):
+def test_an_odd_but_valid_text(run_command, dataset, content):
     (dataset / "data" / "2.txt").write_bytes(content)
     accepted(run_command, dataset)

@@ -1,16 +1,16 @@
-"""Folders that can't be written."""
+"""Folders that can't be written to."""
 
 import pytest
 
 
 @pytest.fixture
 def read_only(tmp_path):
-    """A folder of which nothing can be made, even by root: its path goes through a file."""
+    """A folder that nobody can create, not even root: its path goes through a file."""
     (tmp_path / "file").touch()
     return tmp_path / "file" / "folder"
 
 
-def test_an_inference_into_it(run_command, dataset, read_only):
+def test_inference(run_command, dataset, read_only):
     result = run_command(
         "mmsent-infer", dataset / "list.csv", "--model", dataset / "model.onnx",
         "--output", read_only / "out.csv", cwd=dataset,
@@ -20,7 +20,7 @@ def test_an_inference_into_it(run_command, dataset, read_only):
     assert len(result.err.splitlines()) == 1
 
 
-def test_an_export_into_it(run_command, trained, read_only):
+def test_export(run_command, trained, read_only):
     result = run_command(
         "mmsent-export", "onnx", trained, "--output", read_only / "model.onnx", cwd=trained.parent
     )
@@ -28,7 +28,7 @@ def test_an_export_into_it(run_command, trained, read_only):
     assert str(read_only) in result.err
 
 
-def test_a_training_into_it(run_command, sample, read_only):
+def test_training(run_command, sample, read_only):
     result = run_command(
         "mmsent", "train", "--model", "light", "--data", sample, "--output", read_only,
         cwd=sample.parent,
@@ -37,7 +37,7 @@ def test_a_training_into_it(run_command, sample, read_only):
     assert str(read_only.parent) in result.err
 
 
-def test_sample_data_into_it(run_command, read_only):
+def test_sample_data(run_command, read_only):
     result = run_command("mmsent", "sample-data", read_only, cwd=read_only.parent.parent)
     assert result.code in (1, 2)
     assert str(read_only.parent) in result.err

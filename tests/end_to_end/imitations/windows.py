@@ -1,4 +1,4 @@
-"""Runs commands on a system that behaves like Windows where that matters to files.
+"""Runs commands with the file behaviour of Windows.
 
 python windows.py '[[CODE, PROGRAM, ARGUMENT...], ...]': runs each and compares its exit code.
 """
@@ -43,12 +43,12 @@ def imitate():
     os.replace = os.rename = replace_what_is_closed
     os.unlink = os.remove = unlink_what_is_closed
     builtins.__import__ = import_as_on_windows(builtins.__import__)
-    # Without an encoding, files are in cp1252 there.
+    # Without an encoding, Windows opens files as cp1252.
     warnings.filterwarnings("error", category=EncodingWarning, module=r"mmsent")
 
 
 def refuse_open(path):
-    """Raise what Windows does of a file that this process has open or mapped."""
+    """Raise what Windows raises for a file that this process has open or mapped."""
     real = os.path.realpath(path)
     with open("/proc/self/maps") as file:
         mapped = any(line.rstrip("\n").endswith(f" {real}") for line in file)
@@ -60,7 +60,7 @@ def refuse_open(path):
 
 
 def import_as_on_windows(real):
-    """For mmsent there is no fcntl, but msvcrt, whose lock is made of the other's."""
+    """Hide fcntl from mmsent, and give it an msvcrt that locks with fcntl."""
     msvcrt = types.ModuleType("msvcrt")
     msvcrt.LK_NBLCK = 2
 

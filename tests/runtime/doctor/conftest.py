@@ -28,7 +28,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         ("onnx", "1.23.2"),
     ):
         machine.library(name, version=version)
-    # These may not be installed where the tests run from the sources alone.
+    # These may be missing if the tests run from the sources.
     training, export = [f"mmsent=={__version__}"], [f"mmsent-training=={__version__}"]
     machine.distribution("mmsent-training", __version__, [*training, *TRAINING_NEEDS])
     machine.distribution("mmsent-export", __version__, [*export, "onnx>=1.16"])
@@ -37,7 +37,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 @pytest.fixture
 def nvidia_smi(machine: Machine) -> NvidiaSmi:
-    """Puts an nvidia-smi on PATH that answers as the real one does."""
+    """Puts an nvidia-smi on PATH that prints what the real one does."""
 
     def install(
         *,

@@ -1,4 +1,4 @@
-"""A machine for the doctor: programs, libraries and files in the place of this machine's."""
+"""A machine for the doctor: fake programs, libraries and files replace this machine's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmsent.doctor.system import System
 
 IMITATIONS = Path(__file__).parent / "imitations"
 
-# What a developer's own machine sets must not decide a test.
+# Variables of the developer's machine must not affect a test.
 VARIABLES = """
     VIRTUAL_ENV CONDA_PREFIX CUDA_VISIBLE_DEVICES KMP_DUPLICATE_LIB_OK LD_LIBRARY_PATH HF_HOME
     HF_HUB_CACHE HUGGINGFACE_HUB_CACHE XDG_CACHE_HOME HF_ENDPOINT HF_HUB_OFFLINE
@@ -34,7 +34,7 @@ class Result:
     report: dict[str, Any] = field(default_factory=dict)
 
     def ids(self, status: str) -> list[str]:
-        """The ids of the findings with a status."""
+        """The ids of the findings with this status."""
         return [found["id"] for found in self.report["findings"] if found["status"] == status]
 
     def finding(self, id: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Result:
 
 
 class Machine:
-    """A machine with imitated libraries, which takes what a test gives it."""
+    """A machine with fake libraries, which tests configure."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.monkeypatch = folder, monkeypatch
@@ -72,7 +72,7 @@ class Machine:
             self.monkeypatch.setenv(name, value)
 
     def file(self, path: str, text: str) -> None:
-        """Put a file below the root that the doctor reads."""
+        """Write a file below the root that the doctor reads."""
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         (self.root / path).write_text(text)
 
@@ -91,7 +91,7 @@ class Machine:
         version: str,
         needs: Sequence[str] = (),
     ) -> None:
-        """Install a library of one module; ``name`` is its distribution's."""
+        """Install a library of one module; ``name`` is its distribution."""
         (self.site / f"{module}.py").write_text(source)
         self.distribution(name or module, version, needs)
 
@@ -111,13 +111,13 @@ class Machine:
             old.rmdir()
 
     def torch(self, *, version: str = "2.4.1+cu121", **settings: Any) -> None:
-        """Install the imitation of PyTorch."""
+        """Install the fake PyTorch."""
         source = (IMITATIONS / "torch.py").read_text()
         self.library("torch", source, version=version)
         self.set(IMITATED_TORCH=json.dumps({"version": version, **settings}))
 
     def onnxruntime(self, *, real: bool = False) -> None:
-        """Install the imitation of ONNX Runtime, or leave the real one."""
+        """Install the fake ONNX Runtime, or keep the real one."""
         if real:
             (self.site / "onnxruntime.py").unlink()
             self.remove("onnxruntime")
@@ -130,7 +130,7 @@ class Machine:
         self.library("torchvision", source, version=version, needs=[f"torch (=={torch})"])
 
     def usage(self, path: Path) -> tuple[int, int, int]:
-        """Size, used and free space of a file system, as the test has set them."""
+        """Size, used and free space of the file system, as set by the test."""
         found = (sizes for part, sizes in self.sizes.items() if str(path).endswith(part))
         size, free = next(found, (100 << 30, 50 << 30))
         return size, size - free, free
@@ -142,7 +142,7 @@ class Machine:
         return result
 
     def run(self, *arguments: str) -> Result:
-        """Run `mmsent doctor` on this machine, as it prints for people."""
+        """Run `mmsent doctor` on this machine, with its output for people."""
         system = System(self.root, self.usage, self.windows)
         done = CliRunner().invoke(cli, ["doctor", *arguments], obj=system, catch_exceptions=False)
         return Result(done.exit_code, done.stdout)

@@ -1,4 +1,4 @@
-"""`--model`: whole, damaged and foreign bundles, made by hand."""
+"""`--model`: good, damaged and foreign bundles, made by hand."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ onnx = pytest.importorskip("onnx")
 
 @pytest.fixture
 def machine(machine: Machine) -> Machine:
-    """It predicts with the real ONNX Runtime."""
+    """A machine with the real ONNX Runtime."""
     machine.onnxruntime(real=True)
     return machine
 
 
 def _write(path: Path, *, weight: float = 1.0, batch: str = "", **metadata: str) -> Path:
-    """A bundle that judges an image by its brightness; with ``batch``, by its neighbours', too."""
+    """Write a bundle that reads an image's brightness; with ``batch``, also its neighbours'."""
     helper, kind = onnx.helper, onnx.TensorProto
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=kind.FLOAT),
@@ -76,7 +76,7 @@ def _write(path: Path, *, weight: float = 1.0, batch: str = "", **metadata: str)
     return path
 
 
-def test_a_whole_bundle_predicts(machine: Machine, tmp_path: Path) -> None:
+def test_a_good_bundle_predicts(machine: Machine, tmp_path: Path) -> None:
     path = _write(tmp_path / "model.onnx")
     result = machine.doctor("--model", str(path))
     assert (
@@ -86,7 +86,7 @@ def test_a_whole_bundle_predicts(machine: Machine, tmp_path: Path) -> None:
     assert result.code == 0
 
 
-def test_a_bundle_that_is_cut_off(machine: Machine, tmp_path: Path) -> None:
+def test_a_truncated_bundle(machine: Machine, tmp_path: Path) -> None:
     path = _write(tmp_path / "model.onnx")
     path.write_bytes(path.read_bytes()[:700])
     result = machine.doctor("--model", str(path))
@@ -101,10 +101,10 @@ def test_a_bundle_with_a_damaged_tokenizer(machine: Machine, tmp_path: Path) -> 
     assert TOKENIZER_KEY in machine.doctor("--model", str(path)).finding("bundle-unusable")["why"]
 
 
-def test_a_bundle_with_one_altered_bit(machine: Machine, tmp_path: Path) -> None:
+def test_a_bundle_with_one_changed_bit(machine: Machine, tmp_path: Path) -> None:
     path = _write(tmp_path / "model.onnx")
     content = bytearray(path.read_bytes())
-    content[content.index(np.float32(-0.01).tobytes())] ^= 1  # in a weight, which stays a number
+    content[content.index(np.float32(-0.01).tobytes())] ^= 1  # a weight, which stays finite
     path.write_bytes(content)
     result = machine.doctor("--model", str(path))
     assert result.finding("bundle-damaged")["status"] == "failure"
@@ -118,7 +118,7 @@ def test_a_bundle_with_damaged_weights(machine: Machine, tmp_path: Path) -> None
     assert result.code == 1
 
 
-def test_a_bundle_that_looks_at_the_neighbours(machine: Machine, tmp_path: Path) -> None:
+def test_a_bundle_whose_results_depend_on_the_batch(machine: Machine, tmp_path: Path) -> None:
     path = _write(tmp_path / "model.onnx", weight=2.0, batch="all")
     result = machine.doctor("--model", str(path))
     assert "changed by" in result.finding("bundle-depends-on-batch")["why"]
@@ -130,7 +130,7 @@ def test_a_bundle_that_does_not_exist(machine: Machine, tmp_path: Path) -> None:
     assert result.code == 1
 
 
-def test_a_bundle_that_takes_the_process_down(machine: Machine, tmp_path: Path) -> None:
+def test_a_bundle_that_crashes_the_process(machine: Machine, tmp_path: Path) -> None:
     source = "import os; os.kill(os.getpid(), 11)"
     machine.library("tokenizers", source, version="0.22.2")
     result = machine.doctor("--model", str(_write(tmp_path / "model.onnx")))

@@ -17,7 +17,7 @@ FOLDER = "models--openai--clip-vit-base-patch32"
 
 
 def _weights(cache: Path, size: int, revision: str = REVISION) -> Path:
-    """A file laid out as a model.safetensors of ``size`` bytes; it takes no space."""
+    """Write a sparse file with the structure of a model.safetensors of ``size`` bytes."""
     blob = cache / FOLDER / "blobs/a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f"
     blob.parent.mkdir(parents=True)
     offsets = {"data_offsets": [0, WEIGHTS_SIZE - 8 - 128], "dtype": "U8", "shape": []}
@@ -37,7 +37,7 @@ def cache(machine: Machine, tmp_path: Path) -> Path:
     return tmp_path / "hf" / "hub"
 
 
-def test_whole_weights(machine: Machine, cache: Path) -> None:
+def test_complete_weights(machine: Machine, cache: Path) -> None:
     _weights(cache, WEIGHTS_SIZE)
     result = machine.doctor()
     assert REVISION[:12] in result.finding("clip-weights")["what"]
@@ -55,7 +55,7 @@ def test_truncated_weights(machine: Machine, cache: Path) -> None:
     assert result.code == 1
 
 
-def test_a_link_to_nothing_is_truncated(machine: Machine, cache: Path) -> None:
+def test_a_broken_link_is_truncated(machine: Machine, cache: Path) -> None:
     _weights(cache, WEIGHTS_SIZE).resolve().unlink()
     assert "0 of 605,157,884" in machine.doctor().finding("clip-weights-truncated")["what"]
 
@@ -81,7 +81,7 @@ def test_weights_of_another_revision_are_not_the_pinned_ones(machine: Machine, c
     assert "3d74acf9a28c" in machine.doctor().finding("clip-weights-missing")["why"]
 
 
-def test_the_cache_that_a_variable_names_comes_first(machine: Machine, tmp_path: Path) -> None:
+def test_the_cache_from_the_environment_comes_first(machine: Machine, tmp_path: Path) -> None:
     machine.set(HF_HOME=str(tmp_path / "empty"), HF_HUB_CACHE=str(tmp_path / "cache"))
     _weights(tmp_path / "cache", WEIGHTS_SIZE)
     assert "clip-weights" in machine.doctor().ids("ok")
@@ -127,7 +127,7 @@ def hub() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("path", "id"), [("", "hub-answers"), ("/elsewhere", "hub-refuses")])
-def test_the_hub_is_asked(machine: Machine, hub: str, path: str, id: str) -> None:
+def test_the_hub_is_contacted(machine: Machine, hub: str, path: str, id: str) -> None:
     machine.set(HF_ENDPOINT=hub + path, no_proxy="127.0.0.1")
     assert hub in machine.doctor("--online").finding(id)["what"]
 
@@ -142,7 +142,7 @@ def test_a_mirror_that_does_not_answer_head(machine: Machine, path: str, id: str
         server.shutdown()
 
 
-def test_a_hub_that_can_not_be_reached(machine: Machine) -> None:
+def test_a_hub_that_cannot_be_reached(machine: Machine) -> None:
     machine.set(HF_ENDPOINT="http://127.0.0.1:9", no_proxy="127.0.0.1")
     found = machine.doctor("--online").finding("hub-unreachable")
     assert "refused" in found["why"]
@@ -150,6 +150,6 @@ def test_a_hub_that_can_not_be_reached(machine: Machine) -> None:
     assert "copy DIR here" in found["fix"]
 
 
-def test_the_hub_is_left_alone_unless_asked_for(machine: Machine) -> None:
+def test_the_hub_is_contacted_only_on_request(machine: Machine) -> None:
     machine.set(HF_ENDPOINT="http://127.0.0.1:9")
     assert not any("hub-un" in id for id in machine.doctor().ids("warning"))

@@ -1,4 +1,4 @@
-"""The machine: limits and sizes of other machines than this one."""
+"""Hardware: limits and sizes of various machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The libraries against what the distributions declare, and the runtime without the others."""
+"""Libraries compared with the distributions' requirements, and the runtime on its own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_library_below_its_range(machine: Machine) -> None:
     assert result.code == 1
 
 
-def test_a_part_of_another_version(machine: Machine) -> None:
+def test_a_distribution_of_another_version(machine: Machine) -> None:
     machine.distribution("mmsent-export", "0.0.9", ["mmsent-training==0.0.9"])
     result = machine.doctor()
     assert result.finding("mmsent-versions-differ")["what"] == (
@@ -39,7 +39,7 @@ def test_a_part_of_another_version(machine: Machine) -> None:
     assert result.code == 1
 
 
-def test_a_library_that_can_not_be_imported(machine: Machine) -> None:
+def test_a_library_that_cannot_be_imported(machine: Machine) -> None:
     error = "numpy.dtype size changed, may indicate binary incompatibility"
     machine.library("pandas", f"raise ValueError({error!r})", version="3.1.1")
     result = machine.doctor()
@@ -47,13 +47,13 @@ def test_a_library_that_can_not_be_imported(machine: Machine) -> None:
     assert result.report["can"] == {"train": None, "train_clip": None, "predict": "cpu", "gpus": 0}
 
 
-def test_a_requirement_that_the_doctor_can_not_read_is_not_passed_over(machine: Machine) -> None:
+def test_an_unreadable_requirement_is_not_ignored(machine: Machine) -> None:
     machine.distribution("mmsent-export", __version__, ["onnx~=1.16; python_version > '3'"])
     assert "onnx~=1.16" in machine.doctor().finding("library-requirement-unread")["what"]
 
 
 @pytest.mark.parametrize("part", ["runtime", "training", "export"])
-def test_every_requirement_of_ours_is_read(machine: Machine, part: str) -> None:
+def test_all_our_requirements_are_read(machine: Machine, part: str) -> None:
     project = tomllib.loads((SOURCES / part / "pyproject.toml").read_text())["project"]
     machine.distribution(project["name"], project["version"], project["dependencies"])
     read = requirements(project["name"])
@@ -61,14 +61,14 @@ def test_every_requirement_of_ours_is_read(machine: Machine, part: str) -> None:
     assert all(one.understood for one in read)
 
 
-def test_every_library_of_ours_is_known_by_its_module() -> None:
-    """All of them are installed here."""
+def test_the_module_of_every_required_library_is_known() -> None:
+    """All of them are installed for the tests."""
     assert [name for name in modules([*PARTS]) if not find_spec(name)] == []
 
 
 @pytest.fixture(scope="module")
 def light_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that has the runtime and its dependencies, and nothing else."""
+    """An environment with the runtime, its dependencies and nothing else."""
     folder = tmp_path_factory.mktemp("light")
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
@@ -144,7 +144,7 @@ def test_training_without_torch(light_environment: Path) -> None:
 
 @pytest.fixture(scope="module")
 def real_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with a real torch, whatever build of it pip takes."""
+    """An environment with a real torch, in whichever build pip chooses."""
     folder = tmp_path_factory.mktemp("real")
     venv.create(folder, with_pip=True, symlinks=True)
     pip = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
@@ -155,8 +155,8 @@ def real_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.installs
 @pytest.mark.parametrize("version", ["0.27.0", "0.28.0"])
-def test_a_torchvision_that_really_does_not_fit(real_environment: Path, version: str) -> None:
-    """One for another torch; and the default index's one, which fits unless torch is CPU-only."""
+def test_a_real_torchvision_mismatch(real_environment: Path, version: str) -> None:
+    """One for another torch, and the default index's, which matches unless torch is CPU-only."""
     pip = [real_environment / "bin/python", "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "--no-deps", f"torchvision=={version}"], check=True)
     _, report = _run(real_environment)

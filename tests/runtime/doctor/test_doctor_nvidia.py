@@ -1,4 +1,4 @@
-"""The NVIDIA driver: nvidia-smi replaced by programs that answer as the real one does."""
+"""The NVIDIA driver, with programs that print what the real nvidia-smi does."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_driver_library_mismatch_names_both_versions_and_asks_for_a_reboot(
         "the kernel runs the NVIDIA driver 550.127.05, not the one that is installed, 550.144"
     )
     assert found["fix"].startswith("sudo reboot")
-    assert result.code == 0  # training takes the CPU
+    assert result.code == 0  # training uses the CPU
 
 
 def test_no_devices_were_found(machine: Machine) -> None:
@@ -73,19 +73,19 @@ def test_a_container_that_has_lost_its_gpus(machine: Machine) -> None:
     assert "--device" in machine.doctor().finding("nvidia-lost-in-container")["fix"]
 
 
-def test_an_answer_that_nobody_knows_is_quoted(machine: Machine) -> None:
+def test_unknown_output_is_quoted(machine: Machine) -> None:
     machine.program("nvidia-smi", "echo 'Segmentation violation in the flux capacitor'; exit 3")
     assert "flux capacitor" in machine.doctor().finding("nvidia-smi-fails")["what"]
 
 
-def test_nvidia_smi_that_can_not_be_started(machine: Machine) -> None:
+def test_nvidia_smi_that_cannot_be_started(machine: Machine) -> None:
     machine.program("nvidia-smi", "")
     (machine.programs / "nvidia-smi").write_bytes(b"\x7fELF, for another processor")
     assert "Exec format error" in machine.doctor().finding("nvidia-smi-fails")["what"]
 
 
 def test_nvidia_smi_that_hangs_is_ended_with_its_children(machine: Machine) -> None:
-    machine.program("nvidia-smi", "sleep 321 & sleep 321")  # the first holds its output open
+    machine.program("nvidia-smi", "sleep 321 & sleep 321")  # the first keeps its output open
     found = machine.doctor("--time-limit", "2").finding("nvidia-smi-hangs")
     assert "sudo reboot" in found["fix"]
 
@@ -114,7 +114,7 @@ def test_a_driver_without_nvidia_smi_in_a_container(machine: Machine) -> None:
     assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in found["fix"]
 
 
-def test_no_gpu_is_nothing_wrong(machine: Machine) -> None:
+def test_no_gpu_is_no_problem(machine: Machine) -> None:
     result = machine.doctor()
     assert result.finding("nvidia-none")["status"] == "not applicable"
     assert result.code == 0

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the real one on the CPU, imitations of what GPU machines answer."""
+"""ONNX Runtime: the real one on the CPU, and fakes that behave as on GPU machines."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_cuda_provider_that_lacks_cudnn(machine: Machine, nvidia_smi: NvidiaSm
     assert result.report["can"]["predict"] == "cpu"
 
 
-def test_a_cuda_provider_without_a_gpu_is_nothing_wrong(machine: Machine) -> None:
+def test_a_cuda_provider_without_a_gpu_is_no_problem(machine: Machine) -> None:
     _imitate(machine)
     found = machine.doctor().finding("onnxruntime-provider-unused")
     assert found["status"] == "not applicable"
@@ -110,7 +110,7 @@ def test_a_wrong_result_on_the_cpu(machine: Machine) -> None:
         ("raise ImportError('DLL load failed')", "onnxruntime-import-fails"),
     ],
 )
-def test_one_that_can_not_be_imported(machine: Machine, source: str, id: str) -> None:
+def test_an_import_that_fails(machine: Machine, source: str, id: str) -> None:
     machine.library("onnxruntime", source, version="1.32.0")
     result = machine.doctor("--time-limit", "3")
     assert result.finding(id)["status"] == "failure"
@@ -121,7 +121,7 @@ DISTRIBUTION = "onnxruntime-gpu[cuda,cudnn]"
 
 
 def _without_onnxruntime(machine: Machine) -> None:
-    """Hide the one on which the tests run: its metadata, which the doctor reads."""
+    """Hide the metadata of the installed ONNX Runtime from the doctor."""
     found = importlib.metadata.distribution
 
     def distribution(name: str) -> importlib.metadata.Distribution:
@@ -133,7 +133,7 @@ def _without_onnxruntime(machine: Machine) -> None:
 
 
 def test_a_cuda_provider_that_computes(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
-    """As in the image mmsent-cuda: onnxruntime-gpu alone, whose module is onnxruntime."""
+    """As in the image mmsent-cuda: only onnxruntime-gpu, whose module is onnxruntime."""
     nvidia_smi()
     machine.torch(devices=GPUS)
     _without_onnxruntime(machine)
@@ -158,7 +158,7 @@ def test_onnxruntime_gpu_in_a_container_without_a_gpu(machine: Machine) -> None:
     assert result.report["can"]["predict"] == "cpu"
 
 
-def test_a_gpu_that_onnxruntime_can_not_use(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
+def test_a_gpu_that_onnxruntime_cannot_use(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
     nvidia_smi()
     _imitate(machine, error="cuda_call.cc:122 CUDA failure 2: out of memory ; GPU=0 ; hostname=vm")
     assert (
@@ -171,7 +171,7 @@ def test_a_gpu_that_onnxruntime_can_not_use(machine: Machine, nvidia_smi: Nvidia
 
 
 @pytest.mark.parametrize(("cuda", "pin"), [("12.2", "==1.26.0"), ("13.0", "")])
-def test_a_build_for_the_cpu_beside_a_gpu(
+def test_a_build_for_the_cpu_with_a_gpu(
     machine: Machine, nvidia_smi: NvidiaSmi, cuda: str, pin: str
 ) -> None:
     """From 1.27 on onnxruntime-gpu is built for CUDA 13."""

@@ -19,7 +19,7 @@ OMP: Hint This means that multiple copies of the OpenMP runtime have been linked
 
 
 def test_an_abort_with_error_15_is_a_finding(machine: Machine) -> None:
-    """An imitation of the abort; the slow test below has the real one."""
+    """A fake abort; the slow test below has a real one."""
     source = f"import os, sys; sys.stderr.write({ERROR_15!r}); sys.stderr.flush(); os.abort()"
     machine.library("sklearn", source, name="scikit-learn", version="1.9.1")
     result = machine.doctor()
@@ -31,7 +31,7 @@ def test_an_abort_with_error_15_is_a_finding(machine: Machine) -> None:
 
 
 def load_twice(machine: Machine, folder: Path) -> None:
-    """Any shared libraries will do: what counts is that files of these names are loaded."""
+    """Load any shared libraries under these names: the doctor only looks at the names."""
     any_library = next(Path(np.__file__).parent.glob("linalg/*.so"))
     for module, name in (("pandas", "libomp.so.5"), ("sklearn", "libiomp5.so")):
         copy = shutil.copy(any_library, folder / name)
@@ -40,9 +40,7 @@ def load_twice(machine: Machine, folder: Path) -> None:
         machine.library(module, source, name=distribution, version="3.0")
 
 
-def test_two_runtimes_of_one_family_that_are_loaded_together(
-    machine: Machine, tmp_path: Path
-) -> None:
+def test_two_loaded_runtimes_of_one_family(machine: Machine, tmp_path: Path) -> None:
     load_twice(machine, tmp_path)
     found = machine.doctor().finding("openmp-duplicates")
     assert f"{tmp_path}/libomp.so.5 (by pandas)" in found["what"]
@@ -50,7 +48,7 @@ def test_two_runtimes_of_one_family_that_are_loaded_together(
     assert found["status"] == "warning"
 
 
-def test_allowing_duplicates_is_a_warning_where_there_are_any(
+def test_allowing_duplicates_is_a_warning_if_there_are_any(
     machine: Machine, tmp_path: Path
 ) -> None:
     machine.set(KMP_DUPLICATE_LIB_OK="TRUE")
@@ -64,7 +62,7 @@ def test_allowing_duplicates_is_a_warning_where_there_are_any(
     assert found["fix"].startswith("unset KMP_DUPLICATE_LIB_OK")
 
 
-def test_allowing_duplicates_is_a_warning_where_the_libraries_crash(machine: Machine) -> None:
+def test_allowing_duplicates_is_a_warning_if_the_libraries_crash(machine: Machine) -> None:
     machine.set(KMP_DUPLICATE_LIB_OK="TRUE")
     machine.library("pandas", "import os; os.abort()", version="3.1.1")
     assert machine.doctor().finding("openmp-duplicates-allowed")["status"] == "warning"
@@ -78,7 +76,7 @@ def test_libraries_that_crash_together(machine: Machine) -> None:
 
 
 @pytest.mark.slow
-def test_libraries_that_wait_for_ever(machine: Machine) -> None:
+def test_libraries_that_hang_together(machine: Machine) -> None:
     machine.library("pandas", "import time; time.sleep(321)", version="3.1.1")
     result = machine.doctor("--time-limit", "3")
     assert "importing pandas" in result.finding("libraries-hang")["what"]
@@ -101,7 +99,7 @@ def intel_openmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_real_runtimes(
     machine: Machine, intel_openmp: Path, tmp_path: Path, allowed: bool
 ) -> None:
-    """Two libraries that each bring Intel's runtime, as MKL and a wheel do."""
+    """Two libraries that each ship Intel's runtime, as MKL and a wheel do."""
     if allowed:
         machine.set(KMP_DUPLICATE_LIB_OK="TRUE")
     for module in ("pandas", "msgspec"):

@@ -1,4 +1,4 @@
-"""Which Python runs: the trap of `conda run`, and of a PATH that another environment is on."""
+"""Which Python runs: `conda run`, and a PATH with another environment first."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_another_python_than_the_active_conda_environments(
     assert result.code == 0
 
 
-def test_the_active_environment_has_an_mmsent_of_its_own(machine: Machine, tmp_path: Path) -> None:
+def test_mmsent_is_also_in_the_active_environment(machine: Machine, tmp_path: Path) -> None:
     active = _environment(tmp_path / "venv", "python", "mmsent")
     machine.set(VIRTUAL_ENV=str(active))
     found = machine.doctor().finding("python-not-the-active-environment")
     assert found["fix"].startswith(f"{active}/bin/mmsent doctor")
 
 
-def test_an_active_environment_that_is_gone(machine: Machine, tmp_path: Path) -> None:
+def test_an_active_environment_that_was_deleted(machine: Machine, tmp_path: Path) -> None:
     machine.set(VIRTUAL_ENV=str(tmp_path / "removed"))
     found = machine.doctor().finding("python-not-the-active-environment")
     assert found["fix"].startswith("unset VIRTUAL_ENV")
@@ -47,7 +47,7 @@ def test_the_running_environment_is_the_active_one(machine: Machine) -> None:
     assert "python-not-the-active-environment" not in machine.doctor().ids("warning")
 
 
-def test_a_virtual_environment_within_conda_is_the_one_that_counts(
+def test_a_virtual_environment_within_conda_is_the_active_one(
     machine: Machine, tmp_path: Path
 ) -> None:
     conda = _environment(tmp_path / "conda", "python")

@@ -1,4 +1,4 @@
-"""PyTorch and torchvision. The imitation answers as PyTorch does on machines that aren't here."""
+"""PyTorch and torchvision, with a fake PyTorch that behaves as on other machines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_driver_too_old_for_cuda_12_1(machine: Machine, nvidia_smi: NvidiaSmi)
     found = machine.doctor().finding("torch-driver-too-old")
     assert found["what"] == "NVIDIA driver 470.256.02 is too old for CUDA 12.1"
     assert "525.60.13" in found["why"]
-    assert "/cu118" in found["fix"]  # what this driver does run
+    assert "/cu118" in found["fix"]  # the newest CUDA of this driver
 
 
 def test_a_driver_of_the_same_major_version_is_not_too_old(
@@ -36,7 +36,7 @@ def test_a_driver_of_the_same_major_version_is_not_too_old(
     assert machine.doctor().ids("warning") == ["clip-weights-missing"]
 
 
-def test_a_cpu_only_torch_beside_a_gpu(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
+def test_a_cpu_only_torch_with_a_gpu(machine: Machine, nvidia_smi: NvidiaSmi) -> None:
     nvidia_smi()
     machine.torch(version="2.4.1+cpu", cuda=None)
     machine.torchvision("0.19.1+cpu", torch="2.4.1")
@@ -49,7 +49,7 @@ def test_a_cpu_only_torch_beside_a_gpu(machine: Machine, nvidia_smi: NvidiaSmi) 
     assert result.code == 0  # it trains, on the CPU
 
 
-def test_a_cpu_only_torch_without_a_gpu_is_nothing_wrong(machine: Machine) -> None:
+def test_a_cpu_only_torch_without_a_gpu_is_no_problem(machine: Machine) -> None:
     machine.torch(version="2.4.1+cpu", cuda=None)
     machine.torchvision("0.19.1+cpu", torch="2.4.1")
     assert machine.doctor().finding("torch-no-gpu")["status"] == "not applicable"
@@ -103,7 +103,7 @@ def test_a_gpu_that_the_build_does_not_know(machine: Machine, nvidia_smi: Nvidia
     found = result.finding("torch-gpu-architecture")
     assert "sm_90" in found["why"]
     assert "/cu128" in found["fix"]
-    assert result.code == 1  # `mmsent train` would take it, and fail
+    assert result.code == 1  # `mmsent train` would use it, and fail
 
 
 @pytest.mark.parametrize("in_the_image", [True, False])
@@ -180,7 +180,7 @@ def test_a_required_gpu_that_is_missing_fails_and_says_why(
 
 
 def test_a_torch_that_is_not_installed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The environment of the tests may have one: what stands first is what counts.
+    # The tests' environment may have one; the first on the path is used.
     machine.library(
         "torch", "raise ModuleNotFoundError(\"No module named 'torch'\")", version="2.4.1"
     )

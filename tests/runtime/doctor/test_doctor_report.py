@@ -1,4 +1,4 @@
-"""What the command prints: for people, as JSON, and for a bug report."""
+"""The command's output: for people, as JSON, and for a bug report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOURCES = Path(mmsent.doctor.__file__).parent
 DOCUMENT = Path(__file__).parents[3] / "docs/doctor.md"
 
 
-def test_one_line_a_check_with_why_and_fix_below(machine: Machine) -> None:
+def test_one_line_per_check_with_cause_and_fix_below(machine: Machine) -> None:
     machine.set(VIRTUAL_ENV="/removed")
     lines = machine.run().output.splitlines()
     where = next(i for i, line in enumerate(lines) if "python-not-the-active" in line)
@@ -36,7 +36,7 @@ def test_the_last_line_says_what_the_machine_can_do(machine: Machine) -> None:
 
 
 def _on_a_terminal(environment: dict[str, str]) -> str:
-    """What the command prints on a terminal, without the libraries, which are not at issue."""
+    """The command's output on a terminal, without the checks of libraries."""
     leader, follower = pty.openpty()
     command = [sys.executable, "-c", MAIN, "doctor", "--time-limit", "0.01"]
     subprocess.run(command, stdout=follower, env=os.environ | environment)
@@ -54,13 +54,13 @@ def _on_a_terminal(environment: dict[str, str]) -> str:
     return b"".join(chunks).decode()
 
 
-def test_signs_and_colours_on_a_terminal(machine: Machine) -> None:
+def test_symbols_and_colours_on_a_terminal(machine: Machine) -> None:
     shown = _on_a_terminal({"PYTHONIOENCODING": "utf-8"})
     assert "✓" in shown
     assert "\x1b[" in shown
 
 
-def test_words_where_colours_are_not_wanted(machine: Machine) -> None:
+def test_words_without_colours(machine: Machine) -> None:
     shown = _on_a_terminal({"PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"})
     assert "[ok]" in shown
     assert "\x1b[" not in shown
@@ -75,7 +75,7 @@ def test_the_keys_of_the_json_report(machine: Machine) -> None:
     assert "facts" in machine.doctor("--verbose").report
 
 
-def test_a_verbose_report_names_nobody(machine: Machine, tmp_path: Path) -> None:
+def test_a_verbose_report_has_no_personal_names(machine: Machine, tmp_path: Path) -> None:
     home = tmp_path / "home"
     machine.set(
         HOME=str(home),
@@ -95,7 +95,7 @@ def test_a_verbose_report_names_nobody(machine: Machine, tmp_path: Path) -> None
             assert secret not in output
 
 
-def test_the_doctor_imports_no_library_itself(machine: Machine) -> None:
+def test_the_doctor_itself_imports_no_library(machine: Machine) -> None:
     code = (
         f"import sys\ntry:\n    {MAIN}\nexcept SystemExit: pass\n"
         "heavy = {'numpy', 'torch', 'torchvision', 'transformers', 'onnxruntime', 'tokenizers'}\n"
@@ -106,7 +106,7 @@ def test_the_doctor_imports_no_library_itself(machine: Machine) -> None:
     assert done.stderr.splitlines()[-1] == "[]"
 
 
-def test_standard_output_is_json_alone_whatever_libraries_print(machine: Machine) -> None:
+def test_stdout_is_only_json_even_if_libraries_print(machine: Machine) -> None:
     machine.library("pandas", "import os; os.write(1, b'hello'); print('hello')", version="3.1.1")
     command = [sys.executable, "-c", MAIN, "doctor", "--json"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(machine.site), *sys.path])}
@@ -115,13 +115,13 @@ def test_standard_output_is_json_alone_whatever_libraries_print(machine: Machine
     assert "libraries-crash" not in [found["id"] for found in report["findings"]]
 
 
-def test_an_interrupt_does_not_wait_for_what_hangs(machine: Machine) -> None:
+def test_an_interrupt_does_not_wait_for_a_hanging_check(machine: Machine) -> None:
     machine.library("torch", "import time; time.sleep(321)", version="2.4.1")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(machine.site), *sys.path])}
     command = [sys.executable, "-u", "-c", MAIN, "doctor"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
     assert process.stdout is not None
-    assert any("no NVIDIA GPU" in line for line in process.stdout)  # it waits for torch now
+    assert any("no NVIDIA GPU" in line for line in process.stdout)  # now it waits for torch
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=10) == 1
     process.stdout.close()
@@ -151,7 +151,7 @@ def _produced() -> dict[str, set[str]]:
     return found
 
 
-def test_the_document_lists_every_finding_and_no_other() -> None:
+def test_the_page_lists_exactly_the_findings() -> None:
     row = re.compile(r"^\| `([a-z0-9-]+)` \| ([a-z, ]+) \| .+ \|(.*)\|$", re.MULTILINE)
     rows = row.findall(DOCUMENT.read_text())
     documented = {id: set(statuses.split(", ")) for id, statuses, _ in rows}
@@ -161,7 +161,7 @@ def test_the_document_lists_every_finding_and_no_other() -> None:
         assert fix.strip() or not {"warning", "failure"} & set(statuses.split(", ")), id
 
 
-def test_the_document_names_every_key_of_the_report(machine: Machine) -> None:
+def test_the_page_lists_every_key_of_the_report(machine: Machine) -> None:
     text = DOCUMENT.read_text()
     report = machine.doctor("--verbose").report
     for key in (*report, *report["can"], *report["findings"][0]):

@@ -1,4 +1,4 @@
-"""The doctor on Windows: its fixes are PowerShell's. The system is imitated; only its parts run."""
+"""The doctor on Windows, imitated in part: its fixes are PowerShell commands."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ NOT_LOADED = 'echo "NVIDIA-SMI couldn\'t communicate with the NVIDIA driver."'
 @pytest.mark.parametrize(
     ("break_it", "id", "fix"),
     [
-        # The default index has builds for the CPU alone for Windows.
+        # For Windows, the default index has only CPU builds.
         (cpu_build("12.6"), "torch-cpu-build", f"{AGAIN} {CU}/cu121"),
         (cpu_build("11.8"), "torch-cpu-build", f"{AGAIN} {CU}/cu118"),
         (cpu_build("13.0"), "torch-cpu-build", f"{AGAIN} {NEW}/cu130"),
@@ -141,7 +141,7 @@ NOT_LOADED = 'echo "NVIDIA-SMI couldn\'t communicate with the NVIDIA driver."'
         (old_pandas, "library-version", "-m pip install 'pandas>=2.2'"),
     ],
 )  # fmt: skip
-def test_a_fix_is_powershell(
+def test_fixes_are_powershell(
     machine: Machine, nvidia_smi: NvidiaSmi, break_it: Break, id: str, fix: str
 ) -> None:
     machine.windows = True
@@ -152,7 +152,7 @@ def test_a_fix_is_powershell(
     assert fix in result.finding(id)["fix"]
     for found in result.report["findings"]:
         assert not POSIX.search(found["fix"]), found
-    assert "GPU in this machine" not in str(result.report)  # which nothing there can tell
+    assert "GPU in this machine" not in str(result.report)  # which Windows does not provide
 
 
 def test_a_full_disk(machine: Machine) -> None:
@@ -174,12 +174,12 @@ def test_a_full_disk(machine: Machine) -> None:
     ],
 )
 def test_powershells_quotes(words: list[str], written: str) -> None:
-    """'…' takes every character as it is but ', which is doubled (about_Quoting_Rules)."""
+    """Within '…' every character is literal, and ' is doubled (about_Quoting_Rules)."""
     assert Shell(powershell=True).command(*words) == written
 
 
-def test_only_the_shell_knows_posix() -> None:
-    """What POSIX says otherwise than PowerShell is in one place, or is about Linux alone."""
+def test_posix_commands_are_in_one_module() -> None:
+    """Commands that differ between POSIX and PowerShell are in one module, or only for Linux."""
     on_linux_alone = re.compile(
         r"^sudo (modprobe|ubuntu-drivers|apt-get|mount|systemctl|rmmod|reboot  # the driver's)"
     )
@@ -201,7 +201,7 @@ def test_only_the_shell_knows_posix() -> None:
     ],
 )
 def test_a_crash_is_named(code: int, end: str, reason: str) -> None:
-    """Windows gives an exit code of its own for what is a signal elsewhere."""
+    """Windows has an exit code where POSIX has a signal."""
 
     class Crashed:
         returncode = code

@@ -1,4 +1,4 @@
-"""A service in a thread of this process, and a client of its socket."""
+"""A service in a thread of this process, and a client for it."""
 
 import asyncio
 import http.client
@@ -20,7 +20,7 @@ BOUNDARY = "a-boundary-that-no-image-holds"
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service answered; the headers' names are in lower case."""
+    """A response; the names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -30,7 +30,7 @@ class Answer:
         return json.loads(self.content)
 
     def problem(self, status: int) -> dict[str, Any]:
-        """The body of an answer that says what is wrong."""
+        """The body of an error response."""
         assert self.status == status, self.content
         assert self.headers["content-type"] == "application/problem+json"
         body: dict[str, Any] = self.json()
@@ -41,7 +41,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Client:
-    """Asks a service, each time on a connection of its own."""
+    """A client that opens a new connection for each request."""
 
     port: int
     service: Service
@@ -52,7 +52,7 @@ class Client:
     def post(
         self, path: str, body: bytes = b"", content_type: str | None = None, **headers: str
     ) -> Answer:
-        """Underscores in the names of headers stand for dashes."""
+        """Underscores in the names of headers become dashes."""
         if content_type is not None:
             headers["content-type"] = content_type
         return self.ask("POST", path, body, headers)
@@ -90,7 +90,7 @@ def form(text: str | None, image: bytes | None) -> bytes:
 
 @contextmanager
 def opened(settings: Settings | None = None, **bundles: Path) -> Iterator[Client]:
-    """A client of a service over these bundles."""
+    """Start a service of these bundles and yield a client for it."""
     models = Models([Source(name, path) for name, path in bundles.items()], threads=2, device="cpu")
     service = Service(models, settings or Settings(threads=2))
     listener = listen("127.0.0.1", 0)

@@ -1,4 +1,4 @@
-"""A service over small bundles, in this process."""
+"""A service of small bundles, in this process."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from tests.small_bundle import write_small_bundle
 
 
 def png(brightness: int = 100) -> bytes:
-    """An image file of one grey."""
+    """An image file of one shade of grey."""
     file = io.BytesIO()
     Image.fromarray(np.full((12, 10, 3), brightness, np.uint8)).save(file, "PNG")
     return file.getvalue()
@@ -24,12 +24,12 @@ def in_base64(data: bytes) -> str:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that can do without a text, and without an image. Not to be changed."""
+    """A bundle that accepts pairs without a text or without an image. Read-only."""
     folder = tmp_path_factory.mktemp("served")
     return write_small_bundle(folder / "small.onnx", optional=("text", "image"))
 
 
 @pytest.fixture(scope="session")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that requires both. Not to be changed."""
+    """A bundle that requires both. Read-only."""
     return write_small_bundle(tmp_path_factory.mktemp("served") / "strict.onnx")

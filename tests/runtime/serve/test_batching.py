@@ -1,4 +1,4 @@
-"""Concurrent requests in batches: what waits, what is refused, what nobody wants any more."""
+"""Concurrent requests in batches: waiting, refused and abandoned ones."""
 
 import concurrent.futures
 import socket
@@ -23,7 +23,7 @@ BROKEN = 13
 
 
 class Gated(SentimentModel):
-    """A model that waits at a gate, and fails on one image."""
+    """A model that waits for a gate to open, and fails on one image."""
 
     gate: ClassVar = threading.Event()
     batches: ClassVar = []
@@ -47,7 +47,7 @@ def gated(monkeypatch):
 
 @contextmanager
 def busy(small, **settings):
-    """A service with one worker, which computes a pair until the gate opens."""
+    """A service with one worker, which is busy with one pair until the gate opens."""
     with opened(Settings(threads=1, **settings), small=small) as client, pool(1) as first:
         begun = first.submit(client.post_form, "/predict", "fun", None)
         until(lambda: Gated.batches)
@@ -69,7 +69,7 @@ def until(condition):
         time.sleep(0.005)
 
 
-def test_what_waits_is_computed_together_by_length(small):
+def test_waiting_pairs_are_batched_by_length(small):
     texts = ["fun", "fun fun fun"] * 4
     with busy(small) as client, pool(8) as clients:
         answers = [clients.submit(client.post_form, "/predict", text, png()) for text in texts]
@@ -94,7 +94,7 @@ def test_a_full_queue_refuses(small):
         assert client.post_form("/predict", "fun", None).status == 200
 
 
-def test_a_request_that_no_queue_holds(small):
+def test_a_request_larger_than_the_queue(small):
     Gated.gate.set()
     with opened(Settings(threads=1, queue=2), small=small) as client:
         answer = client.post_json("/predict", {"pairs": [{"text": "fun"}] * 3})
@@ -110,7 +110,7 @@ def test_a_request_that_waits_too_long(small):
     assert len(Gated.batches) == 1
 
 
-def test_a_client_that_breaks_off_costs_nothing_more(small):
+def test_pairs_of_a_disconnected_client_are_not_computed(small):
     with busy(small) as client:
         with socket.create_connection(("127.0.0.1", client.port)) as connection:
             body = form("fun", png())
@@ -126,7 +126,7 @@ def test_a_client_that_breaks_off_costs_nothing_more(small):
     assert 'status="499"' in "".join(client.service.requests.lines())
 
 
-def test_a_pair_that_breaks_its_batch_breaks_nothing_else(small):
+def test_a_pair_that_fails_does_not_affect_its_batch(small):
     images = [png(20), png(BROKEN), png(30), b"no image"]
     with busy(small) as client, pool(4) as clients:
         answers = [clients.submit(client.post_form, "/predict", "fun", image) for image in images]
@@ -148,7 +148,7 @@ def test_two_models_share_no_batch(small, strict):
             assert answer.json()["label"] == plain[name].predict("fun", png()).label
 
 
-def test_ending_answers_what_waits(small):
+def test_shutdown_answers_waiting_requests(small):
     with opened(Settings(threads=1), small=small) as client, pool(5) as clients:
         answers = [clients.submit(client.post_form, "/predict", "fun", None)]
         until(lambda: Gated.batches)

@@ -35,7 +35,7 @@ def connect(client):
 
 
 def read_all(stream):
-    """What comes until the connection ends, in whichever way."""
+    """Everything received until the connection ends, closed or reset."""
     received = b""
     try:
         while data := stream.recv(1 << 16):
@@ -68,19 +68,19 @@ def test_a_declared_size_is_refused_before_anything_is_read(client, size):
         assert status_of(received) == 413
 
 
-def test_who_asks_before_sending_is_not_told_to_continue(client):
+def test_expect_continue_is_refused_if_the_body_is_too_large(client):
     head = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (LIMIT + 1)
     assert status_of(exchange_bytes(client, head)) == 413
 
 
-def test_who_sends_all_of_it_reads_the_answer(client):
+def test_a_client_that_sends_too_much_can_read_the_answer(client):
     data = b"a" * (20 * LIMIT)
     received = exchange_bytes(client, HEAD + b"Content-Length: %d\r\n\r\n" % len(data), data)
     assert status_of(received) == 413
     assert b"application/problem+json" in received
 
 
-def test_chunks_without_end(client):
+def test_endless_chunks(client):
     chunk = b"1000\r\n" + b"a" * 0x1000 + b"\r\n"
     received = exchange_bytes(client, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk * 10_000)
     assert status_of(received) == 413
@@ -110,12 +110,12 @@ def test_odd_chunks(client, data):
     ],
     ids=["many headers", "a long header", "a long path", "TLS", "nothing", "two lengths", "gzip"],
 )
-def test_heads_that_are_none(client, head):
+def test_malformed_heads(client, head):
     received = exchange_bytes(client, head)
     assert received == b"" or status_of(received) in (400, 501)
 
 
-def test_a_client_that_never_asks(client, monkeypatch):
+def test_a_client_that_sends_nothing(client, monkeypatch):
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
     assert exchange_bytes(client) == b""
     assert exchange_bytes(client, HEAD) == b""
@@ -151,7 +151,7 @@ def test_a_client_that_reads_no_answer(client, monkeypatch):
     assert client.service.in_flight == 0
 
 
-def test_bodies_hold_bounded_memory(client, monkeypatch):
+def test_the_memory_of_bodies_is_bounded(client, monkeypatch):
     monkeypatch.setattr(body, "MAX_HELD_BYTES", LIMIT)
     part = HEAD + b"Content-Length: %d\r\n\r\n" % LIMIT + b"a" * (LIMIT // 2 - 10)
     with connect(client) as one, connect(client) as two:
@@ -175,7 +175,7 @@ def test_pipelined_requests_are_answered_in_order(client):
 
 
 def bomb(edge: int) -> bytes:
-    """A PNG that says it has edge x edge pixels, in a kilobyte."""
+    """A PNG of one kilobyte that claims edge x edge pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -200,7 +200,7 @@ def test_an_image_that_is_a_bomb(client, edge, reason):
 SECRET = "a-secret-text"
 
 
-def test_no_log_holds_what_a_request_held(client, caplog, monkeypatch):
+def test_logs_do_not_contain_contents_of_requests(client, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
     client.post_form(f"/predict?text={SECRET}", SECRET, png())
     client.post_form("/predict", SECRET, SECRET.encode())

@@ -1,4 +1,4 @@
-"""Clients and checkers that others wrote: Triton's HTTP client, and schemathesis.
+"""Third-party clients and checkers: Triton's HTTP client, and schemathesis.
 
 pip install 'tritonclient[http]' schemathesis
 """
@@ -39,7 +39,7 @@ def test_tritons_client(small, binary_input, binary_output):
         text = triton.InferInput("text", [3], "BYTES")
         text.set_data_from_numpy(np.array(TEXTS, object), binary_data=binary_input)
         inputs = [text]
-        if binary_input:  # as JSON the client takes texts alone
+        if binary_input:  # in JSON, the client supports only texts
             image = triton.InferInput("image", [3], "BYTES")
             image.set_data_from_numpy(np.array(IMAGES, object), binary_data=True)
             inputs.append(image)
@@ -64,7 +64,7 @@ def test_tritons_client(small, binary_input, binary_output):
 
 
 def test_schemathesis(small, tmp_path):
-    """Every answer is one that the description names, to sound requests and to others."""
+    """Every response to valid and invalid requests conforms to the OpenAPI description."""
     pytest.importorskip("schemathesis")
     with opened(small=small) as client:
         done = subprocess.run(
@@ -72,7 +72,7 @@ def test_schemathesis(small, tmp_path):
                 sys.executable, "-c", "from schemathesis.cli import schemathesis as s; s()", "run",
                 f"http://127.0.0.1:{client.port}/openapi.json",
                 "--max-examples", "50", "--seed", "1",
-                # An image in base64 that is no image has no schema.
+                # A schema can't tell whether base64 decodes to an image.
                 "--exclude-checks", "positive_data_acceptance",
             ],
             cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -78,7 +78,7 @@ def test_with_the_prediction(client, wanted):
 @pytest.mark.parametrize(
     "body", [{"pairs": [BODY]}, {"text": "fun", "image": in_base64(b"no image")}, {}]
 )
-def test_what_cant_be_explained(client, path, body):
+def test_pairs_that_cant_be_explained(client, path, body):
     client.post_json(path, body).problem(422)
 
 
@@ -117,8 +117,8 @@ def test_too_many_wait(client, monkeypatch):
     assert "waiting already" in answer.problem(503)["detail"]
 
 
-def test_an_unpredictable_pair_is_no_failure_of_the_service(small):
-    """Where the model itself refuses, too."""
+def test_an_unpredictable_pair_is_not_a_server_error(small):
+    """Also if the model itself refuses it."""
     import asyncio
 
     from mmsent.serve.models import Models, Source
@@ -129,12 +129,12 @@ def test_an_unpredictable_pair_is_no_failure_of_the_service(small):
     assert error.value.status == 422
 
 
-def test_no_log_names_the_characters_that_no_font_has(client, caplog):
-    """U+10FFFD is for private use."""
+def test_logs_do_not_contain_characters_without_a_font(client, caplog):
+    """U+10FFFD is a private-use character."""
     caplog.set_level(logging.INFO, logger="mmsent")
     with service_log(as_json=False):
         answer = client.post_json("/explain", {"text": "rain \U0010fffd"}, accept="image/png")
-        client.get("/healthz")  # a request is logged after its answer, and before the next
+        client.get("/healthz")  # a request is logged after its answer and before the next request
     assert answer.headers["content-type"] == "image/png"
     assert "\U0010fffd" not in caplog.text
     assert "POST /explain 200" in caplog.text

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: JSON and binary tensors, as its specification writes them."""
+"""The Open Inference Protocol: JSON and binary tensors, as in its specification."""
 
 import json
 import struct
@@ -46,7 +46,7 @@ def packed(items):
 
 
 def in_binary(texts, images, shape=(3,), **request):
-    """A body with binary tensors, and the length of its JSON."""
+    """A body with binary tensors, and the length of its JSON part."""
     parts = [packed(items) for items in (texts, images)]
     inputs = [
         {"name": name, "shape": list(shape), "datatype": "BYTES",
@@ -110,7 +110,7 @@ def test_binary(client, wanted, shape, binary_output):
     assert ("inference-header-content-length" in answer.headers) is binary_output
 
 
-def test_only_the_outputs_that_are_asked_for(client, wanted):
+def test_only_the_requested_outputs(client, wanted):
     asked = [{"name": "logits", "parameters": {"binary_data": True}}, {"name": "label"}]
     _, found = outputs(client.post_json(URL, {"inputs": in_json(), "outputs": asked}))
     assert list(found) == ["logits", "label"]
@@ -120,7 +120,7 @@ def test_only_the_outputs_that_are_asked_for(client, wanted):
 
 
 @pytest.mark.parametrize("part", ["text", "image"])
-def test_an_input_that_is_left_out_is_missing(client, small, part):
+def test_an_omitted_input_is_missing(client, small, part):
     inputs = [each for each in in_json() if each["name"] == part]
     _, found = outputs(client.post_json(URL, {"inputs": inputs}))
     texts, images = zip(*PAIRS)

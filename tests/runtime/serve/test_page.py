@@ -1,4 +1,4 @@
-"""The page is whole: whatever its files name is served. `make test-web` tests what it does."""
+"""The page is complete: every file that it names is served. `make test-web` tests its behaviour."""
 
 import re
 
@@ -28,7 +28,7 @@ def test_every_file_that_the_page_names_is_served(small):
 
 
 @pytest.mark.parametrize("name", ["small", "strict"])
-def test_what_the_page_asks_of_a_model(name, small, strict):
+def test_the_metadata_that_the_page_reads(name, small, strict):
     with opened(small=small, strict=strict) as client:
         assert name in client.get("/v2").json()["models"]
         parameters = client.get(f"/v2/models/{name}").json()["parameters"]

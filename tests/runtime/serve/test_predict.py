@@ -64,7 +64,7 @@ def test_the_answer_is_the_models(client, model, pair, encode):
     assert got["milliseconds"] > 0
 
 
-def test_several_pairs_in_their_order(client, model):
+def test_several_pairs_keep_their_order(client, model):
     pairs = [json.loads(as_json(*pair)[0]) for pair in PAIRS * 5]
     answer = client.post_json("/predict", {"pairs": pairs})
     labels = [item["label"] for item in answer.json()["predictions"]]
@@ -72,7 +72,7 @@ def test_several_pairs_in_their_order(client, model):
     assert len(set(labels)) > 1
 
 
-def test_the_model_is_named_by_its_files_digest(client, strict):
+def test_the_model_is_identified_by_its_files_digest(client, strict):
     import hashlib
 
     answer = client.post_form("/predict?model=strict", *PAIRS[0]).json()
@@ -85,7 +85,7 @@ def test_an_unknown_model(client):
     assert "small, strict" in detail
 
 
-def test_concurrent_requests_have_their_own_answers(client, model):
+def test_concurrent_requests_get_their_own_answers(client, model):
     pairs = [(" ".join(["fun"] * n), png(17 * n)) for n in range(14)]
     wanted = [model.predict(*pair) for pair in pairs]
     with concurrent.futures.ThreadPoolExecutor(14) as pool:
@@ -126,7 +126,7 @@ def test_every_bad_pair_is_named(client):
     assert [error["pair"] for error in answer.problem(422)["errors"]] == [0, 2, 3]
 
 
-def test_what_a_model_was_not_trained_for(client):
+def test_missing_parts_that_the_model_requires(client):
     answer = client.post_json("/predict?model=strict", {"text": "fun"})
     assert "has no image" in answer.problem(422)["detail"]
 
@@ -148,7 +148,7 @@ def test_malformed_json(client, name):
 
 @pytest.mark.parametrize("body", ["[]", "3", "null", '{"pairs": 3}', '{"pairs": []}',
                                   '{"pairs": [3]}', '{"pairs": [], "text": "a"}'])  # fmt: skip
-def test_json_that_holds_no_pairs(client, body):
+def test_json_without_pairs(client, body):
     client.post("/predict", body.encode(), "application/json").problem(422)
 
 
@@ -183,13 +183,13 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_a_form_that_is_none(client, name):
+def test_a_malformed_form(client, name):
     content_type, body, status = FORMS[name]
     client.post("/predict", body, content_type).problem(status)
 
 
 def test_a_form_without_a_chosen_file(client, model):
-    """A browser sends the field all the same, empty."""
+    """A browser still sends the field, empty."""
     answer = client.post_form("/predict", "fun", b"")
     assert answer.json()["label"] == model.predict("fun").label
 

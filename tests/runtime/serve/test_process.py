@@ -1,4 +1,4 @@
-"""`mmsent serve` as a process: its output, and what signals do while it is asked."""
+"""`mmsent serve` as a process: its output, and signals under load."""
 
 import http.client
 import json
@@ -31,7 +31,7 @@ HEADERS = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 @contextmanager
 def running(*arguments, cwd, prefix=()):
-    """The command, the lines that it writes, and a client."""
+    """The process, the lines that it writes, and a client."""
     process = subprocess.Popen(
         [*prefix, sys.executable, "-m", "mmsent", "serve", "--port", "0", *map(str, arguments)],
         cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -56,7 +56,7 @@ def running(*arguments, cwd, prefix=()):
 
 
 class Load:
-    """Clients that ask without a pause; each keeps its connection while the service does."""
+    """Clients that send requests without a pause, over persistent connections."""
 
     def __init__(self, port, clients=4):
         self.port = port
@@ -73,7 +73,7 @@ class Load:
             try:
                 try:
                     connection.connect()
-                except OSError:  # nobody listens any more: nothing was accepted
+                except OSError:  # the socket is closed: no request was accepted
                     return
                 while not self.ended.is_set():
                     try:
@@ -125,7 +125,7 @@ def check_sigterm(folder):
 
 
 def check_sighup(folder, times):
-    """Two bundles take turns; every answer is by the one or the other, the last by the last."""
+    """Two bundles alternate; every answer is from one of them, the last from the last."""
     other = write_small_bundle(folder / "other.onnx", optional=("text",))
     first = folder / "first.onnx"
     shutil.copy(folder / "model.onnx", first)
@@ -148,11 +148,11 @@ def check_sighup(folder, times):
         )
 
 
-def test_sigterm_answers_what_is_in_flight(folder):
+def test_sigterm_answers_requests_in_flight(folder):
     check_sigterm(folder)
 
 
-def test_sighup_switches_and_loses_nothing(folder):
+def test_sighup_reloads_without_losing_a_request(folder):
     check_sighup(folder, 3)
 
 
@@ -176,7 +176,7 @@ DAMAGED = {
 }
 
 
-def test_a_bundle_that_is_not_whole_is_not_switched_to(folder):
+def test_an_incomplete_bundle_is_not_loaded(folder):
     path = folder / "model.onnx"
     whole = path.read_bytes()
     with running(cwd=folder) as (process, lines, client):

@@ -1,4 +1,4 @@
-"""What the service answers but predictions: probes, metrics, descriptions, page; who may ask."""
+"""All routes except predictions: probes, metrics, descriptions, page; and access to them."""
 
 import re
 
@@ -26,7 +26,7 @@ def test_probes(client, path):
     assert client.get(path, method="HEAD").content == b""
 
 
-def test_not_ready_while_it_ends(small):
+def test_not_ready_while_it_shuts_down(small):
     with opened(small=small) as client:
         client.service.draining = True
         assert client.get("/readyz").status == 503
@@ -41,7 +41,7 @@ SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? (\S+)")
 
 
 def samples(client):
-    """The metrics' numbers by name and labels."""
+    """The values of the metrics by name and labels."""
     text = client.get("/metrics").content.decode()
     matches = [SAMPLE.fullmatch(line) for line in text.splitlines() if not line.startswith("#")]
     assert all(matches)
@@ -69,7 +69,7 @@ def test_metrics(small):
         assert found["mmsent_ready", None] == 1
 
 
-def test_metrics_are_in_prometheus_own_format(client):
+def test_prometheus_client_parses_the_metrics(client):
     parser = pytest.importorskip("prometheus_client.parser")
     client.post_form("/predict", "fun", None)
     text = client.get("/metrics").content.decode()
@@ -91,7 +91,7 @@ def test_openapi_describes_every_route(client):
     assert {"/predict", "/explain", "/v2/models/small/infer"} <= set(tried)
 
 
-def test_the_descriptions_page_fetches_nothing(client):
+def test_the_documentation_page_loads_nothing_else(client):
     answer = client.get("/docs")
     page = answer.content.decode()
     assert answer.headers["content-type"].startswith("text/html")
@@ -107,7 +107,7 @@ def test_the_descriptions_page_fetches_nothing(client):
      "/page/%2e%2e/%2e%2e/cli.py", "/%2e%2e/%2e%2e/etc/passwd", "/page/..\\service.py",
      "/page/\x00".replace("\x00", "%00")],
 )  # fmt: skip
-def test_no_path_leads_out(client, path):
+def test_no_path_leads_outside_the_page(client, path):
     client.get(path).problem(404)
 
 
@@ -177,11 +177,11 @@ def test_api_keys(guarded, headers, accepted):
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json",
                                   "/v2/health/live", "/v2/health/ready"])  # fmt: skip
-def test_what_requires_no_key(guarded, path):
+def test_routes_without_a_key(guarded, path):
     assert guarded.get(path).status == 200
 
 
-def test_without_keys_everybody_may_ask():
+def test_without_keys_everyone_has_access():
     assert Keys().accept({})
 
 
@@ -199,6 +199,6 @@ def test_cors(small, origin, allowed):
         assert (answer.headers.get("access-control-allow-origin") == origin) is allowed
 
 
-def test_without_cors_no_other_page_reads_an_answer(client):
+def test_without_cors_other_origins_cant_read_answers(client):
     answer = client.post_json("/predict", {"text": "fun"}, origin="https://one.example")
     assert "access-control-allow-origin" not in answer.headers

@@ -1,4 +1,4 @@
-"""What `mmsent serve` says, and imports, where the extra is not there or not asked for."""
+"""`mmsent serve` without the extra `serve`, and the imports of its help."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ main()
 
 
 @pytest.mark.parametrize("name", ["starlette", "uvicorn", "python_multipart"])
-def test_it_says_what_brings_it(name, tmp_path):
+def test_it_says_how_to_install_it(name, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", HIDDEN.format(names=f"{name!r},")],
         cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -1,6 +1,6 @@
-"""Finds and downloads checkpoints of a hub.
+"""Fixtures that find and download checkpoints from a local hub.
 
-What asks the hub runs in processes of its own, with the environment variables that a user would
+Code that uses the hub runs in separate processes, with the environment variables that a user would
 set: huggingface_hub reads them when it is imported.
 """
 
@@ -43,7 +43,7 @@ run(download_clip)
 
 @dataclass(frozen=True)
 class Result:
-    """What a process printed, and its exit code."""
+    """A process's output and exit code."""
 
     code: int
     out: str
@@ -57,10 +57,10 @@ class Result:
 
 
 class Process:
-    """Runs code on its own, with a hub's cache of its own."""
+    """A separate process with its own hub cache."""
 
     def __init__(self, folder: Path, hub: Hub | str, code: str, *arguments: str, **env: str):
-        # What this process was told of the hub is not for that one.
+        # This process's own settings of the hub must not be inherited.
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
         endpoint = hub if isinstance(hub, str) else hub.endpoint
         own = {"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": endpoint, "NO_PROXY": "*"}
@@ -114,7 +114,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def find(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Finds a checkpoint; what may not be fetched is looked for from this process."""
+    """Finds a checkpoint, in this process if nothing may be downloaded."""
 
     def find(
         hub: Hub | str, name: str = NAME, *, fetch: bool = True, before: str = "", **env: str

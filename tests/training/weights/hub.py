@@ -1,4 +1,4 @@
-"""A hub on this machine, which answers as the real one does, and the files that it holds."""
+"""A local hub that behaves like the real one, and its files."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ from typing import Any
 NAME = "acme/clip-tiny"
 COMMIT = "5" * 40
 MEGABYTE = 1_000_000
-LARGE = 24 * MEGABYTE  # more than huggingface_hub's chunk of 10 MiB, which it writes as a whole
+LARGE = 24 * MEGABYTE  # more than huggingface_hub's chunk of 10 MiB, which it writes at once
 CUT = 15 * MEGABYTE
 
 Files = dict[str, bytes]
 
 
 def safetensors(size: int, seed: int = 0) -> bytes:
-    """The bytes of a safetensors file that holds one tensor of about ``size`` bytes."""
+    """The bytes of a safetensors file with one tensor of about ``size`` bytes."""
     block = hashlib.sha256(str(seed).encode()).digest()
     tensor = block * (size // len(block) + 1)
     header = {
@@ -32,7 +32,7 @@ def safetensors(size: int, seed: int = 0) -> bytes:
 
 
 def checkpoint(size: int = 1000) -> Files:
-    """A checkpoint's files; nothing here reads more than their outsides."""
+    """A checkpoint's files, which only need to look valid."""
     return {
         "config.json": b'{"model_type": "clip"}',
         "preprocessor_config.json": b'{"size": 224}',
@@ -42,7 +42,7 @@ def checkpoint(size: int = 1000) -> Files:
 
 
 def sharded() -> Files:
-    """A checkpoint whose weights are two files, and their index."""
+    """A checkpoint with weights in two files, and their index."""
     shards = {f"model-0000{number}-of-00002.safetensors": number for number in (1, 2)}
     index = {"weight_map": {f"weight{number}": shard for shard, number in shards.items()}}
     files = checkpoint() | {"model.safetensors.index.json": json.dumps(index).encode()}
@@ -51,7 +51,7 @@ def sharded() -> Files:
 
 
 def write(folder: Path, files: Files) -> Path:
-    """A new folder with these files."""
+    """Write these files to a new folder."""
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_bytes(content)
@@ -59,7 +59,7 @@ def write(folder: Path, files: Files) -> Path:
 
 
 def flip(path: Path, at: int = -2) -> None:
-    """Flip a bit of a file's byte."""
+    """Flip a bit in a file."""
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)
@@ -74,7 +74,7 @@ def git_sha1(content: bytes) -> str:
 
 
 def begun(folder: Path) -> bool:
-    """Whether part of the weights is on disk; a small file's part comes and goes next to it."""
+    """Whether part of the weights is on disk; small files also have temporary parts."""
     with suppress(FileNotFoundError):
         return any(path.stat().st_size > MEGABYTE for path in folder.rglob("*.incomplete"))
     return False
@@ -90,10 +90,10 @@ def until(condition: Callable[[], bool]) -> None:
 class Hub:
     """A hub on 127.0.0.1 with one checkpoint, and the storage that it redirects to for weights.
 
-    ``cut`` ends a connection and ``stall`` lets it hang at that byte of the weights; ``silent``:
-    no request is answered; ``status``: all are, with that; ``claimed``: other SHA-256 than a
-    file has. ``lacks``: what it does not do, as some mirrors; then it redirects every file to
-    another host.
+    ``cut`` ends the connection at that byte of the weights, and ``stall`` lets it hang there.
+    ``silent`` answers no request, and ``status`` answers all with that status. ``claimed`` are
+    false SHA-256 sums. ``lacks`` are features that it does not have, as on some mirrors; then it
+    redirects every file to another host.
     """
 
     def __init__(
@@ -125,11 +125,11 @@ class Hub:
         self.server.server_close()
 
     def downloads(self) -> int:
-        """How often the weights were asked for."""
+        """How often the weights were requested."""
         return self.requests.count(("GET", "/cdn/model.safetensors"))
 
     def about(self, file: str) -> dict[str, Any]:
-        """What the API says of a file: large ones lie in Git LFS, named by their SHA-256."""
+        """The API's description of a file: large ones are in Git LFS, named by their SHA-256."""
         content = self.files[file]
         about: dict[str, Any] = {"rfilename": file, "size": len(content)}
         about["blobId"] = git_sha1(content)

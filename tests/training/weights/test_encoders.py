@@ -1,4 +1,4 @@
-"""The dual model's encoders, from a hub on this machine."""
+"""dual's encoders from a local hub."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ VIT = config(model_type="vit") | {"preprocessor_config.json": b"{}"} | WEIGHTS
 
 @pytest.mark.parametrize("vocabulary", [TOKENIZER, VOCABULARY, BPE])
 def test_a_text_encoder(make_hub, start, tmp_path, vocabulary):
-    """Its commit is recorded, and the second time no network is needed."""
+    """Its commit is recorded, and the second use needs no network."""
     image = write(tmp_path / "image", VIT)
     files = TEXT | vocabulary
     hub = make_hub(files | PICKLE, name="acme/roberta")
@@ -78,7 +78,7 @@ def test_a_hub_without_a_file(make_hub, start, tmp_path, lacking, message):
 
 
 def test_an_encoder_of_another_type(make_hub, start, tmp_path):
-    """Before its weights are fetched."""
+    """It is refused before its weights are downloaded."""
     image = write(tmp_path / "image", VIT)
     hub = make_hub(config(model_type="gpt2") | TOKENIZER | WEIGHTS, name="acme/gpt")
     result = start(hub, FIND, "acme/gpt", str(image)).wait()

@@ -1,4 +1,4 @@
-"""Checkpoints in a folder of one's own."""
+"""Checkpoints in a folder of the user."""
 
 import re
 
@@ -16,7 +16,7 @@ from .hub import (
 )
 
 
-def test_a_folder_is_used_as_it_is(tmp_path):
+def test_a_folder_is_used_directly(tmp_path):
     folder = write(tmp_path / "mine", checkpoint())
     weights = sha256((folder / "model.safetensors").read_bytes())
     assert find_clip(str(folder)) == Checkpoint(folder, str(folder), None, weights)
@@ -60,7 +60,7 @@ def test_a_folder_with_shards(tmp_path):
         ),
     ],
 )
-def test_a_folder_that_is_no_whole_checkpoint(tmp_path, change, message):
+def test_an_incomplete_checkpoint_is_refused(tmp_path, change, message):
     files = {name: body for name, body in (checkpoint() | change).items() if body is not None}
     folder = write(tmp_path / "mine", files)
     with pytest.raises(WeightsUnavailable, match=re.escape(message)):

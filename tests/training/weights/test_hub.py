@@ -1,4 +1,4 @@
-"""Checkpoints from the hub and its cache: found, fetched, interrupted, damaged."""
+"""Checkpoints from the hub and its cache: found, downloaded, interrupted, damaged."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ from .hub import (
 )
 
 
-def test_what_was_fetched_is_found_without_a_network(make_hub, find):
+def test_a_downloaded_checkpoint_is_found_without_a_network(make_hub, find):
     hub = make_hub(checkpoint())
     fetched = find(hub).found
     assert fetched["name"] == NAME
@@ -96,7 +96,7 @@ def test_a_hub_without_a_file(make_hub, find, change, message):
         pytest.param(500, "answers with the HTTP status 500", marks=pytest.mark.slow),
     ],
 )
-def test_a_hub_that_refuses(hub, find, status, message):
+def test_a_hub_that_denies_access(hub, find, status, message):
     hub.status = status
     result = find(hub, "no/such")
     assert result.code == 1
@@ -105,7 +105,7 @@ def test_a_hub_that_refuses(hub, find, status, message):
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "a/b/c", "what?"])
-def test_what_is_neither_a_folder_nor_a_name(hub, find, name):
+def test_neither_a_folder_nor_a_name(hub, find, name):
     result = find(hub, name, fetch=False)
     assert result.code == 2
     assert f"{name} is neither a folder here nor a name on the hub" in result.err
@@ -124,11 +124,11 @@ def test_offline_with_an_empty_cache(hub, find, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_hub_that_can_not_be_reached_is_noticed_within_15_seconds(hub, start, tmp_path):
+def test_a_hub_that_cannot_be_reached_is_noticed_within_15_seconds(hub, start, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"http://127.0.0.1:{server.getsockname()[1]}"
     hub.silent = True
-    # From when the imports are done, which take long on a busy machine.
+    # Timed after the imports, which are slow on a busy machine.
     clock = (
         "import atexit, time\nstarted = time.monotonic()\n"
         "atexit.register(lambda: print(time.monotonic() - started))\n"
@@ -163,7 +163,7 @@ def test_a_hub_that_can_not_be_reached_is_noticed_within_15_seconds(hub, start, 
 # Interrupted
 
 
-def test_a_download_that_is_cut_is_no_checkpoint(make_hub, download, find, tmp_path):
+def test_a_truncated_download_is_not_a_checkpoint(make_hub, download, find, tmp_path):
     hub = make_hub(checkpoint(LARGE))
     hub.cut = CUT
     result = download(hub)
@@ -181,7 +181,7 @@ def test_a_download_that_is_cut_is_no_checkpoint(make_hub, download, find, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_download_is_no_checkpoint(make_hub, start, download, find, tmp_path, how):
+def test_a_killed_download_is_not_a_checkpoint(make_hub, start, download, find, tmp_path, how):
     hub = make_hub(checkpoint(LARGE))
     hub.stall = CUT
     process = start(hub, COMMAND, "--clip", NAME)
@@ -196,8 +196,8 @@ def test_a_killed_download_is_no_checkpoint(make_hub, start, download, find, tmp
     assert find(hub, fetch=False).code == 0
 
 
-def test_what_came_damaged_is_not_used(make_hub, download, find):
-    """The library checks the size alone."""
+def test_a_damaged_download_is_not_used(make_hub, download, find):
+    """huggingface_hub checks only the size."""
     hub = make_hub(checkpoint())
     hub.claimed["model.safetensors"] = "0" * 64
     for result in (download(hub), find(hub), find(hub, fetch=False)):
@@ -224,7 +224,7 @@ def test_a_damaged_file_in_the_cache_is_named_and_kept(hub, find, file):
     assert len(result.err.splitlines()) == 2
     assert path.read_bytes() == damaged
     assert len(hub.requests) == asked
-    path.resolve().unlink()  # the remedy
+    path.resolve().unlink()  # the fix
     assert find(hub).found == found
     assert hub.downloads() == (2 if file == "model.safetensors" else 1)  # only what is missing
 

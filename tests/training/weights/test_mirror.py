@@ -1,4 +1,4 @@
-"""Checkpoints through a mirror, which redirects to another host and is less than a hub."""
+"""Checkpoints through a mirror that redirects to another host and lacks features of the hub."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_a_mirror(make_hub, find, lacks):
     hub = make_hub(checkpoint(), lacks=lacks)
     fetched = find(hub).found
     assert fetched["sha256"] == sha256(hub.files["model.safetensors"])
-    assert fetched["revision"] == (None if lacks == LEAST else COMMIT)  # nothing names it
+    assert fetched["revision"] == (None if lacks == LEAST else COMMIT)  # nothing refers to it
     for name, content in hub.files.items():
         assert Path(fetched["folder"], name).read_bytes() == content
     assert hub.downloads() == 1
@@ -77,7 +77,7 @@ def test_the_default_from_a_mirror_is_the_pinned_one(make_hub, find):
 @pytest.mark.parametrize("name", [NAME, DEFAULT_CLIP])
 @pytest.mark.parametrize("sha", ["../../../elsewhere", "6" * 40])
 def test_a_mirror_that_lies_about_the_commit(make_hub, find, tmp_path, name, sha):
-    """It gets out of no folder, and around no pin."""
+    """It can neither write outside the cache nor avoid the pin."""
     hub = make_hub(checkpoint(), name=name, commit=REVISION, lacks=NO_METADATA)
     hub.sha = sha
     result = find(hub, name)
@@ -113,7 +113,7 @@ def test_an_interrupted_mirror_is_resumed(make_hub, start, find, tmp_path, how, 
     assert MEGABYTE < first_byte <= CUT
 
 
-def test_two_at_once_from_a_mirror(make_hub, start):
+def test_two_downloads_at_once_from_a_mirror(make_hub, start):
     hub = make_hub(checkpoint(LARGE), lacks=LEAST)
     processes = [start(hub, FIND.format(before=""), NAME) for _ in range(2)]
     first, second = (process.wait().found for process in processes)
@@ -151,7 +151,7 @@ def test_a_mirror_that_sends_a_page_instead(make_hub, find, file):
 
 
 @pytest.mark.parametrize(("lacks", "model_type"), [((), "blip"), (LEAST, None)])
-def test_another_model_is_refused_before_its_weights_come(make_hub, find, lacks, model_type):
+def test_another_model_is_refused_before_the_download(make_hub, find, lacks, model_type):
     config = json.dumps({"model_type": model_type} if model_type else {}).encode()
     hub = make_hub(checkpoint() | {"config.json": config}, lacks=lacks)
     result = find(hub)

@@ -1,4 +1,4 @@
-"""An imitation of ONNX Runtime on a machine without a GPU: the real one takes long to import."""
+"""A fake ONNX Runtime on a machine without a GPU, since the real one is slow to import."""
 
 __version__ = "1.26.0"
 
@@ -8,7 +8,7 @@ def get_available_providers():
 
 
 class InferenceSession:
-    """Of the doctor's small model."""
+    """A session of the doctor's small model."""
 
     def __init__(self, model, providers, enable_fallback):
         self.providers = providers

@@ -1,4 +1,4 @@
-"""An imitation of PyTorch: answers as it does on machines that a test can't have.
+"""A fake PyTorch that behaves as on machines that the tests don't have.
 
 IMITATED_TORCH (JSON) says which: version, cuda, architectures, warning and init_error; devices, a
 list of name, capability and results, such as {"float16": "wrong"}; and before, what to do first.
@@ -19,7 +19,7 @@ float32, bfloat16, float16 = "float32", "bfloat16", "float16"
 
 
 class _Tensor:
-    """Any tensor: remembers whether what was computed with it is right."""
+    """Any tensor; remembers whether results computed with it are correct."""
 
     def __init__(self, right=True):
         self.right = right
