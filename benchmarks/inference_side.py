@@ -78,7 +78,7 @@ def open_mmsent(kind: str, bundle: Path) -> tuple[Predict, Parts]:
         return [outcome.label for _, outcome in outcomes]
 
     def parts(rows: Sequence[Pair]) -> dict[str, float]:
-        rows = rows[: 16 * BATCH_SIZE]
+        rows = rows[: 8 * BATCH_SIZE]
         start = time.perf_counter()
         ids = model.tokenize([row.read_text() for row in rows])
         tokenize = time.perf_counter() - start
@@ -142,7 +142,7 @@ def open_limits(kind: str, run_folder: Path) -> tuple[Predict, Parts]:
         return 2 * size**3 / statistics.median(spent) / 1e9
 
     def parts(rows: Sequence[Pair]) -> dict[str, float]:
-        rows = rows[: 16 * BATCH_SIZE]
+        rows = rows[: 8 * BATCH_SIZE]
         with ThreadPoolExecutor(cores) as pool:
             start = time.perf_counter()
             list(pool.map(lambda row: row.load_image(settings), rows))

@@ -137,7 +137,7 @@ def commands(data: Path, clip: Path | None, work: Path, patience: float) -> dict
         )  # fmt: skip
         bundles = [f"--bundle={name}={folder / name}.onnx" for name in ("fp32", "int8")]
         bundles += [f"--other={path.stem}={path}" for path in others(folder)]
-        limit = 0.9 * patience * seconds_of("inference-")
+        limit = 0.8 * patience * seconds_of("inference-")
         found[f"inference-{model}"] = script(
             "inference", "--data", data, "--run", folder / "run", *bundles, "--limit", f"{limit:g}"
         )

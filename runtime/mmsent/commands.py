@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 import click
 
 from mmsent.distributions import install_command
 from mmsent.help import HelpCommand
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 COMMAND_GROUP = "mmsent.commands"
 """The entry-point group for the subcommands of other distributions."""
@@ -30,13 +33,13 @@ class Commands(click.Group):
     command_class = HelpCommand
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        installed = {point.name for point in entry_points(group=COMMAND_GROUP)}
+        installed = {point.name for point in find_commands()}
         return sorted(installed | set(super().list_commands(ctx)))
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if command := super().get_command(ctx, name):
             return command
-        for point in entry_points(group=COMMAND_GROUP, name=name):
+        for point in find_commands(name):
             loaded: click.Command = point.load()
             return loaded
         if name in ELSEWHERE:
@@ -45,3 +48,11 @@ class Commands(click.Group):
                 f"Run {install_command(ELSEWHERE[name])}"
             )
         return None
+
+
+def find_commands(name: str | None = None) -> EntryPoints:
+    """The subcommands that other distributions declare, or only the one of a ``name``."""
+    from importlib.metadata import entry_points  # its import is slow, and few commands need it
+
+    points = entry_points(group=COMMAND_GROUP)
+    return points if name is None else points.select(name=name)

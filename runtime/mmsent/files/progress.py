@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from mmsent.files.console import bars_shown
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -24,23 +27,24 @@ class Progress:
     ) -> None:
         self.name, self.unit, self.summary, self.later = name, unit, summary, later
         self.start = time.perf_counter()
-        self.bar = tqdm(
-            desc=name,
-            total=total,
-            unit=f" {unit}",
-            disable=None if bars_shown() else True,  # None: disabled unless stderr is a terminal
-            leave=False,
-            dynamic_ncols=True,
-        )
-        self.count = 0
+        self.total, self.count = total, 0
+        self.bar: tqdm[Any] | None = None
+        if bars_shown() and sys.stderr.isatty():
+            from tqdm import tqdm  # its import takes a sixth of a command's start
+
+            self.bar = tqdm(
+                desc=name, total=total, unit=f" {unit}", leave=False, dynamic_ncols=True
+            )
 
     def update(self, count: int = 1, note: str = "") -> None:
         """Add ``count`` finished items; the bar ends with ``note``."""
         self.count += count
-        if self.later and self.bar.total and self.count:
-            rest = self.bar.total - self.count + self.later
+        if self.bar is None:
+            return
+        if self.later and self.total and self.count:
+            rest = self.total - self.count + self.later
             seconds = rest * (time.perf_counter() - self.start) / self.count
-            left = f"{tqdm.format_interval(seconds)} left in all"
+            left = f"{self.bar.format_interval(seconds)} left in all"
             note = f"{note}, {left}" if note else left
         self.bar.set_postfix_str(note, refresh=False)
         self.bar.update(count)
@@ -49,7 +53,8 @@ class Progress:
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
         self.seconds = time.perf_counter() - self.start
         if self.summary and error is None:
             what = f"{self.name}: {counted(self.count, self.unit)} in {self.seconds:.1f} s"
