@@ -5,7 +5,8 @@ work. Their weights are rounded per output channel, to values small enough that 
 (`round_factors`). Their inputs have one scale per layer, which is calibrated here on training
 pairs, so that a pair's result does not depend on its batch. Before that, SmoothQuant (Xiao et al.
 2023, with its default exponent 0.5) brings the channels of an input to similar ranges: in the
-LayerNorm that computes it, if only such layers read its output, otherwise by a multiplication.
+LayerNorm that computes it, if only such layers read its output; in the layer of the values that
+attention averages; otherwise by a multiplication.
 
 Convolutions: see `convolutions`. The other large weights are stored as bytes with a scale per row,
 kernels of other convolutions in fp16; both are computed in fp32. An embedding's rows are unpacked
@@ -122,8 +123,8 @@ def to_int8(model: ModelProto, ranges: Ranges, kept: float = 0.0) -> ModelProto:
         roundings = {step.output: ranges[step.output].rounding() for step in steps}
         round_convolutions(graph, steps, roundings)
         ranges = {name: span for name, span in ranges.items() if name not in roundings}
+    ranges, factors = _smooth(graph, ranges)
     linears = _linears(graph)
-    ranges, factors = _smooth(graph, linears, ranges)
     order = sorted(ranges, key=lambda name: -ranges[name].noise())
     fp32 = order[: round(kept * len(order))]
     _quantize(graph, [item for item in linears if item.source not in fp32], ranges, factors)
@@ -152,34 +153,90 @@ def _linears(graph: Graph) -> list[_Linear]:
     return found
 
 
-def _smooth(graph: Graph, linears: Sequence[_Linear], ranges: Ranges) -> tuple[Ranges, Factors]:
+def _smooth(graph: Graph, ranges: Ranges) -> tuple[Ranges, Factors]:
     """Bring the channels of the linear layers' inputs to similar ranges (SmoothQuant).
 
-    Returns the new ranges, and the factors, float32 [channels], by which to divide other inputs.
+    Returns the new ranges, and the factors, float32 [channels], by which to divide those inputs
+    that are not divided where they are computed.
     """
+    linears = _linears(graph)
     smooth: Ranges = {}
     factors: Factors = {}
     for source, span in ranges.items():
-        readers = [linear for linear in linears if linear.source == source]
         inputs = np.maximum(-span.low, span.high)
-        weights = np.max([np.abs(graph.value(item.weight)).max(1) for item in readers], axis=0)
-        factor = np.sqrt(np.maximum(inputs, 1e-5) / np.maximum(weights, 1e-5)).astype(np.float32)
+        weights = [np.abs(graph.value(item.weight)) for item in linears if item.source == source]
+        largest = np.max([weight.max(1) for weight in weights], axis=0)
+        factor = np.sqrt(np.maximum(inputs, 1e-5) / np.maximum(largest, 1e-5)).astype(np.float32)
         smooth[source] = Range(span.low / factor, span.high / factor, span.square / factor**2)
-        maker = graph.makers[source]
-        parameters = maker.input[1:]
-        if (
-            maker.op_type == "LayerNormalization"
-            and source not in graph.outputs
-            and len(graph.readers[source]) == len(readers)
-            and all(name in graph.weights and len(graph.readers[name]) == 1 for name in parameters)
-        ):
-            for name in parameters:
-                graph.put(name, graph.value(name) / factor)
-            for item in readers:
-                graph.put(item.weight, graph.value(item.weight) * factor[:, None])
-        else:
-            factors[source] = factor
+        factors[source] = factor
+    for source in ranges:
+        readers = [item for item in linears if item.source == source]
+        if not (parameters := _parameters(graph, linears, source, len(readers))):
+            continue
+        factor = factors.pop(source)
+        for node, place in parameters:
+            _put_own(graph, node, place, graph.value(node.input[place]) / factor)
+        for item in readers:
+            graph.put(item.weight, graph.value(item.weight) * factor[:, None])
+    graph.replace({})  # index it again
     return smooth, factors
+
+
+def _parameters(
+    graph: Graph, linears: Sequence[_Linear], source: str, count: int
+) -> list[tuple[NodeProto, int]]:
+    """The weights that divide ``source`` if they are divided, as nodes and places of their inputs.
+
+    They belong to a LayerNorm, or to the linear layer of the values that attention averages. None
+    if something else reads ``source`` than its size and ``count`` linear layers.
+    """
+    others = [node for node in graph.readers[source] if node.op_type != "Shape"]
+    if source in graph.outputs or len(others) != count:
+        return []
+    maker = graph.makers[source]
+    if maker.op_type == "LayerNormalization":
+        found = [(maker, place) for place in range(1, len(maker.input))]
+    elif values := _averaged(graph, linears, source):
+        found = [(graph.makers[values.product], 1)]
+        if values.bias:
+            bias = graph.makers[values.output]
+            found.append((bias, list(bias.input).index(values.bias)))
+    else:
+        return []
+    return found if all(node.input[place] in graph.weights for node, place in found) else []
+
+
+def _averaged(graph: Graph, linears: Sequence[_Linear], source: str) -> _Linear | None:
+    """The linear layer whose outputs are ``source`` once attention has averaged them, if any.
+
+    Each head averages its own channels, with the same weights, so their scales stay what they are.
+    """
+    name = source
+    for operator in ("Reshape", "Transpose", "MatMul", "Transpose", "Reshape"):
+        maker = graph.makers.get(name)
+        if maker is None or maker.op_type != operator:
+            return None
+        if operator == "Transpose" and list(maker.attribute[0].ints) != [0, 2, 1, 3]:
+            return None
+        name = maker.input[int(operator == "MatMul")]
+        if len(graph.readers[name]) > 1:
+            return None
+    width = graph.weights[graph.readers[source][0].input[1]].dims[0]
+    return next(
+        (
+            item
+            for item in linears
+            if item.output == name and graph.weights[item.weight].dims[1] == width
+        ),
+        None,
+    )
+
+
+def _put_own(graph: Graph, node: NodeProto, place: int, value: Floats) -> None:
+    """Set the values of a node's input, a weight, but not of other nodes that share it."""
+    if len(graph.readers[node.input[place]]) > 1:
+        node.input[place] = f"{node.output[0]}_{place}"
+    graph.put(node.input[place], value)
 
 
 def _quantize(graph: Graph, linears: Sequence[_Linear], ranges: Ranges, factors: Factors) -> None:
