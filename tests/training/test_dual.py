@@ -457,6 +457,7 @@ def test_other_types_are_refused_by_name(folders, tmp_path):
         ("vit", "preprocessor_config.json", WHOLE_IMAGE, "keep their shape"),
         ("clip", "preprocessor_config.json", {"do_normalize": False}, "do_normalize is off"),
         ("clip", "preprocessor_config.json", {"resample": 1}, "no 1"),
+        ("vit", "preprocessor_config.json", {"rescale_factor": 1 / 127.5}, "the scale is not 0"),
         ("convnext", "config.json", {"pretrained_cfg": {"input_size": [1, SIZE, SIZE]}}, "RGB"),
         ("convnext", "config.json", {"pretrained_cfg": {"mean": [0.5]}}, "no 'input_size'"),
     ],

@@ -20,10 +20,10 @@ from mmsent_training.models.dual_encoders import (
     read_config,
     read_preprocessing,
     read_tokenizer,
-    without_code,
 )
 from mmsent_training.models.embeddings import cached_embeddings, module_sha256
 from mmsent_training.models.pixels import missing_pair, pixel_batches
+from mmsent_training.models.pretrained import without_code
 from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
 from mmsent_training.settings import Device, Precision, Preset, Settings
 from mmsent_training.weights.checkpoint import Checkpoint

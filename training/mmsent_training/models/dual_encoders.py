@@ -27,9 +27,9 @@ from transformers import (
 )
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
-from mmsent.errors import InputError, MmsentError
-from mmsent.files.shortage import raise_shortage
+from mmsent.errors import InputError
 from mmsent.inputs.image import ImageSettings
+from mmsent_training.models.pretrained import load_pretrained, without_code
 from mmsent_training.weights.checkpoint import (
     CLIP,
     PREPROCESSOR,
@@ -87,21 +87,8 @@ def load_weights(model: nn.Module, folder: Path, config: dict[str, Any]) -> None
     Raises MmsentError if they do not match the checkpoint's config.json.
     """
     encoder = find_encoder(config["model_type"])
-    try:
-        pretrained, report = encoder.model.from_pretrained(
-            folder,
-            config=encoder.config.from_dict(without_code(config)),
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except RuntimeError as error:  # a shape that differs
-        raise_shortage(error)
-        raise MmsentError(f"the weights in {folder} do not fit its config.json: {error}") from None
-    if report["missing_keys"]:  # transformers would continue with random weights
-        missing = ", ".join(sorted(report["missing_keys"]))
-        raise MmsentError(f"the weights in {folder} do not fit its config.json: no {missing}")
+    described = encoder.config.from_dict(without_code(config))
+    pretrained = load_pretrained(encoder.model, folder, described)
     used = model.state_dict().keys()
     weights = {name: value for name, value in pretrained.state_dict().items() if name in used}
     model.load_state_dict(weights)
@@ -170,21 +157,6 @@ def _pad_token(folder: Path) -> int:
     if found is None:
         raise InputError(f"{path}: the pad_token {token!r} is not in {folder / TOKENIZER}")
     return found
-
-
-def without_code(config: Any) -> Any:
-    """A configuration without the keys that make transformers run code.
-
-    If the package kernels is installed, "attn_implementation": "owner/name", under several names
-    and at any depth, is downloaded from the hub and run. "auto_map" names a checkpoint's code.
-    """
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: without_code(value)
-        for key, value in config.items()
-        if "attn_implementation" not in str(key) and key != "auto_map"
-    }
 
 
 # Embeddings

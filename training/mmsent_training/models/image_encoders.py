@@ -6,6 +6,7 @@ A block is a stage of a convolutional network, or a layer of a transformer.
 import copy
 import inspect
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ from transformers import (
 
 from mmsent.errors import InputError, MmsentError
 from mmsent.inputs.image import ImageSettings
-from mmsent_training.models.dual_encoders import RESAMPLE, without_code
-from mmsent_training.models.text_encoders import load_pretrained
+from mmsent_training.models.dual_encoders import RESAMPLE
+from mmsent_training.models.pretrained import load_pretrained, without_code
 from mmsent_training.weights.checkpoint import Checkpoint, file_names
 from mmsent_training.weights.encoders import IMAGE
 from mmsent_training.weights.packages import IMAGE_FILE, IMAGE_SHA256
@@ -141,6 +142,8 @@ def read_preprocessing(
         for step in ("do_resize", "do_rescale", "do_normalize"):
             if not found.get(step, True):
                 raise ValueError(f"{step} is off")
+        if not math.isclose(found.get("rescale_factor", 1 / 255), 1 / 255, rel_tol=1e-3):
+            raise ValueError("the scale is not 0 to 1")
         size, resize = _square(found)
         if config["image_size"] != size and config["model_type"] != "dinov2":
             raise ValueError(f"images do not become squares of {config['image_size']} pixels")
@@ -208,7 +211,7 @@ def load_image_encoder(source: Checkpoint, config: dict[str, Any]) -> nn.Module:
     if config["model_type"] != "timm":
         kind = _TRANSFORMERS[config["model_type"]]
         loaded = load_pretrained(
-            kind.model, folder, kind.config.from_dict(without_code(config)), optional="pooler."
+            kind.model, folder, kind.config.from_dict(without_code(config)), optional=("pooler.",)
         )
         weights = getattr(loaded, "vision_model", loaded).state_dict()
     elif source.sha256 == IMAGE_SHA256:

@@ -5,14 +5,12 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
-from mmsent.errors import InputError, MmsentError
-from mmsent.files.shortage import raise_shortage
-from mmsent_training.models.dual_encoders import without_code
+from mmsent.errors import InputError
+from mmsent_training.models.pretrained import load_pretrained, without_code
 from mmsent_training.weights.checkpoint import TOKENIZER
 
 _LAYERS = {
@@ -93,32 +91,10 @@ def load_text_encoder(folder: Path, config: dict[str, Any]) -> PreTrainedModel:
     Raises MmsentError if they do not match ``config``.
     """
     encoder = make_text_encoder(config)
-    loaded = load_pretrained(type(encoder), folder, encoder.config, optional="pooler.")
+    loaded = load_pretrained(type(encoder), folder, encoder.config, optional=("pooler.",))
     loaded.pooler = None
     encoder.load_state_dict(loaded.state_dict())
     return encoder
-
-
-def load_pretrained(
-    kind: type[PreTrainedModel], folder: Path, config: Any, *, optional: str = "-"
-) -> Any:
-    """A model of transformers with its weights, from safetensors.
-
-    ``optional``: the beginning of the names of tensors that may be missing. Raises MmsentError if
-    others are missing, or shapes differ.
-    """
-    try:
-        loaded, report = kind.from_pretrained(
-            folder, config=config, use_safetensors=True, local_files_only=True,
-            dtype=torch.float32, output_loading_info=True,
-        )  # fmt: skip
-    except RuntimeError as error:  # a shape that differs
-        raise_shortage(error)
-        raise MmsentError(f"the weights in {folder} do not fit its config.json: {error}") from None
-    if missing := sorted(key for key in report["missing_keys"] if not key.startswith(optional)):
-        names = ", ".join(missing[:3])
-        raise MmsentError(f"the weights in {folder} do not fit its config.json: no {names}")
-    return loaded
 
 
 def split_text_encoder(
