@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def first_pairs(options: argparse.Namespace) -> Path:
-    """A dataset of the first --pairs rows of train.txt; its texts and images are not copied."""
+    """A dataset of the first --pairs rows of train.txt, without copying texts and images."""
     folder = options.output / "dataset"
     folder.mkdir(exist_ok=True)
     lines = (options.data / TRAIN_LIST).read_text(encoding="utf-8").splitlines(keepends=True)
@@ -59,10 +59,10 @@ def first_pairs(options: argparse.Namespace) -> Path:
 
 
 def train(options: argparse.Namespace, data: Path) -> dict[str, Any]:
-    """Train once; the seconds from the command's start to its end, and the settings."""
+    """Train once; return the seconds from the command's start to its end, and the settings."""
     run, timed = options.output / "run", options.output / "training.json"
     if not timed.exists():
-        shutil.rmtree(run, ignore_errors=True)  # of a training that was ended
+        shutil.rmtree(run, ignore_errors=True)  # left by a training that was stopped
         command = ["train", "--model", options.model, "--device", "cpu"]
         command += ["--data", str(data), "--output", str(run)]
         if options.clip:
@@ -79,7 +79,7 @@ def train(options: argparse.Namespace, data: Path) -> dict[str, Any]:
 
 
 def export(options: argparse.Namespace, precision: str) -> dict[str, Any]:
-    """Export the run in one precision; the bundle's size in bytes and its verification."""
+    """Export the run in one precision; return the bundle's size in bytes and its verification."""
     bundle = options.output / f"{precision}.onnx"
     if not bundle.exists():
         command = ["export", "onnx", str(options.output / "run"), "--precision", precision]
@@ -91,7 +91,7 @@ def export(options: argparse.Namespace, precision: str) -> dict[str, Any]:
 
 
 def timed_run(arguments: list[str], **environment: str) -> float:
-    """Run an mmsent command, with its progress on the terminal; the seconds that it took."""
+    """Run an mmsent command, showing its progress, and return the seconds that it took."""
     command = [sys.executable, "-m", "mmsent", *arguments]
     start = time.perf_counter()
     if subprocess.run(command, env=os.environ | environment).returncode:

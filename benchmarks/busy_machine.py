@@ -1,4 +1,4 @@
-"""Train the light model on a free machine and next to busy processes: what do threads waste?
+"""Train light on an idle machine and next to busy processes: how much do threads waste?
 
     python benchmarks/busy_machine.py --data DIR [--neighbours 8] [--rounds 3]
 
@@ -38,7 +38,7 @@ def neighbours(count: int):
 
 
 def train(data: Path, options: list[str]) -> dict[str, float]:
-    """Train in a separate process; wall-clock and CPU seconds."""
+    """Train in a separate process; return wall-clock and CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "mmsent_training", "--model", "light"]
         command += ["--data", str(data), "--output", f"{folder}/run", *options]

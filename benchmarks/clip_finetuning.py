@@ -4,7 +4,7 @@
 
 The loop opens each image when it is requested, lets transformers' processor prepare each batch, and
 computes in fp32 with PyTorch's default DataLoader; it is measured on --pairs pairs. mmsent trains
-one whole epoch in each precision, with the same batch size and initial weights, so that the losses
+a full epoch in each precision, with the same batch size and initial weights, so that the losses
 are comparable. On a GPU, it also prints utilisation and peak memory.
 """
 
@@ -38,7 +38,7 @@ BATCH = 32
 
 
 class Pairs(Dataset):
-    """Opens a pair when it is requested."""
+    """Opens each pair when it is requested."""
 
     def __init__(self, folder: Path, rows: list) -> None:
         self.folder, self.rows = folder, rows
@@ -115,7 +115,7 @@ def plain_rate(
 def mmsent_epoch(
     settings: Settings, choice: Choice, options: argparse.Namespace, folder: Path
 ) -> dict[str, float]:
-    """One epoch of `mmsent train`: its rate, its losses, the total seconds, the GPU's memory."""
+    """One epoch of `mmsent train`: rate, losses, total seconds and GPU memory."""
     if options.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with utilisation(options.device) as used:
@@ -182,7 +182,7 @@ def measure(
 
 
 def arguments(description: str, *encoders: str) -> argparse.Namespace:
-    """The options of the command; ``encoders``: those that name weights."""
+    """The command's options; ``encoders`` are those for the weights."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     for name in ("data", *encoders):
         parser.add_argument(f"--{name}", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""The clip model with a checkpoint's weights, as at the start of a training."""
+"""The model clip with a checkpoint's weights, as at the start of a training."""
 
 from pathlib import Path
 

@@ -1,9 +1,10 @@
-"""Make a full-size stand-in for CLIP with random weights, if its own can't be downloaded.
+"""Make a full-size stand-in for CLIP with random weights, if the real ones can't be downloaded.
 
     python benchmarks/clip_stand_in.py FILES DIR
 
 FILES contains the real config.json, tokenizer.json and preprocessor_config.json; DIR becomes a
-checkpoint as on the hub, for `mmsent train --clip DIR`. It is as fast as CLIP and predicts nothing.
+checkpoint as on the hub, for `mmsent train --clip DIR`. It is as fast as CLIP, but its predictions
+are meaningless.
 """
 
 from __future__ import annotations

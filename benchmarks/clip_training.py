@@ -89,7 +89,7 @@ def plain_seconds(options: argparse.Namespace, rows: list) -> float:
 
 
 def mmsent_seconds(options: argparse.Namespace, rows: list, repetition: int) -> float:
-    """Seconds that a training takes for the same pairs, with an empty cache."""
+    """Seconds in which a training with an empty cache embeds the same pairs."""
     model, inputs = open_clip(options.clip)
     start = time.perf_counter()
     examples = read_examples(rows, SENTIMENTS)

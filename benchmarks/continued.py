@@ -1,11 +1,11 @@
-"""What `mmsent train --from` brings: going on with more pairs, beside training on all from scratch.
+"""`mmsent train --from` with additional pairs, compared with training on all pairs from scratch.
 
     python benchmarks/continued.py --data DIR [--model light] [--folds 5] [--set FIELD=VALUE ...]
                                    [--work FOLDER] [--json FILE]
 
-In each fold of a cross-validation within the training part, 13 of 18 of the pairs are trained on
-first, as 2,600 of 3,600 would be. Then one training goes on from that run with all pairs, and one
-begins anew with all of them. Both are the command, in turn, and are scored on the fold's pairs;
+In each fold of a cross-validation within the training pairs, the first run trains on 13 of 18 of
+them, as 2,600 of 3,600 would be. Then one training continues from that run with all pairs, and one
+starts from scratch. Both run the command, in turn, and are scored on the fold's pairs;
 --set is for the one that goes on. The difference of the losses has a 95 % interval of the paired
 bootstrap over the pairs. Runs stay in --work, and what is there is not trained again.
 """
@@ -44,7 +44,7 @@ HEADER = ("guid", "text", "image", "label", "split")
 
 
 def write_list(path: Path, parts: Sequence[tuple[str, Sequence[Pair]]]) -> Path:
-    """A list of pairs, each part with its split."""
+    """Write a list of pairs with a split column."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER)
@@ -56,9 +56,9 @@ def write_list(path: Path, parts: Sequence[tuple[str, Sequence[Pair]]]) -> Path:
 
 
 def train(output: Path, data: Path, images: Path, *more: str) -> Path:
-    """Run `mmsent train`, unless that was done before, and note its seconds."""
+    """Run `mmsent train`, unless its run exists, and store its seconds."""
     if not (output / RECORD).exists():
-        shutil.rmtree(output, ignore_errors=True)  # of a training that was interrupted
+        shutil.rmtree(output, ignore_errors=True)  # left by an interrupted training
         command = [sys.executable, "-m", "mmsent", "train", "--data", data, "--images", images]
         began = time.perf_counter()
         subprocess.run([*command, "--output", output, *more], check=True)
@@ -136,7 +136,7 @@ def main(
             first = write_list(folder / f"first-{fold}.csv", [("train", some[:count]), validation])
             every = write_list(folder / f"all-{fold}.csv", [("train", some), validation])
             begun = train(folder / f"first-{fold}", first, images, "--model", model)
-            # First, so that what it adds to the cache of compact's embeddings counts for it.
+            # First, so that the time to fill the cache of compact's embeddings counts against it.
             continued = train(folder / f"{name}-{fold}", every, images, "--from", str(begun), *own)
             scratch = train(folder / f"scratch-{fold}", every, images, "--model", model)
             runs["scratch"].append(scratch)

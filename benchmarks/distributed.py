@@ -3,8 +3,8 @@
     python benchmarks/distributed.py --data DIR [--model compact] [--epochs 2] [--again]
 
 Each training is a separate process, or two that torchrun starts, with one thread each. They share
-the usual cache, so that only the first one encodes images. --again: train a third time, with one
-process and two threads, which rounds sums differently; its differences are the yardstick.
+the usual cache, so that only the first one encodes images. --again trains a third time, with one
+process and two threads, which rounds sums differently; its differences are the reference.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Fine-tune two encoders whole, compared with a typical loop: decode, process, step.
+"""Fine-tune two complete encoders, compared with a typical loop: decode, process, step.
 
     python benchmarks/dual_finetuning.py --data DIR --text-encoder DIR --image-encoder DIR
 
@@ -22,7 +22,7 @@ LENGTH = 96
 
 
 class PlainModel(nn.Module):
-    """The mean of the text's states and the image's first token, below a linear layer."""
+    """A linear layer on the mean of the text's states and the image's first token."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__()

@@ -3,9 +3,9 @@
     python benchmarks/exactness.py --data DIR [--run RUN --model model.onnx]
         [--clip CHECKPOINT --pairs 500]
 
-With a run and its bundle: logits and labels of both on DIR's whole unlabelled list, and each pair's
-probabilities alone and in a batch. With a checkpoint: ids, pixels and embeddings, compared with
-those of transformers.
+With a run and its bundle: logits and labels of both on all of DIR's unlabelled pairs, and each
+pair's probabilities alone and in a batch. With a checkpoint: ids, pixels and
+embeddings, compared with those of transformers.
 """
 
 from __future__ import annotations

@@ -4,15 +4,15 @@
     python benchmarks/explanations.py known [--pairs 600]
 
 ``deletion`` takes validation pairs of a run. It deletes words, or cells of the image, in the order
-of the explanation, the most valuable first, and in random order, and follows the probability of the
-predicted label. The result is the area under this curve, above the level at which everything is
+of the explanation, the most important first, and in random order, and follows the predicted
+label's probability. The result is the area under this curve, above the level at which everything is
 deleted: the faster the probability falls, the smaller it is. It prints the mean areas, and the
 mean of random minus explained with its 95 % bootstrap interval over the pairs.
 
-``known`` trains the light model on a dataset of `mmsent sample-data`, and explains the pairs of
+``known`` trains light on a dataset of `mmsent sample-data`, and explains the pairs of
 another one. In each pair, some words and a patch of the image carry a label. It counts the pairs in
 which one of them decided, because the other carries a label that was not predicted: is the map's
-peak in the patch, and is the most valuable word one of those words?
+peak in the patch, and is the most important word one of those words?
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from result import write_result
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
-STEPS = 10  # of a curve, if there is enough to delete
+STEPS = 10  # points of a curve, if there are enough parts
 RESAMPLES = 10_000
 
 
@@ -132,7 +132,7 @@ def without_cells(text: str, image: Pixels, grid: int, gone: set[int]) -> tuple[
 
 
 def summary(rows: Floats, rng: np.random.Generator) -> dict[str, object]:
-    """Of areas [pairs, explained and random]: the means, and random minus explained."""
+    """The means of areas [pairs, explained and random], and of random minus explained."""
     explained, random = rows.mean(axis=0)
     differences = rows[:, 1] - rows[:, 0]
     drawn = rng.integers(0, len(rows), (RESAMPLES, len(rows)))
@@ -147,7 +147,7 @@ def summary(rows: Floats, rng: np.random.Generator) -> dict[str, object]:
 
 
 def known(count: int) -> dict[str, object]:
-    """How often the peak is in the patch, and the most valuable word is one that decides."""
+    """How often the peak is in the patch, and the most important word is a deciding one."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         run("sample-data", work / "dataset")
@@ -164,7 +164,7 @@ def run(*arguments: object) -> None:
 
 
 def count_hits(model: SentimentModel, data: Path) -> dict[str, object]:
-    """The pairs that their patch decided, and those that their words decided."""
+    """The pairs that were decided by their patch, and those decided by their words."""
     pairs = TrainingSource(data).read().train
     with open(data / SIGNALS, encoding="utf-8", newline="") as file:
         signals = {row["guid"]: row for row in csv.DictReader(file)}

@@ -1,4 +1,4 @@
-"""A long list compared with a short one: pairs a second and peak memory of mmsent-infer.
+"""A long list compared with a short one: pairs per second and peak memory of mmsent-infer.
 
 python benchmarks/long_list.py --model demo/model.onnx [--layout csv] [--rows 1000000] [--threads 1]
 
@@ -145,7 +145,7 @@ LAYOUTS = {
 
 
 def measure(path: Path, model: Path, threads: int) -> tuple[int, float, float]:
-    """Peak memory in bytes, pairs a second as the command reports, and from start to end."""
+    """Peak memory in bytes, and pairs per second, as reported and from start to end."""
     program = Path(sys.executable).with_name("mmsent-infer")
     start = time.perf_counter()
     done = subprocess.run(

@@ -1,10 +1,10 @@
-"""Where the time of a bundle's session goes, by ONNX Runtime's profiler.
+"""The time of each operator in a bundle's session, from ONNX Runtime's profiler.
 
     python benchmarks/operators.py --data DIR BUNDLE [BUNDLE ...] [--nodes N]
 
 Runs each bundle on one thread on pairs of DIR's unlabelled list, as mmsent-infer does: in batches
-of 8, sorted by length. Prints the milliseconds a pair of each operator of the graph that ONNX
-Runtime made of the bundle, and of the N nodes that take most; --json gets the operators.
+of 8, sorted by length. Prints the milliseconds per pair of each operator in ONNX Runtime's
+optimised graph, and of the N slowest nodes; writes the operators to --json.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def profile(bundle: Path, data: Path, count: int) -> Counter[tuple[str, str]]:
-    """Milliseconds a pair by operator and node, of the second of two runs over the pairs."""
+    """Milliseconds per pair by operator and node, from the second of two runs over the pairs."""
     model = SentimentModel(bundle, threads=1)
     rows = list(open_dataset(data / TEST_LIST).rows())[:count]
     ids = model.tokenize([row.read_text() for row in rows])

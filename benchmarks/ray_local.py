@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def repeat(source: Path, path: Path, copies: int) -> int:
-    """Write ``source`` several times over, with guids of their own and small row groups."""
+    """Write ``source`` several times to one file, with different guids and small row groups."""
     file = pq.ParquetFile(source)
     rows = 0
     with pq.ParquetWriter(path, file.schema_arrow) as writer:

@@ -36,9 +36,9 @@ def mmsent(*words: object) -> None:
 
 
 def read(path: Path, *words: object) -> dict[str, Any]:
-    """The JSON file that a command writes; the command runs unless it is there."""
+    """Read a command's JSON file; run the command if the file does not exist."""
     if not path.exists():
-        shutil.rmtree(path.parent, ignore_errors=True)  # of one that was interrupted
+        shutil.rmtree(path.parent, ignore_errors=True)  # left by an interrupted one
         mmsent(*words, "--output", path.parent)
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
@@ -51,7 +51,7 @@ def seeds(folder: Path, options: Options) -> Rows:
 
 
 def modalities(folder: Path, options: Options) -> Rows:
-    """Text and image alone, with McNemar's p of the difference from both."""
+    """Only text and only image, with McNemar's p of the difference from both."""
     found = read(folder / "ablation" / "ablation.json", "ablate", *options)
     for name, scores in found["results"].items():
         row = {"modality": name} | score(scores)

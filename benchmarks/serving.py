@@ -3,7 +3,7 @@
     python benchmarks/serving.py --data DIR --model model.onnx [--by-hand]
 
 Everything runs on DIR's unlabelled list, in turn, so that changes in the machine's speed affect all
-sides. Measured are the pairs a second of mmsent-infer (without its start), of the service with 16
+sides. Measured are the pairs per second of mmsent-infer (without its start), of the service with 16
 clients and, with --by-hand, of benchmarks/serving_by_hand.py (which requires FastAPI) with 16
 clients; and the median latency of SentimentModel.predict, and of the service with one client.
 Clients run on the same machine. Prints medians and ratios by repetition, and writes them to --json.
@@ -104,7 +104,7 @@ def processor_seconds(process: int) -> float:
 
 
 def rate(asked: dict[str, Any], wanted: list[str]) -> float:
-    """Pairs a second; every answer must be correct."""
+    """Pairs per second; every answer must be correct."""
     wrong = [place for place, label in asked["labels"].items() if label != wanted[int(place)]]
     if asked["failures"] or wrong:
         raise SystemExit(f"{len(wrong)} wrong answers; refused: {asked['failures'][:3]}")

@@ -1,4 +1,4 @@
-"""What a user would write: FastAPI, a `def` endpoint, SentimentModel. See serving.py.
+"""A service as a user would write it: FastAPI, a `def` endpoint, SentimentModel. See serving.py.
 
 python benchmarks/serving_by_hand.py BUNDLE PORT
 """

@@ -3,8 +3,8 @@
     python benchmarks/serving_client.py PORT DATASET_FOLDER CLIENTS SECONDS
 
 Each client has a connection and sends its next request as soon as it has an answer. All of them are
-in one thread that waits for any socket, with requests made in advance, so that they take little of
-the machine's time.
+in one thread that waits for any socket, with requests prepared in advance, so that they use little
+CPU time.
 """
 
 from __future__ import annotations

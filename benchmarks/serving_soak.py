@@ -48,7 +48,7 @@ BAD = [
 
 @dataclass
 class Load:
-    """What all clients share."""
+    """The state that all clients share."""
 
     port: int
     sound: list[tuple[bytes, str]]
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def watch(process: int, seconds: float) -> list[tuple[float, float]]:
-    """The resident memory of a process in MB, by seconds, every few of them."""
+    """The resident memory of a process in MB every few seconds, by time."""
     start, memory = time.monotonic(), []
     while (elapsed := time.monotonic() - start) < seconds:
         status = Path(f"/proc/{process}/status").read_text()
@@ -117,7 +117,7 @@ def judge(load: Load, memory: list[tuple[float, float]]) -> None:
 
 
 def ask(load: Load, chance: random.Random) -> None:
-    """One client: one request of a random kind after the other."""
+    """One client, which sends requests of random kinds one after another."""
     connection = http.client.HTTPConnection("127.0.0.1", load.port, timeout=60)
     while not load.ended.is_set():
         draw = chance.random()

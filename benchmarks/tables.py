@@ -30,7 +30,7 @@ RATES = ("pairs_per_second", "slowest", "fastest")
 
 
 def models(results: Results) -> str:
-    """The README's table: what each model is, how good and how fast."""
+    """The README's table: what each model is, its accuracy and its speed."""
     header = ["`--model`", "network", "MB, fp32 and int8", "accuracy", "macro F1"]
     header += ["pairs/s, fp32 and int8", "PyTorch", "training"]
     rows = []
@@ -110,7 +110,7 @@ def parts(results: Results) -> str:
 
 
 def limits(results: Results) -> str:
-    """What decoding and matrix products alone allow, and how near mmsent comes."""
+    """The limits from decoding and matrix products, and how close mmsent comes."""
     header = ["model", "decoding alone, pairs/s", "precision", "products, 1e9 operations/s"]
     header += ["products alone, pairs/s", "both, pairs/s", "mmsent, pairs/s", "share"]
     rows = []
@@ -126,7 +126,7 @@ def limits(results: Results) -> str:
 
 
 def operators(results: Results) -> str:
-    """Where the time of a session goes."""
+    """The time of each operator in a session."""
     header = ["model", "", "ms a pair", "of it, by ONNX Runtime's operators"]
     rows = []
     for model in NETWORKS:
@@ -142,7 +142,7 @@ def operators(results: Results) -> str:
 
 
 def command(results: Results) -> str:
-    """The command mmsent-infer beside decoding alone."""
+    """The command mmsent-infer compared with only decoding."""
     header = ["model", "", "mmsent-infer", "decoding alone", "ratio"]
     rows = []
     for model in NETWORKS:

@@ -1,4 +1,4 @@
-"""Train the light model, compared with a typical loop: decode, augment, step.
+"""Train light, compared with a typical loop: decode, augment, step.
 
     python benchmarks/training.py --data DIR [--pairs 640]
 
@@ -39,7 +39,7 @@ EPOCHS, BATCH, LENGTH = 6, 16, 96
 
 
 class Pairs(Dataset):
-    """Opens, decodes and augments a pair when it is requested."""
+    """Opens, decodes and augments each pair when it is requested."""
 
     def __init__(self, folder: Path, rows: list, tokenizer) -> None:
         self.folder, self.rows, self.tokenizer = folder, rows, tokenizer

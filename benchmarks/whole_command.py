@@ -1,4 +1,4 @@
-"""`mmsent-infer` as a whole, from its start to its end, beside decoding the same images alone.
+"""`mmsent-infer` from start to end, compared with only decoding the same images.
 
     python benchmarks/whole_command.py --data DIR --model model.onnx
 
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def measure(work: Callable[[], None], who: int) -> Times:
-    """What ``work`` takes; ``who``: whose CPU seconds count, see `resource.getrusage`."""
+    """The time that ``work`` takes; ``who``: whose CPU seconds count, see `resource.getrusage`."""
     start, before = time.perf_counter(), resource.getrusage(who)
     work()
     after, seconds = resource.getrusage(who), time.perf_counter() - start

@@ -1,7 +1,7 @@
 /**
  * Build what `mmsent-export web` adds to the page: `node build.mjs FOLDER`.
  *
- * No bundler: every module that the site's predictor reaches is copied as it is, with its imports
+ * No bundler: every module that the site's predictor reaches is copied unchanged, with its imports
  * made relative, since browsers don't know packages. Next to it go the files that it names by
  * `new URL("...", import.meta.url)`: workers and WebAssembly.
  */
@@ -15,7 +15,7 @@ const HERE = import.meta.dirname;
 const LIBRARIES = join(HERE, "node_modules");
 const CONDITIONS = ["browser", "import", "default"];
 const LICENCE = /^(licen[cs]e|notice|third[-_]?party)/i;
-/** Where the folders of sources lie in the site. */
+/** The site's folders for the source folders. */
 const PLACES = [
   [join(HERE, "site"), "page"],
   [join(HERE, "src"), "page/mmsent"],
@@ -34,7 +34,7 @@ for (const [file, text] of files) {
 await copyLicences([...files.keys()]);
 console.log(`${output}: ${files.size + 1} files`);
 
-/** All files that one needs, and the text of those that are modules. */
+/** All files that a file needs, and the text of those that are modules. */
 async function follow(entry) {
   const found = new Map();
   const left = [entry];
@@ -44,7 +44,7 @@ async function follow(entry) {
     if (![".js", ".mjs"].includes(extname(file))) continue;
     let text = await readFile(file, "utf8");
     for (const { start, end, name } of references(file, text).reverse()) {
-      if (isBuiltin(name) || name.endsWith("/")) continue; // what a library does in Node; a folder
+      if (isBuiltin(name) || name.endsWith("/")) continue; // a library's code for Node; a folder
       const target = await find(name, file);
       left.push(target);
       text = text.slice(0, start) + JSON.stringify(address(placeOf(file), placeOf(target))) + text.slice(end);
@@ -54,7 +54,7 @@ async function follow(entry) {
   return found;
 }
 
-/** The modules and files that a module names, in their order, with their literals' places. */
+/** The modules and files that a module names, in order, with the positions of their literals. */
 function references(file, text) {
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true, ts.ScriptKind.JS);
   const found = [];
@@ -75,7 +75,7 @@ function references(file, text) {
   return found;
 }
 
-/** The file that a module's import or address means in a browser. */
+/** The file to which a module's import or address leads in a browser. */
 async function find(name, from) {
   if (name.startsWith("#")) {
     const { folder, about } = await packageOf(dirname(from));
@@ -83,7 +83,7 @@ async function find(name, from) {
   }
   const own = !name.startsWith("@") && name.split("/", 1)[0];
   if (own === "mmsent") return exported(HERE, name, own);
-  // A bare name in `new URL` is a file, too.
+  // A bare name in `new URL` is also a file.
   if (/^\.{0,2}\//.test(name) || extname(name) === ".wasm" || extname(name) === ".mjs") return resolve(dirname(from), name);
   const library = name.split("/", name.startsWith("@") ? 2 : 1).join("/");
   return exported(join(LIBRARIES, library), name, library);
@@ -101,7 +101,7 @@ async function packageOf(folder) {
   for (let at = folder; ; at = dirname(at)) {
     const text = await readFile(join(at, "package.json"), "utf8").catch(() => null);
     if (text) return { folder: at, about: JSON.parse(text) };
-    if (at === dirname(at)) throw new Error(`${folder} is in no package`);
+    if (at === dirname(at)) throw new Error(`${folder} is not in a package`);
   }
 }
 
@@ -113,7 +113,7 @@ function choose(target, name) {
   return choose(target[condition], name);
 }
 
-/** Where a file lies in the site. Some hosts don't know that .mjs is JavaScript. */
+/** A file's path in the site. Some hosts don't know that .mjs is JavaScript. */
 function placeOf(file) {
   const [folder, place] = PLACES.find(([from]) => file.startsWith(from + sep)) ?? [];
   if (!folder) throw new Error(`${file} is in none of the site's folders`);
@@ -125,7 +125,7 @@ function address(from, to) {
   return path.startsWith(".") ? path : `./${path}`;
 }
 
-/** The licences of the libraries that are in the site. */
+/** The licences of the libraries in the site. */
 async function copyLicences(files) {
   const inside = files.filter((file) => file.startsWith(LIBRARIES + sep)).map((file) => relative(LIBRARIES, file));
   const libraries = new Set(inside.map((path) => path.split(sep, path.startsWith("@") ? 2 : 1).join(sep)));

@@ -1,8 +1,8 @@
-"""Write src/inputs/unicode.js: which characters count as what to the Rust library tokenizers.
+"""Write src/inputs/unicode.js: the character classes of the Rust library tokenizers.
 
     python web/unicode.py
 
-Its tables are of an older Unicode than a browser's, and another than the next browser's.
+Its tables are of an older version of Unicode than those of browsers, which also differ.
 """
 
 import sys
@@ -23,20 +23,20 @@ def main() -> None:
     accents = normalizers.StripAccents()
     punctuation = pre_tokenizers.Punctuation()
     tables: dict[str, tuple[str, Callable[[str], bool]]] = {
-        "CONTROL": ("What BERT's cleaning drops.", lambda c: not clean.normalize_str(c)),
-        "IDEOGRAPH": ("What BERT sets apart.", lambda c: len(chinese.normalize_str(c)) > 1),
+        "CONTROL": ("What BERT's cleaning removes.", lambda c: not clean.normalize_str(c)),
+        "IDEOGRAPH": ("What BERT separates.", lambda c: len(chinese.normalize_str(c)) > 1),
         "NONSPACING": ("What BERT strips.", lambda c: not strip.normalize_str(c)),
-        "COMBINING": ("What StripAccents drops.", lambda c: not accents.normalize_str(c)),
+        "COMBINING": ("What StripAccents removes.", lambda c: not accents.normalize_str(c)),
         "PUNCTUATION": (
-            "What stands alone.",
+            "What is always a separate word.",
             lambda c: len(punctuation.pre_tokenize_str(f"a{c}a")) == 3,
         ),
     }  # fmt: skip
     characters = [chr(i) for i in range(sys.maxunicode + 1) if not 0xD800 <= i < 0xE000]
     lines = [
         "/**",
-        " * Which characters count as what to the Rust library `tokenizers`, as the inside of a",
-        " * character class. Written by `python web/unicode.py`.",
+        " * The character classes of the Rust library `tokenizers`, as the inside of a regular",
+        " * expression's class. Written by `python web/unicode.py`.",
         " */",
     ]
     for name, (meaning, holds) in tables.items():
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def ranges(points: list[int]) -> list[str]:
-    """Code points in order, as the ranges of a character class."""
+    """Sorted code points, as the ranges of a character class."""
     found: list[list[int]] = []
     for point in points:
         if found and found[-1][1] == point - 1:

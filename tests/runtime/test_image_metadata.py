@@ -219,8 +219,8 @@ def test_a_wrong_checksum_is_named_as_the_cause(kind: bytes) -> None:
         (encoded("JPEG")[:20], "JPEG: "),
         (b"II*\0" + b"\xff" * 20, "TIFF: "),
         (b"BM\0", "BMP: "),
-        (b"<html>404</html>", "it is none of JPEG, PNG"),
-        (b"", "it is none of JPEG, PNG"),
+        (b"<html>404</html>", "it is not one of JPEG, PNG"),
+        (b"", "it is not one of JPEG, PNG"),
     ],
     ids=["PNG", "JPEG", "TIFF", "BMP", "HTML", "nothing"],
 )

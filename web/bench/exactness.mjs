@@ -1,10 +1,10 @@
 /**
- * How exact JavaScript is on real pairs, beside Python:
+ * How exactly JavaScript agrees with Python on real pairs:
  *
  *     node bench/exactness.mjs DATA MODEL... [--pairs N] [--ways native,wasm,chromium]
  *
- * DATA is a folder laid out as the task's. Of each bundle and way to run it: how many labels, texts'
- * token ids and images' pixels differ, and the largest difference of a probability and of a logit.
+ * DATA is a folder in the task's layout. For each bundle and way to run it: how many labels, texts'
+ * token ids and images' pixels differ, and the largest differences of a probability and a logit.
  */
 
 import { createHash } from "node:crypto";

@@ -1,9 +1,9 @@
 /**
- * How exact explanations in JavaScript are on real pairs, compared with Python:
+ * How exactly explanations in JavaScript agree with Python's on real pairs:
  *
  *     node bench/explanations.mjs DATA MODEL... [--pairs 50] [--backend native|wasm]
  *
- * DATA is a folder laid out as the task's; its first unlabelled pairs are explained in Node. Of each
+ * DATA is a folder in the task's layout; its first unlabelled pairs are explained in Node. For each
  * bundle: the largest difference of a value, and how many pairs have other words, labels or runs.
  */
 
@@ -48,13 +48,13 @@ for (const path of models) {
   }
   const seconds = (performance.now() - begin) / 1000 / lines.length;
   console.log(
-    `${path}, ${model.backend}: ${lines.length} pairs, ${others} with other words or labels; ` +
-      `the largest difference of a value is ${largest.toPrecision(2)}; ${seconds.toFixed(2)} s a pair`,
+    `${path}, ${model.backend}: ${lines.length} pairs, ${others} with different words or labels; ` +
+      `the largest difference of a value is ${largest.toPrecision(2)}; ${seconds.toFixed(2)} s per pair`,
   );
   await model.close();
 }
 
-/** The values in an explanation, and all else. */
+/** The values in an explanation, and everything else. */
 function split(explanation) {
   const numbers = [];
   const texts = JSON.parse(

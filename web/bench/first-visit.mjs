@@ -1,10 +1,10 @@
 /**
- * The first visit of a site, from a file server on this machine that compresses with gzip:
+ * The first visit to a site, from a file server on this machine that compresses with gzip:
  *
  *     node bench/first-visit.mjs SITE [IMAGE]
  *
  * Bytes over the network, and seconds from the address to the label, in headless Chromium with an
- * empty cache. The median of VISITS visits; one before them, not counted, fills the server's cache.
+ * empty cache: the median of VISITS visits, after one that fills the server's cache.
  */
 
 import { openBrowser } from "../test/service.mjs";
@@ -22,7 +22,7 @@ for (const [name, headers] of [["one thread", {}], ["several threads", ISOLATED]
   const of = (key) => visits.slice(1).map((found) => found[key]).sort((a, b) => a - b);
   const middle = (key) => of(key)[VISITS >> 1];
   console.log(
-    `${name}: ${megabytes(middle("label"))} MB to the first label, ${megabytes(middle("all"))} MB with what is kept for offline; ` +
+    `${name}: ${megabytes(middle("label"))} MB to the first label, ${megabytes(middle("all"))} MB with the files for offline use; ` +
       `label after ${middle("seconds").toFixed(2)} s (${of("seconds").map((one) => one.toFixed(2)).join(", ")})`,
   );
   await server.stop();

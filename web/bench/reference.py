@@ -1,9 +1,9 @@
-"""What Python makes of a dataset with a bundle, as JSON on stdout, for exactness.mjs.
+"""Prints Python's results on a dataset with a bundle as JSON, for exactness.mjs.
 
     python bench/reference.py DATA MODEL PAIRS
 
-DATA is a folder laid out as the task's. Token ids of all its texts; of PAIRS of the unlabelled
-pairs the SHA-256 of the pixels, label, probabilities and logits.
+DATA is a folder in the task's layout. The results are the token ids of all texts and, for PAIRS of
+the unlabelled pairs, the SHA-256 of the pixels, the label, the probabilities and the logits.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def rows_of(path: Path) -> list[Pair]:
-    """The whole rows of a list."""
+    """The complete rows of a list."""
     return [row for row in open_dataset(path).rows() if isinstance(row, Pair)]
 
 

@@ -1,7 +1,7 @@
-/** Whether this browser answers as Python does: the pairs of selftest.json, predicted again. */
+/** Checks that this browser agrees with Python on the pairs of selftest.json. */
 
 /**
- * A pair, and what Python makes of it: token ids, the SHA-256 of the pixels, probabilities.
+ * A pair with Python's results: token ids, the SHA-256 of the pixels, probabilities.
  * @typedef {object} Known
  * @property {string} name
  * @property {string | null} text
@@ -16,7 +16,7 @@
  */
 
 /**
- * Predict all pairs again. `differences` names each that comes out otherwise, and in what;
+ * Predict all pairs again. `differences` lists those with other results, and what differs;
  * `largest` is the largest difference of a probability.
  * @param {Model} model
  * @param {SelfTest} known
@@ -46,8 +46,8 @@ async function compare(model, pair, tolerance) {
   const image = pair.image === null ? null : decode(pair.image);
   try {
     const { ids } = await model.encode(pair.text ?? "");
-    if (`${ids}` !== `${pair.ids}`) found.push("other tokens");
-    if (image && (await sha256(await model.pixels(image))) !== pair.pixels) found.push("other pixels");
+    if (`${ids}` !== `${pair.ids}`) found.push("different tokens");
+    if (image && (await sha256(await model.pixels(image))) !== pair.pixels) found.push("different pixels");
     const { label, probabilities } = await model.predict({ text: pair.text, image });
     if (label !== pair.label) found.push(`${label} instead of ${pair.label}`);
     const difference = Math.max(

@@ -1,4 +1,4 @@
-/** The predictor of a site that `mmsent-export web` wrote: the browser itself predicts. */
+/** The predictor of a site from `mmsent-export web`: the browser itself predicts. */
 
 import { SentimentModel } from "../src/index.js";
 import { checkModel } from "./check.js";
@@ -43,7 +43,7 @@ export const predictor = {
     if (!isSecureContext) throw new Error("the check works on https, or on localhost");
     const model = await open();
     const known = await (await get("selftest.json", signal)).json();
-    if (known.sha256 !== model.sha256) throw new Error("selftest.json is of another model; load this page again");
+    if (known.sha256 !== model.sha256) throw new Error("selftest.json belongs to another model; reload this page");
     const { differences, largest } = await checkModel(model, known, { signal, onProgress: progress });
     return { pairs: known.pairs.length, differences, largest };
   },
@@ -52,8 +52,8 @@ export const predictor = {
 };
 
 /**
- * The model, opened once however often it is asked for.
- * @param {Progress} [progress] is told the bytes of the bundle as they come
+ * The model, which is opened only once.
+ * @param {Progress} [progress] gets the loaded bytes of the bundle
  */
 function open(progress) {
   show = progress ?? show;
@@ -70,7 +70,7 @@ async function load() {
     if (OFFLINE) navigator.serviceWorker.register(new URL("service-worker.js", SITE)).catch(console.warn);
     return model;
   } catch (error) {
-    opening = null; // another try begins anew
+    opening = null; // another try starts again
     throw error;
   }
 }
@@ -81,6 +81,6 @@ async function load() {
  */
 async function get(path, signal) {
   const answer = await fetch(new URL(path, SITE), { signal });
-  if (!answer.ok) throw new Error(`${path} can't be fetched: the server answered ${answer.status}`);
+  if (!answer.ok) throw new Error(`${path} can't be loaded: the server answered ${answer.status}`);
   return answer;
 }

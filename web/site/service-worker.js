@@ -1,9 +1,9 @@
 /**
- * The site without a network. The cache holds every file as the export wrote it, by its path and
- * SHA-256: a new export fetches what changed, and no page gets files of two exports.
+ * The site without a network. The cache contains every file of an export, by its path and SHA-256:
+ * after a new export, only changed files are downloaded, and no page gets files of two exports.
  *
- * It adds the headers that a plain file server does not send. From the second visit on, the page
- * may so compute on several threads, and the worker's requests are restricted as the page's are.
+ * It adds headers that a plain file server does not send, so that from the second visit on the page
+ * can compute on several threads, and the worker's requests are as restricted as the page's.
  */
 
 /**
@@ -22,7 +22,7 @@ const HEADERS = {
   "cross-origin-opener-policy": "same-origin",
 };
 
-/** What each file is cached as, by its address. */
+/** The cache key of each file, by its address. */
 const KEYS = new Map(
   Object.entries(FILES).map(([path, digest]) => [
     new URL(path, ROOT).href,
@@ -40,7 +40,7 @@ scope.addEventListener("fetch", (event) => {
   if (request.method === "GET" && key) event.respondWith(answer(key, request));
 });
 
-/** Fetch what the cache lacks. */
+/** Download the files that are not cached. */
 async function fill() {
   const cache = await caches.open(CACHE);
   for (const [path, digest] of Object.entries(FILES)) {
@@ -54,7 +54,7 @@ async function fill() {
 }
 
 /**
- * Fetch a file; what the browser holds of it, which may be of an older export, comes first.
+ * Download a file; the browser's own copy, which may be from an older export, is tried first.
  * @param {string} address
  * @param {string} digest
  */
@@ -65,7 +65,7 @@ async function load(address, digest) {
   return found;
 }
 
-/** Delete what an earlier export left. */
+/** Delete the files of earlier exports. */
 async function sweep() {
   const cache = await caches.open(CACHE);
   const kept = new Set(KEYS.values());

@@ -1,4 +1,4 @@
-/** Errors whose message is for people: it says what happened, and what to do. */
+/** Errors whose messages are for users: what happened and what to do. */
 
 /** The work failed. */
 export class MmsentError extends Error {
@@ -9,7 +9,7 @@ export class MmsentError extends Error {
   }
 }
 
-/** What was given can't be used: a wrong argument, or bad data. */
+/** A wrong argument or bad data. */
 export class InputError extends MmsentError {
   /** @param {string} message */
   constructor(message) {
@@ -19,7 +19,7 @@ export class InputError extends MmsentError {
 }
 
 /**
- * The message of whatever was thrown.
+ * The message of any thrown value.
  * @param {unknown} error
  */
 export const reason = (error) => (error instanceof Error ? error.message || error.name : String(error));

@@ -27,23 +27,23 @@ export class SentimentModel {
   constructor(engine) {
     this.#engine = engine;
     const { info, sha256, backend } = engine.description;
-    /** What the bundle says of itself. */
+    /** The bundle's metadata. */
     this.info = info;
-    /** In the order of the logits. */
+    /** The labels, in the order of the logits. */
     this.labels = info.labels;
     /** The parts ("text", "image") that a pair may lack. */
     this.optional = info.optional;
     /** How an image becomes the pixels that the model sees. */
     this.image = info.image;
-    /** The SHA-256 that the bundle carries, "" if it has none: it distinguishes bundles. */
+    /** The SHA-256 stored in the bundle, "" if there is none; it identifies the bundle. */
     this.sha256 = sha256;
     /** "native" for onnxruntime-node, "wasm" for onnxruntime-web. */
     this.backend = backend;
   }
 
   /**
-   * Open the bundle at an address or, in Node, a path; or one in a file or in memory.
-   * Throws InputError where it can't be read, or is no bundle.
+   * Open the bundle at an address or, in Node, at a path, or in a file or in memory.
+   * Throws InputError if it can't be read or is not a bundle.
    * @param {Source} source
    * @param {OpenOptions} [options]
    * @returns {Promise<SentimentModel>}
@@ -57,8 +57,8 @@ export class SentimentModel {
   }
 
   /**
-   * Predict one pair. Throws InputError where its text is no text, its image can't be decoded, or it
-   * lacks what the model needs: see `optional`.
+   * Predict one pair. Throws InputError if its text is invalid, its image can't be decoded, or it
+   * lacks a part that the model requires: see `optional`.
    * @param {Pair} pair
    * @returns {Promise<Prediction>}
    */
@@ -68,7 +68,7 @@ export class SentimentModel {
   }
 
   /**
-   * Predict many pairs, in their order. Throws InputError as `predict` does; it names every bad row.
+   * Predict many pairs, in order. Throws InputError like `predict`, with a list of all bad rows.
    * @param {Iterable<Pair>} pairs
    * @returns {Promise<Prediction[]>}
    */
@@ -78,7 +78,7 @@ export class SentimentModel {
 
   /**
    * What moved the prediction of one pair: text and image, words, regions. The pair is predicted
-   * again, `budget` times at most, with parts left out. Throws InputError as `predict` does.
+   * again, at most `budget` times, with parts left out. Throws InputError like `predict`.
    * @param {Pair} pair
    * @param {ExplainOptions} [options]
    * @returns {Promise<Explanation>}
@@ -88,7 +88,7 @@ export class SentimentModel {
   }
 
   /**
-   * The token ids of a text, cut to the model's maximum length, and their attention mask.
+   * The token ids of a text, truncated to the model's maximum length, and their attention mask.
    * @param {string} text
    * @returns {Promise<{ids: number[], mask: number[]}>}
    */
@@ -98,7 +98,7 @@ export class SentimentModel {
   }
 
   /**
-   * The pixels that the model sees of an image, RGB, [size, size, 3]; grey for one that is missing.
+   * The pixels of an image as the model sees them, RGB, [size, size, 3]; grey if it is missing.
    * @param {Image | null} image
    * @returns {Promise<Uint8Array>}
    */
@@ -107,7 +107,7 @@ export class SentimentModel {
   }
 
   /**
-   * The logits of pairs that were tokenized and decoded before, each in the order of `labels`.
+   * The logits of pairs that are already tokenized and decoded, in the order of `labels`.
    * @param {Input[]} inputs
    * @returns {Promise<Float32Array[]>}
    */
@@ -115,7 +115,7 @@ export class SentimentModel {
     return this.#engine.run(inputs);
   }
 
-  /** Free the bundle's memory, and end its worker. */
+  /** Free the bundle's memory and stop its worker. */
   close() {
     return this.#engine.close();
   }

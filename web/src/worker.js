@@ -1,4 +1,4 @@
-/** The module of the worker: it does what the page asks of an engine. */
+/** The worker's module: it answers a page's calls to an engine. */
 
 import { parentPort } from "#platform";
 

@@ -1,4 +1,4 @@
-/** The page for everybody: axe-core's rules, light and dark, wide and narrow. */
+/** The page's accessibility: axe-core's rules, light and dark, wide and narrow. */
 
 import assert from "node:assert/strict";
 import { after, before, describe } from "node:test";

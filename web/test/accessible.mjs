@@ -1,8 +1,8 @@
-/** What axe-core finds on a page, and whether the page fits its window. */
+/** axe-core's findings on a page, and whether the page fits its window. */
 
 import axe from "axe-core";
 
-/** The findings that are serious or critical, and what is wider than the page. */
+/** The serious and critical findings, and the width of content that does not fit. */
 export async function serious(page) {
   await page.evaluate(axe.source);
   const { violations } = await page.evaluate(() => globalThis.axe.run());

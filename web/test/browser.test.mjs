@@ -6,8 +6,8 @@ import { after, before, describe, test } from "node:test";
 import { bytes, makeFixtures } from "./fixtures.mjs";
 import { openPage } from "./modules.mjs";
 
-// How far pixels may be from Pillow's: a browser scales 16 bits otherwise, and keeps WebP's colours
-// multiplied by their alpha.
+// How much pixels may differ from Pillow's: a browser scales 16 bits differently, and stores WebP's
+// colours multiplied by alpha.
 const EXCEPTIONS = { "16-bit.png": 2, "lossless-alpha.webp": 2, "lossy-alpha.webp": 2 };
 
 let images, opened;
@@ -20,7 +20,7 @@ after(async () => {
   await images?.remove();
 });
 
-/** What the browser makes of an image file: pixels in base64 for each setting, or why there are none. */
+/** The browser's pixels of an image file in base64, for each setting, or the error. */
 const load = (name) =>
   opened.page.evaluate(
     async ([name, settings]) => {
@@ -38,7 +38,7 @@ const load = (name) =>
   );
 
 describe("an image in Chromium", () => {
-  test("has Pillow's pixels, but for listed exceptions", async () => {
+  test("has Pillow's pixels, with the listed exceptions", async () => {
     const different = {};
     for (const [name, wanted] of Object.entries(images.images)) {
       if (typeof wanted === "string" || name.endsWith(".tiff")) continue;
@@ -50,7 +50,7 @@ describe("an image in Chromium", () => {
     assert.deepEqual(different, EXCEPTIONS);
   });
 
-  test("is refused where Python refuses it, and where browsers don't read it", async () => {
+  test("is refused if Python refuses it or browsers don't support it", async () => {
     for (const [name, wanted] of Object.entries(images.images)) {
       if (typeof wanted !== "string" && !name.endsWith(".tiff")) continue;
       assert.match(String(await load(name)).slice(0, 200), /^InputError: the image /, name);

@@ -1,4 +1,4 @@
-/** Bundles that are none, or hostile: what Python refuses is refused, with the same words. */
+/** Hostile bundles, and files that are not bundles: refused like in Python, with the same messages. */
 
 import assert from "node:assert/strict";
 import { mkdtemp, open, readFile, rm } from "node:fs/promises";
@@ -50,21 +50,21 @@ async function use(content, backend) {
   }
 }
 
-/** A message without what a library says, in parentheses, and what shapes look like. */
+/** A message without shapes and without a library's words, which are in parentheses. */
 const words = (message) => message.replace(/ \(.*$|\{.*\}/gs, "");
 
 describe("a file", () => {
   const refused = (source, message) => assert.rejects(SentimentModel.open(source), { name: "InputError", message });
 
-  test("that is damaged is told from a whole one", async () => {
-    await refused(join(made.folder, "damaged.onnx"), /damaged.onnx is damaged, or not yet whole: its checksum/);
+  test("that is damaged is distinguished from a complete one", async () => {
+    await refused(join(made.folder, "damaged.onnx"), /damaged.onnx is damaged or incomplete: its checksum/);
     const model = await SentimentModel.open(join(made.folder, "whole.onnx"));
     assert.match(model.sha256, /^[0-9a-f]{64}$/);
     assert.notEqual(model.sha256, "0".repeat(64));
     await model.close();
   });
 
-  test("that is not there, or too large, is named", async () => {
+  test("that does not exist or is too large is named", async () => {
     const folder = await mkdtemp(join(tmpdir(), "mmsent-"));
     try {
       await refused(join(folder, "none.onnx"), /none.onnx does not exist; `mmsent-export onnx` writes/);
@@ -78,9 +78,9 @@ describe("a file", () => {
     }
   });
 
-  test("is named by what it is given by, or it is refused", async () => {
+  test("is named by its source, or the source is refused", async () => {
     await refused(new Uint8Array(), /^the bundle is empty/);
-    await refused(7, /not by number$/);
+    await refused(7, /not number$/);
     await refused("http://127.0.0.1:9/model.onnx", /model.onnx can't be loaded \(/);
     await assert.rejects(SentimentModel.open(new Uint8Array(), { threads: 0 }), InputError);
   });

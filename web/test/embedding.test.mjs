@@ -32,14 +32,14 @@ before(async () => {
 after(() => rm(folder, { recursive: true }));
 
 for (const backend of ["native", "wasm"]) {
-  test(`a bundle with an embedding predicts as without, ${backend}`, async () => {
+  test(`predictions are the same with an embedding, ${backend}`, async () => {
     const open = (name) => SentimentModel.open(join(folder, name), { backend });
     const [plain, other] = await Promise.all(["plain.onnx", "embedding.onnx"].map(open));
     assert.deepEqual(await other.predict({ text: "fun rain" }), await plain.predict({ text: "fun rain" }));
   });
 }
 
-test("an embedding whose length is open is refused, as in Python", async () => {
+test("an embedding without a fixed length is refused, as in Python", async () => {
   const program = `
 import sys
 from mmsent import SentimentModel

@@ -24,7 +24,7 @@ const TEXTS = [
 ];
 const OPTIONS = [{}, { grid: 3 }, { budget: 8 }, { grid: 8, budget: 40 }, { grid: 1, budget: 20 }];
 
-/** Explanations by Python of pairs whose pixels are in files of numbers: see `cases`. */
+/** Python's explanations of generated pairs: see `cases`. */
 const EXPLAIN = `
 import json, sys
 import numpy as np
@@ -48,7 +48,7 @@ let folder;
 before(async () => (folder = await mkdtemp(join(tmpdir(), "mmsent-explain-"))));
 after(() => rm(folder, { recursive: true }));
 
-/** The pixels that the program above makes of a seed. */
+/** The pixels that the program above generates from a seed. */
 function draw(seed, size) {
   const at = (place) => (Math.floor((place * (seed + 7)) / 5) + Math.floor(place / (3 * size))) % 256;
   return Uint8Array.from({ length: 3 * size * size }, (_, place) => at(place));
@@ -68,7 +68,7 @@ async function compare(bundle, cases) {
   }
 }
 
-test("an explanation is Python's, whatever is asked", async () => {
+test("an explanation is Python's, whatever the options", async () => {
   const bundle = await writeSmallBundle(folder, "small", ["text", "image"]);
   const cases = TEXTS.flatMap((text, place) =>
     OPTIONS.flatMap((options) => [place, null].map((seed) => ({ text, seed, options }))),
@@ -96,7 +96,7 @@ print(json.dumps(found))`;
   });
 });
 
-test("an explanation is ended by its signal, and tells how far it is", async () => {
+test("an explanation is stopped by its signal, and reports its progress", async () => {
   const model = await SentimentModel.open(await writeSmallBundle(folder, "small", ["text", "image"]));
   const told = [];
   const ends = new AbortController();

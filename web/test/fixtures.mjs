@@ -1,4 +1,4 @@
-/** What Python makes of the same inputs: written anew in every run. */
+/** Python's results for the same inputs, computed in every run. */
 
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

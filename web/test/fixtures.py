@@ -1,4 +1,4 @@
-"""What Python makes of texts, images, pairs and hostile bundles, for the tests of the npm package.
+"""Python's results for texts, images, pairs and hostile bundles, for the npm package's tests.
 
     python -m web.test.fixtures tokens|images|predictions|bundles FOLDER
 
@@ -44,14 +44,14 @@ SWEPT = ("light by characters", "clip", "uncased")
 
 
 def assigned() -> list[str]:
-    """Every code point that Unicode assigns, but for private ones; of Han and Hangul, some."""
+    """Every assigned code point except private ones, and only some of Han and Hangul."""
     unassigned = ("Cn", "Cs", "Co")
     characters = [chr(i) for i in range(sys.maxunicode + 1) if not is_many(i) or i % 32 == 0]
     return [c for c in characters if unicodedata.category(c) not in unassigned]
 
 
 def is_many(point: int) -> bool:
-    """Whether a code point is one of thousands that are alike."""
+    """Whether a code point is one of thousands of similar ones."""
     return any(a <= point <= b for a, b in ((0x3400, 0x9FFF), (0xAC00, 0xD7A3), (0x17000, 0x323AF)))
 
 
@@ -74,7 +74,7 @@ def tokens(folder: Path) -> dict[str, Any]:
 
 
 def tokenizers(characters: list[str]) -> dict[str, Tokenizer]:
-    """Each kind of tokenizer, with vocabularies in which characters are told apart."""
+    """Each kind of tokenizer, with a vocabulary that distinguishes characters."""
     light = train_tokenizer(TEXTS * 3, max_length=1024, preset="default")
     reference = train_tokenizer(TEXTS * 3, max_length=1024, preset="reference")
     vocab = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2}
@@ -103,7 +103,7 @@ def tokenizers(characters: list[str]) -> dict[str, Tokenizer]:
 
 
 def with_whole_alphabet(clip: Tokenizer) -> Tokenizer:
-    """The small tokenizer with every byte at the end of a word, as CLIP's has."""
+    """The small tokenizer with every byte also at the end of a word, as in CLIP's."""
     spec = json.loads(clip.to_str())
     vocab = spec["model"]["vocab"]
     for token in spec["added_tokens"]:
@@ -114,7 +114,7 @@ def with_whole_alphabet(clip: Tokenizer) -> Tokenizer:
 
 
 def files(folder: Path) -> dict[str, Any]:
-    """Bytes of text files, and what they say; null: they are refused."""
+    """Bytes of text files, and their texts; null for files that are refused."""
     contents = [
         b"a day",
         b"\xef\xbb\xbfa day\r\n",
@@ -149,7 +149,7 @@ SETTINGS = [
 
 
 def images(folder: Path) -> dict[str, Any]:
-    """Image files of every kind, and their pixels in every setting, or why they are refused."""
+    """Image files of every kind, and their pixels in every setting, or the error."""
     found = {}
     for name, content in draw_files():
         (folder / name).write_bytes(content)
@@ -167,7 +167,7 @@ def images(folder: Path) -> dict[str, Any]:
 
 
 def predictions(folder: Path) -> dict[str, Any]:
-    """Small bundles, trained and not, and what they predict of pairs, whole and not."""
+    """Small bundles, trained or not, and their predictions for pairs, also incomplete ones."""
     run("mmsent", "sample-data", "data", "--pairs", 40, cwd=folder)
     write_checkpoint(folder / "checkpoint")
     for name, options in (("light", []), ("clip", ["--clip", folder / "checkpoint"])):
@@ -229,7 +229,7 @@ def bundles(folder: Path) -> dict[str, Any]:
     for number, content in enumerate(hostile(whole)):
         path = folder / f"{number}.onnx"
         path.write_bytes(content)
-        with contextlib.suppress(ValueError):  # it has no place for a seal
+        with contextlib.suppress(ValueError):  # it has no entry for a seal
             seal(path)
         found[path.name] = refusal(path)
     damaged = folder / "damaged.onnx"
@@ -239,7 +239,7 @@ def bundles(folder: Path) -> dict[str, Any]:
 
 
 def hostile(whole: bytes) -> Iterator[bytes]:
-    """The contents of all files that the hostile tests put in a bundle's place."""
+    """The contents of all files that the hostile tests use as bundles."""
     for share in np.linspace(0, 0.99, 12):
         yield whole[: int(len(whole) * share)]
     for (content,) in cases(test_bundle_files.test_not_a_bundle):
@@ -268,12 +268,12 @@ def cases(test: Any) -> list[tuple[Any, ...]]:
     """The arguments that pytest gives to a parametrized test."""
     (mark,) = (mark for mark in test.pytestmark if mark.name == "parametrize")
     values = mark.args[1]
-    bare = [getattr(value, "values", value) for value in values]  # of what pytest.param made
+    bare = [getattr(value, "values", value) for value in values]  # from pytest.param
     return [value if isinstance(value, tuple) else (value,) for value in bare]
 
 
 def refusal(path: Path) -> str:
-    """Why Python refuses a bundle, when it opens it or when it predicts; "" where it does not."""
+    """Why Python refuses a bundle, on opening or predicting; "" if it does not."""
     try:
         model = SentimentModel(path.read_bytes(), threads=1, device="cpu")
         model.predict(["a fun day", "rain"], [np.zeros((9, 9, 3), np.uint8)] * 2)

@@ -1,4 +1,4 @@
-/** Pixels beside Pillow's, for every kind of image file, in Node. */
+/** Pixels compared with Pillow's, for every kind of image file, in Node. */
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -9,7 +9,7 @@ import { loadPixels } from "mmsent/inputs";
 
 import { bytes, makeFixtures } from "./fixtures.mjs";
 
-// What is not read in Node.
+// Not supported in Node.
 const UNREAD = /\.(gif|bmp|avif|tiff)$|^cmyk\.jpg$/;
 
 let made;
@@ -32,7 +32,7 @@ describe("an image in Node", () => {
     assert.deepEqual(different, []);
   });
 
-  test("is refused where Python refuses it, or where its format is not read", async () => {
+  test("is refused if Python refuses it or its format is not supported", async () => {
     let refused = 0;
     for (const [name, wanted] of Object.entries(made.images)) {
       if (!UNREAD.test(name) && typeof wanted !== "string") continue;

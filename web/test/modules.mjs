@@ -1,4 +1,4 @@
-/** The package in headless Chromium, without a bundler: an import map says where its modules are. */
+/** The package in headless Chromium, without a bundler: an import map locates its modules. */
 
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";

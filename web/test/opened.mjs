@@ -1,12 +1,12 @@
-/** The page in headless Chromium, and what people do with it. */
+/** The page in headless Chromium, and the actions of its users. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 /**
  * Test something on the page of a service, or on one of a site. `open` gives the browser and the service, when they run.
- * The console must stay empty but for `expected`, no other host be asked, and the
- * Content-Security-Policy hold; what it stops is said on the console.
+ * The console must stay empty except for `expected`, no other host may be contacted, and the
+ * Content-Security-Policy must not be violated, which the console would show.
  */
 export function pageTest(open, name, body, { expected = [], options = {} } = {}) {
   test(name, async () => {
@@ -44,7 +44,7 @@ export function pageTest(open, name, body, { expected = [], options = {} } = {})
 export const choose = (page, name) => page.getByLabel("Model").selectOption(name);
 export const type = (page, text) => page.getByLabel("Text").fill(text);
 export const predict = (page) => page.getByRole("button", { name: "Predict" }).click();
-export const done = (page) => page.getByText("What moved it is shown.").waitFor();
+export const done = (page) => page.getByText("The explanation is shown.").waitFor();
 export const pick = (page, files) => page.getByLabel("Image", { exact: true }).setInputFiles(files);
 export const label = (page) => page.locator("#prediction .label");
 

@@ -77,7 +77,7 @@ describe("a pair", () => {
     assert.ok(await page.getByText("30 \u00d7 20").isVisible());
   });
 
-  pageTest(open, "is entered, predicted and removed by the keyboard alone", async (page) => {
+  pageTest(open, "is entered, predicted and removed with only the keyboard", async (page) => {
     const press = (key) => page.keyboard.press(key);
     const focused = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent);
     await page.getByLabel("Model").waitFor();
@@ -103,7 +103,7 @@ describe("a pair", () => {
     assert.equal(await page.getByLabel("Image", { exact: true }).inputValue(), "");
   });
 
-  pageTest(open, "shows its label before what moved it is known", async (page) => {
+  pageTest(open, "shows its label before its explanation", async (page) => {
     let release;
     const held = new Promise((resolve) => (release = resolve));
     await page.route("**/explain?*", async (route) => {
@@ -121,7 +121,7 @@ describe("a pair", () => {
     assert.equal(await page.getByRole("progressbar").count(), 0);
   });
 
-  pageTest(open, "asked later cancels one that is not answered", async (page) => {
+  pageTest(open, "sent later cancels one without an answer", async (page) => {
     const cancelled = page.waitForEvent("requestfailed");
     let first = true;
     await page.route("**/predict?*", async (route) => {
@@ -139,16 +139,16 @@ describe("a pair", () => {
     assert.deepEqual(await page.locator(".word > span").allTextContents(), ["fun", "fun"]);
   });
 
-  pageTest(open, "that changed is said to be another than what is shown", async (page) => {
+  pageTest(open, "that changed is reported as different from the result", async (page) => {
     await choose(page, "small");
     await type(page, "fun");
     await predict(page);
     await done(page);
     await page.getByLabel("Text").press("x");
-    await page.getByText("The pair has changed since").waitFor();
+    await page.getByText("The pair has changed").waitFor();
   });
 
-  pageTest(open, "is shown as text, whatever it says", async (page) => {
+  pageTest(open, "is shown as text, whatever it contains", async (page) => {
     const text = "<b>fun</b>";
     await choose(page, "small");
     await type(page, text);
@@ -158,7 +158,7 @@ describe("a pair", () => {
     assert.equal(await page.locator(".words b").count(), 0);
   });
 
-  pageTest(open, "has places in a text of emoji as Python counts them", async (page) => {
+  pageTest(open, "has positions in a text with emoji as Python counts them", async (page) => {
     await choose(page, "small");
     await type(page, "\u{1f600}\u{1f600} fun \u{1f327}\ufe0f rain");
     await predict(page);
@@ -171,7 +171,7 @@ describe("a pair", () => {
 });
 
 describe("an image that", () => {
-  pageTest(open, "no browser shows has a map without it", async (page) => {
+  pageTest(open, "browsers can't show has a map without the image", async (page) => {
     await choose(page, "small");
     await pick(page, await drawPhoto(running.folder, "photo.tif"));
     await predict(page);
@@ -182,7 +182,7 @@ describe("an image that", () => {
   });
 
   for (const [resize, ratio] of [["stretch", 3], ["crop", 1]]) {
-    pageTest(open, `the model sees by "${resize}" has a map of that part`, async (page) => {
+    pageTest(open, `is resized by "${resize}" has a map of the visible part`, async (page) => {
       await page.route("**/v2/models/small", async (route) => {
         const answer = await route.fetch();
         const json = await answer.json();
@@ -202,7 +202,7 @@ describe("an image that", () => {
   }
 });
 
-/** Whether a canvas shows anything. */
+/** Whether anything is drawn on a canvas. */
 async function painted(canvas) {
   return canvas.evaluate((element) => {
     const { width, height } = element;
@@ -213,7 +213,7 @@ async function painted(canvas) {
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
 const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`.replace(/^.(0\.00)$/, "$1");
 
-/** A picture of one colour and that size. */
+/** An image of one colour, in this size. */
 async function drawPng(page, width, height) {
   const data = await page.evaluate(
     async ([width, height]) => {

@@ -1,4 +1,4 @@
-"""Image files of every kind, whole and broken."""
+"""Image files of every kind, valid and broken."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 
 def photo(width: int = 150, height: int = 110) -> Image.Image:
-    """Something with edges, gradients and noise in every channel."""
+    """An image with edges, gradients and noise in every channel."""
     noise = np.random.default_rng(0).integers(0, 64, (height, width, 3))
     y, x = np.mgrid[:height, :width]
     waves = np.stack([x * 255 // width, y * 255 // height, ((x // 9 + y // 7) % 2) * 190], -1)
@@ -81,7 +81,7 @@ def pngs(image: Image.Image, alpha: Image.Image) -> Iterator[tuple[str, bytes]]:
 
 
 def png(pixels: npt.NDArray[np.uint16]) -> bytes:
-    """RGB of 16 bits, which Pillow does not write."""
+    """A PNG with 16-bit RGB, which Pillow can't write."""
     height, width, _ = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),

@@ -1,4 +1,4 @@
-/** Labels and probabilities beside Python's, in Node: native, in WebAssembly, and in a worker. */
+/** Labels and probabilities compared with Python's, in Node: native, in WebAssembly, and in a worker. */
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -20,7 +20,7 @@ before(async () => {
 });
 after(() => made?.remove());
 
-/** Open a model for a test, and close it after that, whatever happens. */
+/** Open a model for a test, and always close it afterwards. */
 async function openFor(context, name, options) {
   const model = await SentimentModel.open(path(name), options);
   context.after(() => model.close());
@@ -29,7 +29,7 @@ async function openFor(context, name, options) {
 
 const path = (name) => join(made.folder, name);
 
-/** The pairs of a kind: whole, or lacking a part. */
+/** The pairs of a kind: complete, or without a part. */
 const pairsOf = (kind) =>
   made.texts.map((text, i) => ({
     text: kind === "image" ? null : text,
@@ -72,7 +72,7 @@ for (const options of WAYS) {
   });
 }
 
-test("int8 has Python's labels but for near ties", async (context) => {
+test("int8 has Python's labels except for near ties", async (context) => {
   const model = await openFor(context, "light-int8.onnx", { backend: "wasm" });
   const found = await model.predictAll(pairsOf("whole"));
   for (const [i, wanted] of made.models["light-int8"].predictions.whole.entries()) {
@@ -80,7 +80,7 @@ test("int8 has Python's labels but for near ties", async (context) => {
   }
 });
 
-test("a model is opened from whatever holds it, with its progress", async (context) => {
+test("a model is opened from every kind of source, with progress", async (context) => {
   const content = await readFile(path("small.onnx"));
   const server = createServer((_, response) => response.setHeader("content-length", content.length).end(content));
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -96,15 +96,15 @@ test("a model is opened from whatever holds it, with its progress", async (conte
       const image = await readFile(path(made.images[0]));
       const { label } = await model.predict({ text: "fun", image });
       assert.ok(model.labels.includes(label));
-      assert.ok(image.equals(await readFile(path(made.images[0]))), "the caller's bytes are left alone");
-      assert.ok(content.equals(await readFile(path("small.onnx"))), "the caller's bytes are left alone");
+      assert.ok(image.equals(await readFile(path(made.images[0]))), "the caller's bytes do not change");
+      assert.ok(content.equals(await readFile(path("small.onnx"))), "the caller's bytes do not change");
       if (`${source}`.startsWith("http")) assert.deepEqual(seen.at(-1), [content.length, content.length]);
       await model.close();
     }
   }
 });
 
-test("what was tokenized and decoded before gives the same logits", async (context) => {
+test("tokenized and decoded inputs give the same logits", async (context) => {
   const model = await openFor(context, "light.onnx");
   const [pair] = pairsOf("whole");
   const { ids, mask } = await model.encode(pair.text);
@@ -116,7 +116,7 @@ test("what was tokenized and decoded before gives the same logits", async (conte
 });
 
 for (const worker of [false, true]) {
-  describe(`what can't be predicted${worker ? ", in a worker," : ""} is named`, () => {
+  describe(`a pair that can't be predicted${worker ? ", in a worker," : ""} is reported`, () => {
     let strict;
     before(async () => {
       strict = await SentimentModel.open(path("strict.onnx"), { worker });
@@ -132,7 +132,7 @@ for (const worker of [false, true]) {
       [() => ({ text: "a\ud800b", image: image() }), /the text contains '\\ud800', which is not a character/],
       [() => ({ text: "fun", image: 7 }), /^images that can't be used:\n {2}image: the image must be a file, its bytes, or null if it is missing, not number/],
       [() => ({ text: "fun", image: "none.jpg" }), /\n {2}none.jpg: the image does not exist/],
-      [() => ({ text: "fun", image: new TextEncoder().encode("<html>") }), /image: the image can't be decoded \(it is none of JPEG, PNG/],
+      [() => ({ text: "fun", image: new TextEncoder().encode("<html>") }), /image: the image can't be decoded \(it is not one of JPEG, PNG/],
     ];
     for (const [pair, message] of CASES) {
       test(`${message}`, () => assert.rejects(strict.predict(pair()), { name: "InputError", message }));

@@ -1,4 +1,4 @@
-/** What the page says where there is no prediction. */
+/** The page's messages if there is no prediction. */
 
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
@@ -22,12 +22,12 @@ before(async () => {
 });
 after(() => running?.stop());
 
-describe("what can't be predicted", () => {
+describe("a pair that can't be predicted", () => {
   const refused = { expected: [/status of 422/] };
 
   pageTest(
     open,
-    "is explained in the service's words",
+    "gets the service's message",
     async (page, service) => {
       const content = Buffer.from("no image at all");
       await choose(page, "readers");
@@ -43,7 +43,7 @@ describe("what can't be predicted", () => {
     refused,
   );
 
-  pageTest(open, "since a part is missing is said before anything is sent", async (page) => {
+  pageTest(open, "since a part is missing is reported before anything is sent", async (page) => {
     const sent = [];
     page.on("request", (request) => request.method() === "POST" && sent.push(request.url()));
     const refused = async (reason, field) => {
@@ -71,7 +71,7 @@ describe("what can't be predicted", () => {
     assert.equal(await page.getByRole("img", { name: "The map" }).count(), 0);
   });
 
-  pageTest(open, "ends the wait for an earlier pair's explanation", async (page) => {
+  pageTest(open, "cancels the wait for an earlier pair's explanation", async (page) => {
     await page.route("**/explain?*", () => {}); // never answered
     await choose(page, "small");
     await type(page, "fun");
@@ -85,7 +85,7 @@ describe("what can't be predicted", () => {
 
   pageTest(
     open,
-    "since the service is gone is said, too",
+    "since the service has stopped is reported too",
     async (page) => {
       await choose(page, "small");
       await type(page, "fun");
@@ -100,13 +100,13 @@ describe("what can't be predicted", () => {
       await page.route("**/explain?*", (route) => route.abort("connectionrefused"));
       await predict(page);
       await page.getByRole("alert").getByText("does not answer").waitFor();
-      assert.ok(await label(page).isVisible(), "what is known stays");
+      assert.ok(await label(page).isVisible(), "the label stays");
       assert.equal(await page.getByRole("progressbar").count(), 0);
 
       await page.route("**/predict?*", (route) => route.abort("connectionrefused"));
       await predict(page);
       await page.getByText("The prediction appears here").waitFor();
-      assert.equal(await label(page).count(), 0, "an earlier pair's label is no answer");
+      assert.equal(await label(page).count(), 0, "an earlier pair's label is removed");
     },
     { expected: [/ERR_CONNECTION_REFUSED/] },
   );
@@ -123,7 +123,7 @@ describe("a service with keys", () => {
 
   pageTest(
     () => ({ browser: running.browser, service: locked }),
-    "asks for one, and takes it",
+    "asks for a key and uses it",
     async (page) => {
       const key = page.getByLabel("API key");
       await page.getByRole("alert").getByText("requires an API key").waitFor();
@@ -134,7 +134,7 @@ describe("a service with keys", () => {
       await key.fill("right-key");
       await predict(page);
       await done(page);
-      assert.ok(await page.getByLabel("Model").isHidden(), "one model is no choice");
+      assert.ok(await page.getByLabel("Model").isHidden(), "one model needs no choice");
     },
     { expected: [/status of 401/] },
   );

@@ -13,13 +13,13 @@ const PYTHON = process.env.PYTHON ?? join(ROOT, ".venv/bin/python");
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const run = promisify(execFile);
 
-/** What Python prints for a program, run where the checkout's tests can be imported. */
+/** Run Python where the checkout's tests can be imported, and return its output. */
 export async function python(...argv) {
   const { stdout } = await run(PYTHON, argv, { cwd: ROOT, maxBuffer: 1 << 26 });
   return stdout;
 }
 
-/** The light model, trained on sample data. */
+/** Light, trained on sample data. */
 export async function trainBundle(folder) {
   const [data, trained, bundle] = ["data", "run", "light.onnx"].map((name) => join(folder, name));
   await python("-m", "mmsent", "sample-data", data, "--pairs", "40");
@@ -41,7 +41,7 @@ write_small_bundle(Path(sys.argv[1]), optional=tuple(sys.argv[2:]))`;
   return bundle;
 }
 
-/** A photo of 160 x 120 pixels, in the format that the name says. */
+/** A photo of 160 x 120 pixels, in the format of the name's suffix. */
 export async function drawPhoto(folder, name) {
   const photo = join(folder, name);
   const program = `
@@ -52,7 +52,7 @@ Image.radial_gradient("L").resize((160, 120)).convert("RGB").save(sys.argv[1])`;
   return photo;
 }
 
-/** A running service: its URL, and how to end it. */
+/** A running service: its URL, and a function that stops it. */
 export async function serve(...argv) {
   const process = spawn(PYTHON, ["-m", "mmsent", "serve", "--port", "0", ...argv], { cwd: ROOT });
   const ended = new Promise((resolve) => process.on("close", resolve));
@@ -74,8 +74,8 @@ export async function serve(...argv) {
 }
 
 /**
- * A browser, and a service of the bundles that `make` promises in the folder it is given; `stop`
- * ends both and removes the folder.
+ * A browser, and a service of the bundles that `make` writes to its folder; `stop` stops both and
+ * removes the folder.
  */
 export async function start(make) {
   const folder = await mkdtemp(join(tmpdir(), "mmsent-web-"));
@@ -95,7 +95,7 @@ export async function start(make) {
   }
 }
 
-/** What the service says of a pair, asked without the page. */
+/** The service's answer for a pair, without the page. */
 export async function ask(service, path, model, text, image) {
   const body = JSON.stringify({ text, image: image?.toString("base64") });
   const headers = { "content-type": "application/json", accept: "application/json" };
@@ -103,7 +103,7 @@ export async function ask(service, path, model, text, image) {
   return { status: answer.status, content: await answer.json() };
 }
 
-/** Headless Chromium. Its sandbox refuses to run for root, as which containers run tests. */
+/** Headless Chromium. Its sandbox does not work for root, the user of tests in containers. */
 export function openBrowser() {
   const args = process.getuid?.() === 0 ? ["--no-sandbox"] : [];
   return chromium.launch({ executablePath: CHROMIUM, args });

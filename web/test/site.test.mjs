@@ -53,7 +53,7 @@ after(async () => {
 const siteTest = (name, title, body, options) =>
   pageTest(() => ({ browser, service: sites[name] }), title, body, options);
 
-/** What Python says of a pair, as the JSON of an explanation. */
+/** Python's explanation of a pair, as JSON. */
 async function explained(bundle, text, image) {
   const program = `
 import sys
@@ -63,7 +63,7 @@ print(SentimentModel(model, threads=1).explain(text, image).to_json())`;
   return JSON.parse(await python("-c", program, bundle, text, image));
 }
 
-/** The numbers themselves: the page's own modules explain what its fields hold. */
+/** The numbers without their format. */
 const explainHere = (page, text) =>
   page.evaluate(async (text) => {
     const { SentimentModel } = await import("./page/mmsent/index.js");
@@ -71,7 +71,7 @@ const explainHere = (page, text) =>
     return model.explain({ text, image: document.getElementById("image").files[0] });
   }, text);
 
-/** What the page shows of a prediction and its explanation. */
+/** The prediction and explanation on the page. */
 const shown = (page) =>
   page.evaluate(() => {
     const texts = (selector) => [...document.querySelectorAll(selector)].map((found) => found.innerText);
@@ -89,7 +89,7 @@ const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixe
 
 describe("a pair on the site", () => {
   for (const name of ["light", "small"]) {
-    siteTest(name, `gets the label, probabilities, words and map that Python gives it, ${name}`, async (page) => {
+    siteTest(name, `gets Python's label, probabilities, words and map, ${name}`, async (page) => {
       await type(page, TEXT);
       await pick(page, photo);
       await predict(page);
@@ -108,7 +108,7 @@ describe("a pair on the site", () => {
     });
   }
 
-  siteTest("small", "stays on this machine: nothing is sent once the page is there", async (page) => {
+  siteTest("small", "stays on this machine: nothing is sent after the page has loaded", async (page) => {
     const offline = await installed(page);
     const asked = [];
     page.on("request", (request) => asked.push(request.url()));
@@ -121,7 +121,7 @@ describe("a pair on the site", () => {
     await page.getByText("Nothing leaves this machine").waitFor();
   });
 
-  siteTest("small", "that changes while an explanation is computed ends it", async (page) => {
+  siteTest("small", "that changes cancels its explanation", async (page) => {
     await type(page, "rain ".repeat(100));
     await pick(page, photo);
     await predict(page);
@@ -134,7 +134,7 @@ describe("a pair on the site", () => {
 });
 
 describe("the site", () => {
-  siteTest("small", "shows how much of the model is there", async (page) => {
+  siteTest("small", "shows how much of the model is loaded", async (page) => {
     let release;
     const held = new Promise((resolve) => (release = resolve));
     await page.context().route("**/model.onnx", async (route) => {
@@ -174,7 +174,7 @@ describe("the site", () => {
     await done(page);
   });
 
-  siteTest("isolated", "computes on several threads at once where the host sends the headers", async (page) => {
+  siteTest("isolated", "computes on several threads at once if the host sends the headers", async (page) => {
     await type(page, "fun");
     await pick(page, photo);
     await predict(page);
@@ -184,7 +184,7 @@ describe("the site", () => {
     assert.equal((await shown(page)).label, wanted.label);
   });
 
-  siteTest("changing", "that was exported again is another one after a reload", async (page) => {
+  siteTest("changing", "has the new model after another export and a reload", async (page) => {
     await page.getByText("A text, an image, or both.").waitFor();
     await installed(page);
     await writeSite(join(folder, "site-changing"), bundles.readers);
@@ -200,21 +200,21 @@ describe("the site", () => {
       const [name] = await caches.keys();
       return (await (await caches.open(name)).keys()).map(({ url }) => url);
     });
-    assert.equal(keys.filter((key) => key.includes("model.onnx")).length, 1, "what is gone is deleted");
+    assert.equal(keys.filter((key) => key.includes("model.onnx")).length, 1, "old files are deleted");
   });
 });
 
 describe("the self-test", () => {
   for (const [name, pairs] of [["light", 7], ["small", 8]]) {
-    siteTest(name, `says that this browser answers as Python does, ${name}`, async (page) => {
+    siteTest(name, `says that this browser agrees with Python, ${name}`, async (page) => {
       await page.getByRole("button", { name: "Check this browser" }).click();
-      await page.getByText("known pairs come out as in Python").waitFor();
+      await page.getByText("known pairs have the same result as in Python").waitFor();
       assert.match(await page.getByRole("status").textContent(), new RegExp(`^${pairs} of ${pairs} `));
       assert.equal(await page.getByRole("alert").textContent(), "");
     });
   }
 
-  siteTest("small", "says which pairs come out otherwise, and in what", async (page) => {
+  siteTest("small", "lists the pairs with other results, and what differs", async (page) => {
     await page.context().route("**/selftest.json", async (route) => {
       const answer = await route.fetch();
       const json = await answer.json();
@@ -226,24 +226,24 @@ describe("the self-test", () => {
       await route.fulfill({ response: answer, json });
     });
     await page.getByRole("button", { name: "Check this browser" }).click();
-    await page.getByText("4 of 8 known pairs come out as in Python").waitFor();
+    await page.getByText("4 of 8 known pairs have the same result as in Python").waitFor();
     const said = await page.getByRole("alert").textContent();
-    for (const part of ["pair 1: other tokens", "pair 2: other pixels", "pair 3: ", "pair 4: a probability differs by 0.01"]) {
+    for (const part of ["pair 1: different tokens", "pair 2: different pixels", "pair 3: ", "pair 4: a probability differs by 0.01"]) {
       assert.ok(said.includes(part), said);
     }
   });
 
-  siteTest("small", "refuses pairs that are of another model", async (page) => {
+  siteTest("small", "refuses the pairs of another model", async (page) => {
     await page.context().route("**/selftest.json", async (route) => {
       const answer = await route.fetch();
       await route.fulfill({ response: answer, json: { ...(await answer.json()), sha256: "0" } });
     });
     await page.getByRole("button", { name: "Check this browser" }).click();
-    await page.getByRole("alert").getByText("is of another model").waitFor();
+    await page.getByRole("alert").getByText("belongs to another model").waitFor();
   });
 });
 
-describe("the site for everybody", () => {
+describe("the site's accessibility", () => {
   for (const colorScheme of ["light", "dark"]) {
     for (const width of [1280, 390]) {
       const options = { colorScheme, viewport: { width, height: 900 } };
@@ -266,12 +266,12 @@ describe("the site for everybody", () => {
   }
 });
 
-/** Whether the page is cross-origin isolated, and on how many threads its model computes. */
+/** Whether the page is cross-origin isolated, and the number of its model's threads. */
 async function threads(page) {
   return [await page.evaluate(() => crossOriginIsolated), page.workers().length];
 }
 
-/** Wait until the service worker has everything; what then turns the network off, or on. */
+/** Wait until the service worker has all files; returns a function that turns the network off or on. */
 async function installed(page) {
   await page.getByText(/A text, an image, or both|may be left out/).waitFor(); // the model is open
   await page.evaluate(async () => {

@@ -1,4 +1,4 @@
-/** A plain file server, as any host runs one, and sites in it. */
+/** A plain file server, like that of any host, and sites on it. */
 
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
@@ -31,8 +31,8 @@ export async function writeSite(site, bundle, ...options) {
 }
 
 /**
- * Serve a folder: its URL, how many bytes were sent so far, and how to end it. `compress`: with gzip, as
- * hosts do.
+ * Serve a folder: its URL, the number of bytes sent so far, and a function that stops it. `compress`:
+ * with gzip, as hosts do.
  */
 export async function serveFolder(folder, { headers = {}, compress = false } = {}) {
   const pack = promisify(gzip);

@@ -1,4 +1,4 @@
-/** Token ids beside those of the Rust library, for each kind of tokenizer. */
+/** Token ids compared with the Rust library's, for each kind of tokenizer. */
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -25,14 +25,14 @@ for (const name of KINDS) {
   describe(`the tokenizer "${name}"`, () => {
     const open = async (length) => readTokenizer(await readFile(join(made.folder, `${name}.json`), "utf-8"), length);
 
-    test("reads texts as Python does", async () => {
+    test("tokenizes texts as in Python", async () => {
       const tokenize = await open(1024);
       for (const [i, text] of made.texts.entries()) {
         assert.deepEqual(tokenize(text), made.tokenizers[name].texts[i], JSON.stringify(text.slice(0, 80)));
       }
     });
 
-    test("cuts them as Python does", async () => {
+    test("truncates them as in Python", async () => {
       const tokenize = await open(7);
       for (const [i, text] of made.texts.entries()) {
         assert.deepEqual(tokenize(text), made.tokenizers[name].short[i], JSON.stringify(text.slice(0, 80)));
@@ -40,7 +40,7 @@ for (const name of KINDS) {
     });
 
     if (SWEPT.includes(name)) {
-      test("reads every assigned code point as Python does", async () => {
+      test("tokenizes every assigned code point as in Python", async () => {
         const tokenize = await open(1024);
         const { sweep } = made.tokenizers[name];
         const different = made.sweep.filter((text, i) => !text.includes(DECOMPOSED) && `${tokenize(text)}` !== `${sweep[i]}`);
@@ -50,7 +50,7 @@ for (const name of KINDS) {
   });
 }
 
-test("files are decoded as Python does", () => {
+test("files are decoded as in Python", () => {
   for (const [content, text] of made.files.decoded) {
     if (text === null) assert.throws(() => decodeText(bytes(content)), /neither UTF-8 nor GB18030/, content);
     else assert.equal(decodeText(bytes(content)), text, content);

@@ -138,7 +138,7 @@ def _cause(data: bytes) -> str:
                 raise
             except Exception as error:
                 return f"{name}: {str(error) or type(error).__name__}"
-    return f"it is none of {', '.join(FORMATS)}"
+    return f"it is not one of {', '.join(FORMATS)}"
 
 
 def _without_metadata(png: bytes) -> bytes:

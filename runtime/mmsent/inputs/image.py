@@ -44,7 +44,7 @@ class ImageSettings:
 
     def __post_init__(self) -> None:
         if self.resize not in ("stretch", "crop") or self.filter not in _FILTERS:
-            raise InputError(f"unknown image settings {self}; a newer mmsent may know them")
+            raise InputError(f"unknown image settings {self}; a newer mmsent may support them")
         if type(self.size) is not int or not 1 <= self.size <= MAX_SIZE:
             raise InputError(f"the image size must be 1 to {MAX_SIZE}, not {self.size!r}")
 

@@ -45,7 +45,7 @@ def test_a_truncated_image(run_command, dataset, format, share):
 def test_an_unsupported_format(run_command, dataset, format):
     mode = {"MSP": "1", "XBM": "1", "SPIDER": "F", "BLP": "P"}.get(format, "RGB")
     (dataset / "data" / "2.jpg").write_bytes(encoded(format, PICTURE.convert(mode)))
-    refused(run_command, dataset, "it is none of JPEG, PNG")
+    refused(run_command, dataset, "it is not one of JPEG, PNG")
 
 
 @pytest.mark.parametrize(

@@ -1,2 +1,2 @@
-/** What tells the address of a bundle from its path. */
+/** Distinguishes the address of a bundle from a path. */
 export const IS_ADDRESS = /^(?:https?|data|blob):/;

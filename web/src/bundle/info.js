@@ -1,4 +1,4 @@
-/** A bundle's description of itself: the metadata `mmsent.bundle`. */
+/** A bundle's metadata: the entry `mmsent.bundle`. */
 
 import { InputError, reason } from "../errors.js";
 import { labelFault } from "./labels.js";
@@ -8,13 +8,13 @@ import { repr } from "./repr.js";
 
 /**
  * How an image becomes `size` x `size` pixels. "stretch" ignores the aspect ratio; "crop" scales the
- * shorter edge to `size` and cuts out the centre.
+ * shorter edge to `size` and takes the centre.
  * @typedef {{size: number, resize: "stretch" | "crop", filter: "bilinear" | "bicubic"}} ImageSettings
  */
 
 /**
  * `labels`: in the order of the outputs. `maxLength`: texts are truncated to this number of tokens.
- * `optional`: the parts that a pair may lack; an empty text or a grey image takes their place.
+ * `optional`: the parts that a pair may lack; an empty text or a grey image replaces them.
  * @typedef {{
  *   model: string,
  *   labels: string[],
@@ -106,7 +106,7 @@ function readImage(value) {
   if (typeof filter === "object") throw new Error("the filter must be a string");
   if ((resize !== "stretch" && resize !== "crop") || (filter !== "bilinear" && filter !== "bicubic")) {
     const shown = `ImageSettings(size=${repr(size)}, resize=${repr(resize)}, filter=${repr(filter)})`;
-    throw new InputError(`unknown image settings ${shown}; a newer mmsent may know them`);
+    throw new InputError(`unknown image settings ${shown}; a newer mmsent may support them`);
   }
   if (!isWholeNumber(size) || size < 1 || size > MAX_SIZE) {
     throw new InputError(`the image size must be 1 to ${MAX_SIZE}, not ${repr(size)}`);

@@ -1,4 +1,4 @@
-/** Values in messages, as Python's `repr` writes them: the runtimes say the same. */
+/** Values in messages, as Python's `repr` writes them, so that both runtimes' messages are equal. */
 
 /**
  * @param {unknown} value of JSON

@@ -7,7 +7,7 @@
 export const SEAL_KEY = "mmsent.sha256";
 const LENGTH = 64;
 
-// How protobuf writes a metadata entry: the key, then field 2 of 64 bytes.
+// A metadata entry in protobuf: the key, then field 2 with 64 bytes.
 const MARK = new TextEncoder().encode(`${SEAL_KEY}\x12\x40`);
 
 /**
@@ -18,7 +18,7 @@ export async function isWhole(content) {
   const place = findLast(content, MARK) + MARK.length;
   if (place < MARK.length) return false;
   const written = String.fromCharCode(...content.subarray(place, place + LENGTH));
-  const unsealed = new Uint8Array(content); // a copy; slice() of a Buffer is none
+  const unsealed = new Uint8Array(content); // a copy, unlike slice() of a Buffer
   unsealed.fill(0x30, place, place + LENGTH);
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", unsealed));
   return written === Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");

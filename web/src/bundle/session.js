@@ -16,7 +16,7 @@ import { readStructure } from "./structure.js";
 /** @typedef {import("../platform/types.js").Backend} Backend */
 
 /**
- * `seal`: the SHA-256 that the bundle carries, "" if it has none.
+ * `seal`: the SHA-256 stored in the bundle, "" if there is none.
  * @typedef {{
  *   info: BundleInfo,
  *   tokenize: import("../inputs/tokenizer.js").Tokenize,
@@ -28,12 +28,12 @@ import { readStructure } from "./structure.js";
 
 export const INPUTS = /** @type {const} */ (["input_ids", "attention_mask", "pixels"]);
 export const OUTPUTS = /** @type {const} */ (["logits", "probabilities"]);
-/** A third output that a bundle may have; nothing here computes it. */
+/** A third output that a bundle may have; it is not used here. */
 const EMBEDDING = "embedding";
 const MAX_FEATURES = 1 << 16;
 
 /**
- * Open a bundle. Throws InputError if it is none that this version reads.
+ * Open a bundle. Throws InputError if this version can't read it.
  * @param {Uint8Array} content
  * @param {string} name what messages call it
  * @param {{threads?: number, backend?: Backend}} options
@@ -45,7 +45,7 @@ export async function openBundle(content, name, { threads = defaultThreads(), ba
   const seal = metadata.get(SEAL_KEY) ?? "";
   if (seal && globalThis.crypto?.subtle && !(await isWhole(content))) {
     throw new InputError(
-      `${name} is damaged, or not yet whole: its checksum is another than when it was exported`,
+      `${name} is damaged or incomplete: its checksum differs from the one stored at export`,
     );
   }
   const runtime = await loadRuntime(backend);
@@ -82,14 +82,14 @@ function readMetadata(metadata, name) {
  */
 async function createSession({ ort, backend }, content, name, threads) {
   ort.env.logLevel = "fatal"; // errors are thrown
-  if (backend === "wasm") ort.env.wasm.numThreads = threads; // takes effect with the first session alone
+  if (backend === "wasm") ort.env.wasm.numThreads = threads; // only the first session uses it
   try {
     return await ort.InferenceSession.create(content, {
       executionProviders: [backend === "wasm" ? "wasm" : "cpu"],
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
       logSeverityLevel: 4,
-      extra: { session: { load_model_format: "ONNX" } }, // its own format is one that nobody checked
+      extra: { session: { load_model_format: "ONNX" } }, // never ORT's own format, which is not checked
     });
   } catch (error) {
     throw new InputError(`${name} can't be opened as an ONNX model (${reason(error)})`);
@@ -156,6 +156,6 @@ const described = (values) =>
   Object.fromEntries(
     Object.entries(values).map(([name, value]) => [
       name,
-      value.isTensor ? `tensor(${value.type}) [${value.shape.join(", ")}]` : "no tensor",
+      value.isTensor ? `tensor(${value.type}) [${value.shape.join(", ")}]` : "not a tensor",
     ]),
   );

@@ -1,4 +1,4 @@
-/** What people hold a bundle in: its address, its path, its file, or its bytes. */
+/** The ways to give a bundle: its address, path, file or bytes. */
 
 import { PATHS, readPath, request } from "#platform";
 
@@ -11,7 +11,7 @@ import { checkSize, MAX_BYTES } from "./structure.js";
 /** @typedef {(loaded: number, total: number) => void} OnProgress bytes; a total of 0 is unknown */
 
 /**
- * All bytes of a bundle, and what messages call it. Throws InputError where it can't be read.
+ * All bytes of a bundle, and its name in messages. Throws InputError if it can't be read.
  * @param {Source} source
  * @param {OnProgress} [onProgress]
  * @returns {Promise<{content: Uint8Array, name: string}>}
@@ -39,12 +39,12 @@ async function read(source, name, onProgress) {
   const bytes = asBytes(source);
   if (bytes) return bytes;
   throw new InputError(
-    `a bundle is given by its address, its path, its bytes or a file, not by ${typeName(source)}`,
+    `the bundle must be an address, a path, a file or its bytes, not ${typeName(source)}`,
   );
 }
 
 /**
- * The bytes of what holds bytes in memory; null where it does not.
+ * The bytes of a buffer or view; null for any other value.
  * @param {unknown} value
  * @returns {Uint8Array | null}
  */
@@ -84,7 +84,7 @@ async function download(place, name, onProgress) {
     throw new InputError(`${name} can't be loaded (${reason(error)})`);
   }
   if (!response.ok) throw new InputError(`${name} can't be loaded (${response.status} ${response.statusText})`);
-  const compressed = response.headers.has("content-encoding"); // then the length is another one
+  const compressed = response.headers.has("content-encoding"); // then content-length differs
   const total = compressed ? 0 : Number(response.headers.get("content-length") ?? 0);
   if (total) checkSize(total, name);
   /** @type {Uint8Array[]} */

@@ -14,9 +14,9 @@ const MAX_METADATA = 1 << 26;
 const MAX_FIELDS = 1_000_000;
 const MAX_DEPTH = 50;
 
-// Loops may never end, and no bundle has one.
+// Loops may never end, and bundles have none.
 const REFUSED_OPERATORS = ["Loop", "Scan"];
-// External data have their file name under this key.
+// The key of the file name of external data.
 const SUSPICIOUS = ["location", ...REFUSED_OPERATORS].map((word) => new TextEncoder().encode(word));
 
 const MODEL_GRAPH = 7;
@@ -42,7 +42,7 @@ const PARTS = {
  * The metadata of an ONNX model. Throws InputError if the file is not one or is unsafe: if it keeps
  * tensors in other files, has loops or functions, or more than 64 MiB of metadata.
  * @param {Uint8Array} content
- * @param {string} name what messages call it
+ * @param {string} name in messages
  * @returns {Map<string, string>}
  */
 export function readStructure(content, name) {
@@ -145,7 +145,7 @@ class Walk {
   }
 
   /**
-   * Whether a node needs a walk; a search is faster.
+   * Whether the fields of a node must be read; a search is faster.
    * @param {number} begin
    * @param {number} end
    */

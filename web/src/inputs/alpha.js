@@ -1,7 +1,7 @@
 /** Transparency over white. */
 
 /**
- * Lay RGBA pixels over white, in place, as Pillow's `alpha_composite` rounds. Source: AlphaComposite.c.
+ * Draw RGBA pixels over white, in place, with the rounding of Pillow's `alpha_composite`. Source: AlphaComposite.c.
  * @param {Uint8Array | Uint8ClampedArray} data
  */
 export function overWhite(data) {

@@ -1,18 +1,18 @@
-/** What the first bytes of an image file say: its format, its size, and which way up it is. */
+/** The header of an image file: its format, size and orientation. */
 
 import { InputError } from "../errors.js";
 
 /** Images of more pixels than this (8192 x 8192) are refused before they are decoded. */
 export const MAX_PIXELS = 1 << 26;
-/** The formats that Python reads; which of them are read here depends on the platform. */
+/** The formats that Python supports; some depend on the platform here. */
 export const FORMATS = /** @type {const} */ (["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF"]);
 
 /** @typedef {(typeof FORMATS)[number]} Format */
 
 /**
- * `width` and `height` are 0 where the header does not tell. `orientation` is EXIF's, 1 to 8; of an AVIF
- * the container says it, and the decoder turns the image.
- * `exif`: where the file's part is that holds EXIF. `channels`: of a JPEG or a PNG.
+ * `width` and `height` are 0 if they are not in the header. `orientation` is EXIF's, 1 to 8; for AVIF
+ * it is in the container, and the decoder applies it.
+ * `exif`: the part of the file that contains EXIF. `channels`: of a JPEG or a PNG.
  * @typedef {{
  *   format: Format,
  *   width: number,
@@ -31,7 +31,7 @@ const XMP_IN_JPEG = "http://ns.adobe.com/xap/1.0/\0";
 const XMP_IN_PNG = "XML:com.adobe.xmp\0";
 
 /**
- * Read the header of an image file. Throws InputError where it is none of FORMATS, broken, or too large.
+ * Read the header of an image file. Throws InputError if it is broken, too large or not in FORMATS.
  * @param {Uint8Array} data
  * @returns {Header}
  */
@@ -66,7 +66,7 @@ function identify(data) {
   if (/^RIFF[^]{4}WEBP/.test(head)) return "WEBP";
   if (/^(?:II\*\0|MM\0\*|II\+\0|MM\0\+)/.test(head)) return "TIFF";
   if (/^[^]{4}ftyp(?:avif|avis|mif1|msf1)/.test(head)) return "AVIF";
-  throw new InputError(`the image can't be decoded (it is none of ${FORMATS.join(", ")})`);
+  throw new InputError(`the image can't be decoded (it is not one of ${FORMATS.join(", ")})`);
 }
 
 /** @type {Record<Format, (bytes: Bytes) => Found>} */
@@ -119,7 +119,7 @@ function readJpeg(bytes) {
 }
 
 /**
- * Whether a JPEG's end follows its scan. Decoders would show what there is of a truncated one.
+ * Whether a JPEG's scan is followed by its end. Decoders would show part of a truncated one.
  * @param {Uint8Array} data
  * @param {number} place
  */
@@ -187,7 +187,7 @@ function readWebp(bytes) {
 }
 
 /**
- * The largest of the sizes that an AVIF names: of the image, its alpha, or its tiles.
+ * The largest size in an AVIF: of the image, its alpha channel or its tiles.
  * @param {Bytes} bytes
  * @returns {Found}
  */
@@ -203,7 +203,7 @@ function readAvif(bytes) {
 }
 
 /**
- * The orientation in EXIF's first directory; undefined where there is none.
+ * The orientation in EXIF's first directory; undefined if there is none.
  * @param {Uint8Array | undefined} exif
  */
 function fromExif(exif) {
@@ -217,7 +217,7 @@ function fromExif(exif) {
       if (bytes.number(start, 2, little) === 0x0112) return bytes.number(start + 8, 2, little);
     }
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error; // what can't be read says nothing
+    if (!(error instanceof RangeError)) throw error; // unreadable EXIF is ignored
   }
   return undefined;
 }
@@ -228,11 +228,11 @@ function fromXmp(xmp) {
   return match ? Number(match[1]) : undefined;
 }
 
-/** Bytes that are read by their places; throws RangeError past their end. */
+/** Bytes that are read by position; throws RangeError past the end. */
 class Bytes {
   /** @param {Uint8Array} data */
   constructor(data) {
-    this.data = new Uint8Array(data.buffer, data.byteOffset, data.length); // slice() of a Buffer copies nothing
+    this.data = new Uint8Array(data.buffer, data.byteOffset, data.length); // slice() of a Buffer does not copy
   }
 
   /**

@@ -1,4 +1,4 @@
-/** Images: from a file's bytes to the pixels that a model sees. */
+/** Images: from a file's bytes to a model's input pixels. */
 
 import { decode } from "#platform";
 
@@ -12,12 +12,12 @@ import { square } from "./resize.js";
 /** Larger image files are refused. */
 export const MAX_IMAGE_BYTES = 1 << 26;
 
-/** The value of every pixel of an image that is missing: grey. */
+/** The value of every pixel of a missing image: grey. */
 export const MISSING = 127;
 
 /**
- * The pixels that a model sees of an image file, RGB, [size, size, 3].
- * Throws InputError with the reason where it can't be decoded whole.
+ * A model's input pixels from an image file, RGB, [size, size, 3].
+ * Throws InputError with the reason if it can't be decoded completely.
  * @param {Uint8Array} data
  * @param {ImageSettings} settings
  * @returns {Promise<Uint8Array>}
@@ -36,7 +36,7 @@ export async function loadPixels(data, settings) {
 }
 
 /**
- * The pixels that stand for an image that is missing: grey.
+ * The pixels of a missing image: grey.
  * @param {ImageSettings} settings
  */
 export const missingPixels = ({ size }) => new Uint8Array(size * size * 3).fill(MISSING);

@@ -1,4 +1,4 @@
-/** mmsent/inputs: from text and image to what a model takes, without a model. */
+/** mmsent/inputs: from text and image to a model's inputs, without a model. */
 
 export { loadPixels, missingPixels } from "./image.js";
 export { decodeText } from "./text.js";

@@ -2,7 +2,7 @@
  * The normalizers of a tokenizer.json, as the Rust library `tokenizers` computes them.
  *
  * Those of @huggingface/tokenizers differ in a final sigma, in the order of BERT's steps, in
- * ideographs outside the Basic Multilingual Plane, and in which characters count as what.
+ * ideographs outside the Basic Multilingual Plane, and in the classes of characters.
  */
 
 import { ReplaceNormalizer } from "@huggingface/tokenizers";
@@ -18,7 +18,7 @@ const nonspacing = new RegExp(`[${NONSPACING}]`, "gu");
 const combining = new RegExp(`[${COMBINING}]`, "gu");
 const space = /\p{White_Space}/gu;
 
-// One character at a time: at the end of a word, toLowerCase makes another letter of a sigma.
+// One character at a time: toLowerCase turns a sigma at the end of a word into another letter.
 const lowercase = (/** @type {string} */ text) => text.replaceAll("\u03a3", "\u03c3").toLowerCase();
 
 /** @type {Record<string, (config: Config) => Normalize>} */
@@ -48,7 +48,7 @@ const NORMALIZERS = {
     return (text) => text.replace(left, "").replace(right, "");
   },
   Replace(config) {
-    const { pattern } = new ReplaceNormalizer(/** @type {any} */ (config)); // it reads Oniguruma's expressions
+    const { pattern } = new ReplaceNormalizer(/** @type {any} */ (config)); // it translates Oniguruma's expressions
     return (text) => (pattern ? text.replaceAll(pattern, () => config.content) : text);
   },
   Prepend:
@@ -58,7 +58,7 @@ const NORMALIZERS = {
 };
 
 /**
- * Throws an Error where `config` is of a kind that is not supported.
+ * Throws an Error if the kind of `config` is not supported.
  * @param {Config} config
  * @returns {Normalize}
  */

@@ -1,8 +1,8 @@
 /**
  * The pre-tokenizers of a tokenizer.json, as the Rust library `tokenizers` splits.
  *
- * Those of @huggingface/tokenizers keep runs of punctuation together, take only ASCII's letters for
- * words, do not split at Metaspace's sign, and count U+FEFF as white space.
+ * Those of @huggingface/tokenizers keep runs of punctuation together, count only ASCII letters as
+ * words, do not split at Metaspace's character, and count U+FEFF as white space.
  */
 
 import { ByteLevelPreTokenizer, SplitPreTokenizer } from "@huggingface/tokenizers";
@@ -11,7 +11,7 @@ import { split } from "./split.js";
 import { PUNCTUATION } from "./unicode.js";
 
 /** @typedef {import("./split.js").Behavior} Behavior */
-/** @typedef {(text: string, first: boolean) => string[]} PreTokenize `first`: it begins the text */
+/** @typedef {(text: string, first: boolean) => string[]} PreTokenize `first`: at the start of the text */
 /** @typedef {Record<string, any>} Config a part of a tokenizer.json */
 
 const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d"; // Rust's \w
@@ -48,7 +48,7 @@ const PRE_TOKENIZERS = {
     (text) =>
       split(text, number, individual_digits ? "Isolated" : "Contiguous"),
   Split(config) {
-    const { pattern } = new SplitPreTokenizer(/** @type {any} */ ({ ...config, invert: true })); // it reads Oniguruma's expressions
+    const { pattern } = new SplitPreTokenizer(/** @type {any} */ ({ ...config, invert: true })); // it translates Oniguruma's expressions
     if (!pattern) throw new Error("a Split without a pattern");
     return (text) => split(text, pattern, config.behavior, config.invert);
   },
@@ -74,7 +74,7 @@ const PRE_TOKENIZERS = {
 const escape = (/** @type {string} */ text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 
 /**
- * Throws an Error where `config` is of a kind that is not supported.
+ * Throws an Error if the kind of `config` is not supported.
  * @param {Config} config
  * @returns {PreTokenize}
  */

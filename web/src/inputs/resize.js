@@ -1,5 +1,5 @@
 /**
- * Resizing, to the bit as Pillow 13 does it: `Image.resize` of 8-bit pixels, antialiased, in two passes
+ * Resizing, bit for bit as in Pillow 13: `Image.resize` of 8-bit pixels, antialiased, in two passes
  * that each round to bytes, with coefficients of 22 bits. Source: Pillow's Resample.c.
  */
 
@@ -9,7 +9,7 @@ import { MAX_PIXELS } from "./formats.js";
 /** @typedef {import("../bundle/info.js").ImageSettings} ImageSettings */
 
 /**
- * A decoded image: `step` bytes a pixel, of which the first three are red, green and blue.
+ * A decoded image: `step` bytes per pixel, of which the first three are red, green and blue.
  * @typedef {{data: Uint8Array | Uint8ClampedArray, width: number, height: number, step: number}} Raster
  */
 
@@ -34,7 +34,7 @@ function bicubic(distance) {
 }
 
 /**
- * Scale and cut an image to the square that a model sees: RGB, [size, size, 3]. "crop" rounds down both
+ * Resize or crop an image to a model's input square: RGB, [size, size, 3]. "crop" rounds down both
  * times, as transformers' CLIPImageProcessor does.
  * @param {Raster} image
  * @param {ImageSettings} settings
@@ -78,7 +78,7 @@ function resample(image, width, height, filter, [left, top], size) {
 }
 
 /**
- * Of each of `outSize` pixels: which pixels of `inSize` it is made of, and their weights.
+ * For each of `outSize` pixels: its source pixels of `inSize`, and their weights.
  * @param {number} inSize
  * @param {number} outSize
  * @param {Filter} filter
@@ -110,7 +110,7 @@ function coefficients(inSize, outSize, { reach, weigh }) {
 }
 
 /**
- * The columns `left` to `left + size` of the image resized across.
+ * The columns `left` to `left + size` of the horizontally resized image.
  * @param {Raster} image
  * @param {Coefficients} across
  * @param {number} left
@@ -140,7 +140,7 @@ function horizontal({ data, width, height, step }, { first, count, weights, stri
 }
 
 /**
- * The rows `top` to `top + size` of the image resized down.
+ * The rows `top` to `top + size` of the vertically resized image.
  * @param {Raster} image
  * @param {Coefficients} down
  * @param {number} top
@@ -173,7 +173,7 @@ function clip(sum) {
 }
 
 /**
- * An element that is there: the loops above stay inside.
+ * An element within bounds, as the loops above ensure.
  * @param {ArrayLike<number>} array
  * @param {number} i
  */

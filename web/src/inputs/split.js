@@ -1,13 +1,13 @@
-/** Splitting as the Rust library `tokenizers` does it, in the five ways that a tokenizer.json names. */
+/** Splitting as in the Rust library `tokenizers`, with the five behaviours of a tokenizer.json. */
 
 /** @typedef {"Removed" | "Isolated" | "MergedWithPrevious" | "MergedWithNext" | "Contiguous"} Behavior */
 
 /**
- * The pieces of `text` between and of the matches of `pattern`, which is global; none is empty.
- * `invert`: what `pattern` does not match counts as the match.
+ * The non-empty pieces of `text`: the matches of `pattern`, which is global, and what is between them.
+ * `invert`: the text between matches counts as matches.
  * @param {string} text
  * @param {RegExp} pattern
- * @param {Behavior} behavior what becomes of a match
+ * @param {Behavior} behavior of matches
  * @param {boolean} [invert]
  * @returns {string[]}
  */

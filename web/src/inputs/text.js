@@ -1,19 +1,19 @@
-/** Text: from the bytes of a file, or a string, to what a tokenizer is given. */
+/** Text: from a file's bytes, or a string, to the input of a tokenizer. */
 
 import { InputError } from "../errors.js";
 import { repr } from "../bundle/repr.js";
 
-/** Of longer texts, in UTF-8, the rest is not tokenized: it would be cut off after that anyway. */
+/** Only this many bytes of UTF-8 are tokenized; the tokens of the rest would be truncated anyway. */
 export const MAX_TOKENIZED_BYTES = 1 << 16;
 
-// What Python's str.strip takes for white space.
+// The white space of Python's str.strip.
 const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 const OUTER_SPACE = new RegExp(`^[${SPACE}]+|[${SPACE}]+$`, "gu");
 const LONE_SURROGATE = /[\ud800-\udfff]/u;
 
 /**
- * Decode a text file: UTF-8, else GB18030, without a byte-order mark and white space at both ends.
- * Throws InputError where the bytes are neither.
+ * Decode a text file as UTF-8 or, if that fails, as GB18030; strip a byte-order mark and white space.
+ * Throws InputError if it is neither.
  * @param {Uint8Array} bytes
  */
 export function decodeText(bytes) {
@@ -36,7 +36,7 @@ function decode(encoding, bytes) {
 }
 
 /**
- * Whether no character begins with 80 or FF, which TextDecoder takes for the euro sign of Windows.
+ * Whether no character begins with 80 or FF, which TextDecoder reads as the euro sign of Windows.
  * @param {Uint8Array} bytes
  */
 function isGb18030(bytes) {
@@ -50,7 +50,7 @@ function isGb18030(bytes) {
 }
 
 /**
- * Throws InputError where `value` is no text, and says why.
+ * Throws InputError with the reason if `value` is not a valid text.
  * @param {unknown} value
  */
 export function checkText(value) {
@@ -64,7 +64,7 @@ export function checkText(value) {
 }
 
 /**
- * What messages call the type of a value.
+ * The name of a value's type in messages.
  * @param {unknown} value
  */
 export function typeName(value) {
@@ -72,7 +72,7 @@ export function typeName(value) {
 }
 
 /**
- * The characters of `text` that fit whole into MAX_TOKENIZED_BYTES.
+ * The leading characters of `text` that fit into MAX_TOKENIZED_BYTES.
  * @param {string} text
  */
 export function shorten(text) {

@@ -1,4 +1,4 @@
-/** A bundle's tokenizer: from a text to token ids, as Python's `mmsent.inputs.text` makes them. */
+/** A bundle's tokenizer: from a text to token ids, as in Python's `mmsent.inputs.text`. */
 
 import { Tokenizer } from "@huggingface/tokenizers";
 
@@ -10,14 +10,14 @@ import { checkTokenizer } from "./tokenizer_json.js";
 
 export const TOKENIZER_KEY = "mmsent.tokenizer";
 
-// Stands for the text between the special tokens; no vocabulary has it.
+// A placeholder for the text between the special tokens; no vocabulary has it.
 const TEXT = "\ufffe\uffff";
 
 /** @typedef {(text: string) => number[]} Tokenize */
 
 /**
- * The tokenizer of a tokenizer.json: it adds special tokens, cuts texts to `maxLength` tokens and pads
- * none. Throws InputError where it is malformed; so does the tokenizer, where it fails on a text.
+ * The tokenizer of a tokenizer.json: it adds special tokens, truncates to `maxLength` tokens and does
+ * not pad. Throws InputError if it is malformed; the tokenizer throws it if it fails on a text.
  * @param {string} json
  * @param {number} maxLength
  * @returns {Tokenize}

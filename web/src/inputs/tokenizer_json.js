@@ -1,4 +1,4 @@
-/** What must be true of a tokenizer.json: what the Rust library refuses is refused here. */
+/** Validates a tokenizer.json: what the Rust library refuses is refused here too. */
 
 const MODELS = ["BPE", "WordPiece", "WordLevel", "Unigram"];
 const DECODERS = [
@@ -18,7 +18,7 @@ export function checkTokenizer(spec) {
   check((spec.version ?? "1.0") === "1.0", "it has an unknown version");
   for (const name of ["normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation"]) {
     spec[name] ??= null;
-    check(spec[name] === null || isObject(spec[name]), `its ${name} is no object`);
+    check(spec[name] === null || isObject(spec[name]), `its ${name} is not an object`);
   }
   check(!spec.decoder || DECODERS.includes(spec.decoder.type), "its decoder is unknown");
   if (spec.truncation) checkTruncation(spec.truncation);
@@ -38,7 +38,7 @@ function checkAddedTokens(tokens) {
   check(
     Array.isArray(tokens) &&
       tokens.every((token) => isObject(token) && isIndex(token.id) && typeof token.content === "string"),
-    "its added tokens are no list of tokens",
+    "its added tokens are not a list of tokens",
   );
   const alone = tokens.find((/** @type {any} */ { single_word }) => single_word);
   check(!alone, "an added token that is matched as a whole word is not supported in JavaScript");
@@ -50,11 +50,11 @@ function checkModel(model) {
   if (model.type === "Unigram") {
     const pieces = model.vocab;
     const isPiece = (/** @type {any} */ [token, score]) => typeof token === "string" && typeof score === "number";
-    check(Array.isArray(pieces) && pieces.every((piece) => Array.isArray(piece) && isPiece(piece)), "its vocabulary is no list of pieces");
+    check(Array.isArray(pieces) && pieces.every((piece) => Array.isArray(piece) && isPiece(piece)), "its vocabulary is not a list of pieces");
     return;
   }
   const { vocab, merges, unk_token: unknown } = model;
-  check(isObject(vocab) && Object.values(vocab).every(isIndex), "its vocabulary is no table of ids");
+  check(isObject(vocab) && Object.values(vocab).every(isIndex), "its vocabulary is not a table of ids");
   if (model.type === "BPE") {
     checkMerges(vocab, merges);
   } else {
@@ -67,11 +67,11 @@ function checkModel(model) {
  * @param {any} merges
  */
 function checkMerges(vocab, merges) {
-  check(Array.isArray(merges), "its merges are no list");
+  check(Array.isArray(merges), "its merges are not a list");
   for (const merge of merges) {
     const pair = typeof merge === "string" ? merge.split(" ") : merge;
     const isPair = Array.isArray(pair) && pair.length === 2 && pair.every((part) => typeof part === "string");
-    check(isPair, "one of its merges is no pair of tokens");
+    check(isPair, "one of its merges is not a pair of tokens");
     const missing = [...pair, pair.join("")].find((token) => !Object.hasOwn(vocab, token));
     check(missing === undefined, `the token ${missing} of a merge is not in the vocabulary`);
   }

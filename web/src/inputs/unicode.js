@@ -1,9 +1,9 @@
 /**
- * Which characters count as what to the Rust library `tokenizers`, as the inside of a
- * character class. Written by `python web/unicode.py`.
+ * The character classes of the Rust library `tokenizers`, as the inside of a regular
+ * expression's class. Written by `python web/unicode.py`.
  */
 
-/** What BERT's cleaning drops. */
+/** What BERT's cleaning removes. */
 export const CONTROL =
   "\\u{0}-\\u{8}\\u{b}-\\u{c}\\u{e}-\\u{1f}\\u{7f}-\\u{9f}\\u{ad}\\u{600}-\\u{605}\\u{61c}" +
   "\\u{6dd}\\u{70f}\\u{180e}\\u{200b}-\\u{200f}\\u{202a}-\\u{202e}\\u{2060}-\\u{2064}" +
@@ -11,7 +11,7 @@ export const CONTROL =
   "\\u{1bca0}-\\u{1bca3}\\u{1d173}-\\u{1d17a}\\u{e0001}\\u{e0020}-\\u{e007f}" +
   "\\u{f0000}-\\u{ffffd}\\u{100000}-\\u{10fffd}";
 
-/** What BERT sets apart. */
+/** What BERT separates. */
 export const IDEOGRAPH =
   "\\u{3400}-\\u{4dbf}\\u{4e00}-\\u{9fff}\\u{f900}-\\u{faff}\\u{20000}-\\u{2a6df}" +
   "\\u{2a700}-\\u{2b81f}\\u{2b920}-\\u{2ceaf}\\u{2f800}-\\u{2fa1f}";
@@ -70,7 +70,7 @@ export const NONSPACING =
   "\\u{1da00}-\\u{1da36}\\u{1da3b}-\\u{1da6c}\\u{1da75}\\u{1da84}\\u{1da9b}-\\u{1da9f}" +
   "\\u{1daa1}-\\u{1daaf}\\u{1e8d0}-\\u{1e8d6}\\u{e0100}-\\u{e01ef}";
 
-/** What StripAccents drops. */
+/** What StripAccents removes. */
 export const COMBINING =
   "\\u{300}-\\u{36f}\\u{483}-\\u{489}\\u{591}-\\u{5bd}\\u{5bf}\\u{5c1}-\\u{5c2}" +
   "\\u{5c4}-\\u{5c5}\\u{5c7}\\u{610}-\\u{61a}\\u{64b}-\\u{65f}\\u{670}\\u{6d6}-\\u{6dc}" +
@@ -126,7 +126,7 @@ export const COMBINING =
   "\\u{1e023}-\\u{1e024}\\u{1e026}-\\u{1e02a}\\u{1e8d0}-\\u{1e8d6}\\u{1e944}-\\u{1e94a}" +
   "\\u{e0100}-\\u{e01ef}";
 
-/** What stands alone. */
+/** What is always a separate word. */
 export const PUNCTUATION =
   "\\u{21}-\\u{2f}\\u{3a}-\\u{40}\\u{5b}-\\u{60}\\u{7b}-\\u{7e}\\u{a1}\\u{a7}\\u{ab}" +
   "\\u{b6}-\\u{b7}\\u{bb}\\u{bf}\\u{37e}\\u{387}\\u{55a}-\\u{55f}\\u{589}-\\u{58a}\\u{5be}" +

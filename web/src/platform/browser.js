@@ -1,4 +1,4 @@
-/** What browsers bring: image decoders, ONNX Runtime in WebAssembly, workers. */
+/** What browsers provide: image decoders, ONNX Runtime in WebAssembly, workers. */
 
 import * as ort from "onnxruntime-web/wasm";
 
@@ -11,11 +11,11 @@ import { InputError } from "../errors.js";
 
 /** Whether a string may be a path. */
 export const PATHS = false;
-/** Whether models are in a worker unless somebody says otherwise. */
+/** Whether models are in a worker by default. */
 export const WORKER = true;
 
 /**
- * Decode an image file as it lies in the file, over white.
+ * Decode an image file without turning it, over white.
  * @param {Uint8Array} data
  * @param {Header} header
  * @returns {Promise<Raster>}
@@ -32,7 +32,7 @@ export async function decode(data, header) {
   try {
     const { width, height } = bitmap;
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-    if (!context) throw new Error("this browser gives no canvas of that size");
+    if (!context) throw new Error("this browser doesn't support a canvas of that size");
     context.fillStyle = "white";
     context.fillRect(0, 0, width, height);
     context.drawImage(bitmap, 0, 0);
@@ -43,7 +43,7 @@ export async function decode(data, header) {
 }
 
 /**
- * An image file that no browser turns: some do so, whatever `imageOrientation` asks for.
+ * A copy of an image file that no browser turns: some ignore `imageOrientation`.
  * @param {Uint8Array} data
  * @param {Header} header
  */
@@ -57,11 +57,11 @@ function withoutExif(data, { format, exif }) {
   return cut;
 }
 
-/** Several threads need shared memory, which browsers give to pages that are cross-origin isolated. */
+/** Several threads need shared memory, which only cross-origin isolated pages get. */
 export const defaultThreads = () => (globalThis.crossOriginIsolated ? navigator.hardwareConcurrency : 1);
 
 /**
- * @param {import("./types.js").Backend} [_backend] there is one alone
+ * @param {import("./types.js").Backend} [_backend] there is only one
  * @returns {Promise<Runtime>}
  */
 export async function loadRuntime(_backend) {
@@ -75,7 +75,7 @@ export async function loadRuntime(_backend) {
 export const request = (place) => fetch(place);
 
 /**
- * A string is a path in Node alone.
+ * A string is a path only in Node.
  * @param {string | URL} _path
  * @param {string} what
  * @param {number} _limit
@@ -86,7 +86,7 @@ export async function readPath(_path, what, _limit) {
 }
 
 /**
- * An absolute address: in a worker, a relative one would mean another file.
+ * An absolute address: in a worker, a relative one would refer to another file.
  * @param {string | URL} place
  */
 export const absolute = (place) => new URL(place, document.baseURI).href;
@@ -105,7 +105,7 @@ export function startWorker() {
   };
 }
 
-/** The port to whoever started this worker. */
+/** The port to the thread that started this worker. */
 export async function parentPort() {
   return {
     post: (/** @type {unknown} */ message) => self.postMessage(message),

@@ -1,4 +1,4 @@
-/** What Node brings: files, WebAssembly decoders of images, ONNX Runtime native or in WebAssembly, workers. */
+/** What Node provides: files, WebAssembly image decoders, ONNX Runtime native or in WebAssembly, workers. */
 
 import { open, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -19,13 +19,13 @@ import { overWhite } from "../inputs/alpha.js";
 
 /** Whether a string may be a path. */
 export const PATHS = true;
-/** Whether models are in a worker unless somebody says otherwise. */
+/** Whether models are in a worker by default. */
 export const WORKER = false;
 
 const require = createRequire(import.meta.url);
 
 /**
- * Decode an image file as it lies in the file, over white.
+ * Decode an image file without turning it, over white.
  * @param {Uint8Array} data
  * @param {Header} header
  * @returns {Promise<Raster>}
@@ -56,7 +56,7 @@ async function fromWebp(data) {
 }
 
 /**
- * Grey of 16 bits is scaled to 8 as Python does it; of colours, Pillow takes the high bytes.
+ * 16-bit grey is scaled to 8 bits as in Python; for colours, Pillow takes the high bytes.
  * @param {Uint8Array} data
  * @param {Header} header
  */
@@ -111,7 +111,7 @@ function once(make) {
 export const defaultThreads = availableParallelism;
 
 /**
- * onnxruntime-node where it is installed, else onnxruntime-web; or the one of them that is asked for.
+ * The requested ONNX Runtime; by default onnxruntime-node if it is installed, otherwise onnxruntime-web.
  * @param {Backend} [backend]
  * @returns {Promise<Runtime>}
  */
@@ -136,9 +136,9 @@ export async function loadRuntime(backend) {
 export const request = (place) => fetch(place);
 
 /**
- * All bytes of a regular file. Throws InputError where there is none, or more than `limit` bytes.
+ * All bytes of a regular file. Throws InputError if it does not exist or has more than `limit` bytes.
  * @param {string | URL} path
- * @param {string} what names it in messages
+ * @param {string} what its name in messages
  * @param {number} limit
  * @returns {Promise<Uint8Array>}
  */
@@ -160,7 +160,7 @@ export async function readPath(path, what, limit) {
 }
 
 /**
- * An address or a path as a worker finds it.
+ * An address, or a path that a worker can resolve.
  * @param {string | URL} place
  */
 export function absolute(place) {
@@ -181,7 +181,7 @@ export function startWorker() {
   };
 }
 
-/** The port to whoever started this worker. */
+/** The port to the thread that started this worker. */
 export async function parentPort() {
   const port = nodeParentPort;
   if (!port) throw new Error("this module runs in a worker");

@@ -1,4 +1,4 @@
-/** What a platform, a browser or Node, gives to the rest. */
+/** What a platform, a browser or Node, provides. */
 
 export type Backend = "native" | "wasm";
 
@@ -8,12 +8,12 @@ export interface Runtime {
   backend: Backend;
 }
 
-/** A worker, seen by whoever started it. */
+/** A worker, as seen by the thread that started it. */
 export interface Port {
   post(message: unknown): void;
-  /** `onFailure`: the worker ended, or never began. */
+  /** `onFailure`: the worker stopped or could not start. */
   listen(onMessage: (message: any) => void, onFailure: (error: Error) => void): void;
-  /** Whether answers are awaited: Node ends when nobody waits. */
+  /** Whether answers are awaited: otherwise Node may exit. */
   wait(waiting: boolean): void;
   end(): Promise<unknown>;
 }

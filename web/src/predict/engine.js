@@ -1,4 +1,4 @@
-/** A bundle and its session, in whichever thread they live: what `SentimentModel` asks. */
+/** A bundle and its session, in whichever thread they are: the engine of `SentimentModel`. */
 
 import { readPath } from "#platform";
 
@@ -21,7 +21,7 @@ import { missingFault } from "./missing.js";
 /** @typedef {{logits: Float32Array, probabilities: Float32Array}} Scores */
 
 const BATCH_SIZE = 8;
-// Every model masks padding, so any id will do.
+// Every model masks padding, so any id works.
 const PAD_ID = 0;
 
 /** @implements {EngineInterface} */
@@ -73,7 +73,7 @@ export class Engine {
   }
 
   /**
-   * The logits of what was tokenized and decoded before.
+   * The logits of inputs that are already tokenized and decoded.
    * @param {Input[]} inputs
    */
   async run(inputs) {
@@ -85,8 +85,8 @@ export class Engine {
   }
 
   /**
-   * Throws InputError that names every row whose text is no text, or for a pair that lacks what the
-   * model needs.
+   * Throws InputError with every row whose text is invalid, or if a pair lacks a part that the
+   * model requires.
    * @param {Pair[]} pairs
    * @param {boolean} several
    */
@@ -108,7 +108,7 @@ export class Engine {
   }
 
   /**
-   * Tokens and pixels. Throws InputError that names every image that can't be decoded.
+   * Tokens and pixels. Throws InputError with every image that can't be decoded.
    * @param {Pair[]} pairs
    * @param {boolean} several
    * @returns {Promise<Input[]>}
@@ -131,7 +131,7 @@ export class Engine {
   }
 
   /**
-   * The scores of each input, in batches of texts that are similarly long.
+   * The scores of each input, computed in batches of texts of similar length.
    * @param {Input[]} inputs
    * @returns {Promise<Scores[]>}
    */
@@ -142,7 +142,7 @@ export class Engine {
     for (let start = 0; start < order.length; start += BATCH_SIZE) {
       const places = order.slice(start, start + BATCH_SIZE);
       const batch = places.map((place) => /** @type {Input} */ (inputs[place]));
-      // One at a time: a session in WebAssembly computes one batch, and nothing is gained in Node.
+      // One at a time: a WebAssembly session computes one batch, and concurrency gains nothing in Node.
       const scores = this.running.then(() => this.runBatch(batch));
       this.running = scores.catch(() => {});
       for (const [i, score] of (await scores).entries()) found[/** @type {number} */ (places[i])] = score;
@@ -209,7 +209,7 @@ function feed({ Tensor }, batch, size) {
 }
 
 /**
- * The bytes of an image file. Throws InputError where `image` is none.
+ * The bytes of an image file. Throws InputError if `image` is not one.
  * @param {Image} image
  * @returns {Promise<Uint8Array>}
  */

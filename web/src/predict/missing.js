@@ -1,15 +1,15 @@
-/** Pairs that lack their text or their image: whether a bundle predicts them. */
+/** Pairs without a text or an image: whether a bundle can predict them. */
 
 import { PARTS } from "../bundle/info.js";
 
 /** @typedef {import("../bundle/info.js").Part} Part */
 /** @typedef {import("../bundle/info.js").BundleInfo} BundleInfo */
 
-/** What a model has to be trained on that needs no text, or no image. */
+/** The modality on which a model must be trained to work without this part. */
 const MODALITY = { text: "image", image: "text" };
 
 /**
- * Why the bundle can't predict a pair that lacks these parts; null where it can.
+ * Why the bundle can't predict a pair that lacks these parts; null if it can.
  * @param {readonly Part[]} lacking
  * @param {BundleInfo} info
  */

@@ -1,4 +1,4 @@
-/** An engine in a worker, so that a page stays alive while it computes. */
+/** An engine in a worker, so that the page stays responsive while it computes. */
 
 import { absolute, startWorker } from "#platform";
 

@@ -1,4 +1,4 @@
-/** What is predicted from, and what comes of it. */
+/** The inputs and outputs of a prediction. */
 
 import type { BundleInfo } from "../bundle/info.js";
 import type { Backend } from "../platform/types.js";
@@ -6,15 +6,15 @@ import type { Backend } from "../platform/types.js";
 /** An image file: a File, its bytes or, in Node, its path. */
 export type Image = Blob | Uint8Array | ArrayBuffer | string;
 
-/** A text and an image, either of which may be missing where the model allows it. */
+/** A text and an image, either of which may be missing if the model allows it. */
 export interface Pair {
   text?: string | null;
   image?: Image | null;
 }
 
 /**
- * The most probable label and the probability of each; they add up to 1. `logits`, in the order of the
- * model's labels, are what the softmax makes the probabilities of.
+ * The most probable label, and the probability of each; they add up to 1. `logits` are in the order of
+ * the model's labels; the probabilities are their softmax.
  */
 export interface Prediction {
   label: string;
@@ -22,7 +22,7 @@ export interface Prediction {
   logits: Float32Array;
 }
 
-/** A pair as the model's graph takes it: token ids, and pixels [size, size, 3]. */
+/** A pair as the input of the model's graph: token ids, and pixels [size, size, 3]. */
 export interface Input {
   ids: readonly number[];
   pixels: Uint8Array;
@@ -34,7 +34,7 @@ export interface OpenOptions {
    * isolated, else one. In WebAssembly the first model of a thread decides for all.
    */
   threads?: number;
-  /** How many bytes of the bundle are loaded, of how many; 0 if that is not known. */
+  /** The loaded bytes of the bundle and the total, 0 if it is not known. */
   onProgress?: (loaded: number, total: number) => void;
   /** Whether to compute in a worker; the default is true in browsers, false in Node. */
   worker?: boolean;
@@ -42,14 +42,14 @@ export interface OpenOptions {
   backend?: Backend;
 }
 
-/** What a bundle says of itself. */
+/** A bundle's metadata. */
 export interface Description {
   info: BundleInfo;
   sha256: string;
   backend: Backend;
 }
 
-/** What computes: in this thread, or in a worker. */
+/** The part that computes: in this thread, or in a worker. */
 export interface Engine {
   readonly description: Description;
   predict(pairs: Pair[], several: boolean): Promise<Prediction[]>;

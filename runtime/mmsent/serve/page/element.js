@@ -1,7 +1,7 @@
-/** Elements: made, and found. No markup is ever parsed from a string. */
+/** Creates and finds elements. Markup is never parsed from a string. */
 
 /**
- * Make an element.
+ * Create an element.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Record<string, string | number>} [attributes]
@@ -16,7 +16,7 @@ export function element(tag, attributes = {}, ...children) {
 }
 
 /**
- * The element with that id. Throws where there is none of that kind.
+ * The element with this id. Throws if there is none of this kind.
  * @template {HTMLElement} T
  * @param {string} id
  * @param {new () => T} kind

@@ -1,4 +1,4 @@
-/** An explanation, drawn: modalities, words, the image's regions, and the numbers behind them. */
+/** Shows an explanation: modalities, words, regions of the image, and all numbers. */
 
 import { element } from "./element.js";
 import { drawMap } from "./map.js";
@@ -6,13 +6,13 @@ import { scale, side, signed } from "./numbers.js";
 
 /** @typedef {import("./types.d.ts").Explanation} Explanation */
 
-const UNREAD = 300; // characters that are shown of what the model doesn't read
+const UNREAD = 300; // characters shown of the text that the model doesn't read
 const INPUTS = { both: "text and image", text: "text alone", image: "image alone", neither: "neither" };
 
 /**
  * @param {Explanation} explanation
  * @param {{ source: string, resize: import("./types.d.ts").Model["resize"] }} image
- *   the URL of the pair's image, and how the model sees it
+ *   the URL of the pair's image, and how the model resizes it
  * @returns {Node[]}
  */
 export function drawExplanation(explanation, image) {
@@ -51,7 +51,7 @@ function modalities({ label, modalities }) {
 
 /** @param {Explanation} explanation */
 function words({ label, text, words, read }) {
-  const points = Array.from(text); // the places count code points
+  const points = Array.from(text); // positions count code points
   const largest = scale(words.map(({ value }) => value));
   /** @type {(Node | string)[]} */
   const parts = [];
@@ -96,7 +96,7 @@ function numbers({ probabilities, log_odds, foreign, regions }) {
 }
 
 /**
- * A table that scrolls on its own where it is too wide.
+ * A table that scrolls on its own if it is too wide.
  * @param {string} title
  * @param {string[]} heads
  * @param {{ name: string, values: readonly number[] }[]} rows
@@ -124,7 +124,7 @@ function table(title, heads, rows) {
 }
 
 /**
- * What a reader has to know about these very numbers.
+ * What the reader must know about these numbers.
  * @param {Explanation} explanation
  * @returns {string[]}
  */
@@ -133,7 +133,7 @@ function notes({ foreign, text, read, runs, budget }) {
   const alone = foreign.filter((input) => input !== "neither").map((input) => `the ${input} alone`);
   if (alone.length) {
     found.push(
-      `The model was not trained on ${alone.join(" or ")}: what it predicts there is a guess, and so are the shares of text and image.`,
+      `The model was not trained on ${alone.join(" or ")}: these predictions are guesses, and so are the shares of text and image.`,
     );
   }
   if (read < Array.from(text.trimEnd()).length) {

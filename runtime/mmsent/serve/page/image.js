@@ -1,9 +1,9 @@
-/** The image of the pair: chosen, dropped or pasted; previewed, and removed. */
+/** The image of the pair: choosing, dropping, pasting, preview and removal. */
 
 import { element, find } from "./element.js";
 
 /**
- * Watch the page's field for an image. The `<input>` holds the file, however it came.
+ * Watch the page's image field. The `<input>` has the file, however it was added.
  * @param {() => void} changed is called after each change
  * @returns {() => File | null} what the field holds
  */
@@ -46,7 +46,7 @@ export function watchImage(changed) {
     if (typed && event.clipboardData?.types.includes("text/plain")) return;
     if (take(event.clipboardData?.files)) event.preventDefault();
   });
-  // Anywhere on the page: a file that misses the zone would replace the page.
+  // Anywhere on the page: a file dropped outside the zone would replace the page.
   addEventListener("dragover", (event) => {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
@@ -62,7 +62,7 @@ export function watchImage(changed) {
     event.preventDefault();
     take(event.dataTransfer.files);
   });
-  update(); // browsers keep what a form held when its page is loaded again
+  update(); // browsers restore a form when its page is reloaded
   return () => input.files?.[0] ?? null;
 }
 
@@ -75,7 +75,7 @@ function show(file, source) {
   const facts = find("facts", HTMLSpanElement);
   facts.textContent = size(file.size);
   photo.addEventListener("load", () => {
-    if (!photo.isConnected) return; // another image took its place
+    if (!photo.isConnected) return; // another image has replaced it
     facts.textContent = `${photo.naturalWidth} \u00d7 ${photo.naturalHeight}, ${size(file.size)}`;
   });
   photo.addEventListener("error", () => {

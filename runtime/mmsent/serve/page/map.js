@@ -1,4 +1,4 @@
-/** The map of an image: what its regions are worth, laid over it. */
+/** The map of an image: the values of its regions, drawn over it. */
 
 import { element } from "./element.js";
 import { scale, side, signed } from "./numbers.js";
@@ -13,7 +13,7 @@ const COLOURS = { for: [0, 98, 168], against: [224, 96, 0] };
 
 /**
  * Values of `height` x `width` points, row by row, from those of an image's cells: bilinear between
- * the centres of the cells; beyond the outermost, that of the nearest.
+ * the centres of the cells, constant beyond the outermost centres.
  * @param {Regions} regions
  * @param {number} height
  * @param {number} width
@@ -36,8 +36,7 @@ export function smoothMap(regions, height, width) {
 }
 
 /**
- * The cells with the largest values, without their signs, the largest first; none that would show
- * as 0.00.
+ * The cells with the largest absolute values, the largest first, without those shown as 0.00.
  * @param {Regions} regions
  */
 export function strongestCells(regions) {
@@ -77,7 +76,7 @@ export function drawMap(regions, source, resize) {
     else show(photo.naturalWidth, photo.naturalHeight);
   });
   photo.addEventListener("error", () => {
-    photo.remove(); // the service reads formats that browsers don't
+    photo.remove(); // the service supports formats that browsers don't
     show(1, 1);
   });
   photo.src = source;
@@ -115,7 +114,7 @@ function marks(regions) {
 }
 
 /**
- * The two cells that a point lies between, and its distance from the first one's centre.
+ * The two cells around a point, and its distance from the first one's centre.
  * @param {number} point
  * @param {number} points
  * @param {number} cells

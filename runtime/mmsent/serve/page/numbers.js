@@ -1,4 +1,4 @@
-/** How numbers read: the same everywhere on the page. */
+/** The format of numbers, the same everywhere on the page. */
 
 /**
  * A share of one, as 83.2%.
@@ -19,7 +19,7 @@ export function signed(value) {
 }
 
 /**
- * What the strongest colour and the longest bar stand for: the largest value without its sign.
+ * The value of the strongest colour and the longest bar: the largest absolute value.
  * @param {readonly number[]} values
  */
 export function scale(values) {
@@ -27,7 +27,7 @@ export function scale(values) {
 }
 
 /**
- * Which of the two styles shows a value.
+ * The style of a value.
  * @param {number} value
  */
 export function side(value) {

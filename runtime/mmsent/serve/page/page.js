@@ -1,4 +1,4 @@
-/** The page: from a pair to its prediction, and then to what moved that. */
+/** The page: from a pair to its prediction and the explanation. */
 
 import { element, find } from "./element.js";
 import { drawExplanation } from "./explanation.js";
@@ -50,7 +50,7 @@ find("check", HTMLButtonElement).addEventListener("click", () => start(check));
 start(loadModels);
 
 /**
- * Begin something that a newer beginning cancels, and say where it fails.
+ * Start a task that the next one cancels, and show its error if it fails.
  * @param {(signal: AbortSignal) => Promise<void>} work
  */
 async function start(work) {
@@ -81,7 +81,7 @@ function fail(error) {
 /** @param {AbortSignal} signal */
 async function loadModels(signal) {
   /** @type {import("./types.d.ts").Progress | undefined} */
-  let show; // a service that answers at once shows no bar
+  let show; // no bar if the service answers at once
   const progress = (/** @type {number} */ done, /** @type {number} */ total) => {
     if (signal.aborted) return;
     show ??= wait("Loading the model\u2026");
@@ -105,7 +105,7 @@ async function awaitModels(signal) {
   status.textContent = "";
 }
 
-/** Say what the chosen model needs of a pair. */
+/** Show which parts the chosen model requires. */
 function sayNeeds() {
   const { optional } = chosen();
   if (optional.length === 2) needs.textContent = "A text, an image, or both.";
@@ -129,7 +129,7 @@ async function predict(signal) {
   const answer = `${prediction.label}, ${percent(prediction.probabilities[prediction.label] ?? 0)}.`;
   status.textContent = `${answer} Now measuring what moved this prediction\u2026`;
   await explain(pair, model, signal);
-  status.textContent = `${answer} What moved it is shown.`;
+  status.textContent = `${answer} The explanation is shown.`;
 }
 
 /**
@@ -168,7 +168,7 @@ function endWait() {
 }
 
 /**
- * Say whether this browser answers as Python does.
+ * Show whether this browser agrees with Python.
  * @param {AbortSignal} signal
  */
 async function check(signal) {
@@ -181,13 +181,13 @@ async function check(signal) {
   signal.throwIfAborted();
   if (!found) return;
   const { pairs, differences, largest } = found;
-  status.textContent = `${pairs - differences.length} of ${pairs} known pairs come out as in Python. Probabilities differ by ${largest.toPrecision(1)} at most.`;
-  if (differences.length) fault.textContent = `Not as in Python: ${differences.join("; ")}`;
+  status.textContent = `${pairs - differences.length} of ${pairs} known pairs have the same result as in Python. Probabilities differ by ${largest.toPrecision(1)} at most.`;
+  if (differences.length) fault.textContent = `Different from Python: ${differences.join("; ")}`;
 }
 
 /**
- * What was asked for. Where that fails, nothing is left that an earlier pair or a wait showed; where
- * something newer was begun, what that shows stays.
+ * The result of a task. If it fails, the output of earlier pairs and progress is removed; if a newer
+ * task was started, its output stays.
  * @template T
  * @param {Promise<T>} asked
  * @param {HTMLElement} place
@@ -215,13 +215,13 @@ function introduction() {
     element(
       "p",
       { class: "quiet" },
-      "Measured by predicting again with parts left out: it shows what moves the prediction, not why that is so. +0.69 doubles the odds of the predicted label, \u22120.69 halves them.",
+      "Measured by predicting again with parts left out: it shows what moves the prediction, not why. +0.69 doubles the odds of the predicted label, \u22120.69 halves them.",
     ),
   ];
 }
 
 /**
- * Whether the model can predict the pair; says what it lacks where not.
+ * Whether the model can predict the pair; if not, show what is missing.
  * @param {Pair} pair
  * @param {Model} model
  */
@@ -230,22 +230,22 @@ function complete(pair, { name, optional }) {
   const textLacks = !pair.text && (nothing || !optional.includes("text"));
   const imageLacks = !pair.image && (nothing || !optional.includes("image"));
   if (nothing) fault.textContent = "Type a text or add an image first.";
-  else if (textLacks) fault.textContent = `${name} needs a text, too: it was not trained to do without.`;
-  else if (imageLacks) fault.textContent = `${name} needs an image, too: it was not trained to do without.`;
+  else if (textLacks) fault.textContent = `${name} also needs a text: it was not trained for pairs without one.`;
+  else if (imageLacks) fault.textContent = `${name} also needs an image: it was not trained for pairs without one.`;
   if (textLacks) text.focus();
   else if (imageLacks) find("image", HTMLInputElement).focus();
   return !textLacks && !imageLacks;
 }
 
-/** Say that what is shown belongs to another pair. */
+/** Show that the result belongs to an earlier pair. */
 function changed() {
   fault.textContent = "";
-  if (predicted.hasChildNodes()) status.textContent = "The pair has changed since; predict it again.";
+  if (predicted.hasChildNodes()) status.textContent = "The pair has changed; predict it again.";
 }
 
 /** @returns {Model} */
 function chosen() {
   const model = models[Math.max(0, choice.selectedIndex)];
-  if (!model) throw new Error("there is no model to ask");
+  if (!model) throw new Error("there is no model");
   return model;
 }

@@ -1,4 +1,4 @@
-/** A prediction, drawn: the label, and all probabilities as bars. */
+/** Shows a prediction: the label, and all probabilities as bars. */
 
 import { element } from "./element.js";
 import { percent } from "./numbers.js";

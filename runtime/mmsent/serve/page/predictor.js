@@ -1,4 +1,4 @@
-/** The predictor of `mmsent serve`: it asks the service that this page comes from. */
+/** The predictor of `mmsent serve`: it calls the service that served this page. */
 
 const SERVICE = new URL("../", import.meta.url);
 
@@ -36,14 +36,14 @@ export const predictor = {
  */
 function post(path, { text, image }, model, signal) {
   const body = new FormData();
-  // As a file: in a plain field of a form, every line would end in CR LF.
+  // As a file: in an ordinary form field, every line would end in CR LF.
   if (text) body.append("text", new Blob([text]));
   if (image) body.append("image", image);
   return ask(`${path}?model=${encodeURIComponent(model)}`, { method: "POST", body, signal });
 }
 
 /**
- * The JSON that the service answers.
+ * The service's JSON response.
  * @param {string} path
  * @param {RequestInit} request
  */
@@ -55,7 +55,7 @@ async function ask(path, request) {
     answer = await fetch(new URL(path, SERVICE), { ...request, headers, cache: "no-store" });
   } catch (error) {
     if (request.signal?.aborted) throw error;
-    throw new Error(`${SERVICE.host} does not answer, or broke the connection off; try again`);
+    throw new Error(`${SERVICE.host} does not answer, or closed the connection; try again`);
   }
   if (answer.ok) return answer.json();
   const error = new Error(await reason(answer));
@@ -64,7 +64,7 @@ async function ask(path, request) {
 }
 
 /**
- * Why the service, or a proxy before it, refuses.
+ * Why the service, or a proxy in front of it, refuses.
  * @param {Response} answer
  */
 async function reason(answer) {

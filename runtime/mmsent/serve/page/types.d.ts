@@ -1,17 +1,17 @@
-/** What the page asks of a predictor. `predictor.js` is one; another may take its place. */
+/** The interface of predictors. `predictor.js` is one, which others may replace. */
 
 export type Part = "text" | "image";
 
-/** A model that can be asked. */
+/** An available model. */
 export interface Model {
   name: string;
-  /** What a pair may lack. */
+  /** The parts that a pair may lack. */
   optional: readonly Part[];
-  /** How an image becomes the square that the model sees; "crop" cuts its centre out. */
+  /** How an image becomes the model's input square; "crop" takes its centre. */
   resize: "stretch" | "crop";
 }
 
-/** A text, "" for none, and an image's file, null for none. */
+/** A text, "" if it is missing, and an image file, null if it is missing. */
 export interface Pair {
   text: string;
   image: Blob | null;
@@ -21,11 +21,11 @@ export interface Pair {
 export interface Prediction {
   label: string;
   probabilities: Readonly<Record<string, number>>;
-  /** How long it took. */
+  /** The time it took. */
   milliseconds: number;
 }
 
-/** A word, or a group of neighbours: its code points in the text, and what they are worth. */
+/** A word or a group of adjacent words: its code points in the text, and its value. */
 export interface Word {
   start: number;
   end: number;
@@ -50,7 +50,7 @@ export interface Explanation {
   budget: number;
 }
 
-/** Is told how much is done, and of how much. */
+/** Gets how much is done, and the total. */
 export type Progress = (done: number, total: number) => void;
 
 /** When the signal aborts, nothing more is computed. */
@@ -59,12 +59,12 @@ export interface Work {
   progress: Progress;
 }
 
-/** Which model is asked. */
+/** The model to use. */
 export interface Ask extends Work {
   model: string;
 }
 
-/** Known pairs, predicted again: which come out otherwise, and how, and the largest difference of a
+/** Known pairs, predicted again: those with other results, and the largest difference of a
  * probability. */
 export interface Check {
   pairs: number;
@@ -73,18 +73,18 @@ export interface Check {
 }
 
 /**
- * Where predictions come from. Whatever fails rejects with an Error whose message is for people;
- * one with the name "KeyRequired" asks for `useKey`.
+ * The source of predictions. A failure rejects with an Error whose message is for users; one with the
+ * name "KeyRequired" asks for `useKey`.
  */
 export interface Predictor {
   /** Where the text and the image go, as a sentence. */
   where: string;
-  /** The address of its documentation; "" where it has none. */
+  /** The address of its documentation; "" if there is none. */
   manual: string;
   models(work: Work): Promise<Model[]>;
   predict(pair: Pair, ask: Ask): Promise<Prediction>;
   explain(pair: Pair, ask: Ask): Promise<Explanation>;
-  /** Whether it predicts as Python does; absent where Python predicts. */
+  /** Checks that it agrees with Python; absent if Python predicts. */
   check?(work: Work): Promise<Check>;
   useKey(key: string): void;
 }

@@ -1,6 +1,6 @@
 /**
- * What moved a prediction: the pair is predicted again with parts of it left out. The algorithm is
- * stated in Python, in `mmsent.predict.explain.occlusion`, and so is the meaning of every value.
+ * What moved a prediction: the pair is predicted again with parts of it left out. The Python module
+ * `mmsent.predict.explain.occlusion` documents the algorithm and every value.
  */
 
 import { PARTS } from "../../bundle/info.js";
@@ -17,12 +17,12 @@ const BUDGET = 128;
 const MIN_BUDGET = 8;
 const BATCH_SIZE = 8;
 
-// What is seen of the image; a number from 0: all but the patch of that cell.
+// The visible part of the image; a number from 0 means all but the patch of that cell.
 const SHOWN = -1;
 const HIDDEN = -2;
 
 /**
- * A text, and what is seen of the image.
+ * A text, and the visible part of the image.
  * @typedef {{ text: string, seen: number }} Run
  * @typedef {Record<string, number>} Odds log-odds by label
  * @typedef {import("./words.js").Span} Span
@@ -32,7 +32,7 @@ const HIDDEN = -2;
 
 /**
  * `grid`: the image is divided into `grid` x `grid` cells. `budget`: how many predictions may be
- * computed. `signal` ends the work between two batches. `onProgress` is told the predictions.
+ * computed. `signal` stops the work between two batches. `onProgress` gets the number of predictions.
  * @typedef {object} ExplainOptions
  * @property {number} [grid]
  * @property {number} [budget]
@@ -57,8 +57,8 @@ const HIDDEN = -2;
  */
 
 /**
- * Explain the prediction of one pair. Throws InputError as `predict` does, and where an option is out
- * of range.
+ * Explain the prediction of one pair. Throws InputError like `predict`, and if an option is out of
+ * range.
  * @param {SentimentModel} model
  * @param {import("../types.js").Pair} pair
  * @param {ExplainOptions} [options]
@@ -87,7 +87,7 @@ export async function explainPair(model, text, pixels, { grid = GRID, budget = B
     throw new InputError(`the grid must be 1 to ${largest}, not ${grid}`);
   }
   if (!Number.isInteger(budget) || budget < MIN_BUDGET) {
-    throw new InputError(`the budget must be ${MIN_BUDGET} runs or more, not ${budget}`);
+    throw new InputError(`the budget must be at least ${MIN_BUDGET} predictions, not ${budget}`);
   }
   const plan = await makePlan(model, text, pixels ? grid : 0, budget);
   const missing = missingPixels(model.image);
@@ -128,8 +128,8 @@ export async function explainPair(model, text, pixels, { grid = GRID, budget = B
 }
 
 /**
- * What is predicted to explain a pair. `grid` is 0 where the image is missing. The words get what
- * the cells leave of the budget, and at least half of it; the cells get the largest grid that fits.
+ * The predictions that explain a pair. `grid` is 0 if the image is missing. The words get what the
+ * cells leave of the budget, and at least half of it; the cells get the largest grid that fits.
  * @param {Model} model
  * @param {string} text
  * @param {number} grid
@@ -156,7 +156,7 @@ async function makePlan(model, text, grid, budget) {
   const patches = Array.from({ length: side * side }, (_, cell) => ({ text: read, seen: cell }));
   /** @type {Run[]} */
   const all = [...Object.values(players), ...groups.map(({ run }) => run), ...patches];
-  const runs = new Map(all.map((run) => [keyOf(run), run])); // equal runs are one
+  const runs = new Map(all.map((run) => [keyOf(run), run])); // equal runs are computed once
   return { read, words, side, players, groups, patches, runs };
 }
 
@@ -166,7 +166,7 @@ function keyOf({ text, seen }) {
 }
 
 /**
- * The logits of each run, in their order. Batches hold texts of similar length.
+ * The logits of each run, in order. Batches have texts of similar length.
  * @param {Model} model
  * @param {readonly Run[]} runs
  * @param {(seen: number) => Uint8Array} see
@@ -191,7 +191,7 @@ async function predictAll(model, runs, see, { signal, onProgress }) {
 }
 
 /**
- * The words from `first` up to `last` as the explanation has them: places count code points.
+ * The words from `first` up to `last` for the explanation: positions count code points.
  * @param {string} text
  * @param {readonly Span[]} words
  * @param {number} first
@@ -205,7 +205,7 @@ function cut(text, words, first, last) {
 }
 
 /**
- * The Shapley value of a modality, of each label: half of what it adds to nothing plus half of what
+ * The Shapley value of a modality for each label: half of what it adds to nothing, plus half of what
  * it adds to the other one.
  * @param {"text" | "image"} modality
  * @param {Record<"both" | "text" | "image" | "neither", Odds>} odds
@@ -223,7 +223,7 @@ function shapley(modality, odds) {
 }
 
 /**
- * The natural logarithm of p / (1 - p) of each label, without loss where p is close to 1.
+ * The natural logarithm of p / (1 - p) of each label, exact even if p is close to 1.
  * @param {readonly string[]} labels
  * @param {ArrayLike<number>} logits
  * @returns {Odds}
@@ -267,7 +267,7 @@ function at(values, label) {
 }
 
 /**
- * What the model was not trained on: pairs that lack a part that isn't optional, and nothing at all.
+ * The inputs unlike the training data: pairs without a required part, or with neither part.
  * @param {readonly string[]} optional
  * @returns {("text" | "image" | "neither")[]}
  */

@@ -20,7 +20,7 @@ export function hidePatch(pixels, size, row, column, grid) {
 }
 
 /**
- * First and last pixel of a patch: half a cell before and after its cell, rounded half up.
+ * The first and last pixel of a patch: half a cell before and after its cell, rounded half up.
  * @param {number} cell
  * @param {number} grid
  * @param {number} size

@@ -7,12 +7,12 @@ const JOINER = "\\u200d\\ufe0f";
 const WORD = `[${IDEOGRAPH}]|[${EMOJI}][${EMOJI}${JOINER}]*|[^${SPACE}${IDEOGRAPH}${EMOJI}]+`;
 
 /**
- * Characters of a text, `start` to `end`, counted as JavaScript counts them, in UTF-16.
+ * A part of a text, `start` to `end`, in UTF-16 code units.
  * @typedef {{ start: number, end: number }} Span
  */
 
 /**
- * The words of `text`, in its order: a single ideograph or kana, a run of emoji, or a run of
+ * The words of `text`, in order: a single ideograph or kana, a run of emoji, or a run of
  * anything else that is not white space.
  * @param {string} text
  * @returns {Span[]}
@@ -36,8 +36,8 @@ export function without(text, words, first, last) {
 }
 
 /**
- * What a model reads of `text` before its tokenizer cuts it, and the words of that: the shortest
- * beginning, in whole words, with the token ids of the whole text.
+ * The part of `text` before its tokenizer truncates it, and the words of that part: the shortest
+ * beginning, in whole words, with the same token ids as the whole text.
  * @param {string} text
  * @param {(text: string) => Promise<ArrayLike<number | bigint>>} tokenize
  * @returns {Promise<{ read: string, words: Span[] }>}
@@ -56,7 +56,7 @@ export async function readWords(text, tokenize) {
 }
 
 /**
- * `count` groups of neighbours among `n` words: each one's first word, and the next one's.
+ * `count` groups of adjacent words among `n`: each one's first word, and the next one's.
  * @param {number} n
  * @param {number} count
  * @returns {[number, number][]}
@@ -67,7 +67,7 @@ export function group(n, count) {
 }
 
 /**
- * How many code points a text has: what Python calls its length.
+ * The number of code points in a text, which is its length in Python.
  * @param {string} text
  */
 export function codePoints(text) {
@@ -77,7 +77,7 @@ export function codePoints(text) {
 }
 
 /**
- * Where the first `count` words end, with the white space after them.
+ * The end of the first `count` words, with the white space after them.
  * @param {string} text
  * @param {readonly Span[]} words
  * @param {number} count
