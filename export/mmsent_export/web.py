@@ -40,8 +40,8 @@ def write_site(site: Path, bundle: Path, examples: Sequence[Example] | None = No
     """Write a website that predicts with ``bundle`` into the folder ``site``.
 
     ``examples``: pairs for the page's self-test, which anyone who opens the site can read; by
-    default drawn ones. An earlier site there is replaced; files that are none of a site stay.
-    Returns the files' paths. Raises InputError if the bundle can't be used, if ``site`` holds
+    default drawn ones. An earlier site there is replaced; other files stay.
+    Returns the files' paths. Raises InputError if the bundle can't be used, if ``site`` contains
     something else, or if the web files are not built.
     """
     if not (BUILT / WORKER).is_file():
@@ -74,11 +74,11 @@ def write_site(site: Path, bundle: Path, examples: Sequence[Example] | None = No
 
 
 def _check_folder(site: Path) -> None:
-    """Raises InputError if ``site`` is a file, or holds files but no earlier site."""
+    """Raises InputError if ``site`` is a file, or contains files but no earlier site."""
     if site.exists() and not site.is_dir():
         raise InputError(f"{site} is not a folder")
     if site.is_dir() and any(site.iterdir()) and not (site / WORKER).is_file():
-        raise InputError(f"{site} is not empty, and holds no earlier site; name another folder")
+        raise InputError(f"{site} is not empty, and contains no earlier site; name another folder")
 
 
 def _page_files() -> list[str]:

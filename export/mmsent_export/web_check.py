@@ -1,4 +1,4 @@
-"""The self-test of a site: some pairs, and what Python makes of them."""
+"""The self-test of a site: some pairs with Python's results."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Example:
 
 
 def self_test(model: SentimentModel, examples: Sequence[Example] | None = None) -> dict[str, Any]:
-    """What selftest.json holds; by default of drawn pairs.
+    """The content of selftest.json; by default for synthetic pairs.
 
     ``sha256`` is the bundle's seal. Of each pair: its text and its image's file in base64 or None,
     its token ids, the SHA-256 of its pixels, uint8 [size, size, 3], and its prediction.
@@ -65,7 +65,7 @@ def self_test(model: SentimentModel, examples: Sequence[Example] | None = None) 
 
 
 def draw(model: SentimentModel) -> Iterator[Example]:
-    """Pairs that are the same every time, and one that lacks each part which the model can lack."""
+    """Pairs that are always the same, also without each part that the model can do without."""
     generator = np.random.default_rng(0)
     for place, (text, (kind, size, options)) in enumerate(zip(_TEXTS, _FILES), 1):
         file = BytesIO()

@@ -255,8 +255,8 @@ def test_pairs_that_differ_are_reported(run_command, files, sample, tmp_path, ch
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "holds no predictions: it needs the columns guid and tag"),
-        ("guid,tag\n", "holds no predictions"),
+        ("", "has no predictions: it needs the columns guid and tag"),
+        ("guid,tag\n", "has no predictions"),
         ("id,label\n1,a\n", "it has id, label"),
         ("guid,tag\n1\n", "line 2: 1 fields, but the header has 2"),
         ("guid,tag\n1,\n", "line 2: the guid or a label is missing"),

@@ -100,7 +100,7 @@ def test_by_the_label_accuracy_is_recall(run_command, bundle, sample, tmp_path):
     ("options", "message"),
     [
         (("--by", "language"), "posts.csv has no column 'language'; it has guid, text, image"),
-        (("--by", "nothing"), "says nothing of these pairs"),
+        (("--by", "nothing"), "has no values for these pairs"),
         (("--output", "out.json"), "ends in .csv"),
         (("--output", "posts.csv"), "is also an input"),
         (("--errors", "out.txt"), "ends in .html"),

@@ -45,7 +45,7 @@ def test_every_field_except_options_can_be_set():
     [
         ("epochs", "write FIELD=VALUE"),
         ("epoch=3", "there is no setting 'epoch'; did you mean epochs?"),
-        ("zzz=3", "there is no setting 'zzz'; there are model, preset, "),
+        ("zzz=3", "there is no setting 'zzz'; the settings are model, preset, "),
         ("options={}", "there is no setting 'options'"),
         ("epochs=0", "epochs must be an integer of at least 1"),
         ("epochs=2.5", "epochs must be an integer of at least 1"),

@@ -170,10 +170,10 @@ def assign(context: click.Context, options: dict[str, Any]) -> None:
 
 
 def _begin_with(context: click.Context, folder: Path, options: dict[str, Any]) -> registry.Choice:
-    """The model of the run ``folder``, which a training begins with.
+    """The model of the run ``folder``, from which a training starts.
 
-    What the run decides replaces the defaults in ``options``. Raises InputError where they say
-    otherwise.
+    The run's settings replace the defaults in ``options``. Raises InputError if an option
+    contradicts them.
     """
     from mmsent_training.runs.origin import FIXED, choose_origin
 
@@ -194,7 +194,7 @@ def _begin_with(context: click.Context, folder: Path, options: dict[str, Any]) -
 
 
 def check_alone(context: click.Context) -> None:
-    """Raises InputError if --resume has company: only what may have moved can be named."""
+    """Raise InputError for options that --resume does not allow: only moved files can be named."""
     movable = {"resume", "data", "validation", "images", "from", "as_json"}
     movable |= {option.name for option in registry.model_options() if option.kind == "source"}
     if other := sorted({name for name in context.params if given(context, name)} - movable):

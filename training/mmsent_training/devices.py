@@ -81,7 +81,7 @@ def reproducible(seed: int, threads: int, device: Device) -> Iterator[None]:
         torch.manual_seed(seed)
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # New memory would be filled, in case it is read before it is written, which takes an
+        # PyTorch would fill new memory, in case it is read before it is written, which takes an
         # eighth of a training of the light model.
         memory.fill_uninitialized_memory = False
         try:

@@ -43,7 +43,7 @@ class Digests:
     validation: Bytes = field(repr=False)
 
     def compare(self, examples: Examples, side: Side) -> list[Seen | None]:
-        """What each of ``examples`` has in common with the pairs of ``side``; None: nothing."""
+        """What each of ``examples`` has in common with the pairs of ``side``; None if nothing."""
         nothing, data = bytes(self.length), self.training if side == "training" else self.validation
         parts = [data[at : at + self.length] for at in range(0, len(data), self.length)]
         known = set(zip(parts[::2], parts[1::2])) - {(nothing, nothing)}
@@ -84,7 +84,7 @@ def make_digests(
 ) -> Digests:
     """The digests of the training and validation pairs among ``examples``.
 
-    ``earlier``: of a training that this one goes on from: the model has seen its pairs, too.
+    ``earlier``: those of the training from which this one starts; the model has seen its pairs too.
     """
     longest, before = MAX_LENGTH, 1
     if earlier:

@@ -1,4 +1,4 @@
-"""Text as pictures write it: short enough for its place, and in characters that a font has."""
+"""Text in pictures: short enough for its place, and in characters that a font has."""
 
 import logging
 from bisect import bisect_right
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def drawn_labels(labels: Sequence[str], width: int) -> Iterator[list[str]]:
-    """What a picture that is drawn and saved in the block writes for each of ``labels``.
+    """The texts for ``labels`` in a picture that is drawn and saved within the block.
 
-    They are cut to ``width`` columns, but stay different. A character that the usual font lacks is
-    taken from an installed one that has it. One that no font has is escaped as Python does it, and
-    a warning says so.
+    They are shortened to ``width`` columns, but stay different. A character that the usual font
+    lacks is taken from an installed font. One that no font has is escaped as in Python, with a
+    warning.
     """
     fonts, lacking = find_fonts(frozenset("".join(labels)))
     if lacking:
@@ -42,7 +42,7 @@ def drawn_labels(labels: Sequence[str], width: int) -> Iterator[list[str]]:
 
 @contextmanager
 def drawn_texts(texts: Sequence[str]) -> Iterator[list[str]]:
-    """What a picture that is drawn and saved in the block writes for each of ``texts``.
+    """The texts for ``texts`` in a picture that is drawn and saved within the block.
 
     A character that no font has becomes a box: posts are full of rare ones.
     """
@@ -54,7 +54,7 @@ def drawn_texts(texts: Sequence[str]) -> Iterator[list[str]]:
 
 @contextmanager
 def _with_fonts(fonts: Sequence[str]) -> Iterator[None]:
-    """In the block, take from ``fonts`` what the usual font lacks, and draw a $ as a $."""
+    """Within the block, take missing characters from ``fonts``, and draw $ literally."""
     usual = rcParams["font.family"]
     with rc_context({"font.family": [*usual, *fonts], "text.parse_math": False}):
         yield
@@ -62,7 +62,7 @@ def _with_fonts(fonts: Sequence[str]) -> Iterator[None]:
 
 @cache
 def find_fonts(characters: frozenset[str]) -> tuple[list[str], set[str]]:
-    """Installed fonts with the ``characters`` that the usual font lacks, and what none has."""
+    """Installed fonts with ``characters`` that the usual font lacks, and those that none has."""
     lacking = _lacking(findfont(FontProperties()), characters)
     fonts: list[str] = []
     for font in fontManager.ttflist:
@@ -79,7 +79,7 @@ def find_fonts(characters: frozenset[str]) -> tuple[list[str], set[str]]:
 
 
 def _lacking(path: str, characters: Collection[str]) -> set[str]:
-    """Those of the ``characters`` that the font in a file lacks: all, where it can't be read."""
+    """The ``characters`` that the font in a file lacks; all of them if it can't be read."""
     try:
         font = get_font(path)
     except (OSError, RuntimeError):
@@ -104,8 +104,8 @@ def points(text: str, size: float) -> float:
 def wrap(text: str, width: float, size: float, lines: int) -> str:
     """``text`` in at most ``lines`` lines, ``width`` points wide in the usual fonts of ``size``.
 
-    Lines break at spaces and, where a word is longer than a line, or in a script without spaces,
-    anywhere. What is left out leaves a "…".
+    Lines break at spaces and, if a word is longer than a line, or in a script without spaces,
+    anywhere. Omitted text is replaced by "…".
     """
 
     def measure(part: str) -> float:
@@ -126,7 +126,7 @@ def wrap(text: str, width: float, size: float, lines: int) -> str:
 
 
 def _shorten(text: str, width: int) -> str:
-    """``text`` without its middle, where it is wider than ``width`` columns."""
+    """``text`` without its middle if it is wider than ``width`` columns."""
     if columns(text) <= width:
         return text
     start = _start(text, 2 * width // 3, columns)
@@ -134,6 +134,6 @@ def _shorten(text: str, width: int) -> str:
 
 
 def _start(text: str, width: float, measure: Callable[[str], float]) -> str:
-    """As much of the beginning of ``text`` as ``measure`` finds no wider than ``width``."""
+    """The longest beginning of ``text`` that is at most ``width`` wide by ``measure``."""
     lengths = range(len(text) + 1)
     return text[: bisect_right(lengths, width, key=lambda length: measure(text[:length])) - 1]

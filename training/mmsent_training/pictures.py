@@ -44,7 +44,7 @@ def write_coverage(folder: Path, curve: Sequence[CoveragePoint]) -> None:
 
 @style()
 def draw_curves(history: Sequence[Epoch], kept_epoch: int) -> Figure:
-    """Losses and validation scores by epoch; ``kept_epoch`` is the one whose weights stay."""
+    """Losses and validation scores by epoch; ``kept_epoch`` is the one whose weights are kept."""
     epochs = [each.epoch for each in history]
     figure = Figure(figsize=(10, 4), layout="constrained")
     ((left, right),) = figure.subfigures(1, 2, squeeze=False)
@@ -73,7 +73,7 @@ def draw_curves(history: Sequence[Epoch], kept_epoch: int) -> Figure:
 
 @style()
 def draw_confusion(scores: Scores) -> Figure:
-    """The confusion matrix: pairs and, where there is room, the share of each true label."""
+    """The confusion matrix: pairs and, if there is room, the share of each true label."""
     counts = np.array(scores.confusion)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     number = len(counts)
@@ -102,7 +102,7 @@ def draw_confusion(scores: Scores) -> Figure:
 
 
 def _write_counts(axes: Axes, counts: Counts, shares: Floats, *, roomy: bool) -> None:
-    """Write into each cell its pairs; where it is roomy, their share too, and the zeros."""
+    """Write the pairs into each cell; if it is large enough, also their share, and zeros."""
     for row, column in np.argwhere(counts >= (0 if roomy else 1)):
         count, share = counts[row, column], shares[row, column]
         axes.text(
@@ -118,7 +118,7 @@ def _write_counts(axes: Axes, counts: Counts, shares: Floats, *, roomy: bool) ->
 
 @style()
 def draw_reliability(scores: Scores) -> Figure:
-    """How often predictions are right, by their probability; below, how many there are of each."""
+    """The share of correct predictions by probability; below, the number of predictions."""
     bins = pd.DataFrame(map(asdict, scores.reliability))
     figure = Figure(figsize=(5.4, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -139,7 +139,7 @@ def draw_reliability(scores: Scores) -> Figure:
 
 @style()
 def draw_coverage(curve: Sequence[CoveragePoint]) -> Figure:
-    """Accuracy of the most confident predictions, by how many of the pairs they cover."""
+    """The accuracy of the most confident predictions, by the share of pairs that they cover."""
     figure = Figure(figsize=(5.4, 4), layout="constrained")
     axes = figure.subplots()
     shares, accuracies = [each.share for each in curve], [each.accuracy for each in curve]
@@ -155,7 +155,7 @@ def draw_coverage(curve: Sequence[CoveragePoint]) -> Figure:
 
 @style()
 def draw_ablation(results: Mapping[Modality, Scores]) -> Figure:
-    """Accuracy and macro F1 with 95 % intervals, by what the model saw."""
+    """Accuracy and macro F1 with 95 % intervals, by modality."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(results))
@@ -183,7 +183,7 @@ def draw_ablation(results: Mapping[Modality, Scores]) -> Figure:
 def draw_mistakes(mistakes: Sequence[Mistake], settings: ImageSettings) -> Figure:
     """The images of ``mistakes`` in rows of four, each above its guid, its labels and its text.
 
-    ``settings``: of an image, what the model sees is drawn, in its own shape.
+    ``settings``: only the part of an image that the model sees is drawn, undistorted.
     """
     across = min(4, len(mistakes))
     down = -(-len(mistakes) // across)
@@ -216,7 +216,7 @@ def draw_mistakes(mistakes: Sequence[Mistake], settings: ImageSettings) -> Figur
 
 
 def _draw_image(axes: Axes, mistake: Mistake, settings: ImageSettings) -> None:
-    """The image, at the bottom left; or that there is none."""
+    """Draw the image at the bottom left, or a note that there is none."""
     pair = mistake.pair
     image: Image.Image | Problem | None = None
     if not pair.lacks("image"):

@@ -115,7 +115,7 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
             raise InputError(f"--set {text}: write FIELD=VALUE, as in --set learning_rate=0.001")
         if name not in SETTABLE:
             near = get_close_matches(name, SETTABLE, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SETTABLE)}"
+            hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(SETTABLE)}"
             raise InputError(f"--set {text}: there is no setting {name!r}; {hint}")
         try:
             parsed = msgspec.convert(value, SETTABLE[name], strict=False)

@@ -1,7 +1,7 @@
 """The one style of all pictures: draw under `style`, save with `save`.
 
-Text is never below 9 points at 150 dots an inch, so that a picture scaled to half its size can
-still be read. Series differ in lightness as well as in hue: they stay different in grey.
+Text is at least 9 points at 150 dots per inch, so that a picture is legible at half its size.
+Series differ in lightness as well as in hue, so that they stay different in grey.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from mmsent.files.atomic import atomic_path
 BLUE, ORANGE, BLACK = "#0072b2", "#e69f00", "#1a1a1a"
 """The colours of series, in this order: of Okabe and Ito's palette for colour-blind readers."""
 GREY = "#8c8c8c"
-"""The colour of what is only there for comparison: a diagonal, a baseline."""
+"""The colour of references, such as a diagonal or a baseline."""
 
 SMALL = 9
 """The smallest text, in points."""
@@ -53,7 +53,7 @@ STYLE: Any = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """What is drawn in the block has the project's style. Also a decorator: ``@style()``."""
+    """Draw in the project's style within the block. Also a decorator: ``@style()``."""
     with rc_context(STYLE):
         yield
 

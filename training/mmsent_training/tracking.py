@@ -79,12 +79,12 @@ def tracking(names: Sequence[str], settings: Settings) -> Iterator[Callback]:
 
 
 def tracked(folder: Path) -> list[str]:
-    """The libraries that the run in ``folder`` is logged with."""
+    """The libraries that log the run in ``folder``."""
     return [name for name, library in _LIBRARIES.items() if (folder / library.folder).is_dir()]
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """Raises InputError if one of the libraries ``names`` is not installed."""
+    """Raise InputError if one of the libraries ``names`` is not installed."""
     for name in names:
         spec = find_spec(name)
         if spec is None or spec.origin is None:  # without an origin, a folder of that name
@@ -96,7 +96,7 @@ def check_installed(names: Sequence[str]) -> None:
 
 @contextmanager
 def _surviving(name: str, logs: dict[str, Log]) -> Iterator[None]:
-    """Drop a library that fails, so that the training goes on."""
+    """Drop a library that fails, so that the training continues."""
     try:
         yield
     except Exception as error:  # of any library
@@ -111,7 +111,7 @@ def _scores(epoch: Epoch) -> dict[str, float]:
 
 @contextmanager
 def _calm(**values: str) -> Iterator[None]:
-    """Set environment variables while the block runs, and hide what libraries warn of."""
+    """Set environment variables within the block, and hide libraries' warnings."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -222,8 +222,7 @@ def _wandb(folder: Path, settings: Settings, done: int) -> Iterator[Log]:
 class _Library:
     """``folder``: its record, in the run's folder.
 
-    ``open`` opens the record of the run in a folder, which was trained with the settings, after
-    a number of epochs.
+    ``open`` opens the record of the run in a folder, with its settings, after a number of epochs.
     """
 
     folder: str
@@ -236,4 +235,4 @@ _LIBRARIES = {
     "wandb": _Library("wandb", _wandb),
 }
 LIBRARIES: Sequence[str] = tuple(_LIBRARIES)
-"""What --log-to accepts."""
+"""The values of --log-to."""

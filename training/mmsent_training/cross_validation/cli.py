@@ -92,9 +92,9 @@ def cross_validate(
 ) -> None:
     """Train and score a model by cross-validation.
 
-    It shows how good a model and its settings are, and how much that varies, without the pairs
-    that `mmsent train` validates on: the folds are of the others. Pairs with the same image or
-    text are in one fold. The command writes the scores of each fold, and the predictions for every
+    It shows how good a model and its settings are, and how much that varies. The folds do not
+    include the pairs that `mmsent train` validates on. Pairs with the same image or text are in
+    one fold. The command writes the scores of each fold, and the predictions for every
     pair by a model that was not trained on it.
     """
     prepare_process()
@@ -130,7 +130,7 @@ def _resume(
     moved: tuple[Path | None, Path | None, Path | None],
     options: dict[str, Any],
 ) -> Plan:
-    """What is left of the cross-validation in ``folder``; ``moved``: where its files are now."""
+    """The rest of the cross-validation in ``folder``; ``moved``: where its files are now."""
     from mmsent_training.cross_validation import record
     from mmsent_training.cross_validation.training import make_plan, resume_plan
 

@@ -16,8 +16,8 @@ def divide_folds(
 ) -> list[Parts]:
     """Divide some ``rows`` of ``examples`` into ``folds``; each is validated on once.
 
-    ``repeat``, from 1, decides the shuffling. Returns the rows to train on and to validate on.
-    Raises InputError where a label has too few pairs.
+    ``repeat``, from 1, seeds the shuffling. Returns the rows to train on and to validate on.
+    Raises InputError if a label has too few pairs.
     """
     places, labels = np.array(rows), examples.labels[[*rows]]
     counts = np.bincount(labels, minlength=len(examples.label_names))

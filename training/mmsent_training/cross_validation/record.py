@@ -1,4 +1,4 @@
-"""The files of a cross-validation, written anew after every fold.
+"""The files of a cross-validation, rewritten after every fold.
 
 cross_validation.json   how it was started, and the scores of each finished fold
 predictions.csv         the finished folds' predictions for the pairs that they did not train on
@@ -50,7 +50,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Summary:
-    """Of a score: the folds' mean, and their standard deviation, of the population."""
+    """A score's mean and population standard deviation over the folds."""
 
     mean: float
     std: float
@@ -68,7 +68,7 @@ class CrossValidation:
 
     @property
     def missing(self) -> list[tuple[int, int]]:
-        """The repetition and the fold of what is still to be trained."""
+        """The repetitions and folds that are still to be trained."""
         done = {(each.repeat, each.fold) for each in self.results}
         every = product(range(1, self.repeats + 1), range(1, self.folds + 1))
         return [one for one in every if one not in done]
@@ -82,7 +82,7 @@ class CrossValidation:
         }
 
     def to_json(self) -> str:
-        """The scores first, since people read them."""
+        """JSON with the scores first, for readers."""
         content = {"format": FORMAT, "model": self.start.settings.model}
         if self.results:
             content |= {name: asdict(each) for name, each in self.summarize().items()}

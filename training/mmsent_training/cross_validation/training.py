@@ -1,4 +1,4 @@
-"""A cross-validation: train on every fold, and score what it did not train on."""
+"""Cross-validation: train and score every fold."""
 
 import logging
 import time
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """A cross-validation that is ready to begin or to continue.
+    """A cross-validation that is ready to start or to continue.
 
     ``parts``: of each repetition, those of each fold.
     """
@@ -60,9 +60,9 @@ def make_plan(
     repeats: int,
     data: TrainingData | None = None,
 ) -> Plan:
-    """Divide the pairs that `train` would train on; those that it would validate on stay unseen.
+    """Divide the pairs that `train` would train on, without those that it would validate on.
 
-    ``data``: what ``source`` reads, where it was read before.
+    ``data``: the data of ``source``, if it is already read.
     Raises InputError for bad data, and for labels with too few pairs.
     """
     source = source.resolve()
@@ -92,9 +92,9 @@ def make_plan(
 
 
 def resume_plan(folder: Path, before: CrossValidation, now: Plan) -> Plan:
-    """``now`` with the finished folds of ``before``, which stands in ``folder``.
+    """``now`` with the finished folds of ``before``, which are in ``folder``.
 
-    Raises InputError where they would not have the same scores if they were trained now.
+    Raises InputError if training them now would not give the same scores.
     """
     check_same_start(folder, before.start, now.validation.start)
     start = replace(before.start, data=now.validation.start.data)
@@ -135,7 +135,7 @@ def train_fold(
 ) -> tuple[Fold, pd.DataFrame]:
     """Train on one fold; returns its scores, and its predictions for the pairs left out."""
     start, began = plan.validation.start, time.perf_counter()
-    # Repetitions differ in their seed, too.
+    # Repetitions also differ in their seed.
     settings = replace(start.settings, seed=start.settings.seed + repeat - 1)
     parts, result = plan.parts[repeat - 1][fold - 1], Result()
     with reproducible(settings.seed, start.threads, settings.device):

@@ -106,7 +106,7 @@ def evaluate_bundle(
 def evaluate_on(model_path: Path, dataset: Dataset, guids: Collection[str]) -> Evaluation:
     """Score a bundle on the labelled pairs of ``dataset`` with these guids, as far as it has them.
 
-    Raises InputError for bad data, and where a label is none of the bundle's.
+    Raises InputError for bad data, and for a label that the bundle lacks.
     """
     model = SentimentModel(model_path, threads=1)
     pairs = _read_pairs(dataset, model, guids)

@@ -1,4 +1,4 @@
-"""Scores by a column of the list: by source, by language, by whatever the list says of its rows."""
+"""Scores by any column of the list, such as the source or the language."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -23,9 +23,9 @@ MAX_GROUPS = 100
 
 @dataclass(frozen=True)
 class Group:
-    """The scores of the pairs for which a column says ``value``; "" where it says nothing.
+    """The scores of the pairs with ``value`` in a column; "" is an empty cell.
 
-    ``accuracy_interval``: Wilson's, 1927, which also holds for few pairs. ``macro_f1``: over the
+    ``accuracy_interval``: Wilson's, 1927, which is also valid for few pairs. ``macro_f1``: over the
     labels that occur among the group's true and predicted ones; its interval: of the bootstrap.
     """
 
@@ -40,9 +40,9 @@ class Group:
 def read_column(
     data: Path, column: str, pairs: Sequence[Pair], *, reading: Reading = AS_IT_IS
 ) -> list[str]:
-    """What ``column`` of the dataset says of each of ``pairs``, which were read from it.
+    """The values of a dataset's ``column`` for ``pairs``, which were read from it.
 
-    Raises InputError where a list that holds some of them has no such column, or it says nothing.
+    Raises InputError if a list with some of them has no such column, or if all values are empty.
     """
     lists = {pair.list for pair in pairs}
     found: dict[tuple[str, int], str] = {}
@@ -51,7 +51,7 @@ def read_column(
             names = each.names if isinstance(each, List) else ()
             if not isinstance(each, List) or column not in names:
                 raise InputError(f"{each.name} has no column {column!r}; it has {listed(names)}")
-            # Any column can be read in the label's place.
+            # Any column can be read as the label.
             other = replace(each, columns={**each.columns, "label": column})
             with closing(other.rows(contents=False)) as rows:
                 for row in rows:
@@ -59,20 +59,20 @@ def read_column(
                         found[row.list, row.line] = row.label or ""
     values = [found[pair.list, pair.line] for pair in pairs]
     if not any(values):
-        raise InputError(f"the column {column!r} of {data} says nothing of these pairs")
+        raise InputError(f"the column {column!r} of {data} has no values for these pairs")
     return values
 
 
 def score_groups(labels: Labels, predicted: Labels, values: Sequence[str]) -> list[Group]:
     """The scores of each group of pairs with the same value, the largest first.
 
-    ``labels`` and ``predicted``: int64 [pairs]; ``values``: of as many pairs.
-    Raises InputError where there are more than MAX_GROUPS.
+    ``labels`` and ``predicted``: int64 [pairs]; ``values``: str [pairs].
+    Raises InputError if there are more than MAX_GROUPS.
     """
     different, places = np.unique(np.array(values, object), return_inverse=True)
     if len(different) > MAX_GROUPS:
         raise InputError(
-            f"the column has {len(different)} values; scores are for {MAX_GROUPS} groups at most"
+            f"the column has {len(different)} values; the maximum is {MAX_GROUPS} groups"
         )
     groups = [
         _score(value, labels[places == number], predicted[places == number])

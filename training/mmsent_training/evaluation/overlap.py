@@ -51,7 +51,7 @@ class Overlap:
 def find_overlap(examples: Examples, probabilities: Floats, digests: Digests) -> Overlap:
     """Compare scored ``examples`` with a training's ``digests``.
 
-    ``probabilities``, float32 [examples, labels], are what the model gave them.
+    ``probabilities``, float32 [examples, labels], are the model's.
     """
     seen = digests.compare(examples, "training")
     unseen = np.array([each is None for each in seen])

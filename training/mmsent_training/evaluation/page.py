@@ -1,4 +1,4 @@
-"""Pairs as a page: images, texts and what models predict, in one file that loads nothing."""
+"""A page of pairs: images, texts and models' predictions, in one file that loads nothing else."""
 
 import io
 from base64 import b64encode
@@ -56,9 +56,9 @@ nav ul { padding-left: 1.2rem; margin: .5rem 0; } a { color: inherit; }
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model predicts for a pair; ``name`` tells the models of a page apart.
+    """A model's prediction for a pair; ``name`` identifies the model on the page.
 
-    ``probabilities``: of each label, None where they are not known.
+    ``probabilities``: of each label, or None if they are unknown.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Section:
 
 
 def check_page_name(path: Path) -> None:
-    """Raises InputError where ``path`` is no name of a page."""
+    """Raise InputError if ``path`` is not a valid name for a page."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{path}: a page is a file that ends in .html")
 
@@ -130,9 +130,9 @@ def write_page(path: Path, title: str, introduction: str, sections: Sequence[Sec
 
 
 def html_table(title: str, rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """A table below its title; its first row is the header, the first cells name their rows.
+    """A table with a title; its first row is the header, and the first cell of a row is its name.
 
-    The first ``left`` columns are set left, the others right. A long table is folded.
+    The first ``left`` columns are left-aligned, the others right-aligned. A long table is folded.
     """
     sides = [' class="left"' if place < left else "" for place in range(len(rows[0]))]
     safe = [[f"<bdi>{escape(cell)}</bdi>" if cell else "" for cell in row] for row in rows]
@@ -182,7 +182,7 @@ def _answers(card: Card) -> str:
 
 
 def _labels(card: Card) -> str:
-    """One model's most probable labels, with the true one, and what it gives each."""
+    """One model's most probable labels and the true one, with their probabilities."""
     (answer,) = card.answers
     values = answer.probabilities or {answer.label: 1.0}
     ranked = sorted(values, key=lambda label: -values[label])

@@ -1,9 +1,9 @@
-"""Predictions as a file: CSV, a pair a row, as runs, `mmsent evaluate` and `mmsent-infer` write it.
+"""Predictions as CSV, one pair per row, as in runs, `mmsent evaluate` and `mmsent-infer`.
 
-guid        the pair's
-tag         its true label; in what `mmsent-infer` writes, which has no column predicted, that one
+guid        the pair's guid
+tag         its true label; in files of `mmsent-infer`, which have no predicted, the predicted label
 predicted   the most probable label
-...         a column for each label: its probability
+...         a column for each label, with its probability
 """
 
 import csv
@@ -32,9 +32,9 @@ TOLERANCE = 0.01
 
 
 class Predicted(NamedTuple):
-    """What a model predicts for a pair, and the pair's true label, None where it is not known.
+    """A model's prediction for a pair, and the pair's true label, or None if it is unknown.
 
-    ``probabilities``: of each label, in the model's order; None where they are not known.
+    ``probabilities``: of each label, in the model's order, or None if they are unknown.
     """
 
     tag: str | None
@@ -44,7 +44,7 @@ class Predicted(NamedTuple):
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions by guid, and the labels that the model knows, as far as that is known."""
+    """Predictions by guid, and the model's labels, as far as they are known."""
 
     labels: tuple[str, ...]
     rows: dict[str, Predicted]
@@ -68,9 +68,9 @@ def predictions_table(
     label_names: Sequence[str],
     first: Mapping[str, object] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """Predictions of pairs with the true ``labels``, int64 [pairs], a pair a row.
+    """Predictions of pairs with the true ``labels``, int64 [pairs], one pair per row.
 
-    ``probabilities``: float32 [pairs, labels]. ``first``: columns before these, a value each.
+    ``probabilities``: float32 [pairs, labels]. ``first``: columns before these, one value per pair.
     """
     table: dict[str, object] = {
         **first,
@@ -89,15 +89,15 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_predictions(path: Path, labels: Sequence[str] | None = None) -> Predictions:
-    """Read predictions; ``labels`` are the model's where they are known.
+    """Read predictions; ``labels`` are the model's, if they are known.
 
-    Other columns are passed over. Raises InputError where the file has none, is no such file, or
-    has a guid twice.
+    Other columns are ignored. Raises InputError if the file is empty, has another format, or
+    repeats a guid.
     """
     names, lines = _read(path)
     if "guid" not in names or not {"tag", "predicted"} & {*names}:
         raise InputError(
-            f"{path} holds no predictions: it needs the columns guid and tag, as `mmsent-infer` "
+            f"{path} has no predictions: it needs the columns guid and tag, as `mmsent-infer` "
             f"writes them, or guid, tag and predicted, as `mmsent evaluate` does; it has "
             f"{', '.join(names[:20]) or 'none'}"
         )
@@ -120,12 +120,12 @@ def read_predictions(path: Path, labels: Sequence[str] | None = None) -> Predict
     if repeated:
         raise InputError(f"{path} has more than one prediction for {count_guids(repeated)}")
     if not rows:
-        raise InputError(f"{path} holds no predictions")
+        raise InputError(f"{path} has no predictions")
     return Predictions(tuple(known), rows)
 
 
 def count_guids(guids: Sequence[str]) -> str:
-    """Some guids, for a message: how many there are, and the first of them."""
+    """Some guids for a message: their number and the first ones."""
     shown = ", ".join(guids[:5])
     if len(guids) == 1:
         return f"1 pair (guid {shown})"
@@ -158,10 +158,10 @@ def _find_probabilities(
     labels: Sequence[str] | None,
     answers: Sequence[str],
 ) -> tuple[Sequence[str], Sequence[tuple[float, ...] | None]]:
-    """The model's labels, and each row's probabilities of them, None where there are none.
+    """The model's labels, and each row's probabilities, or None if there are none.
 
-    Where the ``labels`` are not known, they are the names of all columns but the fixed ones or, if
-    those don't add up to 1, of those that are predicted, ``answers``, somewhere.
+    If the ``labels`` are unknown, they are the names of all columns except the fixed ones or, if
+    those don't add up to 1, of those that occur among the predicted labels, ``answers``.
     """
     if labels is not None:
         named = label_columns(labels, FIXED_COLUMNS)
@@ -178,13 +178,13 @@ def _find_probabilities(
 
 
 def _label(column: str) -> str:
-    """The label whose probabilities a column holds: see `label_columns`."""
+    """The label whose probabilities are in a column: see `label_columns`."""
     plain = column.rstrip("_")
     return plain if plain in FIXED_COLUMNS else column
 
 
 def _probabilities(cells: Sequence[str], places: Sequence[int]) -> tuple[float, ...]:
-    """The probabilities of a row. Raises ValueError where they are none that add up to 1."""
+    """The probabilities of a row. Raises ValueError if they don't add up to 1."""
     row = tuple(float(cells[place]) for place in places)
     if not abs(sum(row) - 1) <= TOLERANCE or min(row) < 0:
         raise ValueError(f"{row} does not add up to 1")

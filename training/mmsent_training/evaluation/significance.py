@@ -21,7 +21,7 @@ class McNemar:
     """McNemar's exact test of two predictions for the same pairs.
 
     ``only_one`` and ``only_other`` count the pairs that only one of them got right; ``p`` is the
-    probability of a difference as large where each is as likely to be the one.
+    probability of a difference at least as large if both are equally likely to be right.
     """
 
     only_one: int
@@ -30,14 +30,14 @@ class McNemar:
 
     @property
     def verdict(self) -> str:
-        """For people."""
+        """The result as text."""
         said = "significant" if self.p < SIGNIFICANT else "not significant"
         return f"p = {self.p:.3g}, {said} at 5 %"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much one score is larger than another, and its 95 % interval."""
+    """The difference between two scores, and its 95 % interval."""
 
     value: float
     low: float
@@ -46,7 +46,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Differences:
-    """The differences of two models' scores; ``f1``: of each class, in the order of the labels."""
+    """The differences between two models' scores; ``f1``: per class, in the order of the labels."""
 
     accuracy: Difference
     macro_f1: Difference
@@ -70,8 +70,8 @@ def paired_differences(labels: Labels, one: Labels, other: Labels, classes: int)
     nor which model is ``one`` changes an interval. Efron and Tibshirani, An Introduction to the
     Bootstrap, 1993, chapter 13.
     """
-    # Half of the samples are of one less the other, half of the other less the one, turned round:
-    # what chance does to them is the same, whichever comes first.
+    # Half of the samples are of one less the other, half of the other less the one, negated, so
+    # that the randomness is the same whichever comes first.
     here, there = _cells(labels, one, other, classes), _cells(labels, other, one, classes)
     samples = np.concatenate((_samples(here, classes), -_samples(there, classes)))
     (values,) = _differences(here, here.pairs[None], classes)
@@ -84,7 +84,7 @@ def paired_differences(labels: Labels, one: Labels, other: Labels, classes: int)
 class _Cells(NamedTuple):
     """The combinations of a label and two predictions, int64 [cells], and the pairs of each.
 
-    How often each of them is drawn is all that a score depends on.
+    A score depends only on how often each combination is drawn.
     """
 
     true: Labels
@@ -111,7 +111,7 @@ def _samples(cells: _Cells, classes: int) -> Scores:
 
 
 def _differences(cells: _Cells, drawn: Labels, classes: int) -> Scores:
-    """The scores of one less those of the other, where the cells are ``drawn`` that often."""
+    """The scores of one less those of the other, with each cell ``drawn`` so many times."""
     one, other = (_scores(drawn, cells.true, each, classes) for each in (cells.one, cells.other))
     return one - other
 

@@ -19,7 +19,7 @@ def text_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
 
 
 def columns(text: str) -> int:
-    """The width of ``text`` on a terminal: an East Asian character takes two columns."""
+    """The width of ``text`` on a terminal: an East Asian character is two columns wide."""
     return sum(
         2 if unicodedata.east_asian_width(char) in "WF" else not unicodedata.combining(char)
         for char in text

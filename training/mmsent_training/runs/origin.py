@@ -1,4 +1,4 @@
-"""A run that another training begins with: `mmsent train --from`."""
+"""A run from which another training starts: `mmsent train --from`."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from mmsent_training.settings import Device, Settings
 from mmsent_training.weights.checkpoint import file_sha256
 
 EPOCHS = 1 / 3
-"""Of the model's default number of epochs: what a training that begins with a run has."""
+"""The share of the model's default number of epochs for a training that starts from a run."""
 FIXED = ("preset", "modality", "max_length")
 """The settings that are the run's, with its model."""
 SOURCE = "from"
@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 
 
 def read_origin(folder: Path) -> Origin:
-    """Read a finished run to begin another training with.
+    """Read a finished run, to start another training from it.
 
-    Raises InputError if ``folder`` is no finished run, or is damaged.
+    Raises InputError if ``folder`` is not a finished run, or is damaged.
     """
     run = read_run(folder)
     return Origin(
@@ -48,7 +48,7 @@ def read_origin(folder: Path) -> Origin:
 def choose_origin(folder: Path) -> tuple[Choice, Settings]:
     """The model of the run in ``folder``, with its weights, and the run's settings.
 
-    Raises InputError as `read_origin`.
+    Raises InputError like `read_origin`.
     """
     origin = read_origin(folder)
     name, sources = origin.settings.model, {SOURCE: str(folder.resolve())}
@@ -57,9 +57,9 @@ def choose_origin(folder: Path) -> tuple[Choice, Settings]:
 
 
 def find_weights(model: str, sources: Mapping[str, str]) -> Weights | None:
-    """The weights that a training began with, from their ``sources``: a run, or pretrained ones.
+    """The initial weights of a training, from their ``sources``: a run, or pretrained ones.
 
-    Raises InputError and WeightsUnavailable as `read_origin` and the model's recipe do.
+    Raises InputError and WeightsUnavailable like `read_origin` and the model's recipe.
     """
     if SOURCE in sources:
         return read_origin(Path(sources[SOURCE]))
@@ -67,10 +67,10 @@ def find_weights(model: str, sources: Mapping[str, str]) -> Weights | None:
 
 
 def settings_from(choice: Choice, device: Device, chosen: Mapping[str, Any]) -> Settings:
-    """The settings of a training that begins with a run, and the ``chosen`` values.
+    """The settings of a training that starts from a run, with the ``chosen`` values.
 
-    By default it is shorter than one from the start (docs/training.md). What the network and its
-    inputs depend on is the run's. Raises InputError if a value is invalid.
+    By default it is shorter than one from scratch (docs/training.md). Settings of the network and
+    its inputs are the run's. Raises InputError if a value is invalid.
     """
     assert isinstance(choice.weights, Origin)
     run = choice.weights.settings
@@ -84,8 +84,8 @@ def settings_from(choice: Choice, device: Device, chosen: Mapping[str, Any]) -> 
 def create_model(origin: Origin, labels: Sequence[str]) -> tuple[dict[str, Any], nn.Module]:
     """The arguments of its recipe's `build`, and the model with the weights of ``origin``.
 
-    If ``labels`` are others or in another order, the head is new: what has a shape that depends on
-    the number of labels.
+    If ``labels`` or their order differ, the head is new: the tensors whose shape depends on the
+    number of labels.
     """
     description = {**origin.description, "labels": len(labels)}
     model, trained = build_model(description), origin.network.state_dict()
@@ -116,11 +116,11 @@ def divide_from(
 ) -> tuple[list[int], list[int], int | None]:
     """The rows of ``examples`` to train on and to validate on, in a training from ``origin``.
 
-    What the run validated on is not trained on. ``drawn``: whether ``validation`` was drawn at
-    random. Then it is made of pairs that the run has not seen, and of those that it validated on:
-    scores on what it was trained on would promise too much. Also returns how many pairs the run
-    validated on; None if it has no digests.
-    Raises InputError where there is nothing left to train or to validate on.
+    The run's validation pairs are not trained on. ``drawn``: whether ``validation`` was drawn at
+    random. Then only pairs that the run has not seen and its validation pairs are validated on:
+    scores on its training pairs would be too optimistic. Also returns the number of the run's
+    validation pairs, or None if it has no digests.
+    Raises InputError if nothing is left to train or to validate on.
     """
     if origin.digests is None:
         logger.warning(

@@ -134,5 +134,5 @@ def plain(value: object) -> str:
 
 
 def typed(kind: type, value: Any) -> Any:
-    """The opposite of `plain`, for msgspec. Raises TypeError if ``value`` is no path."""
+    """The opposite of `plain`, for msgspec. Raises TypeError if ``value`` is not a path."""
     return kind(value)

@@ -58,7 +58,7 @@ def find_mistakes(
 
 
 def have_images(mistakes: Sequence[Mistake]) -> bool:
-    """Whether any of them has an image to draw: a model of texts is given none."""
+    """Whether any of them has an image to draw; a model of texts gets none."""
     return any(not mistake.pair.lacks("image") for mistake in mistakes)
 
 

@@ -56,7 +56,7 @@ class Checkpoint:
 def read_model_type(folder: Path, name: str, kind: Kind) -> str:
     """The model type in the config.json of the checkpoint ``name``, which is in ``folder``.
 
-    It is "timm" if timm's architecture stands there. Returns the first of the kind's types if that
+    It is "timm" if it has timm's key "architecture". Returns the first of the kind's types if that
     file is missing or damaged, which other checks report. Raises InputError if it is another type.
     """
     try:
@@ -204,7 +204,7 @@ def _damage(path: Path, name: str, sha256: str, known: str, expected: int | None
 
 
 def file_sha256(path: Path, name: str) -> str:
-    """The SHA-256 of a file, hexadecimal; ``name`` is shown beside the progress."""
+    """The SHA-256 of a file, hexadecimal; ``name`` is shown next to the progress."""
     size, digest = path.stat().st_size, hashlib.sha256()
     bar = Progress(f"verifying {name}", size // CHUNK, "MiB", summary=False)
     with open(path, "rb") as file, bar as progress:

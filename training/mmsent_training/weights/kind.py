@@ -1,4 +1,4 @@
-"""A kind of checkpoints, such as CLIP's, and what messages say of it."""
+"""A kind of checkpoints, such as CLIP's, and its words in messages."""
 
 import shlex
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Models side by side: what is compared, the numbers, and how they are shown."""
+"""The comparison of models: contenders, scores, and their presentation."""

@@ -1,4 +1,4 @@
-"""Models side by side on the same pairs: their scores, how sure the differences are, and why."""
+"""Compare models on the same pairs: scores, significance, and different settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,11 +33,11 @@ from mmsent_training.examples import Labels
 
 @dataclass(frozen=True)
 class Aligned:
-    """Contenders' predictions for the same pairs, which are in the order of their guids.
+    """Contenders' predictions for the same pairs, sorted by guid.
 
-    ``labels``: all that a contender knows or a pair has. ``true``: int64 [pairs], indices into
+    ``labels``: all labels of the contenders and the pairs. ``true``: int64 [pairs], indices into
     them; ``predicted``: the same of each contender; ``probabilities``: of each, float32 [pairs,
-    labels], 0 for a label that it does not know, or None where they are not known.
+    labels], 0 for a label that it lacks, or None if they are unknown.
     """
 
     contenders: Sequence[Contender]
@@ -50,7 +50,7 @@ class Aligned:
 
 @dataclass(frozen=True)
 class ContenderScores:
-    """How good a contender is. ``auroc``: None where it is undefined or has no probabilities."""
+    """A contender's scores. ``auroc``: None if it is undefined or there are no probabilities."""
 
     letter: str
     path: str
@@ -78,7 +78,7 @@ class Pairwise:
 class Comparison:
     """All of a comparison. ``facts``: settings and data that differ, a value for each contender.
 
-    A value is None where it is not known, as that of a file of predictions never is.
+    A value is None if it is unknown, as always for a file of predictions.
     """
 
     pairs: int
@@ -89,9 +89,9 @@ class Comparison:
 
 
 def align(contenders: Sequence[Contender]) -> Aligned:
-    """The predictions of all ``contenders``, pair by pair.
+    """Align the predictions of all ``contenders``.
 
-    Raises InputError that says which pairs are not the same, if they are not.
+    Raises InputError that names the pairs that differ, if any do.
     """
     first, *others = contenders
     faults = [fault for other in others for fault in _differing(first, other)]
@@ -119,7 +119,7 @@ def align(contenders: Sequence[Contender]) -> Aligned:
 
 
 def _differing(one: Contender, other: Contender) -> list[str]:
-    """What is wrong where the pairs of two contenders are not the same."""
+    """The error if the pairs of two contenders differ."""
     faults = []
     for some, rest in ((one, other), (other, one)):
         if missing := sorted(some.rows.keys() - rest.rows.keys()):
@@ -136,10 +136,10 @@ def _differing(one: Contender, other: Contender) -> list[str]:
 
 
 def _all_labels(contenders: Sequence[Contender], tags: Sequence[str]) -> tuple[str, ...]:
-    """All labels, in the contenders' order where they have the same one."""
+    """All labels, in the contenders' order if it is the same for all."""
     found = {*tags} | {row.predicted for each in contenders for row in each.rows.values()}
     found = found.union(*(each.labels for each in contenders))
-    # A file of predictions need not say in which order its model has them.
+    # A file of predictions may not have the model's order.
     orders = {each.labels for each in contenders if each.kind != "predictions"}
     if len(orders) == 1 and found == {*(order := orders.pop())}:
         return order
@@ -191,7 +191,7 @@ def compare(aligned: Aligned) -> Comparison:
 
 
 def _differing_facts(facts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The facts of which two are known that differ."""
+    """The facts with at least two different known values."""
     names = dict.fromkeys(name for each in facts for name in each)
     rows = {name: [each.get(name) for each in facts] for name in names}
     return {
@@ -202,7 +202,7 @@ def _differing_facts(facts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]
 
 
 def to_dict(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as JSON has it; the F1 of a class under its label."""
+    """The comparison for JSON, with the F1 of each class under its label."""
     content = asdict(comparison)
     for two in content["pairwise"]:
         two["differences"]["f1"] = dict(zip(comparison.labels, two["differences"]["f1"]))

@@ -1,4 +1,4 @@
-"""What is compared: runs, bundles and files of predictions, and what each predicts."""
+"""Contenders: runs, bundles and files of predictions, with their predictions."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -25,10 +25,10 @@ DIGITS = 12
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that is compared with others, and what it predicts, by guid.
+    """A model in a comparison, with its predictions by guid.
 
     ``letter``: its name in tables. ``facts``: its settings and data, as far as they are known;
-    ``overlap``: which of the pairs it has seen in its training, of a bundle.
+    ``overlap``: the pairs that it has seen in training, if it is a bundle.
     """
 
     letter: str
@@ -40,13 +40,13 @@ class Contender:
     overlap: Overlap | None = None
 
     def __str__(self) -> str:
-        """For messages."""
+        """Its name in messages."""
         return f"{self.letter} ({self.path})"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the pairs are: the dataset that is named or, without one, that of the first run."""
+    """The source of the pairs: the given dataset or, by default, that of the first run."""
 
     data: Path | None
     split: Split | None
@@ -54,7 +54,7 @@ class Source:
     run: Path | None
 
     def open(self) -> Dataset:
-        """The dataset, as far as the pairs can be in it. Raises InputError."""
+        """The part of the dataset that may contain the pairs. Raises InputError."""
         if self.data is None and self.run is not None:
             record = read_record(self.run)
             try:
@@ -72,12 +72,12 @@ class Source:
 def read_contenders(
     paths: Sequence[Path], data: Path | None, split: Split | None, reading: Reading
 ) -> tuple[list[Contender], Source]:
-    """What stands at ``paths``, and where the pairs are.
+    """Read the contenders at ``paths``; also returns the source of the pairs.
 
-    A run brings the predictions of its validation pairs. A file of predictions without true labels
-    takes them from the data. Bundles are scored on the data: on the pairs of the runs and files
+    A run has predictions for its validation pairs. A file of predictions without true labels
+    gets them from the data. Bundles are scored on the data: on the pairs of the runs and files
     or, without those or with ``split``, as `evaluate_bundle` does.
-    Raises InputError where fewer than two are given, one is given twice, or one can't be read.
+    Raises InputError if there are fewer than two, one is repeated, or one can't be read.
     """
     _check_different(paths)
     found = {path: _kind(path) for path in paths}
@@ -101,7 +101,7 @@ def read_contenders(
 def find_pairs(source: Source, tags: Mapping[str, str]) -> dict[str, Pair]:
     """The pairs with these guids and labels, by guid.
 
-    Raises InputError where the data lack some, or have another label or several rows for them.
+    Raises InputError if the data lacks some, or has other labels or several rows for them.
     """
     if not tags:
         return {}
@@ -134,7 +134,7 @@ def _check_different(paths: Sequence[Path]) -> None:
 
 
 def _kind(path: Path) -> Kind:
-    """What stands at ``path``. Raises InputError where nothing does."""
+    """The kind of contender at ``path``. Raises InputError if it does not exist."""
     if follow_latest(path).is_dir():
         return "run"
     if not path.exists():
@@ -211,7 +211,7 @@ def _read_bundle(path: Path, letter: str, source: Source, guids: Collection[str]
 
 
 def _validation_part(record: Record) -> Dataset:
-    """The part of a run's data that its validation pairs are in."""
+    """The part of a run's data with its validation pairs."""
     source = record.source
     other = None if source.validation is None else open_dataset(source.validation, source.reading)
     train, validation = training_parts(open_dataset(source.path, source.reading), other)
@@ -238,7 +238,7 @@ def _bundle_facts(found: Evaluation) -> Mapping[str, Any]:
 def _facts(
     settings: Mapping[str, Any], dataset: Mapping[str, Any], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Settings and data in one flat dictionary, in words that `mmsent train` uses."""
+    """Settings and data in one flat dictionary, with the names of `mmsent train`."""
     options = settings.get("options")
     facts = {name: value for name, value in settings.items() if name != "options"}
     if isinstance(options, dict):

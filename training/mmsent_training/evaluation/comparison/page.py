@@ -1,4 +1,4 @@
-"""A comparison as a page: its tables, and the pairs that one gets right and another wrong."""
+"""A comparison as a page: its tables, and the pairs that only some contenders get right."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ Winners = tuple[bool, ...]
 def write_comparison(
     path: Path, comparison: Comparison, aligned: Aligned, source: Source, limit: int
 ) -> None:
-    """Write the page. Of the pairs that the same contenders get right it has ``limit`` at most.
+    """Write the page, with at most ``limit`` pairs for each set of contenders that are right.
 
-    Raises InputError where the pairs' texts and images are not in ``source``.
+    Raises InputError if the pairs' texts and images are not in ``source``.
     """
     groups = _differing(aligned)
     shown = {winners: _most_confident(aligned, rows)[:limit] for winners, rows in groups.items()}
@@ -52,7 +52,7 @@ def write_comparison(
 
 
 def _differing(aligned: Aligned) -> dict[Winners, list[int]]:
-    """The pairs that some contenders get right and others wrong, by which are right."""
+    """The pairs that only some contenders get right, by the contenders that are right."""
     right = np.stack([predicted == aligned.true for predicted in aligned.predicted], axis=1)
     groups: dict[Winners, list[int]] = {}
     for row, winners in enumerate(map(tuple, right.tolist())):
@@ -63,7 +63,7 @@ def _differing(aligned: Aligned) -> dict[Winners, list[int]]:
 
 
 def _most_confident(aligned: Aligned, rows: Sequence[int]) -> list[int]:
-    """``rows`` by the largest probability of a wrong label, the largest first."""
+    """``rows`` sorted by the largest probability of a wrong label, the largest first."""
 
     def confidence(row: int) -> float:
         return max(
@@ -86,7 +86,7 @@ def _title(winners: Winners, contenders: Sequence[Contender]) -> str:
 
 
 def _names(contenders: Sequence[Contender]) -> list[str]:
-    """Each contender's letter and file name, with its folder where several have that name."""
+    """Each contender's letter and file name, with its folder if several have the same name."""
     counts = Counter(each.path.name for each in contenders)
     places = (
         each.path.name if counts[each.path.name] == 1 else str(Path(*each.path.parts[-2:]))

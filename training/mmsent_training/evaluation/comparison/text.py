@@ -13,7 +13,7 @@ CAUTION = "p-values and intervals are not corrected for several comparisons"
 
 
 def describe(comparison: Comparison) -> str:
-    """All of it but the pairs."""
+    """The complete comparison except the pairs."""
     parts = [
         text_table(contender_rows(comparison), left=3),
         text_table(score_rows(comparison)),
@@ -35,7 +35,7 @@ def describe(comparison: Comparison) -> str:
 
 
 def contender_rows(comparison: Comparison) -> Rows:
-    """Which letter is what."""
+    """The contenders by letter."""
     rows = [["", "path", "kind"]]
     kinds = {"run": "run", "bundle": "bundle", "predictions": "file of predictions"}
     return rows + [[each.letter, each.path, kinds[each.kind]] for each in comparison.contenders]
@@ -69,7 +69,7 @@ def class_rows(comparison: Comparison) -> Rows:
 
 
 def difference_rows(comparison: Comparison) -> Rows:
-    """The differences of every two contenders, with paired intervals."""
+    """The differences between every two contenders, with paired intervals."""
     return _differences(
         comparison,
         [
@@ -108,7 +108,7 @@ def signed(value: float) -> str:
 
 
 def verdict(two: Pairwise) -> str:
-    """What McNemar's test says of two contenders, in a line."""
+    """The result of McNemar's test on two contenders, in one line."""
     test = two.mcnemar
     return (
         f"{two.one} and {two.other}: {counted(test.only_one, 'pairs')} only {two.one} got right, "
