@@ -126,7 +126,7 @@ def ask(load: Load, chance: random.Random) -> None:
             status, content_type, bad = chance.choices(BAD, [10] * (len(BAD) - 1) + [1])[0]
             check(load, connection, bad, content_type, status, None)
         elif draw < 0.10:
-            break_off(load, body, chance)
+            abort(load, body, chance)
         elif draw < 0.12:
             trickle(load, body, label, chance)
         else:
@@ -167,12 +167,12 @@ def head_of(body: bytes) -> bytes:
     ).encode()
 
 
-def break_off(load: Load, body: bytes, chance: random.Random) -> None:
+def abort(load: Load, body: bytes, chance: random.Random) -> None:
     """Disconnect in the middle of a request, or before its answer."""
     request = head_of(body) + body
     with socket.create_connection(("127.0.0.1", load.port), timeout=60) as stream:
         stream.sendall(request[: chance.randrange(len(request) + 1)])
-    load.counts["broken off"] += 1
+    load.counts["aborted"] += 1
 
 
 def trickle(load: Load, body: bytes, label: str, chance: random.Random) -> None:

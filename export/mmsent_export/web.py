@@ -1,6 +1,6 @@
 """A bundle as a website: a folder of static files whose page predicts in the browser.
 
-The page is that of ``mmsent serve``. In place of its predictor, which asks the service, stands one
+The page is that of ``mmsent serve``. Its predictor, which calls the service, is replaced by one
 that runs the bundle in the browser; ``make web`` builds it into `BUILT`.
 """
 

@@ -43,7 +43,7 @@ _FILES: tuple[tuple[str, tuple[int, int], dict[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class Example:
-    """A pair for the self-test: a text, and an image's file; None where it lacks one."""
+    """A pair for the self-test: a text and an image file; None if one is missing."""
 
     name: str
     text: str | None

@@ -197,16 +197,16 @@ def _limits(info: BundleInfo) -> str:
     rarest, row = min(info.metrics["classes"].items(), key=lambda item: item[1]["support"])
     parts = info.provenance["settings"]["modality"]
     lines = [
-        "It gives every input one of its labels, also where none fits.",
-        "The scores hold for pairs like those it was validated on. It was not tested on others.",
+        "It always predicts one of its labels, even if none fits.",
+        "The scores apply to pairs like the validation pairs. The model was not tested on others.",
         f"The scores of {escape(rarest)}, the rarest label, are the least certain: it has "
         f"{counted(int(row['support']), 'validation pairs')}.",
     ]
     if parts != "image":
-        lines.append(f"A text is cut after {info.max_length} tokens.")
+        lines.append(f"Texts are truncated to {info.max_length} tokens.")
     if parts != "text":
-        how = "squeezed to" if info.image.resize == "stretch" else "scaled and cropped to"
-        lines.append(f"An image is {how} {info.image.size} x {info.image.size} pixels.")
+        how = "stretched to" if info.image.resize == "stretch" else "scaled and cropped to"
+        lines.append(f"Images are {how} {info.image.size} x {info.image.size} pixels.")
     if parts == "both":
         lines.append(
             {
@@ -230,7 +230,7 @@ def _languages(tokenizer: Tokenizer) -> str:
         f"{TO_FILL_IN}: the languages of the training texts.\n\n"
         f"Scripts that the tokenizer knows: {', '.join(known) or 'none of those tested'}. Others "
         f"that were tested: {', '.join(unknown) or 'none'}. The tokenizer may know a script "
-        "although the model has learnt none of its languages."
+        "even if the model has not learnt any of its languages."
     )
 
 

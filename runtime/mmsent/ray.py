@@ -106,7 +106,7 @@ def predict(
 
 
 class _Predictor:
-    """An actor: it holds the open bundle."""
+    """An actor with the open bundle."""
 
     def __init__(
         self,

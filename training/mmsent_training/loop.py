@@ -61,7 +61,7 @@ class Event:
     "started": training begins or, after ``epoch`` epochs, resumes; ``folder`` is the run's. "step":
     an optimiser step is done. "evaluated": the epoch's ``scores`` are known. "saved": the
     epoch's state is on disk, so that an interrupted training resumes after it. "trained": all
-    epochs are done, but no result is written. "written": the whole result is written.
+    epochs are done, but no result is written. "written": the complete result is written.
     """
 
     kind: Literal["started", "step", "evaluated", "saved", "trained", "written"]

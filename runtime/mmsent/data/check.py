@@ -1,4 +1,4 @@
-"""Check a whole dataset: what training or inference would refuse, and what the data contains."""
+"""Check a complete dataset: problems that training or inference would refuse, and its contents."""
 
 import hashlib
 import math
@@ -29,11 +29,11 @@ from mmsent.inputs.scripts import count_scripts, main_script
 from mmsent.inputs.text import tokenize
 
 WINDOW = 256
-"""Rows that are inspected together: they may hold their images in memory."""
+"""Rows that are inspected together; their images may be in memory."""
 
 
 class Reader(NamedTuple):
-    """What a bundle can read: its tokenizer, and the parts that a pair may lack."""
+    """A bundle's requirements: its tokenizer, and the parts that a pair may lack."""
 
     tokenizer: Tokenizer
     optional: Collection[Part]
@@ -160,7 +160,7 @@ def _has_labels(dataset: Dataset) -> bool:
 
 
 def _windows(dataset: Dataset, use: Use, unplaced: set[Problem]) -> Iterator[list[Pair | Problem]]:
-    """The rows of a dataset in windows, since rows may hold their images in memory.
+    """The rows of a dataset in windows, since their images may be in memory.
 
     ``unplaced``: bad rows whose split is unknown. They appear in every split, but count once.
     """
@@ -301,7 +301,7 @@ def _count(pairs: Sequence[Pair], known: Sequence[str]) -> dict[str, int]:
 def accuracy_margin(pairs: int) -> float:
     """Half of the 95 % interval of an accuracy of 0.5 on so many pairs, which is the widest one.
 
-    The interval is Wilson's, J. Am. Stat. Assoc. 22 (1927) 209, which also holds for few pairs.
+    The interval is Wilson's, J. Am. Stat. Assoc. 22 (1927) 209, which is also valid for few pairs.
     """
     z = statistics.NormalDist().inv_cdf(0.975)
     return z / (2 * math.sqrt(pairs + z * z))

@@ -114,7 +114,7 @@ class Dataset:
 
         ``labelled``: a row without a label is bad. ``contents``: read texts and images that are
         stored in the list. ``start``: the number of rows to skip. Close the iterator if you do not
-        exhaust it: it holds an open file.
+        exhaust it: it keeps a file open.
         Raises InputError if a list can't be read or is malformed.
         """
 

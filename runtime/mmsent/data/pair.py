@@ -207,7 +207,7 @@ class Pair:
         return sum(len(part) for part in (self.text, self.image) if isinstance(part, bytes))
 
     def without_content(self) -> Pair:
-        """The pair without the bytes it holds; it can still name its problems."""
+        """The pair without its bytes; it can still name its problems."""
         text, image = (
             None if isinstance(part, bytes) else part for part in (self.text, self.image)
         )

@@ -189,7 +189,7 @@ def _fits(role: Role, kind: pa.DataType) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    """Whether a type holds text or bytes; either may be stored as the other."""
+    """Whether a type is text or bytes; either may be stored as the other."""
     return str(kind) == "null" or str(kind).removeprefix("large_").removesuffix("_view") in (
         "string", "binary",
     )  # fmt: skip
@@ -237,7 +237,7 @@ def images_of(column: pa.Array) -> list[bytes | str | None]:
 
 
 def _fields(image: pa.StructArray) -> list[pa.Array]:
-    """The fields bytes and path, null where the struct is null (``field`` alone loses that)."""
+    """The fields bytes and path, null if the struct is null, which ``field`` does not preserve."""
     pa, _ = import_pyarrow()
     parts = {field.name: part for field, part in zip(image.type, image.flatten())}
     return [parts.get(name, pa.nulls(len(image))) for name in ("bytes", "path")]

@@ -1,4 +1,4 @@
-"""The whole diagnosis: start all probes at once, and yield the groups in a fixed order."""
+"""The complete diagnosis: start all probes at once, and yield the groups in a fixed order."""
 
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor

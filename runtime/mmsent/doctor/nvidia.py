@@ -154,7 +154,7 @@ def _explain(group: Group, hung: bool, text: str, system: System) -> None:
         fix = f"{shell.reboot}  # the host, if this is a container"
         group.warning("nvidia-driver-mismatch", what, why, fix)
     elif "No devices were found" in text:
-        why = f"the GPU failed to start, or a virtual machine holds it; {TRAINS_ON_CPU}"
+        why = f"the GPU failed to start, or a virtual machine is using it; {TRAINS_ON_CPU}"
         fix = ALL_GPUS if container else f"{shell.gpu_log}  # shows what failed; reboot"
         group.warning("nvidia-no-devices", "the NVIDIA driver runs, but finds no GPU", why, fix)
     elif "couldn't communicate with the NVIDIA driver" in text:

@@ -46,7 +46,7 @@ def lines(group: Group, *, verbose: bool) -> Iterator[str]:
 
 
 def as_json(groups: Sequence[Group], *, verbose: bool) -> dict[str, Any]:
-    """The whole report as plain values; docs/doctor.md describes the keys."""
+    """The complete report as plain values; docs/doctor.md describes the keys."""
     findings = [finding for group in groups for finding in group.findings]
     can = judge(findings)
     report: dict[str, Any] = {

@@ -53,7 +53,7 @@ _TURNS = {
 def open_image(data: bytes) -> Image.Image:
     """Read the header of an image file; its pixels are not decoded yet.
 
-    Raises InputError if it is none of FORMATS or its header is damaged, and Pillow's errors.
+    Raises InputError if it is not one of FORMATS or its header is damaged, and Pillow's errors.
     """
     if data.startswith(_PNG):
         data = _without_metadata(data)

@@ -1,4 +1,4 @@
-"""The forms in which Python users hold texts and images, and missing values in them."""
+"""The Python types of texts, images and missing values that predictions accept."""
 
 import os
 from collections.abc import Mapping, Set
@@ -14,7 +14,7 @@ from mmsent.files.shortage import raise_shortage
 from mmsent.inputs.image import ImageSource
 
 Upload = Mapping[str, Any]
-"""A file uploaded to a notebook, as in ipywidgets' FileUpload: "content" holds its bytes."""
+"""A file uploaded to a notebook, as in ipywidgets' FileUpload: "content" has its bytes."""
 
 AnyImage = ImageSource | bytearray | memoryview | IO[bytes] | Upload
 

@@ -28,7 +28,7 @@ from mmsent.predict.streamed import Streamed
 
 
 class Wanted(NamedTuple):
-    """What is written of a prediction, beside its label."""
+    """What is written for a prediction in addition to its label."""
 
     probabilities: bool = False
     embeddings: bool = False
@@ -126,7 +126,7 @@ def infer(
 
 
 def _rows(output: Path, model: SentimentModel, wanted: Wanted) -> Rows:
-    """How predictions are written. Raises InputError if the bundle does not give what is wanted."""
+    """How predictions are written. Raises InputError if the bundle lacks a requested output."""
     if wanted.embeddings:
         model.check_embeddings()
     features = model.features or 0 if wanted.embeddings else 0

@@ -152,7 +152,7 @@ class SentimentModel:
         return predictions if several else predictions[0]
 
     def embed(self, text: Any = None, image: Any = None) -> Floats:
-        """The embeddings of one pair, or of as many as the two lists hold: float32 [n, features].
+        """The embeddings of one pair, or of all pairs in the two lists: float32 [n, features].
 
         An embedding is the features of text and image that the model's classifier reads, so that
         pairs of similar content have a small distance. The arguments are those of `predict`.

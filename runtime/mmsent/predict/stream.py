@@ -93,7 +93,7 @@ def predict_stream(
 
 
 def _take(rows: Iterator[Pair | Problem], count: int) -> list[Pair | Problem]:
-    """The next ``count`` rows, or fewer if they hold more than WINDOW_BYTES."""
+    """The next ``count`` rows, or fewer if they have more than WINDOW_BYTES."""
     items: list[Pair | Problem] = []
     size = 0
     for item in islice(rows, count):

@@ -204,11 +204,10 @@ def compare(
 ) -> None:
     """Compare models on the same pairs.
 
-    A, B and so on are runs, bundles, or CSV files of predictions. A run brings the predictions of
-    its validation pairs; a bundle is scored on --data. A file is what `mmsent-infer` wrote, whose
-    true labels come from --data, or what `mmsent evaluate --output` wrote. The command reports the
-    scores, the differences with paired intervals, McNemar's test, and which settings and data
-    differ.
+    A, B and so on are runs, bundles, or CSV files of predictions. A run has predictions for its
+    validation pairs; a bundle is scored on --data. A file comes from `mmsent-infer`, with true
+    labels from --data, or from `mmsent evaluate --output`. The command reports the scores, the
+    differences with paired intervals, McNemar's test, and which settings and data differ.
     """
     from mmsent_training.evaluation.comparison.compare import align, to_dict
     from mmsent_training.evaluation.comparison.compare import compare as compare_all

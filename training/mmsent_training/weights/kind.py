@@ -14,7 +14,7 @@ class Kind:
     """A kind of checkpoints. ``types``: the model types, as config.json names them.
 
     ``option``: the option that names one, without its dashes. ``descriptions``: the files next to
-    the weights, from the model type and a function that tells whether the checkpoint has a file.
+    the weights, from the model type and a function that returns whether the checkpoint has a file.
     ``download``: the words of the command that downloads a name, into a folder if one is given.
     ``instead``: how to train without such a checkpoint. ``default``: a name that always works.
     """

@@ -18,7 +18,7 @@ def check_suffix(path: Path) -> None:
 def write_explanation(explanation: Explanation, path: Path) -> None:
     """Write ``explanation`` to ``path`` in the format of its suffix.
 
-    Raises InputError if that is none of `SUFFIXES`.
+    Raises InputError if it is not one of `SUFFIXES`.
     """
     check_suffix(path)
     suffix = path.suffix.lower()

@@ -50,9 +50,9 @@ def read_words(
 ) -> tuple[str, list[Span]]:
     """The part of ``text`` that a model reads before its tokenizer truncates, and its words.
 
-    It is the shortest prefix of whole words that has the same token ids as the whole text, found by
+    It is the shortest prefix of whole words with the same token ids as the full text, found by
     bisection. What comes after it can't affect the prediction. Without this, removing a word would
-    bring another one in.
+    make another one visible.
     """
     words = find_words(text)
     whole = tokenize([text])[0]
