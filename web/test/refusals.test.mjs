@@ -55,12 +55,12 @@ describe("a pair that can't be predicted", () => {
     await page.getByText("This model needs both").waitFor();
     await refused("Type a text or add an image", "text");
     await type(page, TEXT);
-    await refused("strict needs an image", "image");
+    await refused("strict also needs an image", "image");
     await type(page, " ");
     await pick(page, await drawPhoto(running.folder, "photo.png"));
     await choose(page, "readers");
     await page.getByText("The image may be left out.").waitFor();
-    await refused("readers needs a text", "text");
+    await refused("readers also needs a text", "text");
     assert.deepEqual(sent, []);
     await page.getByRole("button", { name: "Remove" }).click();
     await type(page, TEXT);
