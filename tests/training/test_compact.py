@@ -23,6 +23,7 @@ from mmsent.data.dataset import TRAINING, open_dataset
 from mmsent.data.folder import TRAIN_LIST, image_file
 from mmsent.inputs.text import pad_ids, tokenize
 from mmsent_training.models import compact, pretraining
+from mmsent_training.models.onnx_encoder import OnnxEncoder
 from mmsent_training.models.registry import choose, default_settings
 from mmsent_training.models.views import fold_batch_norms, pick_views
 from mmsent_training.runs.run import read_run
@@ -197,6 +198,18 @@ def test_folding_batch_norms_causes_only_rounding_errors():
     assert batch_norms(model.image)
     assert not batch_norms(folded)
     torch.testing.assert_close(folded(photos(2)), model.image(photos(2)), rtol=1e-3, atol=1e-4)
+
+
+def test_features_of_onnx_runtime_are_those_of_pytorch():
+    """For batches of any size, also in inference mode; and a pair's do not depend on its batch."""
+    encoder = fold_batch_norms(released_model("image")[0].image)
+    faster = OnnxEncoder(encoder)
+    with torch.inference_mode():
+        found, wanted = faster(photos(3)), encoder(photos(3))
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+        alone = torch.cat([faster(image[None]) for image in photos(3)])
+    assert torch.equal(alone, found)
+    assert float(found.std(0).max()) > 0.1
 
 
 @torch.no_grad()

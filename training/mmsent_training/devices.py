@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import torch
 import torch.utils.deterministic
 
@@ -95,7 +96,11 @@ def reproducible(seed: int, threads: int, device: Device) -> Iterator[None]:
 def libraries() -> dict[str, str | None]:
     """The versions of all libraries that affect a training's result."""
     names = "mmsent-training torch torchvision transformers scikit-learn tokenizers pillow numpy"
-    versions = {"python": platform.python_version(), "cuda": torch.version.cuda}
+    versions = {
+        "python": platform.python_version(),
+        "cuda": torch.version.cuda,
+        "onnxruntime": onnxruntime.__version__,  # its package's name depends on the device
+    }
     return versions | {name: version(name) for name in names.split()}
 
 

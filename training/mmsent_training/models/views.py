@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
+import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from mmsent_training.models.embeddings import cached_embeddings
+from mmsent_training.models.onnx_encoder import OnnxEncoder
 from mmsent_training.models.recipe import Ids, Inputs, Task
 
 
@@ -29,11 +31,16 @@ def embed_views(embed: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
 def cached_views(
     model: nn.Module, task: Task, inputs: Inputs, ids: Ids, key: Mapping[str, Any]
 ) -> Tensor:
-    """``model.embed`` of every pair, [pairs, values], with the batch norms of its image encoder
-    folded. They are cached: see cached_embeddings, also for ``key``.
+    """``model.embed`` of every pair, [pairs, values], with its image encoder made faster.
+
+    They are cached: see cached_embeddings, also for ``key``.
     """
     encoder = model.image
+    device = next(model.parameters()).device.type
     model.image = fold_batch_norms(encoder)
+    if device == "cpu" and any(isinstance(part, nn.BatchNorm2d) for part in encoder.modules()):
+        model.image = OnnxEncoder(model.image)
+        key = {**key, "onnxruntime": onnxruntime.__version__}
     try:
         features = cached_embeddings(
             model, task.examples, ids, range(len(ids)), inputs.image, key=key, precision="fp32"
