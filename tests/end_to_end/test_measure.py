@@ -48,8 +48,9 @@ def test_a_benchmark_ends_within_its_limit(tmp_path, option, limit, said, writte
 @pytest.mark.parametrize(
     ("present", "name", "needs"),
     [
-        ([], "inference-light", ["build-light", "quantization-light"]),
-        (["run/run.json", "fp32.onnx", "int8.onnx"], "inference-light", ["quantization-light"]),
+        ([], "inference-light", ["build-light"]),
+        (["run/run.json", "fp32.onnx", "int8.onnx"], "inference-light", []),
+        ([], "inference-compact", ["build-compact", "quantization-compact"]),
         (["run/run.json", "fp32.onnx"], "exactness-light", ["build-light"]),
         ([], "build-light", []),
         ([], "interruptions", []),
