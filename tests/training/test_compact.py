@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 import pickle
+import platform
 import shutil
 import subprocess
 import sys
@@ -298,8 +299,12 @@ def test_a_training_starts_with_the_shipped_changes(run_command, sample, cache, 
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other random numbers")
 def test_the_script_reproduces_the_shipped_changes(tmp_path):
-    """Exactly on the same kind of processor; others round sums differently."""
+    """Exactly on the same kind of processor; others round sums differently.
+
+    After 97 of the 579 steps, AVX2 and AVX-512 differ by 6e-5 of what has changed.
+    """
     subprocess.run([sys.executable, SCRIPT, tmp_path / "again"], check=True)
     again, shipped = load_file(tmp_path / "again"), load_file(LAYERS)
     assert again.keys() == shipped.keys()
@@ -307,7 +312,7 @@ def test_the_script_reproduces_the_shipped_changes(tmp_path):
         np.concatenate([array.astype(np.float64).ravel() for _, array in sorted(each.items())])
         for each in (again, shipped)
     )
-    assert np.linalg.norm(one - other) < 0.2 * np.linalg.norm(other)
+    assert np.linalg.norm(one - other) < 0.05 * np.linalg.norm(other)
 
 
 @pytest.mark.slow
