@@ -41,16 +41,18 @@ class Side:
     """A process of inference_side.py."""
 
     def __init__(self, name: str, kind: str, source: Path, data: Path, seconds: float) -> None:
-        """Start it, and wait at most ``seconds`` for its first prediction.
+        """Start it, and wait at most ``seconds`` until it has predicted a few pairs.
 
-        Raises RuntimeError with the reason if there is none.
+        Raises RuntimeError with the reason if it has not.
         """
+        end = time.monotonic() + seconds
         self.name, self.turns = name, list[dict[str, Any]]()
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         command = [sys.executable, str(SIDE), kind, str(source), str(data), str(time.time())]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
         self.process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]
         self.opened = self._read(seconds)
+        self._read(end - time.monotonic())  # it is warm
 
     def ask(self, question: str, seconds: float) -> dict[str, Any]:
         """Send a line, and read the answer. Raises RuntimeError if there is none."""
@@ -121,14 +123,26 @@ def take_turns(
         if number > 1 and began + longest > end:
             print(f"cut off after {number - 1} of {len(starts)} turns", file=sys.stderr)
             return
-        for side in sides.values():
+        for side in list(sides.values()):
             question = "parts" if side.name == "limits" else f"{first} {options.turn}"
             try:
                 side.turns.append(side.ask(question, end + options.limit - time.monotonic()))
             except RuntimeError as error:
-                sys.exit(f"{error}; the machine may be busy: try fewer pairs with --turn")
+                if side.name in required(options):
+                    sys.exit(f"{error}; the machine may be busy: try fewer pairs with --turn")
+                print(f"{side.name} is left out: {str(error).splitlines()[-1]}", file=sys.stderr)
+                del sides[side.name]
         longest = max(longest, time.monotonic() - began)
         print(f"turn {number} of {len(starts)}: {longest:.0f} s", file=sys.stderr)
+
+
+def required(options: argparse.Namespace) -> dict[str, tuple[str, Path]]:
+    """The kinds and sources of the sides without which nothing is measured."""
+    wanted = {"limits": ("limits", options.run), BASE: ("torch-fp32", options.run)}
+    for bundle in options.bundle or ("fp32=model.onnx",):
+        name, _, file = bundle.partition("=")
+        wanted[f"mmsent {name}"] = ("mmsent", Path(file))
+    return wanted
 
 
 def open_sides(options: argparse.Namespace, end: float, stack: ExitStack) -> dict[str, Side]:
@@ -136,11 +150,7 @@ def open_sides(options: argparse.Namespace, end: float, stack: ExitStack) -> dic
 
     Ends the command if PyTorch or a bundle can't be opened.
     """
-    wanted = {"limits": ("limits", options.run), BASE: ("torch-fp32", options.run)}
-    for bundle in options.bundle or ("fp32=model.onnx",):
-        name, _, file = bundle.partition("=")
-        wanted[f"mmsent {name}"] = ("mmsent", Path(file))
-    required = set(wanted)
+    wanted = required(options)
     for bundle in options.other:
         name, _, file = bundle.partition("=")
         wanted[name] = ("mmsent", Path(file))
@@ -155,15 +165,15 @@ def open_sides(options: argparse.Namespace, end: float, stack: ExitStack) -> dic
     sides = {}
     for name, (kind, source) in wanted.items():
         # The others are opened last, and get half of the time that is left.
-        seconds = (end - time.monotonic()) / (1 if name in required else 2)
+        seconds = (end - time.monotonic()) / (1 if name in required(options) else 2)
         try:
             side = sides[name] = Side(name, kind, source, options.data, seconds)
             stack.callback(side.close)
             print(f"{name}: first prediction after {side.opened['first']:.1f} s", file=sys.stderr)
         except RuntimeError as error:
-            if name in required:
+            if name in required(options):
                 sys.exit(str(error))
-            print(f"left out: {str(error)[-500:]}", file=sys.stderr)
+            print(f"{name} is left out: {str(error).splitlines()[-1]}", file=sys.stderr)
     return sides
 
 

@@ -8,7 +8,8 @@ processor for CLIP, and by Pillow for the other models. optimum exports CLIP's e
 has no folder "optimum" yet, and ONNX Runtime computes them. limits measures what the machine can
 do: see `open_limits`. STARTED is the time at which the process was started.
 
-The process prints one line of JSON after its first prediction, and one for each line that it reads:
+The process prints a line of JSON after its first prediction, one after some more, and one for each
+line that it reads:
 "FIRST COUNT" measures these pairs of the unlabelled list, "parts" the parts of the side.
 """
 
@@ -49,6 +50,7 @@ def main() -> None:
     predict(rows[: 2 if kind == "torch-compiled" else 1])
     say({"first": time.time() - float(started), "pairs": len(rows)})
     predict(rows[:WARM_UP])
+    say({})
     for line in sys.stdin:
         if line.strip() == "parts":
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
