@@ -101,7 +101,11 @@ def parts(results: Results) -> str:
     """The rates of a bundle's parts alone."""
     header = ["model", "", "tokenising, pairs/s", "session, pairs/s"]
     rows = [
-        [model, name, *(digits(side["parts"][key]) for key in ("tokenize", "session"))]
+        [
+            model,
+            BASELINES.get(name, name),
+            *(digits(side["parts"][key]) for key in ("tokenize", "session")),
+        ]
         for model, sides in speeds(results).items()
         for name, side in sides.items()
         if "session" in side["parts"]
