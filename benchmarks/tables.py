@@ -14,7 +14,7 @@ Results = dict[str, Result]
 NETWORKS = {
     "clip": "CLIP below a small head",
     "compact": "MiniLM-L6 and EfficientNet-Lite0, from pip packages",
-    "light": "a GRU, subwords, a lexicon and a CNN; not pretrained",
+    "light": "a GRU, subwords, a lexicon, word vectors; statistics of the image",
 }
 TRAINED = ("compact", "light")
 """Models with weights; clip's are a stand-in's, whose scores and training mean nothing."""

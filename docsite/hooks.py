@@ -24,6 +24,7 @@ PAGES = {
     "docker.md": "docker/README.md",
     "npm.md": "web/README.md",
     "pretraining-texts.md": "training/mmsent_training/models/PRETRAINING_TEXTS.md",
+    "word-vectors.md": "training/mmsent_training/models/WORD_VECTORS.md",
     "vulnerabilities.md": "SECURITY.md",
     "zh/index.md": "README.zh-CN.md",
 }

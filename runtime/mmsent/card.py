@@ -239,7 +239,7 @@ def _training(facts: Facts) -> str:
     settings.pop("options", None)
     rows = ((name, escape(str(value))) for name, value in sorted(settings.items()))
     weights = facts["weights"]
-    start = "It was not pretrained."
+    start = "It starts from no pretrained encoder."
     if weights:
         name, digest = (escape(str(weights[key])) for key in ("name", "sha256"))
         name = name if weights["name"] else "a local folder"

@@ -18,6 +18,7 @@ from mmsent_training.models.light import (
     LightModel,
     train_tokenizer,
 )
+from mmsent_training.models.word_vectors import WIDTH
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -133,9 +134,10 @@ def test_the_bag_is_initialised_with_naive_bayes():
         assert got[:, label].numpy() == pytest.approx(second - first, abs=1e-5)
 
 
-def test_pixels_are_normalised_as_in_torchvision(model):
+def test_pixels_are_normalised_as_in_torchvision():
     from torchvision.transforms.v2.functional import normalize, to_dtype
 
+    model = LightModel(vocabulary=50, **NETWORKS["reference"]).eval()
     pixels = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8)
     scaled = to_dtype(pixels.permute(0, 3, 1, 2), torch.float32, scale=True)
     wanted = normalize(scaled, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -158,10 +160,10 @@ def test_one_modality_ignores_the_other(modality):
 
 
 def test_a_missing_image_has_no_influence():
-    """Whatever the CNN's features of grey are, the head gets zeros, as in training."""
+    """Whatever the statistics of grey are, the head gets zeros, as in training."""
     model = LightModel(vocabulary=50, **NETWORKS["default"]).eval()
     ids, mask = torch.tensor([[5, 6]]), torch.ones(1, 2, dtype=torch.int64)
-    grey = torch.full((1, 224, 224, 3), 127, dtype=torch.uint8)
+    grey = torch.full((1, 112, 112, 3), 127, dtype=torch.uint8)
     with torch.no_grad():
         text = model.embed_text(ids, mask)
         wanted = model.head(torch.cat([text, torch.zeros(1, 256)], dim=1))
@@ -171,22 +173,31 @@ def test_a_missing_image_has_no_influence():
         assert not torch.equal(model(ids, mask, grey), wanted)
 
 
-@pytest.mark.parametrize("preset", NETWORKS)
-def test_the_layers_are_those_of_the_report(preset):
-    """The default has smaller word embeddings and images."""
-    model = LightModel(vocabulary=50, **NETWORKS[preset])
+def test_the_layers_are_those_of_the_report():
+    model = LightModel(vocabulary=50, **NETWORKS["reference"])
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert [(m.out_channels, m.kernel_size, m.stride) for m in convolutions] == [
         (width, (3, 3), (2, 2)) for width in (32, 64, 128, 256)
     ]
-    width, size = (192, 224) if preset == "reference" else (96, 112)
-    assert (model.gru.input_size, model.gru.hidden_size) == (width, width)
+    assert (model.gru.input_size, model.gru.hidden_size) == (192, 192)
     assert model.gru.bidirectional
-    assert IMAGE_SIZES[preset] == size
-    assert (model.text_projection[1].out_features, model.image_projection[1].out_features) == (
-        256,
-        256,
-    )
+    assert IMAGE_SIZES["reference"] == 224
+    assert model.text_projection[1].out_features == model.image_projection[1].out_features == 256
+
+
+def test_what_the_word_vectors_say_is_added_to_the_logits():
+    tokenizer = train_tokenizer(["good bad"] * 3, max_length=96, preset="default")
+    ids, mask = map(torch.from_numpy, pad_ids(tokenize(tokenizer, ["bad", "good, good"])))
+    pixels = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)
+    model = LightModel(tokenizer.get_vocab_size(), **NETWORKS["default"]).eval()
+    model.word_head.weight.data = torch.ones(3, WIDTH)
+    with torch.no_grad():
+        before = model(ids, mask, pixels)
+        vector = torch.arange(WIDTH, dtype=torch.int8)
+        model.word_vectors.learn({"good": vector, "bad": -vector}, 0.5, tokenizer)
+        said = model(ids, mask, pixels) - before
+    words = 0.5 * float(vector.sum()) * torch.tensor([-1, 2]) / mask.sum(1).sqrt()
+    torch.testing.assert_close(said, words.unsqueeze(1).expand(2, 3))
 
 
 def test_the_lexicons_score_is_added_to_the_logits():

@@ -109,7 +109,7 @@ def test_the_bundle_says_what_a_pair_may_lack(sample, alone):
 def test_the_model_has_one_encoder(alone):
     part, folder = alone
     names = " ".join(load_file(folder / "run" / "checkpoint.safetensors"))
-    assert ("gru" in names, "cnn" in names) == (part == "text", part == "image")
+    assert ("gru" in names, "image_statistics" in names) == (part == "text", part == "image")
 
 
 def test_the_report_shows_the_images_that_the_model_saw(alone):

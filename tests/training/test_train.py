@@ -252,6 +252,13 @@ def test_light_gets_the_lexicon(trained):
     assert weights["lexicon_head.weight"].any()
 
 
+def test_the_light_model_is_told_the_words_and_the_images(trained):
+    weights = load_file(trained / "checkpoint.safetensors")
+    assert np.count_nonzero(weights["word_vectors.vectors"].any(1)) > 1000
+    assert weights["word_head.weight"].any()
+    assert weights["image_statistics.mean"].any()
+
+
 @pytest.mark.parametrize("class_weights", [True, False])
 def test_the_losses_of_a_steps_batches_add_up(class_weights):
     labels = torch.arange(32) % 3

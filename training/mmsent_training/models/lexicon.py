@@ -4,7 +4,8 @@ VADER (Hutto and Gilbert, 2014) has some 7,500 words, emoticons and abbreviation
 media, each with a valence: the mean of ten people's ratings, whole numbers from -4 to 4.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import torch
 from tokenizers import Tokenizer
@@ -24,6 +25,8 @@ FEATURES = 4
 SCALE = 3.0
 """The scale of the features, so that the next layer learns in few steps."""
 LAST = torch.iinfo(torch.int64).max
+
+Value = TypeVar("Value")
 
 
 def read_lexicon() -> dict[str, float]:
@@ -64,36 +67,18 @@ class Lexicon(nn.Module):
 
         Valences are stored to one decimal, which is all that they have.
         """
-        for token, number in tokenizer.get_vocab().items():
-            self.begins[number] = token.startswith("▁")
-        unknown = tokenizer.token_to_id("[UNK]")
-        found: dict[int, float] = {}
-        for entry, valence in lexicon.items():
-            ids = tokenizer.encode(entry, add_special_tokens=False).ids
-            if ids and len(ids) <= self.longest and unknown not in ids:
-                number = 0
-                for token in ids:
-                    number = number * self.vocabulary + token
-                found.setdefault(number, valence)
+        self.begins.copy_(begins_word(tokenizer))
+        found = number_entries(lexicon, tokenizer, self.longest)
         numbers = sorted(found)  # the remaining rows keep LAST
         self.entries[: len(numbers)] = torch.tensor(numbers)
         self.tenths[: len(numbers)] = torch.tensor([round(10 * found[n]) for n in numbers])
 
     def find(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The valence of the entry that ends at each token, 0 where none does: [batch, tokens]."""
-        found = zip(*runs(input_ids, attention_mask, self.vocabulary, self.longest))
-        numbers, inside = map(torch.stack, found)
-        row = torch.zeros_like(numbers)
-        half = ROWS // 2
-        while half:  # binary search for all runs at once
-            row = torch.where(self.entries[row + half] <= numbers, row + half, row)
-            half //= 2
-        known = (self.entries[row] == numbers) * inside
-        # An entry consists of whole words: the next token begins a word, or is padding.
-        ends = torch.maximum(self.begins[input_ids], 1 - attention_mask)
-        return (self.tenths[row] / 10 * known).sum(0) * nn.functional.pad(
-            ends[:, 1:], (0, 1), value=1
+        row, known = find_entries(
+            self.entries, self.begins, input_ids, attention_mask, self.longest
         )
+        return (self.tenths[row] / 10 * known).sum(0)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Positive score, negative score, their balance and its square: float32 [batch, FEATURES].
@@ -107,6 +92,51 @@ class Lexicon(nn.Module):
         balance = (good - bad) / ((good - bad).square() + 15).sqrt()
         features = [good / (good + 4), bad / (bad + 4), balance, balance.square()]
         return SCALE * torch.stack(features, 1)
+
+
+def begins_word(tokenizer: Tokenizer) -> Tensor:
+    """1 for each token of ``tokenizer`` that begins a word, else 0: int8 [vocabulary]."""
+    begins = torch.zeros(tokenizer.get_vocab_size(), dtype=torch.int8)
+    for token, number in tokenizer.get_vocab().items():
+        begins[number] = token.startswith("▁")
+    return begins
+
+
+def number_entries(
+    entries: Mapping[str, Value], tokenizer: Tokenizer, longest: int
+) -> dict[int, Value]:
+    """The ``entries`` of at most ``longest`` tokens, none unknown, by their runs' numbers."""
+    unknown, vocabulary = tokenizer.token_to_id("[UNK]"), tokenizer.get_vocab_size()
+    encoded = tokenizer.encode_batch([*entries], add_special_tokens=False)
+    found: dict[int, Value] = {}
+    for encoding, value in zip(encoded, entries.values(), strict=True):
+        if encoding.ids and len(encoding.ids) <= longest and unknown not in encoding.ids:
+            number = 0
+            for token in encoding.ids:
+                number = number * vocabulary + token
+            found.setdefault(number, value)
+    return found
+
+
+def find_entries(
+    entries: Tensor, begins: Tensor, input_ids: Tensor, attention_mask: Tensor, longest: int
+) -> tuple[Tensor, Tensor]:
+    """The rows of ``entries`` that end at each token: two int64 [sizes, batch, tokens].
+
+    ``entries``: numbers of runs, sorted, as many as a power of two. ``begins``: see `begins_word`.
+    The second tensor is 1 where the row is that of a run, else 0.
+    """
+    found = zip(*runs(input_ids, attention_mask, len(begins), longest))
+    numbers, inside = map(torch.stack, found)
+    row = torch.zeros_like(numbers)
+    half = len(entries) // 2
+    while half:  # binary search for all runs at once
+        row = torch.where(entries[row + half] <= numbers, row + half, row)
+        half //= 2
+    # An entry consists of whole words: the next token begins a word, or is padding.
+    ends = torch.maximum(begins[input_ids], 1 - attention_mask)
+    ends = nn.functional.pad(ends[:, 1:], (0, 1), value=1)
+    return row, (entries[row] == numbers) * inside * ends
 
 
 def runs(

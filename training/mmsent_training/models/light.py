@@ -1,4 +1,4 @@
-"""A small model without pretraining: a bidirectional GRU, a bag of n-grams, a lexicon, a CNN."""
+"""A small model: a GRU, a bag of n-grams, a lexicon, vectors of words, statistics of images."""
 
 import logging
 from collections import defaultdict
@@ -22,12 +22,16 @@ from mmsent.data.pair import Part
 from mmsent.inputs.image import MISSING, ImageSettings
 from mmsent_training.devices import training_precision
 from mmsent_training.models.gru import gru_states
+from mmsent_training.models.image_statistics import SIZE, ImageStatistics
+from mmsent_training.models.image_statistics import WIDTH as IMAGE_WIDTH
 from mmsent_training.models.lexicon import FEATURES, Lexicon, read_lexicon, runs
 from mmsent_training.models.pixels import missing_pair, pixel_batches
 from mmsent_training.models.recipe import Fused, Ids, Inputs, Prepared, Task
+from mmsent_training.models.word_vectors import WIDTH as WORD_WIDTH
+from mmsent_training.models.word_vectors import WordVectors, read_word_vectors
 from mmsent_training.settings import Device, Preset, Settings
 
-IMAGE_SIZES: dict[Preset, int] = {"default": 112, "reference": 224}
+IMAGE_SIZES: dict[Preset, int] = {"default": SIZE, "reference": 224}
 SPECIAL = ("[PAD]", "[UNK]", "[START]")
 MAX_WORDS = 30_000
 SUBWORDS = 1_000
@@ -37,16 +41,19 @@ BAG_WIDTH = 16
 """Of the bag's rows, unless there are more labels: naive Bayes needs a column for each."""
 MIN_TEXTS = 2
 """The minimum number of training texts with an n-gram of the bag."""
-NAIVE_BAYES = 0.3
+NAIVE_BAYES = 0.1
 """The factor of the log-count ratios in the bag's initial weights."""
 LONGEST_ENTRY = 6
-"""The longest entries of the lexicon, in tokens; longer runs do not fit into int64."""
+"""The longest entries of the lexicon, and words with a vector, in tokens; longer runs do not fit
+into int64."""
 
 NETWORKS: dict[Preset, dict[str, Any]] = {
     "default": {
         "width": 96,
         "ngrams": 65_521,
         "lexicon": True,
+        "word_vectors": True,
+        "image_statistics": True,
         "dropout": 0.5,
         "image_dropout": 0.5,
         "head_dropout": 0.5,
@@ -64,7 +71,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_weights(sources: Mapping[str, str]) -> None:
-    """None: the model is not pretrained."""
+    """None: the word vectors come with mmsent."""
 
 
 def default_settings(device: Device, preset: Preset) -> Settings:
@@ -84,13 +91,15 @@ def default_settings(device: Device, preset: Preset) -> Settings:
         )
     return replace(
         settings,
+        epochs=3,
         batch_size=16,
         gradient_accumulation_steps=2,
+        group_by_length=True,
         learning_rate=3e-3,
         keep="last",
         ema_decay=0.99,
         class_weights=False,
-        logit_adjustment=0.45,
+        logit_adjustment=0.55,
         weight_decay=1e-2,
         max_length=128,
     )
@@ -122,6 +131,8 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
     learn_bag(model, task, ids)
     if model.lexicon is not None:
         model.lexicon.learn(read_lexicon(), inputs.tokenizer)
+    if model.word_vectors is not None:
+        model.word_vectors.learn(*read_word_vectors(), inputs.tokenizer)
     return description, model
 
 
@@ -136,6 +147,8 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     if task.origin and task.origin.labels != task.examples.label_names:
         learn_bag(model, task, ids)  # its rows are about labels
     batches = pixel_batches(task, inputs, ids)
+    if model.image_statistics is not None and not task.origin:
+        model.image_statistics.learn(torch.from_numpy(batches[0].pixels))
     drops = NETWORKS[task.settings.preset].get("image_dropout", 0) > 0
     optional: tuple[Part, ...] = ("image",) if drops else ()
     return Prepared(model, *batches, missing_pair(inputs), optional=optional)
@@ -177,11 +190,11 @@ def train_tokenizer(texts: Iterable[str], *, max_length: int, preset: Preset) ->
 class LightModel(nn.Module):
     """Text and image encoders of 256 features each, a head over both, and a bag of n-grams.
 
-    The logits are a sum of up to three parts: the head over the two encoders; a linear layer over
+    The logits are a sum of up to four parts: the head over the two encoders; a linear layer over
     the bag, initialised as naive Bayes, because few texts teach a GRU little of what a bag of
-    n-grams knows; and a linear layer over the features of a lexicon. Call `learn_ngrams` and
-    ``lexicon.learn`` before training: until then the bag and the lexicon are empty. With the
-    defaults this is the model of the task's report.
+    n-grams knows; and linear layers over the features of a lexicon and of word vectors. Call
+    `learn_ngrams`, and `learn` of the lexicon, the word vectors and the image statistics, before
+    training: until then they are empty. With the defaults this is the model of the task's report.
 
     Args:
         vocabulary: the number of tokens in the tokenizer.
@@ -191,12 +204,14 @@ class LightModel(nn.Module):
         ngrams: rows of the bag's hashed embedding, preferably a prime; 0: no bag. N-grams have up
             to NGRAM tokens.
         lexicon: whether to add the lexicon's features.
+        word_vectors: whether to add features of the words' vectors.
+        image_statistics: whether statistics of the image take the place of its CNN.
         dropout: of the encoders' and the bag's features.
         image_dropout: the share of training pairs whose image is dropped.
         head_dropout: the share of training pairs whose logits come without the head.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (one for each part)
         self,
         vocabulary: int,
         labels: int = 3,
@@ -204,6 +219,8 @@ class LightModel(nn.Module):
         width: int = 192,
         ngrams: int = 0,
         lexicon: bool = False,
+        word_vectors: bool = False,
+        image_statistics: bool = False,
         dropout: float = 0.0,
         image_dropout: float = 0.0,
         head_dropout: float = 0.0,
@@ -230,19 +247,21 @@ class LightModel(nn.Module):
             self.lexicon = Lexicon(vocabulary, LONGEST_ENTRY)
             self.lexicon_head = nn.Linear(FEATURES, labels, bias=False)
             nn.init.zeros_(self.lexicon_head.weight)
+        self.word_vectors = None
+        if word_vectors and modality != "image":
+            self.word_vectors = WordVectors(vocabulary, LONGEST_ENTRY)
+            self.word_head = nn.Linear(WORD_WIDTH, labels, bias=False)
+            nn.init.zeros_(self.word_head.weight)
+        self.image_statistics = None
         if modality != "text":
-            channels = (3, 32, 64, 128, 256)
-            layers: list[nn.Module] = []
-            for before, after in pairwise(channels):
-                layers += [
-                    nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
-                    nn.BatchNorm2d(after),
-                    nn.ReLU(inplace=True),
-                ]
-            self.cnn = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-            self.image_projection = nn.Sequential(nn.Dropout(dropout), nn.Linear(256, 256))
-            for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
-                self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+            if image_statistics:
+                self.image_statistics, image_width = ImageStatistics(), IMAGE_WIDTH
+            else:
+                self.cnn, image_width = make_cnn(), 256
+                for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+                    buffer = torch.tensor(values).view(1, -1, 1, 1)
+                    self.register_buffer(name, buffer, persistent=False)
+            self.image_projection = nn.Sequential(nn.Dropout(dropout), nn.Linear(image_width, 256))
             features += 256
         # On few pairs, the CNN memorises the images, and the head then prefers it to the text.
         # Likewise, the encoders memorise the texts, and the sum then prefers the head to the bag.
@@ -327,6 +346,8 @@ class LightModel(nn.Module):
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """Features of uint8 [batch, height, width, 3]: [batch, 256]."""
+        if self.image_statistics is not None:
+            return self.image_projection(self.image_statistics(pixels))
         # A permuted NHWC tensor is what PyTorch calls channels-last: the faster layout on CPUs.
         scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
         return self.image_projection(self.cnn(scaled))
@@ -347,7 +368,21 @@ class LightModel(nn.Module):
             logits = logits + self.bag_head(self.embed_ngrams(input_ids, attention_mask))
         if self.lexicon is not None:
             logits = logits + self.lexicon_head(self.lexicon(input_ids, attention_mask))
+        if self.word_vectors is not None:
+            logits = logits + self.word_head(self.word_vectors(input_ids, attention_mask))
         return logits
+
+
+def make_cnn() -> nn.Sequential:
+    """Four convolutions, then the mean over the image: 256 features."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((3, 32, 64, 128, 256)):
+        layers += [
+            nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 build = LightModel
