@@ -9,7 +9,7 @@ label's probability. The result is the area under this curve, above the level at
 deleted: the faster the probability falls, the smaller it is. It prints the mean areas, and the
 mean of random minus explained with its 95 % bootstrap interval over the pairs.
 
-``known`` trains light on a dataset of `mmsent sample-data`, and explains the pairs of
+``known`` trains compact on a dataset of `mmsent sample-data`, and explains the pairs of
 another one. In each pair, some words and a patch of the image carry a label. It counts the pairs in
 which one of them decided, because the other carries a label that was not predicted: is the map's
 peak in the patch, and is the most important word one of those words?
@@ -152,7 +152,7 @@ def known(count: int) -> dict[str, object]:
         work = Path(folder)
         run("sample-data", work / "dataset")
         run("sample-data", work / "other", "--seed", 1, "--pairs", count)
-        arguments = "--model", "light", "--data", work / "dataset", "--output", work / "run"
+        arguments = "--model", "compact", "--data", work / "dataset", "--output", work / "run"
         run("train", *arguments)
         run("export", "onnx", work / "run", "--output", work / "model.onnx")
         return count_hits(SentimentModel(work / "model.onnx"), work / "other")
