@@ -49,8 +49,9 @@ class WordVectors(nn.Module):
         """Store the words of at most ``longest`` tokens, none unknown; see read_word_vectors."""
         self.begins.copy_(begins_word(tokenizer))
         found = number_entries(vectors, tokenizer, self.longest)
-        for row, number in enumerate(sorted(found), 1):  # the remaining rows keep LAST
-            self.entries[row], self.vectors[row] = number, found[number]
+        if numbers := sorted(found):  # the remaining rows keep LAST
+            self.entries[1 : len(numbers) + 1] = torch.tensor(numbers)
+            self.vectors[1 : len(numbers) + 1] = torch.stack([found[n] for n in numbers])
         self.scale.fill_(scale)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
