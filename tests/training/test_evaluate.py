@@ -156,6 +156,28 @@ def test_the_intervals_are_scipys_bootstrap():
         assert getattr(found, name) == pytest.approx([wanted.low, wanted.high], abs=0.02)
 
 
+@pytest.mark.parametrize("never", [0, 5])
+def test_a_label_that_a_resample_lacks_does_not_lower_macro_f1(never):
+    """As scikit-learn's zero_division=nan; a label that no pair has at all counts as 0."""
+    labels = np.repeat(np.arange(20), 2)
+    predicted = np.where(np.arange(40) % 13 == 0, (labels + 1) % 20, labels)
+
+    def macro(one, other):
+        present = f1_score(
+            one, other, labels=range(20), average="macro", zero_division=np.nan
+        )  # fmt: skip
+        seen = len(np.union1d(one, other))
+        return present * seen / (seen + never)
+
+    found = bootstrap_intervals(labels, predicted, 20 + never).macro_f1
+    assert found[0] < macro(labels, predicted) < found[1]
+    wanted = bootstrap(
+        (labels, predicted), macro, paired=True, vectorized=False, n_resamples=400,
+        method="percentile", rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    assert found == pytest.approx((wanted.low, wanted.high), abs=0.03)
+
+
 @pytest.mark.parametrize("classes", [2, 3, 40])
 def test_weighted_f1_and_auroc_are_scikit_learns(classes):
     """With two classes, AUROC is that of the second one's probability."""

@@ -56,6 +56,13 @@ def test_an_interval_is_scipys_paired_bootstrap(classes, name):
     assert found.low < found.value < found.high
 
 
+def test_rare_labels_do_not_narrow_a_difference():
+    """A resample without a label does not count it, so an extreme difference stays extreme."""
+    labels = np.repeat(np.arange(20), 2)
+    found = paired_differences(labels, labels, (labels + 1) % 20, 20)
+    assert (found.macro_f1.low, found.macro_f1.value, found.macro_f1.high) == (1, 1, 1)
+
+
 @pytest.mark.parametrize("classes", [2, 3, 40])
 def test_the_values_are_scikit_learns(classes):
     labels, one, other = draw(classes)

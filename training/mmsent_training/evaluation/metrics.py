@@ -109,7 +109,8 @@ def bootstrap_intervals(labels: Labels, predicted: Labels, classes: int) -> Inte
 
     ``labels`` and ``predicted`` are int64 [pairs], below ``classes``. The pairs are resampled
     SAMPLES times with replacement, always in the same way. Efron and Tibshirani, An Introduction
-    to the Bootstrap, 1993, chapter 13.
+    to the Bootstrap, 1993, chapter 13. A class of which a resample has no pair and no prediction
+    has no F1 there, and is left out of that mean: as 0, it would lower all of them.
     """
     generator = np.random.default_rng(0)
     # A score depends only on how often each cell of the confusion matrix is drawn. Empty ones never
@@ -117,13 +118,15 @@ def bootstrap_intervals(labels: Labels, predicted: Labels, classes: int) -> Inte
     cells, counts = np.unique(labels * classes + predicted, return_counts=True)
     true, guessed = np.divmod(cells, classes)
     on_diagonal = true == guessed
+    never = classes - len(np.union1d(true, guessed))  # 0 in the score, and so in every resample
     accuracies, means = np.empty(SAMPLES), np.empty(SAMPLES)
     for sample in range(SAMPLES):
         drawn = generator.multinomial(len(labels), counts / len(labels))
         right = np.bincount(true[on_diagonal], drawn[on_diagonal], classes)
         both = np.bincount(true, drawn, classes) + np.bincount(guessed, drawn, classes)
         f1 = np.divide(2 * right, both, out=np.zeros(classes), where=both > 0)
-        accuracies[sample], means[sample] = right.sum() / len(labels), f1.mean()
+        accuracies[sample] = right.sum() / len(labels)
+        means[sample] = f1.sum() / (np.count_nonzero(both) + never)
     accuracy, macro_f1 = (np.percentile(values, TAILS).tolist() for values in (accuracies, means))
     return Intervals(tuple(accuracy), tuple(macro_f1))
 

@@ -120,7 +120,8 @@ def _scores(drawn: Labels, true: Labels, predicted: Labels, classes: int) -> Sco
     """Accuracy, macro F1, weighted F1 and each class's F1: float64 [samples, 3 + classes].
 
     ``drawn``, int64 [samples, cells]: how many pairs each cell has, whose label is ``true`` and
-    whose prediction ``predicted``, int64 [cells].
+    whose prediction ``predicted``, int64 [cells]. As in `bootstrap_intervals`, the macro F1 of a
+    sample leaves out a class of which only that sample has no pair and no prediction.
     """
 
     def by_class(numbers: Labels, among: npt.NDArray[np.bool_] | bool = True) -> Scores:
@@ -132,6 +133,8 @@ def _scores(drawn: Labels, true: Labels, predicted: Labels, classes: int) -> Sco
     support = by_class(true)
     right, both = by_class(true, true == predicted), support + by_class(predicted)
     f1 = np.divide(2 * right, both, out=np.zeros_like(right), where=both > 0)
+    never = classes - len(np.union1d(true, predicted))
+    macro = f1.sum(axis=1) / (np.count_nonzero(both, axis=1) + never)
     pairs = support.sum(axis=1)
-    summary = right.sum(axis=1) / pairs, f1.mean(axis=1), (f1 * support).sum(axis=1) / pairs
+    summary = right.sum(axis=1) / pairs, macro, (f1 * support).sum(axis=1) / pairs
     return np.column_stack((*summary, f1))
