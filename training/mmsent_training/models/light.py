@@ -96,6 +96,7 @@ def default_settings(device: Device, preset: Preset) -> Settings:
         gradient_accumulation_steps=2,
         group_by_length=True,
         learning_rate=3e-3,
+        color_jitter=0,
         keep="last",
         ema_decay=0.99,
         class_weights=False,
