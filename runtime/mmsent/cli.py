@@ -282,8 +282,9 @@ def card(model: Path, output: Path) -> None:
     from mmsent.bundle.session import open_bundle
     from mmsent.card import TO_FILL_IN, write_card
     from mmsent.files.atomic import atomic_path
+    from mmsent.files.destination import find_file
 
-    if output.exists():
+    if find_file(output).exists():
         raise InputError(f"{output} exists; name another --output, or remove it")
     bundle = open_bundle(model, threads=1)
     text = write_card(bundle.info, bundle.tokenizer)

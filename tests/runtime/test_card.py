@@ -98,6 +98,14 @@ def test_an_existing_card_is_not_overwritten(run_command, bundle, tmp_path):
     assert "card.md exists" in result.err
 
 
+@pytest.mark.parametrize("output", ["/dev/stdout", "/dev/null", "-"])
+def test_nobody_is_told_to_remove_a_device(run_command, bundle, tmp_path, output):
+    result = run_command("mmsent", "card", "--model", bundle, "--output", output, cwd=tmp_path)
+    assert result.code == 2
+    assert "must be a file" in result.err or "not a regular file" in result.err
+    assert "remove" not in result.err
+
+
 def test_a_bundle_of_unknown_origin_is_refused(run_command, tmp_path):
     write_small_bundle(Path(tmp_path / "model.onnx"))
     result = run_command("mmsent", "card", cwd=tmp_path)

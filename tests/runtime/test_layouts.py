@@ -114,8 +114,9 @@ def test_booleans_are_labels_as_written(tmp_path, name, labels):
 
 
 @pytest.mark.parametrize("name", ["list.jsonl", "list.parquet"])
-def test_nan_is_not_a_label(tmp_path, name):
-    path = write_list(tmp_path / name, {"text": ["a", "b"], "label": [float("nan"), 1.0]})
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_nan_and_infinity_are_not_labels(tmp_path, name, value):
+    path = write_list(tmp_path / name, {"text": ["a", "b"], "label": [value, 1.0]})
     assert [row.label for row in read(path)] == [None, "1"]
 
 

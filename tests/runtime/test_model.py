@@ -100,6 +100,8 @@ IMAGES = FILES | {
     "array": lambda path: np.asarray(rgb(path)),
     "upload": lambda path: {"name": path.name, "content": memoryview(path.read_bytes())},
     "upload's bytes": lambda path: UserDict(content=path.read_bytes()),
+    "datasets' bytes": lambda path: {"bytes": path.read_bytes(), "path": "not there"},
+    "datasets' path": lambda path: {"bytes": None, "path": str(path)},
 }
 
 
@@ -209,6 +211,9 @@ def test_a_value_that_is_not_a_text_is_reported(bundle, pairs, text, reason):
         (io.StringIO("text"), "the image can't be read from a text file"),
         (io.BytesIO(b"no image"), "the image can't be decoded"),
         (np.zeros((3, 3, 3)), "an image array must be uint8"),
+        (np.zeros((3, 9, 9), np.uint8), "[height, width, 3 or 4], not [3, 9, 9]"),
+        (np.zeros((0, 9, 3), np.uint8), "the image is empty (9 x 0 pixels)"),
+        (Image.new("L", (0, 9)), "the image is empty (0 x 9 pixels)"),
         ("nul\0", "its name contains a NUL byte"),
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else type(value).__name__,
@@ -350,8 +355,15 @@ def test_a_model_trained_for_it_accepts_a_missing_image(bundle, pairs):
 def test_a_missing_part_that_the_model_requires_is_refused(bundle, pairs):
     with pytest.raises(InputError, match=r"has no text.*not trained"):
         model(bundle, 1).predict(image=pairs[1][0])
-    with pytest.raises(InputError, match="has no text"):
+    with pytest.raises(InputError, match="^row 1: the pair has no text"):
         model(bundle, 1).predict(text=["fine", None], image=pairs[1][:2])
+    images = [pairs[1][0]] * 30 + [None]
+    with pytest.raises(InputError) as error:
+        model(bundle, 1).predict([None] * 31, images)
+    first, second = str(error.value).splitlines()
+    assert first.startswith("rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, ")
+    assert "18, 19 and 10 others: the pair has no text" in first
+    assert second == "row 30: the pair has neither text nor image"
 
 
 def test_a_pair_without_text_and_image_is_refused(bundle):

@@ -1,5 +1,6 @@
 """The role of each column of a list: by common names, or as the user says."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -40,7 +41,7 @@ def plain(value: str | bool | int | float) -> str | None:
     """A value as text: booleans as in JSON, None for NaN and infinity."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return None if value != value else str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else str(value)
 
 
 class Cells(NamedTuple):

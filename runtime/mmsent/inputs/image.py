@@ -100,11 +100,18 @@ def _open(source: ImageSource) -> Image.Image:
     elif isinstance(source, np.ndarray):
         if source.dtype != np.uint8:
             raise InputError(f"an image array must be uint8, not {source.dtype}")
+        if source.ndim not in (2, 3) or source.shape[2:] not in ((), (2,), (3,), (4,)):
+            raise InputError(
+                "an image array must have the shape [height, width] or [height, width, 3 or 4], "
+                f"not {[*source.shape]}"
+            )
         image = Image.fromarray(source)
     else:
         if not isinstance(source, bytes):
             source = read_file(source, "the image", limit=MAX_IMAGE_BYTES)
         image = open_image(source)
+    if 0 in image.size:
+        raise InputError(f"the image is empty ({image.width} x {image.height} pixels)")
     return decode_upright(image)
 
 

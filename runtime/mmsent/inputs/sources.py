@@ -14,7 +14,10 @@ from mmsent.files.shortage import raise_shortage
 from mmsent.inputs.image import ImageSource
 
 Upload = Mapping[str, Any]
-"""A file uploaded to a notebook, as in ipywidgets' FileUpload: "content" has its bytes."""
+"""A file uploaded to a notebook, as in ipywidgets' FileUpload: "content" has its bytes.
+
+Or an image of Hugging Face's datasets that is not decoded: "bytes", or else "path".
+"""
 
 AnyImage = ImageSource | bytearray | memoryview | IO[bytes] | Upload
 
@@ -106,8 +109,10 @@ def image_source(value: Any) -> ImageSource:
     """
     if isinstance(value, str | os.PathLike | bytes | Image.Image | np.ndarray):
         return value
-    if isinstance(value, Mapping) and "content" in value:
-        value = value["content"]
+    if isinstance(value, Mapping):
+        if value.get("bytes") is None and isinstance(value.get("path"), str):
+            return str(value["path"])
+        value = value.get("content", value.get("bytes", value))
     if isinstance(value, bytes | bytearray | memoryview):
         return within(bytes(value), "the image", limit=MAX_IMAGE_BYTES)
     if hasattr(value, "read"):

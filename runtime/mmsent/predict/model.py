@@ -50,6 +50,7 @@ from mmsent.predict.missing import missing_fault
 __all__ = ["Explanation", "Prediction", "SentimentModel"]
 
 MAX_THREADS = 1024
+SHOWN = 20  # rows in a message
 VIEW = 512  # the longer edge, in pixels, of an explanation's picture
 
 
@@ -136,7 +137,8 @@ class SentimentModel:
         """Predict one pair or, if both arguments are lists, as many pairs, in order.
 
         ``image`` is a path, a file's bytes, a binary file, a Pillow image, an array (uint8,
-        [height, width, 3]) or an upload of ipywidgets' FileUpload. A list may also be a tuple, a
+        [height, width, 3]), an upload of ipywidgets' FileUpload, or a mapping with "bytes" or
+        "path", as Hugging Face's datasets store images. A list may also be a tuple, a
         pandas Series or an array; of images, uint8 [n, height, width, 3].
         None, NaN and pandas.NA stand for a missing text or image: see BundleInfo.optional. The end
         of a very long text is ignored: see `mmsent.inputs.text.MAX_TOKENIZED_BYTES`.
@@ -315,19 +317,29 @@ def _check_pairs(
 
     None is a missing text.
     """
-    faults = []
-    for index, text in enumerate(texts):
+    faults: list[str] = []
+    refused: dict[str, list[int]] = {}
+    for index, parts in enumerate(zip(texts, images)):
         try:
-            if text is not None:
-                check_text(text)
+            if parts[0] is not None:
+                check_text(parts[0])
         except InputError as error:
             faults.append(f"  row {index}: {error}" if several else f"  {error}")
-    if faults:
-        raise InputError("texts that can't be used:\n" + "\n".join(faults))
-    for parts in zip(texts, images):
         lacking = [name for name, part in zip(PARTS, parts) if part is None]
         if fault := missing_fault(lacking, info):
-            raise InputError(fault)
+            refused.setdefault(fault, []).append(index)
+    if faults:
+        raise InputError("texts that can't be used:\n" + "\n".join(faults))
+    if refused:
+        lines = (f"{_rows(rows)}: {fault}" if several else fault for fault, rows in refused.items())
+        raise InputError("\n".join(lines))
+
+
+def _rows(indices: Sequence[int]) -> str:
+    """The rows in words, at most SHOWN of them by number."""
+    numbers = ", ".join(map(str, indices[:SHOWN]))
+    others = f" and {len(indices) - SHOWN} others" if len(indices) > SHOWN else ""
+    return f"{'row' if len(indices) == 1 else 'rows'} {numbers}{others}"
 
 
 def _load_both(source: ImageSource, settings: ImageSettings) -> tuple[Pixels, Image.Image]:
