@@ -355,7 +355,7 @@ def test_a_model_trained_for_it_accepts_a_missing_image(bundle, pairs):
 def test_a_missing_part_that_the_model_requires_is_refused(bundle, pairs):
     with pytest.raises(InputError, match=r"has no text.*not trained"):
         model(bundle, 1).predict(image=pairs[1][0])
-    with pytest.raises(InputError, match="^row 1: the pair has no text"):
+    with pytest.raises(InputError, match=r"^row 1: the pair has no text"):
         model(bundle, 1).predict(text=["fine", None], image=pairs[1][:2])
     images = [pairs[1][0]] * 30 + [None]
     with pytest.raises(InputError) as error:
