@@ -260,12 +260,25 @@ def test_pairs_that_all_lack_a_part_still_have_their_labels(run_command, folder,
     assert run_check(run_command, folder, [*options, "--modality", column])[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [("caf\u00e9", "cafe\u0301"), ("1", "\uff11"), ("仇恨", "仇 恨")]
+)
+def test_labels_that_look_the_same_give_a_warning(run_command, folder, one, other):
+    """As macOS and a Chinese keyboard write them."""
+    add(folder, *((number, (one, other)[number % 2]) for number in range(20, 40)))
+    _, report, _ = run_check(run_command, folder, [])
+    warned = [each["message"] for each in report["warnings"] if "Unicode form" in each["message"]]
+    assert len(warned) == 1
+    assert repr(one) in warned[0]
+    assert repr(other) in warned[0]
+
+
 @pytest.mark.parametrize("labels", [None, "cat,dog,Dog"])
 def test_labels_that_differ_only_in_case_give_a_warning(run_command, folder, labels):
     """Unless --labels names both."""
     add(folder, *((number, "Dog") for number in range(20, 30)))
     options = ["--labels", labels] if labels else []
-    warning = "the labels 'Dog', 'dog' differ only in case or spaces"
+    warning = "the labels 'Dog', 'dog' differ only in case, spaces or Unicode form"
     code, message = run_train(run_command, folder, options)
     assert (code, message.count(warning)) == (1, 0 if labels else 1)
     code, report, _ = run_check(run_command, folder, options)

@@ -76,7 +76,7 @@ def test_a_bad_row_is_reported_and_the_others_are_read(tmp_path, row, message):
         (b"text,label,text\n", "two columns named 'text'"),
         (b"guid,tag\n\xa1\xb0,positive\n", "is not UTF-8"),
         (b'guid,tag\n"1,positive\n', "not a CSV file"),
-        (b"guid,tag\n" + b"1" * 200_000, "not a CSV file"),
+        (b"guid,tag\n" + b"1" * 200_000, "line 2: a cell is longer than"),
     ],
 )
 def test_a_file_that_is_not_a_list_is_refused(tmp_path, content, message):
@@ -124,6 +124,7 @@ def test_every_missing_or_undecodable_file_is_reported(tmp_path):
         ("happy", "unknown label 'happy'; it must be one of negative, neutral, positive"),
         ("Positive", "unknown label 'Positive'; did you mean 'positive'?"),
         ("posi tive", "unknown label 'posi tive'; did you mean 'positive'?"),
+        ("ｐositive", "unknown label 'ｐositive'; did you mean 'positive'?"),  # noqa: RUF001
     ],
 )
 def test_an_unexpected_label_is_reported(tmp_path, label, message):

@@ -220,7 +220,7 @@ def test_a_wrong_checksum_is_named_as_the_cause(kind: bytes) -> None:
         (b"II*\0" + b"\xff" * 20, "TIFF: "),
         (b"BM\0", "BMP: "),
         (b"<html>404</html>", "it is not one of JPEG, PNG"),
-        (b"", "it is not one of JPEG, PNG"),
+        (b"", "the file is empty"),
     ],
     ids=["PNG", "JPEG", "TIFF", "BMP", "HTML", "nothing"],
 )

@@ -113,6 +113,7 @@ def test_refused_options(run_command, bundle, posts, tmp_path, options, message)
     words = ("--model", bundle, "--data", "posts.csv", "--split", "all", *options)
     result = run_command("mmsent", "evaluate", *words, cwd=folder)
     assert (result.code, message in result.err) == (2, True), result.err
+    assert ("scoring" in result.err) == ("nothing" in options), "refused before the work"
 
 
 def test_a_column_of_guids_cannot_form_groups():

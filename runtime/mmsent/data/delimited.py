@@ -85,6 +85,12 @@ def _open(path: Path) -> Iterator[tuple[list[str], Any]]:
         raise InputError(f"{path} is not UTF-8 ({place}); save it as UTF-8") from None
     except csv.Error as error:
         line = reader.line_num if reader else 1
+        if "field limit" in str(error):  # of the csv module, for all its users
+            limit = csv.field_size_limit()
+            raise InputError(
+                f"{path} line {line}: a cell is longer than {limit} characters; shorten it, or "
+                "write JSON Lines or Parquet"
+            ) from None
         raise InputError(f"{path} is not a CSV file: line {line}: {error}") from None
 
 

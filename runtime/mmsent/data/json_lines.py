@@ -20,11 +20,20 @@ FIRST = 100
 
 
 def read_names(path: Path) -> list[str]:
-    """The keys of the first objects. Raises InputError if the list can't be read."""
+    """The keys of the first objects. Raises InputError if it has none, or can't be read."""
     names: dict[str, None] = {}
+    first, seen = "", False
     with _open(path) as lines:
-        for _, content, _ in islice(lines, FIRST):
+        for line, content, fault in islice(lines, FIRST):
             names |= dict.fromkeys(content)
+            seen = True
+            first = first or (fault and f" line {line}: {fault}")
+    if not names:
+        fault = first or (" has no keys" if seen else " is empty")
+        raise InputError(
+            f"{path}{fault}; each line must be an object with the keys of a row, such as "
+            '{"text": …, "image": …, "label": …}'
+        )
     return [*names]
 
 

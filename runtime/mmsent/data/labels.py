@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from mmsent.errors import InputError
@@ -101,12 +102,12 @@ def unknown_label(label: str, labels: Sequence[str]) -> str:
 
 
 def similar_labels(labels: Iterable[str]) -> list[str]:
-    """Messages about labels that differ only in case or spaces, which is probably a mistake."""
+    """Messages about labels that people would take for the same, which is probably a mistake."""
     groups: dict[str, list[str]] = {}
     for label in labels:
         groups.setdefault(_folded(label), []).append(label)
     return [
-        f"the labels {', '.join(map(repr, group))} differ only in case or spaces; "
+        f"the labels {', '.join(map(repr, group))} differ only in case, spaces or Unicode form; "
         "if they mean the same, use one spelling"
         for group in groups.values()
         if len(group) > 1
@@ -114,7 +115,8 @@ def similar_labels(labels: Iterable[str]) -> list[str]:
 
 
 def _folded(label: str) -> str:
-    return "".join(label.split()).casefold()
+    # NFKC: macOS writes é in file names as two characters, and Chinese keyboards write full width.
+    return "".join(unicodedata.normalize("NFKC", label).split()).casefold()
 
 
 def label_faults(

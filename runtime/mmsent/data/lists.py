@@ -74,7 +74,8 @@ class List:
         """The detected layout, in words."""
         columns = ", ".join(f"{role} {name!r}" for role, name in self.columns.items())
         files = "; text and image are data/GUID.*" if self.in_files else ""
-        return f"a list in {_KINDS[_reader(self.path)]} ({columns}{files})"
+        kind = "TSV" if self.path.suffix.lower() == ".tsv" else _KINDS[_reader(self.path)]
+        return f"a list in {kind} ({columns}{files})"
 
     def rows(
         self,

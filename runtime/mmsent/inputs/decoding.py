@@ -126,6 +126,8 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 def _cause(data: bytes) -> str:
     """Why Pillow does not identify an image in ``data``, since its own error does not say."""
+    if not data:
+        return "the file is empty"
     for name in FORMATS:
         reader, accepts = Image.OPEN[name]
         accepted = accepts is None or accepts(data[:16])

@@ -108,22 +108,24 @@ def test_bad_image_path(run_command, dataset, place, message):
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "message"),
     [
-        b"",
-        b"\n\n",
-        b"{}",
-        b"[]",
-        b"1\n2\n",
-        b"\x00",
-        b'{"": ""}',
-        b'{"a": 1, "b": 2}',
-        b"PK\x03\x04",
+        (b"", "is empty; each line must be an object"),
+        (b"\n\n", "is empty; each line must be an object"),
+        (b"{}", "each line must be an object with the keys"),
+        (b"[]", "line 1: the line is not a JSON object; each line must be an object"),
+        (b'\n[{"text": "a"}]', "line 2: the line is not a JSON object"),
+        (b'[\n  {\n    "text": "a"\n  }\n]', "line 1: the line is not JSON"),
+        (b"1\n2\n", "line 1: the line is not a JSON object"),
+        (b"\x00", "line 1: the line is not JSON"),
+        (b"PK\x03\x04", "line 1: the line is not JSON"),
+        (b'{"": ""}', "must name the columns"),
+        (b'{"a": 1, "b": 2}', "must name the columns"),
     ],
 )
-def test_no_known_key(run_command, dataset, content):
+def test_no_known_key(run_command, dataset, content, message):
     (dataset / "list.jsonl").write_bytes(content)
-    refused(run_command, dataset, "must name the columns", "list.jsonl")
+    refused(run_command, dataset, message, "list.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -93,11 +93,18 @@ def evaluate(
     the figures without them.
     """
     from mmsent_training.evaluation.bundle import evaluate_bundle
-    from mmsent_training.evaluation.groups import describe_groups, read_column, score_groups
+    from mmsent_training.evaluation.groups import (
+        check_column,
+        describe_groups,
+        read_column,
+        score_groups,
+    )
     from mmsent_training.evaluation.metrics import describe
     from mmsent_training.evaluation.selective import coverage_curve, describe_coverage, tenths
 
     _check_names(files["output"], files["errors"], model, data)
+    if column is not None:
+        check_column(data, column, reading=reading)
     result = evaluate_bundle(model, data, split, reading=reading)
     labels, probabilities = result.examples.labels, result.probabilities
     curve = coverage_curve(labels, probabilities)

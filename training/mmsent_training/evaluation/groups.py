@@ -37,6 +37,18 @@ class Group:
     macro_f1_interval: Interval
 
 
+def check_column(data: Path, column: str, *, reading: Reading = AS_IT_IS) -> None:
+    """Raises InputError before the work if no list of a dataset has this ``column``."""
+    lists = open_dataset(data, reading).lists
+    names = [each.names if isinstance(each, List) else () for each in lists]
+    if not any(column in each for each in names):
+        raise _no_column(lists[0].name, column, names[0])
+
+
+def _no_column(name: str, column: str, names: Sequence[str]) -> InputError:
+    return InputError(f"{name} has no column {column!r}; it has {listed(names)}")
+
+
 def read_column(
     data: Path, column: str, pairs: Sequence[Pair], *, reading: Reading = AS_IT_IS
 ) -> list[str]:
@@ -50,7 +62,7 @@ def read_column(
         if each.name in lists:
             names = each.names if isinstance(each, List) else ()
             if not isinstance(each, List) or column not in names:
-                raise InputError(f"{each.name} has no column {column!r}; it has {listed(names)}")
+                raise _no_column(each.name, column, names)
             # Any column can be read as the label.
             other = replace(each, columns={**each.columns, "label": column})
             with closing(other.rows(contents=False)) as rows:
