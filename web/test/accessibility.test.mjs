@@ -1,7 +1,8 @@
 /** The page's accessibility: axe-core's rules, light and dark, wide and narrow. */
 
 import assert from "node:assert/strict";
-import { after, before, describe } from "node:test";
+import { readFile } from "node:fs/promises";
+import { after, before, describe, test } from "node:test";
 
 import { serious } from "./accessible.mjs";
 import { choose, done, pageTest, pick, predict, type } from "./opened.mjs";
@@ -46,6 +47,26 @@ describe("the page", () => {
         },
         { options },
       );
+    }
+  }
+});
+
+test("the file that explains a prediction is accessible, and shows its labels' numbers without scrolling", async () => {
+  const { browser, service } = running;
+  const body = new FormData();
+  body.append("text", "a fun day");
+  body.append("image", new Blob([await readFile(photo)]));
+  const answer = await fetch(`${service.url}/explain?model=small`, { method: "POST", headers: { accept: "text/html" }, body });
+  const html = await answer.text();
+  for (const colorScheme of SCHEMES) {
+    for (const width of [...WIDTHS, 320]) {
+      const page = await browser.newPage({ colorScheme, viewport: { width, height: 900 } });
+      await page.setContent(html);
+      await check(page, `${colorScheme}, ${width}`);
+      const table = page.locator(".scroll", { has: page.getByRole("columnheader", { name: "probability" }) });
+      const hidden = await table.evaluate((element) => element.scrollWidth - element.clientWidth);
+      assert.equal(hidden, 0, `${width} pixels wide`);
+      await page.close();
     }
   }
 });

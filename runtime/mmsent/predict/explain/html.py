@@ -37,14 +37,15 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line); }
 tbody th { font-weight: inherit; } th:first-child { text-align: left; overflow-wrap: break-word; }
 .bar span { display: block; height: .8rem; background: var(--bar); }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; } tr > :last-child { padding-right: 0; }
+@media (max-width: 30rem) { table { font-size: .85rem; } th, td { padding-right: .4rem; } }
 summary { cursor: pointer; margin: 1rem 0 .5rem; }
 """
 """The style that all pages which are files share."""
 
 _STYLE = """
 tr.predicted { font-weight: 700; }
-.labels { width: 100%; } .labels .bar { width: 45%; min-width: 3rem; }
+.labels { width: 100%; } .labels .bar { width: 45%; min-width: 1.5rem; }
 .predicted .bar span { background: rgb(var(--for)); }
 .sides { display: grid; grid-template-columns: auto 1fr auto; gap: .3rem .7rem;
   align-items: center; margin: .5rem 0; }
