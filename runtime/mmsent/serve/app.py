@@ -102,9 +102,10 @@ class Routes:
         """Predict one pair or a list of pairs; with explain=1, also explain the single pair."""
         start = time.perf_counter()
         service = self._service
-        wanted = _flag(request, "explain")
+        query = _query(request, "model", "explain")
+        wanted = _flag(query, "explain")
         with service.held.request() as sizes:
-            model, payload = await self._read(request, sizes)
+            model, payload = await self._read(request, query, sizes)
             if wanted and payload.several:
                 raise HTTPProblem(422, "only one pair can be explained; send it without pairs")
             predictions = await service.predict(request, model, payload.pairs)
@@ -122,9 +123,10 @@ class Routes:
     async def explain(self, request: Request) -> Response:
         """Explain the prediction of one pair as JSON, HTML or PNG."""
         service = self._service
+        query = _query(request, "model")
         media_type = choose_media_type(request.headers.get("accept", "*/*"))
         with service.held.request() as sizes:
-            model, payload = await self._read(request, sizes)
+            model, payload = await self._read(request, query, sizes)
             if payload.several:
                 raise HTTPProblem(422, "only one pair can be explained; send it without pairs")
             await service.predict(
@@ -207,10 +209,12 @@ class Routes:
             return Response(status_code=304, headers=headers)
         return Response(file.content, headers=headers)
 
-    async def _read(self, request: Request, sizes: list[int]) -> tuple[Loaded, Payload]:
+    async def _read(
+        self, request: Request, query: Mapping[str, str], sizes: list[int]
+    ) -> tuple[Loaded, Payload]:
         """The model and the pairs of a request."""
         body = await read_body(request, self._service.held, sizes)
-        model = self._service.model(request.query_params.get("model"))
+        model = self._service.model(query.get("model"))
         content_type = request.headers.get("content-type", "")
         payload = await run_blocking(partial(read_payload, content_type, body), len(body))
         request.state.pairs = len(payload.pairs)
@@ -225,9 +229,23 @@ class Routes:
         return model
 
 
-def _flag(request: Request, name: str) -> bool:
+def _query(request: Request, *known: str) -> dict[str, str]:
+    """The parameters of the query. Raises HTTPProblem 422 for an unknown or repeated one.
+
+    A misspelt ``model`` would otherwise get the first model's answer.
+    """
+    pairs = request.query_params.multi_items()
+    query = dict(pairs)
+    if query.keys() - set(known):
+        raise HTTPProblem(422, f"this path has only the query parameters: {', '.join(known)}")
+    if len(query) < len(pairs):
+        raise HTTPProblem(422, "a query parameter is repeated")
+    return query
+
+
+def _flag(query: Mapping[str, str], name: str) -> bool:
     """Whether a query parameter is 1. Raises HTTPProblem 422 if it is neither 1 nor 0."""
-    value = request.query_params.get(name, "0")
+    value = query.get(name, "0")
     if value not in ("0", "1"):
         raise HTTPProblem(422, f"{name} must be 1 or 0")
     return value == "1"

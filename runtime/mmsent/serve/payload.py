@@ -53,9 +53,13 @@ def read_payload(content_type: str, body: bytes) -> Payload:
 
 
 def read_json(body: bytes) -> Any:
-    """The value of a JSON text. Raises HTTPProblem 400 if it is invalid."""
+    """The value of a JSON text.
+
+    Raises HTTPProblem 400 if it is invalid, or if an object has a name twice: one of the values
+    would be ignored.
+    """
     try:
-        return json.loads(body)
+        return json.loads(body, object_pairs_hook=_object)
     except RecursionError:
         reason = "it is nested too deeply"
     except UnicodeDecodeError:
@@ -65,6 +69,13 @@ def read_json(body: bytes) -> Any:
     except ValueError:  # a number of thousands of digits
         reason = "a number is too long"
     raise HTTPProblem(400, f"the body is not JSON: {reason}")
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) < len(members):
+        raise HTTPProblem(400, "the body is not JSON: an object has a name twice")
+    return found
 
 
 def make_pair(index: int, text: str | None, image: bytes | None) -> Pair:

@@ -202,6 +202,7 @@ SECRET = "a-secret-text"
 
 def test_logs_do_not_contain_contents_of_requests(client, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
+    client.post_form("/predict", SECRET, png())
     client.post_form(f"/predict?text={SECRET}", SECRET, png())
     client.post_form("/predict", SECRET, SECRET.encode())
     client.post_json("/predict", {"text": SECRET + "\ud800"})

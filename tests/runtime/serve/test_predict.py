@@ -137,6 +137,8 @@ MALFORMED = {
     "not UTF-8": b'{"text": "\xff"}',
     "deep": b"[" * 100_000,
     "a long number": b'{"text": ' + b"1" * 10_000 + b"}",
+    "a name twice": b'{"text": "fun", "text": "rain"}',
+    "a name twice in a pair": b'{"pairs": [{"text": "fun", "text": "rain"}]}',
 }
 
 
@@ -144,6 +146,17 @@ MALFORMED = {
 def test_malformed_json(client, name):
     answer = client.post("/predict", MALFORMED[name], "application/json")
     assert "not JSON" in answer.problem(400)["detail"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [("modle=strict", "parameters: model"), ("text=fun", "parameters: model"),
+     ("model=strict&model=small", "repeated"), ("model=strict&MODEL=strict", "parameters: model")],
+)  # fmt: skip
+def test_a_query_that_would_be_ignored(client, path, query, reason):
+    answer = client.post_form(f"{path}?{query}", *PAIRS[0])
+    assert reason in answer.problem(422)["detail"]
 
 
 @pytest.mark.parametrize("body", ["[]", "3", "null", '{"pairs": 3}', '{"pairs": []}',
