@@ -47,7 +47,13 @@ class Case:
     predicted: list[list[str]]
 
 
-@pytest.fixture(scope="session", params=SETS)
+@pytest.fixture(
+    scope="session",
+    params=[
+        name if name in ("two", "numbers") else pytest.param(name, marks=pytest.mark.slow)
+        for name in SETS
+    ],
+)
 def case(request: pytest.FixtureRequest, make_once: MakeOnce, run_command: Command) -> Case:
     """One training per set of labels. Its files are read-only."""
     name: str = request.param

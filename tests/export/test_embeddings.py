@@ -62,8 +62,14 @@ def clip_stand_in(modality: str, folder: Path, patch: pytest.MonkeyPatch) -> Net
 @pytest.fixture(
     scope="module",
     params=[
-        (light, "both"), (light, "text"), (light, "image"), (compact_stand_in, "both"),
-        (compact_stand_in, "text"), (clip_stand_in, "both"), (clip_stand_in, "image"),
+        (light, "both"), (compact_stand_in, "text"), (clip_stand_in, "both"),
+        *(
+            pytest.param(network, marks=pytest.mark.slow)
+            for network in [
+                (light, "text"), (light, "image"), (compact_stand_in, "both"),
+                (clip_stand_in, "image"),
+            ]
+        ),
     ],
     ids=lambda param: f"{param[0].__name__}-{param[1]}",
 )  # fmt: skip

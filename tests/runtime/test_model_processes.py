@@ -87,7 +87,14 @@ def test_a_forked_process_predicts(model, wanted):
 
 
 @forks
-@pytest.mark.parametrize("use", ["predict", "reopen", "delete", "nested"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        "predict",
+        *(pytest.param(use, marks=pytest.mark.slow) for use in ("reopen", "delete")),
+        "nested",
+    ],
+)
 def test_a_forked_child_neither_hangs_nor_crashes(bundle, model, wanted, use):
     """It uses the inherited model, opens another one, deletes it, or forks again."""
 

@@ -270,6 +270,7 @@ def rated(tokenizer, step):
     return tokenize(tokenizer, texts[::step]), shares[::step, 2] > 0.5
 
 
+@pytest.mark.slow
 def test_the_shipped_changes_separate_positive_texts():
     """From the rest, and better than the released layers do."""
     model, tokenizer = released_model("text")
@@ -279,6 +280,7 @@ def test_the_shipped_changes_separate_positive_texts():
     assert separation(model, *texts) > 1.5 * before
 
 
+@pytest.mark.slow
 def test_a_training_starts_with_the_shipped_changes(run_command, sample, cache, tmp_path):
     """With a learning rate of 0, only they change the released weights."""
     still = ("--set", "encoder_learning_rate=0", "--set", "weight_decay=0", "--modality", "text")
@@ -319,6 +321,7 @@ def test_the_text_encoder_learns_from_the_ratings(tmp_path, monkeypatch, caplog)
     assert caplog.text.count("pretraining: 32 texts") == 1
 
 
+@pytest.mark.slow
 def test_only_compact_is_pretrained_on_texts(run_command, sample, run, fallback, tmp_path):
     arguments = ("--model", "light", "--pretraining-texts", "--data", sample)
     result = run_command("mmsent", "train", *arguments, cwd=tmp_path)

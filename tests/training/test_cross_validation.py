@@ -259,6 +259,7 @@ def test_any_other_folder_is_refused(run_command, tmp_path):
     assert "is not a cross-validation: it has no cross_validation.json" in result.err
 
 
+@pytest.mark.slow
 def test_settings_are_those_of_set(run_command, sample, tmp_path):
     output = tmp_path / "folds"
     more = ("--repeats", 1, "--set", "learning_rate=0.002", "--set", "keep=best", "--json")

@@ -39,7 +39,7 @@ from .test_clip import go_offline
 
 TEXTS = ["", "happy day !", "今天天气真好, we LOVE it", "sad rain " * 50, "my street ? report"]
 PAIRS = [*zip([*TEXT, "bert"], IMAGE)]
-DEPTHS = [0, 1, "all"]
+DEPTHS = [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param("all", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -201,14 +201,19 @@ WHOLE = (
     ("text", "image", "arguments"),
     [
         ("bert", "efficientnet", UPPER),
-        ("chinese-bert", "convnext", (*WHOLE, "--gradient-checkpointing")),
         ("distilbert", "vit", FROZEN),
-        ("mpnet", "clip", WHOLE),
-        ("roberta", "siglip", UPPER),
-        ("xlm-roberta", "dinov2", (*UPPER, "--set", "augment=true")),
-        ("mpnet", "timm-vit", UPPER),
-        ("roberta", "vit", ("--modality", "text")),
-        ("bert", "convnext", ("--modality", "image")),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in [
+                ("chinese-bert", "convnext", (*WHOLE, "--gradient-checkpointing")),
+                ("mpnet", "clip", WHOLE),
+                ("roberta", "siglip", UPPER),
+                ("xlm-roberta", "dinov2", (*UPPER, "--set", "augment=true")),
+                ("mpnet", "timm-vit", UPPER),
+                ("roberta", "vit", ("--modality", "text")),
+                ("bert", "convnext", ("--modality", "image")),
+            ]
+        ),
     ],
 )
 def test_from_training_to_a_bundle(
@@ -267,7 +272,7 @@ def test_the_run_records_both_encoders(folders, run):
     }
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", [pytest.param("fp16", marks=pytest.mark.slow), "int8"])
 def test_a_smaller_bundle(run_command, run, tmp_path, precision):
     result = run_command("mmsent-export", "onnx", run, "--precision", precision, cwd=tmp_path)
     assert result.code == 0, result.err
@@ -525,6 +530,7 @@ def test_the_text_encoder_is_trained_on_rated_texts_first(
     assert "--pretraining-texts: no text layers are trained" in result.err
 
 
+@pytest.mark.slow
 def test_with_compacts_encoders_it_is_compact():
     """With the packages that compact uses, named explicitly."""
     task = make_task("compact", compact.find_weights({}))

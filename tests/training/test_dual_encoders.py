@@ -176,7 +176,7 @@ def train_and_remove(run_command, sample, checkpoint, folder, *arguments):
         (),
         pytest.param(("--no-freeze",), marks=pytest.mark.slow),
         ("--modality", "text"),
-        ("--modality", "image"),
+        pytest.param(("--modality", "image"), marks=pytest.mark.slow),
     ],
     ids=["frozen", "fine-tuned", "text", "image"],
 )
@@ -208,7 +208,7 @@ def test_from_training_to_a_bundle(run_command, sample, checkpoint, frozen, tmp_
         assert alone.probabilities == pytest.approx(wanted.probabilities, abs=1e-6)
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", [pytest.param("fp16", marks=pytest.mark.slow), "int8"])
 def test_a_smaller_bundle(run_command, frozen, tmp_path, precision):
     result = run_command("mmsent-export", "onnx", frozen, "--precision", precision, cwd=tmp_path)
     assert result.code == 0, result.err

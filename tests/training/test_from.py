@@ -252,6 +252,7 @@ def test_digests_include_the_pairs_of_the_run(runs, write, pairs, tmp_path):
             ] == [pair.guid for pair in pairs if pair.guid in validated(after)]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_without_digests_nothing_is_claimed(lists, tmp_path, caplog):
     run = begin("light", lists / "few.csv", tmp_path / "first", tmp_path, digests=False)
     after = go_on(lists / "more.csv", run, tmp_path / "run")
@@ -283,6 +284,7 @@ def test_it_resumes_to_the_same_weights(run_command, runs, lists, tmp_path):
     assert record.origin == read_run(whole).record.origin
 
 
+@pytest.mark.slow
 def test_resuming_needs_the_same_run(run_command, runs, lists, tmp_path):
     first = shutil.copytree(runs("light"), tmp_path / "first")
     with pytest.raises(Killed):

@@ -113,7 +113,14 @@ def make_examples(first, count):
 
 @pytest.mark.parametrize(
     ("count", "length", "every"),
-    [(2, 8, 1), (46_000, 8, 1), (50_000, 7, 1), (62_000, 6, 1), (63_000, 8, 2), (500_000, 6, 9)],
+    [
+        (2, 8, 1),
+        pytest.param(46_000, 8, 1, marks=pytest.mark.slow),
+        (50_000, 7, 1),
+        pytest.param(62_000, 6, 1, marks=pytest.mark.slow),
+        (63_000, 8, 2),
+        pytest.param(500_000, 6, 9, marks=pytest.mark.slow),
+    ],
 )
 def test_digests_stay_small_and_distinguish_pairs(count, length, every):
     examples = make_examples(0, count)

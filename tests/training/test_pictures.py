@@ -96,6 +96,9 @@ PICTURES = {
 }  # fmt: skip
 
 
+SLOW = ("100 epochs", "confusion, many", "confusion, forty", "twelve mistakes")
+
+
 @cache
 def laid_out(name):
     """A picture, drawn once for all tests."""
@@ -104,7 +107,9 @@ def laid_out(name):
     return drawn
 
 
-@pytest.fixture(params=PICTURES)
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in PICTURES]
+)
 def figure(request):
     return laid_out(request.param)
 

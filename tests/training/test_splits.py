@@ -70,7 +70,7 @@ def predictions(run):
         return [*csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("how", ["given", "said"])
+@pytest.mark.parametrize("how", ["given", pytest.param("said", marks=pytest.mark.slow)])
 def test_no_random_split_is_made(request, posts, how):
     run = request.getfixturevalue(how) / "run"
     assert [int(row["guid"]) for row in predictions(run)] == guids(posts, "dev")
@@ -252,6 +252,7 @@ def test_invalid_validation_pairs(run_command, posts, tmp_path, changes, message
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_all_trainings_of_an_ablation_validate_on_them(run_command, posts, tmp_path):
     arguments = ("--data", posts / "train.jsonl", "--validation", posts / "dev.jsonl", *COLUMNS)
     result = run_command(

@@ -18,6 +18,7 @@ OMP: Hint This means that multiple copies of the OpenMP runtime have been linked
 """
 
 
+@pytest.mark.slow
 def test_an_abort_with_error_15_is_a_finding(machine: Machine) -> None:
     """A fake abort; the slow test below has a real one."""
     source = f"import os, sys; sys.stderr.write({ERROR_15!r}); sys.stderr.flush(); os.abort()"

@@ -105,6 +105,7 @@ NEW = "torch torchvision --index-url https://download.pytorch.org/whl"
 AGAIN = "-m pip install --force-reinstall"
 NO_DEVICES = "echo 'No devices were found'; exit 6"
 MISMATCH = "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18"
+NOT_ACTIVE = "python-not-the-active-environment"
 NOT_LOADED = 'echo "NVIDIA-SMI couldn\'t communicate with the NVIDIA driver."'
 
 
@@ -113,32 +114,34 @@ NOT_LOADED = 'echo "NVIDIA-SMI couldn\'t communicate with the NVIDIA driver."'
     [
         # For Windows, the default index has only CPU builds.
         (cpu_build("12.6"), "torch-cpu-build", f"{AGAIN} {CU}/cu121"),
-        (cpu_build("11.8"), "torch-cpu-build", f"{AGAIN} {CU}/cu118"),
-        (cpu_build("13.0"), "torch-cpu-build", f"{AGAIN} {NEW}/cu130"),
-        (cpu_build("12.8", RTX_5090), "torch-cpu-build", f"{AGAIN} {NEW}/cu128"),
-        (old_driver, "torch-driver-too-old", f"{CU}/cu118"),
         (hidden, "torch-gpus-hidden", "Remove-Item Env:CUDA_VISIBLE_DEVICES"),
-        (unavailable, "torch-gpu-unavailable", "Restart-Computer  # if"),
         (torch_that(before="os.kill(os.getpid(), 4)"), "torch-crashes", "/whl/cu121"),
-        (torch_that(before="raise ImportError('DLL load failed')"), "torch-import-fails", "cu121"),
-        pytest.param(
-            smi("sleep 321"), "nvidia-smi-hangs", "Restart-Computer  # before that, `Get-WinEvent",
-            marks=pytest.mark.slow,
-        ),
-        (smi(NO_DEVICES), "nvidia-no-devices", "Get-WinEvent System"),
         (smi(MISMATCH), "nvidia-driver-mismatch", "Restart-Computer"),
-        (smi(f"{NOT_LOADED}; exit 9"), "nvidia-driver-not-loaded", "install NVIDIA's driver"),
-        (smi("exit 3"), "nvidia-smi-fails", "Restart-Computer"),
-        (smi("exit 3"), "clip-weights-missing", "mmsent download-clip"),
         (no_weights, "clip-weights-missing", "Remove-Item Env:HF_HUB_OFFLINE; mmsent download"),
         (cut_weights, "clip-weights-truncated", "Remove-Item -LiteralPath '"),
-        (environment("Scripts/mmsent.exe"), "python-not-the-active-environment", "mmsent.exe' doc"),
-        (environment("python.exe"), "python-not-the-active-environment", "python.exe' -m pip inst"),
-        (environment("nothing"), "python-not-the-active-environment", "Remove-Item Env:CONDA_PREF"),
+        (environment("python.exe"), NOT_ACTIVE, "python.exe' -m pip inst"),
         (openmp, "openmp-abort", "conda list | Select-String openmp, mkl"),
-        (openmp, "openmp-duplicates-allowed", "Remove-Item Env:KMP_DUPLICATE_LIB_OK"),
         (both_runtimes, "onnxruntime-twice", "uninstall -y onnxruntime onnxruntime-gpu; "),
-        (old_pandas, "library-version", "-m pip install 'pandas>=2.2'"),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in [
+                (cpu_build("11.8"), "torch-cpu-build", f"{AGAIN} {CU}/cu118"),
+                (cpu_build("13.0"), "torch-cpu-build", f"{AGAIN} {NEW}/cu130"),
+                (cpu_build("12.8", RTX_5090), "torch-cpu-build", f"{AGAIN} {NEW}/cu128"),
+                (old_driver, "torch-driver-too-old", f"{CU}/cu118"),
+                (unavailable, "torch-gpu-unavailable", "Restart-Computer  # if"),
+                (torch_that(before="raise ImportError('DLL')"), "torch-import-fails", "cu121"),
+                (smi("sleep 321"), "nvidia-smi-hangs", "Restart-Computer  # before that, `Get-"),
+                (smi(NO_DEVICES), "nvidia-no-devices", "Get-WinEvent System"),
+                (smi(f"{NOT_LOADED}; exit 9"), "nvidia-driver-not-loaded", "install NVIDIA's dr"),
+                (smi("exit 3"), "nvidia-smi-fails", "Restart-Computer"),
+                (smi("exit 3"), "clip-weights-missing", "mmsent download-clip"),
+                (environment("Scripts/mmsent.exe"), NOT_ACTIVE, "mmsent.exe' doc"),
+                (environment("nothing"), NOT_ACTIVE, "Remove-Item Env:CONDA_PREF"),
+                (openmp, "openmp-duplicates-allowed", "Remove-Item Env:KMP_DUPLICATE_LIB_OK"),
+                (old_pandas, "library-version", "-m pip install 'pandas>=2.2'"),
+            ]
+        ),
     ],
 )  # fmt: skip
 def test_fixes_are_powershell(
