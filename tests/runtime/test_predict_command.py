@@ -75,12 +75,15 @@ def test_it_prints_what_the_model_predicts(run_command, folder, arguments, pairs
         (["--text", "a", "--text", "b", "--explain", "why.png"], "explains one pair"),
         (["--text", "a", "--explain", "why.png", "--budget", "3"], "the budget must be at least 8"),
         (["--image", "dark.png", "--explain", "why.png", "--grid", "99"], "the grid must be 1 to"),
+        (["--text", "a", "--grid", "5"], "--grid is for an explanation: add --explain FILE"),
+        (["--text", "a", "--budget", "9"], "--budget is for an explanation"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_message(run_command, folder, arguments, message):
     result = run_command("mmsent", "predict", *arguments, cwd=folder)
     assert result.code == 2
     assert message in result.err
+    assert not result.out
     assert not list(folder.glob("why*"))
 
 

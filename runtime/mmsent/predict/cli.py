@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.console import to_json
@@ -183,7 +184,9 @@ def infer(
     help="Compute at most N predictions for the explanation.",
     group="Output",
 )
+@click.pass_context
 def predict(
+    context: click.Context,
     texts: tuple[str, ...],
     images: tuple[Path, ...],
     model: Path,
@@ -205,11 +208,17 @@ def predict(
         check_suffix(output)
         if len(pairs) > 1:
             raise InputError("--explain explains one pair; name one text and one image")
+    for name in ("grid", "budget"):
+        chosen = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if chosen and output is None:
+            raise InputError(f"--{name} is for an explanation: add --explain FILE")
     opened = SentimentModel(model)
-    for prediction in _predict(opened, pairs):
+    predictions = _predict(opened, pairs)
+    if output is not None:  # before the label is printed: it may refuse the grid or the budget
+        write_explanation(opened.explain(*pairs[0], grid=grid, budget=budget), output)
+    for prediction in predictions:
         click.echo(_json(prediction) if as_json else _lines(prediction))
     if output is not None:
-        write_explanation(opened.explain(*pairs[0], grid=grid, budget=budget), output)
         click.echo(f"wrote {output}", err=True)
 
 
