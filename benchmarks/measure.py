@@ -163,9 +163,6 @@ def commands(data: Path, clip: Path | None, work: Path, patience: float) -> dict
             found[f"{way}-{model}"] = script(
                 "scores", way, "--data", data, "--model", model, "--work", work / "scores"
             )
-        found[f"continued-{model}"] = script(
-            "continued", "--data", data, "--model", model, "--work", work / "continued"
-        )
     by_hand = ("--by-hand",) if find_spec("fastapi") else ()
     for model, precision in (("light", "fp32"), ("compact", "int8")):
         bundle = ("--model", work / model / f"{precision}.onnx")

@@ -236,20 +236,6 @@ def folds(results: Results) -> str:
     return table(header, rows) + commands(results, [f"folds-{model}" for model in TRAINED])
 
 
-def continued(results: Results) -> str:
-    header = ["model", "loss, continued", "loss, from scratch", "difference", "accuracy", "time"]
-    rows = []
-    for model in TRAINED:
-        if found := figures(results, f"continued-{model}"):
-            losses = [f"{found[way]['loss']:.3f}" for way in ("continued", "scratch")]
-            low, high = found["interval"]
-            difference = f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
-            both = [f"{found[way]['accuracy']:.3f}" for way in ("continued", "scratch")]
-            time = f"{found['time']:.2f} times"
-            rows.append([model, *losses, difference, " and ".join(both), time])
-    return table(header, rows) + commands(results, [f"continued-{model}" for model in TRAINED])
-
-
 def exactness(results: Results) -> str:
     rows = []
     for model in NETWORKS:
@@ -455,7 +441,7 @@ def means(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 ALL: tuple[Callable[[Results], str], ...] = (
     models, speed, parts, limits, operators, command, training, precisions, accuracy, modalities,
-    folds, continued, exactness, interruptions, parquet, ray, long_list, distributed, busy_machine,
+    folds, exactness, interruptions, parquet, ray, long_list, distributed, busy_machine,
     serving, deletion, known,
 )  # fmt: skip
 TABLES = {function.__name__.replace("_", "-"): function for function in ALL}

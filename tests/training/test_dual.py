@@ -278,14 +278,6 @@ def test_a_smaller_bundle(run_command, run, tmp_path, precision):
     assert result.code == 0, result.err
 
 
-def test_a_second_training_continues_the_first(run_command, sample, run, tmp_path):
-    result = run_command(
-        "mmsent", "train", "--from", run, "--data", sample, "--output", "run", "--epochs", 1,
-        cwd=tmp_path, env={"MMSENT_CACHE": str(tmp_path / "cache")},
-    )  # fmt: skip
-    assert result.code == 0, result.err
-
-
 def test_batch_norms_keep_their_statistics(run_command, sample, folders, tmp_path):
     """Also in trained stages: small batches would degrade them."""
     names = folders["bert"], folders["efficientnet"]

@@ -17,7 +17,7 @@ from mmsent.help import HelpCommand, option
 from mmsent.options import DATA, LABELS, VALIDATION, reading_options
 from mmsent_training.evaluation.cli import compare, evaluate
 from mmsent_training.models import registry
-from mmsent_training.options import FROM, LOG_TO, MODALITY, OUTPUT, RESUME, SET, training_options
+from mmsent_training.options import LOG_TO, MODALITY, OUTPUT, RESUME, SET, training_options
 from mmsent_training.settings import Settings
 from mmsent_training.tracking import check_installed, tracked, tracking
 
@@ -29,24 +29,15 @@ __all__ = ["ablate", "compare", "download_clip", "evaluate", "train"]
 
 
 def settings_of(
-    model: str,
-    device: str,
-    modality: str = "both",
-    begun: registry.Choice | None = None,
-    **options: Any,
+    model: str, device: str, modality: str = "both", **options: Any
 ) -> tuple[Settings, registry.Choice]:
     """The settings, and the model with its weights, from the options.
 
-    ``begun``: the model of a run that the training begins with.
     Raises InputError for options that contradict each other.
     """
     from mmsent_training.devices import pick_device
 
     found = pick_device(device)
-    if begun is not None:
-        from mmsent_training.runs.origin import settings_from
-
-        return settings_from(begun, found, options), begun
     own = {option.name: options[option.name] for option in registry.model_options()}
     chosen = registry.choose(model, own)
     return registry.default_settings(chosen.model, found, modality=modality, **options), chosen
@@ -106,7 +97,6 @@ def prepare_process() -> None:
 @reading_options
 @training_options
 @MODALITY
-@FROM
 @SET
 @OUTPUT
 @RESUME
@@ -138,8 +128,6 @@ def train(
         if resume is None:
             check_installed(log_to)  # before the pairs are read
             assign(context, options)
-            if (origin := options.pop("from")) is not None:
-                options["begun"] = _begin_with(context, origin, options)
             where = read_data(data, options, validation=validation, labels=labels, reading=reading)
             settings, chosen = settings_of(**options)
             with tracking(log_to, settings) as callback:
@@ -169,33 +157,9 @@ def assign(context: click.Context, options: dict[str, Any]) -> None:
         context.set_parameter_source(name, ParameterSource.COMMANDLINE)
 
 
-def _begin_with(context: click.Context, folder: Path, options: dict[str, Any]) -> registry.Choice:
-    """The model of the run ``folder``, from which a training starts.
-
-    The run's settings replace the defaults in ``options``. Raises InputError if an option
-    contradicts them.
-    """
-    from mmsent_training.runs.origin import FIXED, choose_origin
-
-    chosen, settings = choose_origin(folder)
-    for name in ("model", *FIXED):
-        asked, fixed = options.get(name), getattr(settings, name)
-        if given(context, name) and asked not in (None, fixed, registry.AUTO):
-            flag = f"--{name.replace('_', '-')}"
-            raise InputError(f"{flag} {asked}: {folder} was trained with {fixed}; leave it out")
-        options[name] = fixed
-    own = {option.name: options.get(option.name) for option in registry.model_options()}
-    registry.check_options([chosen.model], own)
-    if sources := registry.find_sources(chosen.model, own):
-        raise InputError(
-            f"--{next(iter(sources))}: the weights are those of {folder}; leave it out"
-        )
-    return chosen
-
-
 def check_alone(context: click.Context) -> None:
     """Raise InputError for options that --resume does not allow: only moved files can be named."""
-    movable = {"resume", "data", "validation", "images", "from", "as_json"}
+    movable = {"resume", "data", "validation", "images", "as_json"}
     movable |= {option.name for option in registry.model_options() if option.kind == "source"}
     if other := sorted({name for name in context.params if given(context, name)} - movable):
         names = ", ".join(f"--{name.replace('_', '-')}" for name in other)
@@ -230,14 +194,12 @@ def choose_again(start: Start, options: Mapping[str, Any]) -> registry.Choice:
     Raises InputError if the device or the weights are not there any more.
     """
     from mmsent_training.devices import pick_device
-    from mmsent_training.runs.origin import find_weights
 
     name = start.settings.model
     pick_device(start.settings.device)
     sources = start.sources | registry.find_sources(name, options)
-    if origin := options.get("from"):
-        sources["from"] = str(origin)
-    return registry.Choice(name, find_weights(name, sources), sources, start.chosen)
+    weights = registry.find_model(name).recipe.find_weights(sources)
+    return registry.Choice(name, weights, sources, start.chosen)
 
 
 def _run(settings: Settings, train: Callable[[], Path]) -> None:

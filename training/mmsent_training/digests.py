@@ -57,12 +57,6 @@ class Digests:
         rows = range(len(examples.pairs))
         return [seen(text, image) for text, image in _digests(examples, rows, self.length)]
 
-    def training_pairs(self) -> list[tuple[bytes, bytes]]:
-        """The digests of text and image of each pair that was trained on."""
-        data = self.training
-        parts = [data[at : at + self.length] for at in range(0, len(data), self.length)]
-        return [*zip(parts[::2], parts[1::2])]
-
     def to_json(self) -> str:
         """A JSON text of at most MAX_DIGESTS characters."""
         return msgspec.json.encode(self).decode()
@@ -76,29 +70,15 @@ class Digests:
             raise ValueError(str(error)) from None
 
 
-def make_digests(
-    examples: Examples,
-    train: Sequence[int],
-    validation: Sequence[int],
-    earlier: Digests | None = None,
-) -> Digests:
-    """The digests of the training and validation pairs among ``examples``.
-
-    ``earlier``: those of the training from which this one starts; the model has seen its pairs too.
-    """
-    longest, before = MAX_LENGTH, 1
-    if earlier:
-        longest, before = earlier.length, earlier.every
-    sides = [[*_digests(examples, rows, longest)] for rows in (train, validation)]
-    if earlier:
-        sides[0] = [*dict.fromkeys((*sides[0], *earlier.training_pairs()))]
+def make_digests(examples: Examples, train: Sequence[int], validation: Sequence[int]) -> Digests:
+    """The digests of the training and validation pairs among ``examples``."""
+    sides = [[*_digests(examples, rows, MAX_LENGTH)] for rows in (train, validation)]
     count = len(sides[0]) + len(sides[1])
-    every = -(
-        -count // (ROOM // (2 * MIN_LENGTH) - 2)
-    )  # each side may have one more than its share
-    length = min(longest, ROOM // (2 * (count // every + 2)))
+    # Each side may have one more than its share.
+    every = -(-count // (ROOM // (2 * MIN_LENGTH) - 2))
+    length = min(MAX_LENGTH, ROOM // (2 * (count // every + 2)))
     kept = (b"".join(part[:length] for both in side[::every] for part in both) for side in sides)
-    return Digests(length, before * every, *kept)
+    return Digests(length, every, *kept)
 
 
 def _digests(examples: Examples, rows: Iterable[int], length: int) -> Iterator[tuple[bytes, bytes]]:

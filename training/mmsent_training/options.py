@@ -54,20 +54,12 @@ OUTPUT = option(
     help="The run's folder.  [default: runs/MODEL-YYYYmmdd-HHMMSS]",
     group="Output",
 )
-FROM = option(
-    "--from",
-    metavar="RUN",
-    type=RunFolder(),
-    help="Begin with the weights of a finished run. Model, tokenizer and image size are its own; "
-    "the head is new if the labels are others; the pairs it validated on are not trained on.",
-    group="Model",
-)
 RESUME = option(
     "--resume",
     metavar="RUN",
     type=RunFolder(),
     help="Resume an interrupted run after its last finished epoch, with its settings. If files "
-    "have moved, name them with --data, --validation, --images, --from or the weights' option; no "
+    "have moved, name them with --data, --validation, --images or the weights' option; no "
     "other option is allowed.",
     group="Output",
 )

@@ -30,16 +30,14 @@ from mmsent_training.evaluation.metrics import score
 from mmsent_training.evaluation.predictions import write_csv, write_predictions
 from mmsent_training.examples import divide, read_examples
 from mmsent_training.loop import Callback, Event, Result, Trainer, fit
-from mmsent_training.models.recipe import Inputs, Origin, Prepared, Task, Weights
+from mmsent_training.models.recipe import Inputs, Prepared, Task, Weights
 from mmsent_training.models.registry import Choice, find_model
 from mmsent_training.pictures import draw_curves, draw_mistakes, write_scores
 from mmsent_training.runs import resume as unfinished
 from mmsent_training.runs import run as runs
 from mmsent_training.runs.latest import point_latest
-from mmsent_training.runs.origin import create_model, divide_from
 from mmsent_training.runs.record import (
     DatasetRecord,
-    OriginRecord,
     Record,
     WeightsRecord,
     write_record,
@@ -61,7 +59,7 @@ class Job:
     """A training that is ready to start.
 
     ``list_name``: the list of the training examples. ``fingerprint``: of all examples;
-    ``validation_fingerprint``: of the validation examples. ``held_out``: see OriginRecord.
+    ``validation_fingerprint``: of the validation examples.
     """
 
     data: TrainingSource
@@ -75,7 +73,6 @@ class Job:
     model: nn.Module
     prepared: Prepared
     trainer: Trainer
-    held_out: int | None
 
 
 def train(
@@ -211,8 +208,7 @@ def prepare(
 ) -> Job:
     """Read and divide the pairs, create the model, and let its recipe choose what to train.
 
-    ``weights``: an `Origin` if the training begins with a run. ``parts``: the split, instead of
-    that of `divide` and `divide_from`, for cross-validation.
+    ``parts``: the split, instead of that of `divide`, for cross-validation.
     """
     steps = settings.gradient_accumulation_steps
     if steps < world_size():
@@ -228,14 +224,9 @@ def prepare(
     found = found.only(settings.parts)
     pairs, *drawn = divide(found, fraction=fraction, seed=seed)
     train, validation = parts or drawn
-    examples, held_out = read_examples(pairs, found.labels), None
-    origin = weights if isinstance(weights, Origin) else None
-    if origin and not parts:
-        train, validation, held_out = divide_from(
-            origin, examples, train, validation, drawn=found.validation is None
-        )
+    examples = read_examples(pairs, found.labels)
     task = Task(settings, weights, examples, train, validation)
-    inputs = origin.inputs if origin else recipe.read_inputs(task)
+    inputs = recipe.read_inputs(task)
     fingerprint = examples.fingerprint()
     check_same(
         settings=settings,
@@ -246,10 +237,7 @@ def prepare(
     )
     ids = tokenize(inputs.tokenizer, examples.texts)
     coverage = warn_of_unknown(inputs.tokenizer, examples.texts, ids)
-    if origin:
-        arguments, model = create_model(origin, found.labels)
-    else:
-        arguments, model = recipe.create(task, inputs, ids)
+    arguments, model = recipe.create(task, inputs, ids)
     model.to(settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     prepared = recipe.prepare(model, task, inputs, ids)
     trainer = Trainer(prepared, task, torch.tensor([len(ids[index]) for index in train]))
@@ -266,7 +254,6 @@ def prepare(
         model,
         prepared,
         trainer,
-        held_out,
     )
 
 
@@ -319,12 +306,9 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
         epochs=len(result.history),
         seconds=round(time.perf_counter() - began, 1),
         environment=environment(task.settings.device),
-        origin=_describe_origin(job),
     )
-    origin = task.origin
-    if start.settings.digests and (origin is None or origin.digests):
-        earlier = origin.digests if origin else None
-        runs.write_digests(folder, make_digests(examples, task.train, task.validation, earlier))
+    if start.settings.digests:
+        runs.write_digests(folder, make_digests(examples, task.train, task.validation))
     guids = [examples.pairs[index].guid for index in task.validation]
     write_predictions(folder / runs.PREDICTIONS, guids, true_labels, probabilities, names)
     save(draw_curves(result.history, kept.epoch), folder / "curves.png")
@@ -338,14 +322,6 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     write_record(folder, record)
     if start.latest:
         point_latest(folder)
-
-
-def _describe_origin(job: Job) -> OriginRecord | None:
-    origin = job.task.origin
-    if origin is None:
-        return None
-    new_head = origin.labels != job.task.examples.label_names
-    return OriginRecord(Path(origin.name), new_head, job.held_out)
 
 
 def _optional(job: Job) -> tuple[Part, ...]:

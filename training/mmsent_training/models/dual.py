@@ -145,7 +145,7 @@ def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     depths, train, validation = model.head.depths(), [*task.train], [*task.validation]
     # Frozen parts run in every step, too: an augmented image is another one each time.
     whole = model.head.takes_inputs or settings.augment
-    standardizes = model.head.standardizes and not task.origin
+    standardizes = model.head.standardizes
     if standardizes or not whole:
         views = embed_images(model, task, inputs, ids)
         if standardizes:
@@ -171,7 +171,7 @@ def uses_pretraining_texts(task: Task) -> bool:
 
     An option decides; without it, whether the labels are the three sentiments.
     """
-    if task.settings.modality == "image" or task.origin:
+    if task.settings.modality == "image":
         return False
     asked = task.settings.options.get("pretraining_texts")
     return are_sentiments(task.examples.label_names) if asked is None else bool(asked)
@@ -181,15 +181,10 @@ def pretrain_text(model: nn.Module, task: Task, inputs: Inputs) -> None:
     """Train the text encoder's upper layers on the rated texts, if `uses_pretraining_texts`.
 
     What that changes is known for compact's weights, which are then not trained.
-    Raises InputError if that is asked for, but none are trained or they have learned from pairs.
+    Raises InputError if that is asked for, but none are trained.
     """
     option, settings = "--pretraining-texts", task.settings
     asked = settings.options.get("pretraining_texts")
-    if asked and task.origin:
-        raise InputError(
-            f"--from {task.origin.name}: leave out {option}: the pretraining texts come before "
-            "the pairs"
-        )
     if uses_pretraining_texts(task):
         if model.head.text is None:
             raise InputError(f"{option}: no text layers are trained; see --train-text-layers")
@@ -199,7 +194,7 @@ def pretrain_text(model: nn.Module, task: Task, inputs: Inputs) -> None:
             return
         known = f"{weights.text.sha256} {model.head.depths()} {model.head.first_token}"
         pretrain(model, layers, inputs.tokenizer, weights=known, precision=settings.precision)
-    elif asked is None and settings.modality != "image" and not task.origin:
+    elif asked is None and settings.modality != "image":
         logger.info(
             "no pretraining: the rated texts are negative, neutral or positive, and the labels "
             "differ; --pretraining-texts uses them anyway"

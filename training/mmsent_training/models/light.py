@@ -145,10 +145,8 @@ def learn_bag(model: nn.Module, task: Task, ids: Ids) -> None:
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
     """The whole model, on pairs; if training drops images, they are optional."""
-    if task.origin and task.origin.labels != task.examples.label_names:
-        learn_bag(model, task, ids)  # its rows are about labels
     batches = pixel_batches(task, inputs, ids)
-    if model.image_statistics is not None and not task.origin:
+    if model.image_statistics is not None:
         model.image_statistics.learn(torch.from_numpy(batches[0].pixels))
     drops = NETWORKS[task.settings.preset].get("image_dropout", 0) > 0
     optional: tuple[Part, ...] = ("image",) if drops else ()

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from mmsent.data.pair import Part
 from mmsent.inputs.image import ImageSettings
 from mmsent_training.batches import Batches
-from mmsent_training.digests import Digests
 from mmsent_training.examples import Examples
 from mmsent_training.settings import Device, Preset, Settings
 
@@ -46,31 +45,10 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """A finished run that a training begins with: its weights are the training's `Weights`.
-
-    ``name``: the run's folder. ``sha256``: of its checkpoint. ``description``: the arguments of
-    `Recipe.build`, with the model's name. ``labels``: those of the run, in order. ``network``: the
-    trained model. ``digests``: of the run's pairs, if it has any. ``settings``: the run's.
-    """
-
-    name: str
-    sha256: str
-    description: Mapping[str, Any]
-    labels: tuple[str, ...]
-    inputs: Inputs
-    network: nn.Module
-    digests: Digests | None
-    settings: Settings
-    revision: None = None
-
-
-@dataclass(frozen=True)
 class Task:
     """A training, as a recipe sees it. ``train`` and ``validation`` are rows of ``examples``.
 
-    ``weights``: those that `find_weights` found or, where the training begins with a run, its
-    `Origin`. `read_inputs` and `create` are not called then: both come from the run.
+    ``weights``: those that `find_weights` found.
     """
 
     settings: Settings
@@ -78,11 +56,6 @@ class Task:
     examples: Examples
     train: Sequence[int]
     validation: Sequence[int]
-
-    @property
-    def origin(self) -> "Origin | None":
-        """The run that the training begins with."""
-        return self.weights if isinstance(self.weights, Origin) else None
 
 
 class Fused(nn.Identity):
@@ -115,10 +88,7 @@ class Prepared:
 
 
 class Recipe(Protocol):
-    """A model. A training calls these functions in this order.
-
-    One that begins with a run calls only `default_settings`, `build` and `prepare`.
-    """
+    """A model. A training calls these functions in this order."""
 
     def find_weights(self, sources: Mapping[str, str]) -> Weights | None:
         """The verified pretrained weights, or None if the model has none.
@@ -144,8 +114,4 @@ class Recipe(Protocol):
         """
 
     def prepare(self, model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
-        """Choose the part of ``model`` to train, and its data. ``model`` is on its device.
-
-        Where ``task.weights`` is an `Origin`, ``model`` has the weights of that run; its head is
-        new if the labels are others.
-        """
+        """Choose the part of ``model`` to train, and its data. ``model`` is on its device."""

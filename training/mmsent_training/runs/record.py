@@ -53,26 +53,12 @@ class WeightsRecord:
 
 
 @dataclass(frozen=True)
-class OriginRecord:
-    """The finished run ``path`` that a training began with; its checkpoint is the `WeightsRecord`.
-
-    ``new_head``: whether the labels were others. ``held_out``: how many of the pairs that run
-    validated on, and which are therefore not trained on; None if it has no digests.
-    """
-
-    path: Path
-    new_head: bool
-    held_out: int | None
-
-
-@dataclass(frozen=True)
 class Record:
     """All of run.json.
 
     ``model``: the arguments of build_model. ``optional``: the parts that a pair may lack.
     ``chosen``: why this model was chosen. ``kept_epoch``: the epoch of the weights. ``epochs``: the
-    number of trained epochs. ``seconds``: without epochs that an interruption undid. ``origin``:
-    the run that the training began with, if it did.
+    number of trained epochs. ``seconds``: without epochs that an interruption undid.
     """
 
     created: str
@@ -90,7 +76,6 @@ class Record:
     epochs: int
     seconds: float
     environment: Environment
-    origin: OriginRecord | None = None
 
     @property
     def source(self) -> TrainingSource:
