@@ -16,9 +16,9 @@ from PIL import Image
 
 from mmsent import Prediction, SentimentModel
 
-POSTS = (  # one image with three texts, then the last text again with another image
-    ("1703", "what a beautiful day, love it"),
-    ("1703", "tired and alone in the rain"),
+POSTS = (  # one image with two texts, then one text with two images
+    ("332", "what a beautiful day, love it"),
+    ("332", "tired and alone in the rain"),
     ("1703", "the city today"),
     ("1622", "the city today"),
 )
