@@ -151,7 +151,7 @@ def test_malformed_json(client, name):
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
 @pytest.mark.parametrize(
     ("query", "reason"),
-    [("modle=strict", "parameters: model"), ("text=fun", "parameters: model"),
+    [("bundle=strict", "parameters: model"), ("text=fun", "parameters: model"),
      ("model=strict&model=small", "repeated"), ("model=strict&MODEL=strict", "parameters: model")],
 )  # fmt: skip
 def test_a_query_that_would_be_ignored(client, path, query, reason):
