@@ -150,7 +150,7 @@ def known(count: int) -> dict[str, object]:
     """How often the peak is in the patch, and the most important word is a deciding one."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        run("sample-data", work / "dataset", "--pairs", 1200)
+        run("sample-data", work / "dataset")
         run("sample-data", work / "other", "--seed", 1, "--pairs", count)
         arguments = "--model", "compact", "--data", work / "dataset", "--output", work / "run"
         run("train", *arguments)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from mmsent import __version__
 
@@ -29,6 +30,11 @@ class GroupedOption(click.Option):
 def option(*names: str, group: str, **settings: Any) -> Callable[[Decorated], Decorated]:
     """`click.option` under the heading ``group``, one of `HEADINGS`."""
     return click.option(*names, cls=GroupedOption, group=group, **settings)
+
+
+def given(context: click.Context, name: str) -> bool:
+    """Whether an option was given, not left at its default."""
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 class HelpCommand(click.Command):

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from mmsent.clip_pin import REPOSITORY
 from mmsent.errors import InputError, MmsentError
-from mmsent.help import HelpCommand, option
+from mmsent.help import HelpCommand, given, option
 from mmsent.options import DATA, LABELS, VALIDATION, reading_options
 from mmsent_training.evaluation.cli import compare, evaluate
 from mmsent_training.models import registry
@@ -137,11 +137,6 @@ def train(
             moved = data if given(context, "data") else None, validation, reading.images
             _resume(context, resume, moved, options)
         distributed.leave()
-
-
-def given(context: click.Context, name: str) -> bool:
-    """Whether an option was given, not left at its default."""
-    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def assign(context: click.Context, options: dict[str, Any]) -> None:

@@ -36,12 +36,7 @@ from mmsent_training.pictures import draw_curves, draw_mistakes, write_scores
 from mmsent_training.runs import resume as unfinished
 from mmsent_training.runs import run as runs
 from mmsent_training.runs.latest import point_latest
-from mmsent_training.runs.record import (
-    DatasetRecord,
-    Record,
-    WeightsRecord,
-    write_record,
-)
+from mmsent_training.runs.record import DatasetRecord, Record, WeightsRecord, write_record
 from mmsent_training.runs.report import describe_data, find_mistakes, have_images, write_report
 from mmsent_training.settings import Settings
 from mmsent_training.style import save

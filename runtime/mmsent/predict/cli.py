@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from mmsent.errors import InputError, MmsentError
 from mmsent.files.console import to_json
-from mmsent.help import HelpCommand, option
+from mmsent.help import HelpCommand, given, option
 from mmsent.options import BUNDLE, DEVICE, FILE, FOLDER, reading_options
 
 if TYPE_CHECKING:
@@ -209,8 +208,7 @@ def predict(
         if len(pairs) > 1:
             raise InputError("--explain explains one pair; name one text and one image")
     for name in ("grid", "budget"):
-        chosen = context.get_parameter_source(name) is not ParameterSource.DEFAULT
-        if chosen and output is None:
+        if output is None and given(context, name):
             raise InputError(f"--{name} is for an explanation: add --explain FILE")
     opened = SentimentModel(model)
     predictions = _predict(opened, pairs)

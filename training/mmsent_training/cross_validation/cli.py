@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmsent.help import HelpCommand, option
+from mmsent.help import HelpCommand, given, option
 from mmsent.options import DATA, FOLDER, LABELS, VALIDATION, reading_options
 from mmsent_training.cli import (
     assign,
     check_alone,
     choose_again,
     enough_memory,
-    given,
     prepare_process,
     read_data,
     settings_of,

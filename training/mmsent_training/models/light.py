@@ -129,18 +129,13 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
                 "no lexicon: it rates words as negative or positive, and the labels are others"
             )
     model = LightModel(**description)
-    learn_bag(model, task, ids)
+    labels = task.examples.labels[list(task.train)].tolist()
+    model.learn_ngrams((ids[index] for index in task.train), labels)
     if model.lexicon is not None:
         model.lexicon.learn(read_lexicon(), inputs.tokenizer)
     if model.word_vectors is not None:
         model.word_vectors.learn(*read_word_vectors(), inputs.tokenizer)
     return description, model
-
-
-def learn_bag(model: nn.Module, task: Task, ids: Ids) -> None:
-    """Fill the model's bag from the training texts."""
-    labels = task.examples.labels[list(task.train)].tolist()
-    model.learn_ngrams((ids[index] for index in task.train), labels)
 
 
 def prepare(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Prepared:
