@@ -1,7 +1,7 @@
 """Are explanations faithful? Deletion curves, and pairs whose deciding parts are known.
 
     python benchmarks/explanations.py deletion --model model.onnx --data DIR --run RUN [--pairs 120]
-    python benchmarks/explanations.py known [--pairs 600]
+    python benchmarks/explanations.py known [--model light] [--pairs 600]
 
 ``deletion`` takes validation pairs of a run. It deletes words, or cells of the image, in the order
 of the explanation, the most important first, and in random order, and follows the predicted
@@ -9,10 +9,10 @@ label's probability. The result is the area under this curve, above the level at
 deleted: the faster the probability falls, the smaller it is. It prints the mean areas, and the
 mean of random minus explained with its 95 % bootstrap interval over the pairs.
 
-``known`` trains compact on a dataset of `mmsent sample-data`, and explains the pairs of
-another one. In each pair, some words and a patch of the image carry a label. It counts the pairs in
-which one of them decided, because the other carries a label that was not predicted: is the map's
-peak in the patch, and is the most important word one of those words?
+``known`` trains a model, compact by default, on a dataset of `mmsent sample-data`, and explains
+the pairs of another one. In each pair, some words and a patch of the image carry a label. It
+counts the pairs in which one of them decided, because the other carries a label that was not
+predicted: is the map's peak in the patch, and is the most important word one of those words?
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ RESAMPLES = 10_000
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["deletion", "known"])
-    parser.add_argument("--model", type=Path, help="for deletion: a bundle")
+    parser.add_argument("what", choices=list(WAYS))
+    parser.add_argument("--model", help="for deletion: a bundle; for known: the model to train")
     parser.add_argument("--data", type=Path, help="for deletion: its dataset")
     parser.add_argument("--run", type=Path, help="for deletion: its run, with the validation pairs")
     parser.add_argument("--pairs", type=int, help="[default: 120, drawn at random; known: 600]")
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with console():
-        result = deletion(options) if options.what == "deletion" else known(options.pairs or 600)
+        result = WAYS[options.what](options)
     print(json.dumps(result, indent=2))
     write_result(options.json, result)
 
@@ -146,16 +146,18 @@ def summary(rows: Floats, rng: np.random.Generator) -> dict[str, object]:
     }
 
 
-def known(count: int) -> dict[str, object]:
+def known(options: argparse.Namespace) -> dict[str, object]:
     """How often the peak is in the patch, and the most important word is a deciding one."""
+    model, count = options.model or "compact", options.pairs or 600
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         run("sample-data", work / "dataset")
         run("sample-data", work / "other", "--seed", 1, "--pairs", count)
-        arguments = "--model", "compact", "--data", work / "dataset", "--output", work / "run"
+        arguments = "--model", model, "--data", work / "dataset", "--output", work / "run"
         run("train", *arguments)
         run("export", "onnx", work / "run", "--output", work / "model.onnx")
-        return count_hits(SentimentModel(work / "model.onnx"), work / "other")
+        found = count_hits(SentimentModel(work / "model.onnx"), work / "other")
+    return {"model": model, **found}
 
 
 def run(*arguments: object) -> None:
@@ -199,6 +201,8 @@ def peak_inside(regions: Floats, signal: dict[str, str]) -> bool:
     left, top, right, bottom = (float(signal[edge]) for edge in ("left", "top", "right", "bottom"))
     return left <= x <= right and top <= y <= bottom
 
+
+WAYS = {"deletion": deletion, "known": known}
 
 if __name__ == "__main__":
     main()

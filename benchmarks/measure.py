@@ -173,9 +173,9 @@ def commands(data: Path, clip: Path | None, work: Path, patience: float) -> dict
         found[f"explanations-{model}"] = script(
             "explanations", "deletion", "--data", data, *bundle, *run
         )
+        found[f"known-{model}"] = script("explanations", "known", "--model", model)
     bundle = ("--model", work / "light" / "fp32.onnx")
     found |= {
-        "explanations-known": script("explanations", "known"),
         "busy-machine": script("busy_machine", "--data", data),
         "interruptions": script("interruptions"),
         "distributed": script("distributed", "--data", data, "--model", "light"),

@@ -367,17 +367,18 @@ def deletion(results: Results) -> str:
 
 
 def known(results: Results) -> str:
-    header = ["decided by, since the other part carries another label", "pairs", "found"]
+    header = ["model", "decided by, since the other part carries another label", "pairs", "found"]
+    names = [f"known-{model}" for model in TRAINED]
     rows = []
-    if found := figures(results, "explanations-known"):
+    for found in filter(None, (figures(results, name) for name in names)):
         for part, title in (
             ("patch", "the patch: the map has its peak in it"),
             ("words", "the words: the most valuable word is one of them"),
         ):
             one = found[part]
-            share = f"{one['found']} ({one['found'] / one['decided']:.0%})"
-            rows.append([title, one["decided"], share])
-    return table(header, rows) + commands(results, ["explanations-known"])
+            share = f"{one['found']} ({one['found'] / one['decided']:.1%})"
+            rows.append([found["model"], title, one["decided"], share])
+    return table(header, rows) + commands(results, names)
 
 
 def figures(results: Results, name: str) -> dict[str, Any] | None:
