@@ -52,4 +52,4 @@ def _section(command: click.Command, context: click.Context) -> str:
 
 def _plain(text: str) -> str:
     """``text`` on one line, as Markdown, in which it may have code in backticks."""
-    return re.sub(r"([|<\[\]])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([|\[\]])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")

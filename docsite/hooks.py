@@ -6,6 +6,7 @@ GitHub. Here they lead to the page made from the file, or to the file on GitHub 
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ PAGES = {
     "contributing.md": "CONTRIBUTING.md",
     "docker.md": "docker/README.md",
     "npm.md": "web/README.md",
+    "pretrained-layers.md": "training/mmsent_training/weights/PRETRAINED_LAYERS.md",
     "pretraining-texts.md": "training/mmsent_training/models/PRETRAINING_TEXTS.md",
     "word-vectors.md": "training/mmsent_training/models/WORD_VECTORS.md",
     "vulnerabilities.md": "SECURITY.md",
@@ -74,3 +76,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, nav: Any) -> None:
     """The theme's own words are in the page's language."""
     config.theme["language"] = "zh" if page.file.src_uri.startswith("zh/") else "en"
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """The theme's script requests the sitemap of each language."""
+    site = Path(config.site_dir)
+    shutil.copy(site / "sitemap.xml", site / "zh")

@@ -67,6 +67,11 @@ def test_a_page_declares_its_language(site, page, language):
     assert {a["hreflang"] for a in alternates} == {"en", "zh"}
 
 
+@pytest.mark.parametrize("start", ["index.html", "zh/index.html"])
+def test_a_language_has_the_sitemap_that_the_theme_requests(site, start):
+    assert (site / start).with_name("sitemap.xml").is_file()
+
+
 def test_the_reference_has_every_command_and_option(site):
     pytest.importorskip("mmsent_export")
     text = (site / "commands.html").read_text(encoding="utf-8")
@@ -86,6 +91,14 @@ def test_the_reference_has_every_command_and_option(site):
                     assert name in section, (context.command_path, name)
 
     check(cli.cli, click.Context(cli.cli, info_name="mmsent"))
+
+
+def test_no_page_shows_markup(site):
+    """Nor an example of a docstring as quotations."""
+    for page in ("api", "commands"):
+        text = (site / f"{page}.html").read_text(encoding="utf-8")
+        assert "<blockquote>" not in text
+        assert "\\&lt;" not in text
 
 
 def test_the_api_has_every_public_name(site):

@@ -147,8 +147,8 @@ class SentimentModel:
 
         For a table ``posts``, this makes a pandas.DataFrame of predictions:
 
-        >>> several = model.predict(posts["text"], posts["image"])
-        >>> pd.DataFrame([{"label": p.label, **p.probabilities} for p in several], posts.index)
+            several = model.predict(posts["text"], posts["image"])
+            pd.DataFrame([{"label": p.label, **p.probabilities} for p in several], posts.index)
         """
         predictions, several = self._predict(text, image)
         return predictions if several else predictions[0]
