@@ -288,7 +288,7 @@ def test_an_unknown_folder_gets_a_list_of_the_layouts(tmp_path):
         assert name in str(error.value)
     touch(tmp_path, "a.csv", "more/2.png")
     write_list(tmp_path / "b.jsonl", {"text": ["a"]})
-    with pytest.raises(InputError, match=r"name one of its lists: a\.csv, b\.jsonl"):
+    with pytest.raises(InputError, match=r"Name one of its lists: a\.csv, b\.jsonl"):
         open_dataset(tmp_path)
 
 
@@ -296,7 +296,7 @@ def test_an_unknown_folder_gets_a_list_of_the_layouts(tmp_path):
 def test_images_of_a_list_next_to_them_are_not_an_imagefolder(tmp_path, images):
     touch(tmp_path, *images)
     write_list(tmp_path / "train.csv", {"image": images[:1], "label": ["x"]})
-    with pytest.raises(InputError, match=r"name one of its lists: train\.csv"):
+    with pytest.raises(InputError, match=r"Name one of its lists: train\.csv"):
         open_dataset(tmp_path)
     assert [row.label for row in read(tmp_path / "train.csv")] == ["x"]
 
@@ -441,16 +441,17 @@ def test_a_file_may_have_a_backslash_in_its_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "fix"),
-    [("a.json", "one object per line"), ("a.XLSX", "save it as CSV"), ("a.csv.gz", "unpack it"),
-     ("a.zip", "unpack it")],
+    [("a.json", "one object per line"), ("a.XLSX", "Save it as CSV"), ("a.csv.gz", "Unpack it"),
+     ("a.zip", "Unpack it")],
 )  # fmt: skip
 def test_a_file_that_is_not_a_list_gets_a_fix(run_command, tmp_path, name, fix):
     (tmp_path / name).write_bytes(b"PK\x03\x04 whatever \xff")
     result = run_command("mmsent", "check-data", "--data", name, cwd=tmp_path)
     assert result.code == 2
-    (message,) = result.err.splitlines()
-    for part in (name, ".csv", ".jsonl", ".parquet", "docs/data.md", fix):
+    message, what_to_do = result.err.splitlines()
+    for part in (name, ".csv", ".jsonl", ".parquet", "docs/data.md"):
         assert part in message
+    assert fix in what_to_do
 
 
 def test_a_class_label_is_read_as_its_name(tmp_path):

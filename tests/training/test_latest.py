@@ -83,7 +83,7 @@ def test_the_data_is_checked_before_the_weights(run_command, tmp_path, monkeypat
     result = run_command("mmsent", command, cwd=tmp_path)
     assert result.code == 2
     assert "contains no dataset: neither train.txt nor test_without_label.txt" in result.err
-    assert len(result.err.splitlines()) == 1
+    assert len(result.err.splitlines()) == 2, "and what to do"
 
 
 def test_a_dataset_whose_path_is_not_utf8(run_command, few, tmp_path):

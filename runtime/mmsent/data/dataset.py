@@ -158,7 +158,7 @@ def open_dataset(path: Path, reading: Reading = AS_IT_IS) -> Dataset:
     raise InputError(
         f"{path} contains no dataset: neither {TRAIN_LIST} nor {TEST_LIST} (the task), {mvsa.LIST} "
         "(MVSA), metadata.csv, .jsonl or .parquet, nor images in folders named train, validation, "
-        f"test or after their label (imagefolder); name {instead}"
+        f"test or after their label (imagefolder)\nName {instead}"
     )
 
 

@@ -29,9 +29,9 @@ _READERS = {".jsonl": json_lines, ".ndjson": json_lines, ".parquet": parquet}
 _KINDS = {json_lines: "JSON lines", parquet: "Parquet", delimited: "CSV", mvsa: "MVSA's own format"}
 # Formats that people have instead, and how to convert them.
 _FIXES = {
-    ".json": "write one object per line to a file that ends in .jsonl",
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save it as CSV in UTF-8"),
-    **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"), "unpack it"),
+    ".json": "Write one object per line to a file that ends in .jsonl",
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "Save it as CSV in UTF-8"),
+    **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"), "Unpack it"),
 }
 
 
@@ -169,7 +169,7 @@ def open_list(
     if not found.keys() & {"guid", "text", "image"}:
         raise InputError(
             f"{path}: the first line must name the columns guid,tag or text,image,label; it has "
-            f"{listed(names)}. Name them with --columns text=NAME,image=NAME,label=NAME"
+            f"{listed(names)}\nName them with --columns text=NAME,image=NAME,label=NAME"
         )
     folder = folder or path.parent
     return List(
@@ -193,6 +193,6 @@ def _reader(path: Path) -> ModuleType:
     if fix := _FIXES.get(path.suffix.lower()):
         raise InputError(
             f"{path} is not a list that mmsent reads (.csv, .tsv, .txt, .jsonl, .ndjson, "
-            f".parquet; folders: see docs/data.md); {fix}"
+            f".parquet; folders: see docs/data.md)\n{fix}"
         )
     return _READERS.get(path.suffix.lower(), delimited)

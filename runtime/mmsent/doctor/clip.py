@@ -90,10 +90,15 @@ def _report_missing(group: Group, folder: Path, cache: Path, shell: Shell) -> No
     notes = [f"only the revision {others[0][:12]} is in the cache"] if others else []
     notes += [f"an interrupted download has {part:,} bytes"] if part else []
     why = "; ".join([*notes, "training uses another model"])
-    fix = f"mmsent download-clip  # if blocked: with HF_ENDPOINT={_MIRROR} or another mirror; "
-    fix += f"without a network: on another machine, then copy its {folder.name} into {cache}"
-    fix = f"{shell.unset(*variables(*_OFFLINE))}; {fix}" if _offline() else fix
-    group.warning("clip-weights-missing", f"CLIP's weights are not in {cache}", why, fix)
+    fix = [
+        "mmsent download-clip",
+        f"# if the hub is blocked: with HF_ENDPOINT={_MIRROR} or another mirror",
+        f"# without a network: on another machine, then copy its {folder.name} into {cache}",
+    ]
+    if _offline():
+        fix[0] = f"{shell.unset(*variables(*_OFFLINE))}; {fix[0]}"
+    what = f"CLIP's weights are not in {cache}"
+    group.warning("clip-weights-missing", what, why, "\n".join(fix))
 
 
 def _fault(file: Path, size: int) -> str:
@@ -118,9 +123,8 @@ def _check_hub(group: Group, name: str, hub: ProbeResult, shell: Shell) -> None:
     status = hub.facts.get("status")
     if status is None:
         why = hub.facts.get("error") or ("no answer in time" if hub.hung else hub.reason)
-        fix = f"{shell.set('HF_ENDPOINT', _MIRROR)} or another mirror, or https_proxy=ADDRESS for "
-        fix += "a proxy; or run `mmsent download-clip --to DIR` where there is a network, and copy "
-        fix += "DIR here"
+        fix = f"{shell.set('HF_ENDPOINT', _MIRROR)}  # or another mirror, or https_proxy=ADDRESS\n"
+        fix += "# or run `mmsent download-clip --to DIR` on another machine, and copy DIR here"
         group.warning("hub-unreachable", f"{name} does not answer", why, fix)
     elif status < 400:
         group.ok("hub-answers", f"{name} answers and has the weights")

@@ -38,7 +38,9 @@ def lines(group: Group, *, verbose: bool) -> Iterator[str]:
         yield f"  {mark} {clean(finding.what)}{id}"
         for name, text in ("why", finding.why), ("fix", finding.fix):
             if text:
-                yield f"{' ' * (12 if plain else 4)}{name}: {clean(text)}"
+                margin = " " * (12 if plain else 4)
+                lines = clean(text).replace("\n", f"\n{margin}     ")
+                yield f"{margin}{name}: {lines}"
     for name, value in group.facts.items() if verbose else ():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         text = clean(text).rstrip()

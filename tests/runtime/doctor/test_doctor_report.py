@@ -30,6 +30,14 @@ def test_one_line_per_check_with_cause_and_fix_below(machine: Machine) -> None:
     assert lines[where + 2].startswith("            fix: unset VIRTUAL_ENV")
 
 
+def test_a_long_fix_has_several_lines(machine: Machine) -> None:
+    lines = machine.run().output.splitlines()
+    where = next(i for i, line in enumerate(lines) if "clip-weights-missing" in line)
+    assert lines[where + 2] == "            fix: mmsent download-clip"
+    assert lines[where + 3].startswith("                 # if the hub is blocked: ")
+    assert lines[where + 4].startswith("                 # without a network: ")
+
+
 def test_the_last_line_says_what_the_machine_can_do(machine: Machine) -> None:
     last = machine.run().output.splitlines()[-1]
     assert last.startswith("This machine can train every model but CLIP")

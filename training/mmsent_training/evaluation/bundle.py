@@ -164,8 +164,8 @@ def _read_pairs(
     if not pairs:
         split = " in its split test" if dataset.splits == ("test",) else ""
         raise InputError(
-            f"no row of {dataset.path}{split} has a label, so there is nothing to compare with; if "
-            "a column has the label, name it: --columns label=NAME"
+            f"no row of {dataset.path}{split} has a label, so there is nothing to compare with\n"
+            "If a column has the label, name it with --columns label=NAME"
         )
     if unlabelled := len(found) - len(pairs):
         logger.info(f"{unlabelled} rows of {dataset.path} have no label and are left out")
@@ -226,7 +226,7 @@ def _find(
 def _divisions(
     pairs: Sequence[Pair], labels: Sequence[str], settings: _Settings
 ) -> Iterator[tuple[Sequence[Pair], Sequence[Pair]]]:
-    """The possible divisions of ``pairs`` by a training, into training and validation pairs."""
+    """The possible divisions of ``pairs`` by training, into training and validation pairs."""
     train = [pair for pair in pairs if pair.split in TRAINING]
     yield train, [pair for pair in pairs if pair.split == "validation"]
     with suppress(ValueError):  # too few pairs for that
