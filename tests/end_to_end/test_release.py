@@ -83,7 +83,8 @@ def test_the_changelog_begins_with_this_version():
     text = read("CHANGELOG.md")
     versions = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d{2}-\d{2})$", text, re.MULTILINE)
     assert versions[0] == (__version__, str(CITATION["date-released"]))
-    assert versions == sorted(versions, reverse=True)
+    numbers = [tuple(map(int, version.split("."))) for version, _ in versions]
+    assert numbers == sorted(numbers, reverse=True)
     headings = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
     known = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security", "Breaking"}
     assert headings <= known
