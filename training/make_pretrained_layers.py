@@ -2,7 +2,7 @@
 
     python training/make_pretrained_layers.py [FILE]
 
-It takes a few minutes. PRETRAINED_LAYERS.md beside the file says what it holds. A new file needs
+It takes a few minutes. PRETRAINED_LAYERS.md in the same folder describes it. A new file needs
 its SHA-256 in weights/packages.py.
 """
 

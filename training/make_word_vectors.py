@@ -2,7 +2,7 @@
 
     python training/make_word_vectors.py [FILE]
 
-It takes a minute. WORD_VECTORS.md beside the file says what it holds.
+It takes a minute. WORD_VECTORS.md in the same folder describes it.
 """
 
 import logging

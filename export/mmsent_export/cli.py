@@ -131,8 +131,7 @@ def onnx(
 
 @export.command(
     cls=HelpCommand,
-    examples="mmsent-export web site\n"
-    "mmsent-export web site --model small.onnx --with-examples 20 --data posts.csv",
+    examples="mmsent-export web site\nmmsent-export web site --with-examples 20 --data posts.csv",
 )
 @click.argument("site", metavar="SITE", type=click.Path(path_type=Path))
 @BUNDLE
@@ -142,7 +141,7 @@ def onnx(
     metavar="N",
     type=click.IntRange(min=1),
     help="Publish N labelled pairs of --data with the site, for its self-test. Everyone who can "
-    "open the site can read them.  [default: none; drawn pairs]",
+    "open the site can read them.  [default: none; synthetic pairs]",
     group="Data",
 )
 @DATA
@@ -152,8 +151,8 @@ def web(site: Path, model: Path, count: int | None, data: Path, reading: Reading
 
     SITE is a folder of static files for any web server. Its page predicts and explains without a
     server: texts and images stay in the browser. The page checks itself with pairs that Python has
-    predicted: drawn ones, or those of --with-examples, which are the pairs that the bundle was
-    validated on if --data has them. See docs/web.md.
+    predicted: synthetic ones, or with --with-examples yours, if possible those that the bundle
+    was validated on. See docs/web.md.
     """
     from mmsent_export.web import write_site
 

@@ -40,7 +40,7 @@ def write_site(site: Path, bundle: Path, examples: Sequence[Example] | None = No
     """Write a website that predicts with ``bundle`` into the folder ``site``.
 
     ``examples``: pairs for the page's self-test, which anyone who opens the site can read; by
-    default drawn ones. An earlier site there is replaced; other files stay.
+    default synthetic ones. An earlier site there is replaced; other files stay.
     Returns the files' paths. Raises InputError if the bundle can't be used, if ``site`` contains
     something else, or if the web files are not built.
     """

@@ -65,17 +65,17 @@ def self_test(model: SentimentModel, examples: Sequence[Example] | None = None) 
 
 
 def draw(model: SentimentModel) -> Iterator[Example]:
-    """Pairs that are always the same, also without each part that the model can do without."""
+    """Synthetic pairs, always the same; some lack a part that the model can do without."""
     generator = np.random.default_rng(0)
     for place, (text, (kind, size, options)) in enumerate(zip(_TEXTS, _FILES), 1):
         file = BytesIO()
         _picture(generator, *size).save(file, kind, **options)
-        yield Example(f"drawn pair {place}", text, file.getvalue())
+        yield Example(f"synthetic pair {place}", text, file.getvalue())
         image = file.getvalue()
     for part in PARTS:
         if part in model.info.optional:
             lacks_text = part == "text"
-            name = f"drawn pair without {part}"
+            name = f"synthetic pair without {part}"
             yield Example(name, None if lacks_text else _TEXTS[0], image if lacks_text else None)
 
 

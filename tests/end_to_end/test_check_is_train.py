@@ -179,12 +179,12 @@ def no_weights():
 
 
 def run_train(run_command, folder, options):
-    """The exit code and message of a training that stops before its first epoch."""
+    """The exit code and message of training that stops before its first epoch."""
     with mock.patch("mmsent_training.train.fit", side_effect=MmsentError(BEGAN)):
         result = run_command(
             "mmsent", "train", "--model", "light", "--output", "../run", *options, cwd=folder
         )
-    # A training accepts relative paths and shows absolute ones.
+    # Training accepts relative paths and shows absolute ones.
     return result.code, result.err.replace(f"{folder}/", "").replace(str(folder), ".")
 
 

@@ -171,7 +171,7 @@ def train(run_command, sample, checkpoint, folder, output, *arguments):
 
 
 def embedded(printed: str) -> int:
-    """The number of pairs that a training reports as embedded."""
+    """The number of pairs that training reports as embedded."""
     return sum(int(count) for count in re.findall(r"embedding \(\w+\): (\d+) pairs?", printed))
 
 

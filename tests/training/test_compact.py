@@ -74,7 +74,7 @@ def bundle(run_command, sample, run):
 
 @pytest.fixture(scope="module")
 def fallback(run_command, sample, run, tmp_path_factory):
-    """The folder and output of a training with --model auto without CLIP.
+    """The folder and output of training with --model auto without CLIP.
 
     Its text encoder starts without the changes from the rated texts.
     """

@@ -61,7 +61,7 @@ def folds(sample):
 
 
 def test_the_folds_are_scikit_learns_within_the_training_part(folds, whole):
-    """A tenth is held out, as in a training, and is in no fold."""
+    """A tenth is held out, as in training, and is in no fold."""
     (pairs, parts), (_, predictions) = folds, read(whole[0])
     for (repeat, fold), (_, left_out) in parts.items():
         rows = predictions[(predictions.repeat == repeat) & (predictions.fold == fold)]

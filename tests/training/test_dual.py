@@ -162,7 +162,7 @@ def test_logits_depend_only_on_the_pair(folders, text, image, number):
     """Not on other pairs or padding; and a rebuilt model has the same logits."""
     inputs, description, model = created(dual_task(folders[text], folders[image], **depths(number)))
     ids, mask, pixels = some_inputs(inputs.tokenizer)
-    if model.head.standardizes:  # as a training does
+    if model.head.standardizes:  # as training does
         with torch.no_grad():
             model.head.set_statistics(model.embed_image(pixels))
     again = dual.build(**json.loads(json.dumps(description))).eval()

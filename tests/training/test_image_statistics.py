@@ -1,4 +1,4 @@
-"""Statistics of images, beside the same from NumPy."""
+"""Statistics of images, compared with the same from NumPy."""
 
 import numpy as np
 import pytest

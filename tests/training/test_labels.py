@@ -154,7 +154,7 @@ def test_a_learning_rate_that_diverges_stops_the_training(run_command, few, tmp_
 
 @pytest.fixture(scope="module")
 def two_epochs(run_command, few, tmp_path_factory):
-    """The run of a training with finite losses."""
+    """The run of training with finite losses."""
     run = tmp_path_factory.mktemp("two-epochs") / "run"
     assert train(run_command, few, run, "--epochs", 2).code == 0
     return run

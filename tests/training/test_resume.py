@@ -1,4 +1,4 @@
-"""Resuming a training that was killed, stopped, or out of disk space."""
+"""Resuming training that was killed, stopped, or out of disk space."""
 
 import json
 import os

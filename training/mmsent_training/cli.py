@@ -228,7 +228,7 @@ def ablate(
 ) -> None:
     """Train on both modalities and on each alone, and compare.
 
-    The three trainings share settings, seed and pairs. The command writes a folder with their
+    The three models share settings, seed and pairs. The command writes a folder with their
     runs, a picture, and ablation.md: the scores with their intervals, and which differences are
     significant.
     """

@@ -1,4 +1,4 @@
-"""The device and precision of a training, and reproducible computation."""
+"""The device and precision of training, and reproducible computation."""
 
 import platform
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from mmsent_training.settings import Device, Precision
 
 @dataclass(frozen=True)
 class Environment:
-    """The environment of a training. ``libraries``: see the function of that name."""
+    """The environment of training. ``libraries``: see the function of that name."""
 
     platform: str
     gpu: str | None
@@ -94,7 +94,7 @@ def reproducible(seed: int, threads: int, device: Device) -> Iterator[None]:
 
 
 def libraries() -> dict[str, str | None]:
-    """The versions of all libraries that affect a training's result."""
+    """The versions of all libraries that affect the result of training."""
     names = "mmsent-training torch torchvision transformers scikit-learn tokenizers pillow numpy"
     versions = {
         "python": platform.python_version(),

@@ -27,7 +27,7 @@ Bytes = Annotated[bytes, Meta(max_length=ROOM)]
 
 @dataclass(frozen=True)
 class Digests:
-    """The digests of a training's pairs.
+    """The digests of the pairs that training used.
 
     ``training`` and ``validation``: for each pair in turn, the first ``length`` bytes of the
     SHA-256 of its text and of its image file, or zeros for a missing part. For a large dataset,

@@ -99,7 +99,7 @@ def decode_images(
 def divide(
     data: TrainingData, *, fraction: float, seed: int
 ) -> tuple[list[Pair], list[int], list[int]]:
-    """All pairs of a training, and the indices of the training and validation pairs.
+    """All pairs for training, and the indices of the training and validation pairs.
 
     Raises InputError like `split`, which divides them if the data does not.
     """

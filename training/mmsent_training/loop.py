@@ -56,7 +56,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Event:
-    """Progress of a training, for the callback of `train`. ``epoch`` and ``step`` count from 1.
+    """Progress of training, for the callback of `train`. ``epoch`` and ``step`` count from 1.
 
     "started": training begins or, after ``epoch`` epochs, resumes; ``folder`` is the run's. "step":
     an optimiser step is done. "evaluated": the epoch's ``scores`` are known. "saved": the

@@ -1,4 +1,4 @@
-"""All settings of a training, as saved in run.json."""
+"""All settings of training, as saved in run.json."""
 
 import math
 from collections.abc import Iterable, Mapping

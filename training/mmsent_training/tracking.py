@@ -1,4 +1,4 @@
-"""Log a training to TensorBoard, MLflow or Weights & Biases: `mmsent train --log-to`.
+"""Log training to TensorBoard, MLflow or Weights & Biases: `mmsent train --log-to`.
 
 The records are files in the run's folder. Nothing is sent anywhere: Weights & Biases is in its
 offline mode, and the telemetry of the libraries is off.

@@ -1,4 +1,4 @@
-"""A training: prepare → fit → finish."""
+"""Training: prepare → fit → finish."""
 
 import logging
 import time
@@ -51,7 +51,7 @@ Parts = tuple[Sequence[int], Sequence[int]]
 
 @dataclass(frozen=True)
 class Job:
-    """A training that is ready to start.
+    """A training run that is ready to start.
 
     ``list_name``: the list of the training examples. ``fingerprint``: of all examples;
     ``validation_fingerprint``: of the validation examples.

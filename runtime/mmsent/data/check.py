@@ -41,7 +41,7 @@ class Reader(NamedTuple):
 
 @dataclass(frozen=True)
 class Prospects:
-    """What a training on this data can show.
+    """What training on this data can show.
 
     ``train`` and ``validation`` are numbers of pairs; ``drawn``: training would set the validation
     pairs aside. ``baseline``: the accuracy of always predicting ``most_frequent``. ``margin``: an
@@ -265,7 +265,7 @@ def _judge_labels(
     fraction: float,
     source: str,
 ) -> None:
-    """Report the labels, those that prevent training, and what a training can show.
+    """Report the labels, those that prevent training, and what training can show.
 
     ``others``: the validation pairs, or None if training sets them aside.
     """

@@ -1,4 +1,4 @@
-"""The pairs of a training, and what prevents it; `mmsent check-data` reports the same."""
+"""The pairs for training, and what prevents it; `mmsent check-data` reports the same."""
 
 import logging
 from collections import Counter
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingSource:
-    """The location of a training's pairs, and how to read them.
+    """The location of the pairs for training, and how to read them.
 
     ``validation``: another dataset with the validation pairs, if any. ``labels``: the set of labels
     and their order, by default those of the training pairs. ``reading`` applies to both datasets.
@@ -43,7 +43,7 @@ class TrainingSource:
     def read(
         self, parts: Collection[Part] = PARTS, *, fraction: float = VALIDATION_FRACTION
     ) -> "TrainingData":
-        """The pairs of a training, after checking that texts decode and images exist.
+        """The pairs for training, after checking that texts decode and images exist.
 
         ``parts``: the parts that the model sees; others are not read. ``fraction``: the share of
         pairs to set aside if there is no validation set.

@@ -134,7 +134,7 @@ def _rows(output: Path, model: SentimentModel, wanted: Wanted) -> Rows:
 
 
 def _key(list_path: Path, reading: Reading) -> dict[str, Any]:
-    """Everything that affects the output; an inference resumes only if it is the same."""
+    """Everything that affects the output; inference resumes only if it is the same."""
     return {
         "mmsent": __version__,
         "list": "stdin" if list_path == STDIN else str(list_path.resolve()),

@@ -1,4 +1,4 @@
-"""The finished batches of an inference, so that a resumed inference repeats none of them.
+"""The finished batches of inference, so that a resumed run repeats none of them.
 
 Rows are written in the list's order, but batches finish in another: .OUTPUT.part.batches has a line
 for each batch, in the order in which they finish.

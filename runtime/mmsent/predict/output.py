@@ -1,4 +1,4 @@
-"""The output of an inference, which gets its final name only when it is complete.
+"""The output of inference, which gets its final name only when it is complete.
 
 .OUTPUT.part             the predictions so far
 .OUTPUT.errors.csv.part  with --on-error skip, the bad rows so far

@@ -1,4 +1,4 @@
-"""The output of an inference to a stream: stdout, a descriptor or a FIFO."""
+"""The output of inference to a stream: stdout, a descriptor or a FIFO."""
 
 import logging
 from collections.abc import Iterable, Iterator

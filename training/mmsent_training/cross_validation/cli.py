@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     type=click.IntRange(2),
     default=5,
     show_default=True,
-    help="Parts that the pairs are divided into; each is predicted by a model that was trained on "
-    "the others.",
+    help="How many parts to divide the pairs into. Each part is predicted by a model that was "
+    "trained on the others.",
     group="Training",
 )
 @option(
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     type=COUNT,
     default=2,
     show_default=True,
-    help="Times that all this is done, each with other folds and another seed.",
+    help="How often to cross-validate, each time with other folds and another seed.",
     group="Training",
 )
 @option(

@@ -49,7 +49,7 @@ class Overlap:
 
 
 def find_overlap(examples: Examples, probabilities: Floats, digests: Digests) -> Overlap:
-    """Compare scored ``examples`` with a training's ``digests``.
+    """Compare scored ``examples`` with the ``digests`` of training pairs.
 
     ``probabilities``, float32 [examples, labels], are the model's.
     """

@@ -46,7 +46,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Task:
-    """A training, as a recipe sees it. ``train`` and ``validation`` are rows of ``examples``.
+    """A training run, as a recipe sees it. ``train`` and ``validation`` are rows of ``examples``.
 
     ``weights``: those that `find_weights` found.
     """
@@ -88,7 +88,7 @@ class Prepared:
 
 
 class Recipe(Protocol):
-    """A model. A training calls these functions in this order."""
+    """A model. Training calls these functions in this order."""
 
     def find_weights(self, sources: Mapping[str, str]) -> Weights | None:
         """The verified pretrained weights, or None if the model has none.

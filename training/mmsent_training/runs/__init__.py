@@ -1,1 +1,1 @@
-"""The run: the folder that a training writes and can resume from."""
+"""The run: the folder that training writes and can resume from."""
