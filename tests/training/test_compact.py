@@ -334,8 +334,9 @@ def test_only_compact_is_pretrained_on_texts(run_command, sample, run, fallback,
     one, other = (load_file(folder / "checkpoint.safetensors") for folder in (plain, run))
     name = "head.text.encoder.layer.0.attention.self.query.weight"
     assert (one[name] != other[name]).any()
-    assert read_run(plain).record.settings.options == {"pretraining_texts": False}
-    assert read_run(run).record.settings.options == {}
+    options = {"train_image_blocks": 1}
+    assert read_run(run).record.settings.options == options
+    assert read_run(plain).record.settings.options == options | {"pretraining_texts": False}
 
 
 def test_the_text_encoder_is_transformers_own(run, sample):
@@ -359,6 +360,18 @@ def test_the_text_encoder_is_transformers_own(run, sample):
     kept = mask.bool()
     assert torch.allclose(states[kept], wanted.hidden_states[3][kept], atol=1e-5)
     assert torch.allclose(upper[kept], wanted.last_hidden_state[kept], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_image_encoder_can_stay_frozen(run_command, sample, cache, tmp_path):
+    options = ("--modality", "image", "--train-image-blocks", 0)
+    result = train(run_command, sample, tmp_path / "run", *options)
+    assert result.code == 0, result.err
+    trained = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    images = torch.load(package(IMAGE_PACKAGE) / IMAGE_FILE, weights_only=True)
+    released_images = [array.numpy() for array in images.values()][:-2]  # without the classifier
+    frozen = [array for name, array in trained.items() if name.startswith("image.")]
+    assert sorted(map(digest, frozen)) == sorted(map(digest, released_images))
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ class Overlap:
         if self.every > 1:
             lines.append(f"only one in {self.every} training pairs is known: there may be more")
         if self.validated:
-            lines.append(f"the training validated on {self.validated} of these pairs")
+            lines.append(f"the model was validated on {self.validated} of these pairs")
         return "\n".join(lines)
 
 

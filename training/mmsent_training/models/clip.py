@@ -1,4 +1,4 @@
-"""CLIP: its projected text and image embeddings, concatenated, below a small head.
+"""CLIP: its projected text and image embeddings, concatenated, with a small head on top.
 
 On a GPU, all of it is fine-tuned. On a CPU, CLIP is frozen, and each pair is embedded once and
 cached. Related dual encoders are trained in the same way.

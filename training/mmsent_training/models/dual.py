@@ -1,4 +1,4 @@
-"""Any text encoder beside any image encoder, below a small head.
+"""Any text encoder and any image encoder, with a small head on top.
 
 Lower parts of both can be frozen: their outputs are computed once for every pair, and the upper
 parts are trained with the head. On a GPU, all of it is trained.

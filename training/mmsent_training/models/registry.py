@@ -67,6 +67,12 @@ TEXTS = Option(
     "Train the text encoder of compact or dual on rated English texts first.  "
     "[default: compact's, where the labels are negative, neutral and positive]",
 )
+IMAGE_BLOCKS = Option(
+    "train_image_blocks",
+    "layers",
+    "How many upper image layers, or stages of a convolutional network, of compact or dual are "
+    "trained.  [default: 1 of compact's; none of dual's, all on a GPU]",
+)
 
 DUAL = (
     Option(
@@ -86,12 +92,7 @@ DUAL = (
         "layers",
         "How many of dual's upper text layers are trained.  [default: half; all on a GPU]",
     ),
-    Option(
-        "train_image_blocks",
-        "layers",
-        "How many of dual's upper image layers, or stages of a convolutional network, are "
-        "trained.  [default: 0; all on a GPU]",
-    ),
+    IMAGE_BLOCKS,
     Option(
         "first_token",
         "flag",
@@ -108,7 +109,7 @@ DUAL = (
 
 MODELS: dict[str, Model] = {
     "clip": Model("mmsent_training.models.clip", (CLIP, FREEZE)),
-    "compact": Model("mmsent_training.models.compact", (TEXTS,)),
+    "compact": Model("mmsent_training.models.compact", (IMAGE_BLOCKS, TEXTS)),
     "light": Model("mmsent_training.models.light"),
     "dual": Model("mmsent_training.models.dual", DUAL),
 }
