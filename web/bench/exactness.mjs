@@ -1,10 +1,11 @@
 /**
- * How exactly JavaScript agrees with Python on real pairs:
+ * How exactly JavaScript agrees with Python on real pairs, and how fast both are:
  *
- *     node bench/exactness.mjs DATA MODEL... [--pairs N] [--ways native,wasm,chromium]
+ *     node bench/exactness.mjs DATA MODEL... [--pairs N] [--ways native,wasm,chromium] [--threads 1]
  *
  * DATA is a folder in the task's layout. For each bundle and way to run it: how many labels, texts'
- * token ids and images' pixels differ, and the largest differences of a probability and a logit.
+ * token ids and images' pixels differ, the largest differences of a probability and a logit, and the
+ * pairs a second, from files to labels.
  */
 
 import { createHash } from "node:crypto";
@@ -18,12 +19,17 @@ import { python } from "../test/service.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { pairs: { type: "string", default: "1000000" }, ways: { type: "string", default: "native,wasm,chromium" } },
+  options: {
+    pairs: { type: "string", default: "1000000" },
+    ways: { type: "string", default: "native,wasm,chromium" },
+    threads: { type: "string", default: "1" },
+  },
 });
 const [data, ...models] = positionals.map((path) => resolve(path));
 if (!models.length) throw new Error("usage: node bench/exactness.mjs DATA MODEL...");
 
 const CHUNK = 64;
+const threads = Number(values.threads);
 
 const WAYS = {
   native: (path, reference) => inNode(path, reference, "native"),
@@ -34,12 +40,13 @@ const WAYS = {
 console.log("| bundle | way | pairs | labels | probability | logit | texts of | pixels | pairs/s |");
 console.log("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
 for (const path of models) {
-  const reference = JSON.parse(await python(join(import.meta.dirname, "reference.py"), data, path, values.pairs));
+  const reference = JSON.parse(await python(join(import.meta.dirname, "reference.py"), data, path, values.pairs, values.threads));
+  report(path, "python", reference, reference);
   for (const way of values.ways.split(",")) report(path, way, reference, await WAYS[way](path, reference));
 }
 
 async function inNode(path, { texts, images }, backend) {
-  const model = await SentimentModel.open(path, { backend, threads: 1 });
+  const model = await SentimentModel.open(path, { backend, threads });
   const ids = [];
   for (const text of texts) ids.push((await model.encode(text)).ids);
   const pixels = [];
@@ -52,13 +59,13 @@ async function inNode(path, { texts, images }, backend) {
 }
 
 async function inChromium(path, { texts, images }) {
-  const { page, close } = await openPage({ files: data, models: resolve(path, "..") });
+  const { page, close } = await openPage({ files: data, models: resolve(path, "..") }, { isolated: threads > 1 });
   try {
-    await page.evaluate(async (address) => {
+    await page.evaluate(async ([address, threads]) => {
       const { SentimentModel } = await import("mmsent");
-      globalThis.model = await SentimentModel.open(address, { worker: false });
+      globalThis.model = await SentimentModel.open(address, { worker: false, threads });
       globalThis.load = (path) => fetch(`/files/${path}`).then((response) => response.blob());
-    }, `/models/${path.slice(resolve(path, "..").length + 1)}`);
+    }, [`/models/${path.slice(resolve(path, "..").length + 1)}`, threads]);
     const ids = await page.evaluate(async (texts) => {
       const found = [];
       for (const text of texts) found.push((await globalThis.model.encode(text)).ids);
@@ -108,7 +115,7 @@ function report(path, way, reference, { ids, pixels, predictions, seconds }) {
     changed += Number(found.label !== wanted.label);
     for (const [j, label] of labels.entries()) {
       probability = Math.max(probability, Math.abs(found.probabilities[label] - wanted.probabilities[label]));
-      logit = Math.max(logit, Math.abs(found.logits[j] - wanted.logits[label]));
+      logit = Math.max(logit, Math.abs((found.logits[j] ?? found.logits[label]) - wanted.logits[label]));
     }
   }
   const texts = reference.ids.filter((wanted, i) => `${wanted}` !== `${ids[i]}`).length;

@@ -10,7 +10,7 @@ import { loadPixels } from "mmsent/inputs";
 import { bytes, makeFixtures } from "./fixtures.mjs";
 
 // Not supported in Node.
-const UNREAD = /\.(gif|bmp|avif|tiff)$|^cmyk\.jpg$/;
+const UNREAD = /\.(gif|bmp|avif|tiff)$|^(cmyk|cmyk-black|arithmetic)\.jpg$|^animated\.webp$/;
 
 let made;
 before(async () => {
@@ -37,7 +37,7 @@ describe("an image in Node", () => {
     for (const [name, wanted] of Object.entries(made.images)) {
       if (!UNREAD.test(name) && typeof wanted !== "string") continue;
       const content = new Uint8Array(await readFile(join(made.folder, name)));
-      await assert.rejects(loadPixels(content, made.settings[2]), { name: "InputError", message: /^the image / }, name);
+      await assert.rejects(loadPixels(content, made.settings[2]), { name: "InputError", message: /^the image (?!.*\[object)/ }, name);
       refused += 1;
     }
     assert.ok(refused > 10);

@@ -49,11 +49,15 @@ def jpegs(image: Image.Image) -> Iterator[tuple[str, bytes]]:
     yield "grey.jpg", encoded(image.convert("L"), "JPEG")
     yield "restarts.jpg", encoded(image, "JPEG", restart_marker_rows=1)
     yield "cmyk.jpg", encoded(image.convert("CMYK"), "JPEG", quality=95)
+    black = np.dstack([image, image.convert("L").point(lambda level: level // 3)])
+    yield "cmyk-black.jpg", encoded(Image.fromarray(black, "CMYK"), "JPEG", quality=95)
     for orientation in range(1, 10):
         yield f"turned-{orientation}.jpg", encoded(image, "JPEG", exif=oriented(orientation))
     xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     yield "xmp.jpg", encoded(image, "JPEG", xmp=xmp)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    # Arithmetic coding, which Pillow can't write; what it decodes to does not matter.
+    yield "arithmetic.jpg", encoded(image, "JPEG").replace(b"\xff\xc0", b"\xff\xc9", 1)
     yield "profile.jpg", encoded(image, "JPEG", icc_profile=profile)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     yield "srgb.jpg", encoded(image, "JPEG", icc_profile=srgb)
@@ -74,6 +78,9 @@ def pngs(image: Image.Image, alpha: Image.Image) -> Iterator[tuple[str, bytes]]:
         encoded(image.quantize(4).convert("RGB"), "PNG", transparency=(0, 0, 0)),
     )
     yield "turned.png", encoded(image, "PNG", exif=oriented(6))
+    frames = {"save_all": True, "append_images": [image.rotate(90)]}
+    yield "animated.png", encoded(image, "PNG", **frames)
+    yield "animated-later.png", encoded(image, "PNG", default_image=True, **frames)
     wide = np.random.default_rng(1).integers(0, 1 << 16, (40, 60), dtype=np.uint16)
     yield "16-bit.png", encoded(Image.fromarray(wide), "PNG")
     colour = np.random.default_rng(2).integers(0, 1 << 16, (40, 60, 3), dtype=np.uint16)
@@ -97,15 +104,21 @@ def others(image: Image.Image, alpha: Image.Image) -> Iterator[tuple[str, bytes]
     yield "transparent.gif", encoded(alpha, "GIF")
     frames = [image, image.rotate(90)]
     yield "animated.gif", encoded(image, "GIF", save_all=True, append_images=frames)
+    part = bytearray(encoded(image.quantize(37), "GIF"))
+    part[6:10] = struct.pack("<HH", 200, 150)  # the screen is larger than the frame
+    yield "part.gif", bytes(part)
     yield "colour.bmp", encoded(image, "BMP")
     yield "palette.bmp", encoded(image.quantize(37), "BMP")
     yield "lossy.webp", encoded(image, "WEBP", quality=80)
     yield "lossless.webp", encoded(image, "WEBP", lossless=True)
     yield "lossless-alpha.webp", encoded(alpha, "WEBP", lossless=True, exact=True)
     yield "lossy-alpha.webp", encoded(alpha, "WEBP", quality=80)
+    yield "animated.webp", encoded(image, "WEBP", save_all=True, append_images=frames)
     for name, exif in (("", oriented(8).tobytes()[6:]), ("-prefixed", oriented(8).tobytes())):
         yield f"turned{name}.webp", encoded(image, "WEBP", lossless=True, exif=exif)
     yield "colour.avif", encoded(image, "AVIF", quality=90)
+    yield "alpha.avif", encoded(alpha, "AVIF", quality=90)
+    yield "animated.avif", encoded(image, "AVIF", quality=90, save_all=True, append_images=frames)
     yield "colour.tiff", encoded(image, "TIFF")
 
 
@@ -114,6 +127,9 @@ def broken(image: Image.Image) -> Iterator[tuple[str, bytes]]:
         content = encoded(image, format)
         yield f"half.{name}", content[: len(content) // 2]
         yield f"head.{name}", content[:40]
+    whole = encoded(image, "PNG")
+    for name, place in (("header", 20), ("pixels", len(whole) // 2)):
+        yield f"damaged-{name}.png", whole[:place] + b"!" + whole[place + 1 :]
     progressive = encoded(image, "JPEG", progressive=True)
     yield "half-progressive.jpg", progressive[: len(progressive) // 2]
     yield "html.jpg", b"<html>404</html>"

@@ -132,6 +132,7 @@ for (const worker of [false, true]) {
       [() => ({ text: "a\ud800b", image: image() }), /the text contains '\\ud800', which is not a character/],
       [() => ({ text: "fun", image: 7 }), /^images that can't be used:\n {2}image: the image must be a file, its bytes, or null if it is missing, not number/],
       [() => ({ text: "fun", image: "none.jpg" }), /\n {2}none.jpg: the image does not exist/],
+      [() => ({ text: "fun", image: new Uint8Array() }), /image: the image can't be decoded \(the file is empty\)/],
       [() => ({ text: "fun", image: new TextEncoder().encode("<html>") }), /image: the image can't be decoded \(it is not one of JPEG, PNG/],
     ];
     for (const [pair, message] of CASES) {
@@ -140,8 +141,10 @@ for (const worker of [false, true]) {
 
     test("every bad row", async () => {
       const pairs = [{ text: "fun", image: new Uint8Array(9) }, { text: "fun", image: image() }, { text: "fun", image: "x.jpg" }];
-      const message = /row 0: the image can't be decoded[^]*row 2: the image does not exist/;
+      const message = /row 0: the image can't be decoded[^]*row 2: x\.jpg: the image does not exist/;
       await assert.rejects(strict.predictAll(pairs), { name: "InputError", message });
+      const incomplete = [{ text: "fun", image: image() }, { text: "fun" }];
+      await assert.rejects(strict.predictAll(incomplete), { name: "InputError", message: /^row 1: the pair has no image/ });
     });
   });
 }

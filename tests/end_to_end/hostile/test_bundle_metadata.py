@@ -33,6 +33,7 @@ def info(**changes):
         info(labels=["a\nb", "b", "c"]), info(labels=["", "b", "c"]),
         info(labels=["x" * 99, "b", "c"]),
         info(labels=["\u001b[2J", "b", "c"]), info(labels={"a": 1}), info(labels=[["a"], "b", "c"]),
+        info(labels=["\ufeffa", "b", "c"]),
         info(labels=["a", "b"]), info(labels=["a", "b", "c", "d"]),
         info(text=None), info(text={}), info(text={"max_length": 0}), info(text={"max_length": -1}),
         info(text={"max_length": 10**9}), info(text={"max_length": "8"}),
@@ -40,11 +41,12 @@ def info(**changes):
         info(image=None), info(image={}), info(image={"size": 10**9}), info(image={"size": 0}),
         info(image={"size": -8}), info(image={"size": "8"}), info(image={"size": [8]}),
         info(image={"size": SIZE, "resize": "evil"}), info(image={"size": SIZE, "filter": "evil"}),
+        info(image={"size": SIZE, "filter": None}),
         info(image={"size": SIZE, "filter": []}), info(image={"size": SIZE, "resize": {}}),
         info(image={"size": SIZE, "extra": 1}), info(image={"size": 16}), info(image=[8]),
         info(digests=3), info(digests=None), info(digests=["a"]), info(digests="A" * 1_000_001),
     ],
-    ids=range(57),
+    ids=range(59),
 )  # fmt: skip
 def test_bad_description(run_command, dataset, value):
     spoil_bundle(dataset, lambda model: metadata(model, INFO_KEY, value))
@@ -64,7 +66,8 @@ def tokenizer(**changes):
     "value",
     [
         "", "{", "null", "[]", "{}", "3", "[" * 100_000, tokenizer(model=None), tokenizer(model={}),
-        tokenizer(version="9"), tokenizer(model={"type": "Evil"}), tokenizer(added_tokens=3),
+        tokenizer(version="9"), tokenizer(version=None), tokenizer(other=1),
+        tokenizer(model={"type": "Evil"}), tokenizer(added_tokens=3),
         tokenizer(model={"type": "WordLevel", "vocab": {"a": -1}, "unk_token": "a"}),
         tokenizer(model={"type": "WordLevel", "vocab": {"a": 2**40}, "unk_token": "a"}),
         tokenizer(model={"type": "BPE", "vocab": {}, "merges": [["a", "b"]]}),
@@ -74,7 +77,7 @@ def tokenizer(**changes):
         tokenizer(truncation={"max_length": "8"}), tokenizer(post_processor={"type": "Evil"}),
         tokenizer(decoder=7),
     ],
-    ids=range(20),
+    ids=range(22),
 )  # fmt: skip
 def test_bad_tokenizer(run_command, dataset, value):
     spoil_bundle(dataset, lambda model: metadata(model, TOKENIZER_KEY, value))

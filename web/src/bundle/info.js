@@ -1,6 +1,7 @@
 /** A bundle's metadata: the entry `mmsent.bundle`. */
 
 import { InputError, reason } from "../errors.js";
+import { strip } from "../inputs/text.js";
 import { labelFault } from "./labels.js";
 import { repr } from "./repr.js";
 
@@ -89,7 +90,7 @@ function readLabels(values) {
     throw new Error("there must be at least two labels, all different");
   }
   for (const value of values) {
-    const fault = labelFault(value.trim());
+    const fault = labelFault(strip(value));
     if (fault) throw new Error(fault);
   }
   return values;
@@ -103,7 +104,7 @@ function readImage(value) {
   const { size = 224, resize = "stretch", filter = "bilinear", ...others } = object(value, "image");
   const [other] = Object.keys(others);
   if (other !== undefined) throw new Error(`the image settings have an unexpected ${repr(other)}`);
-  if (typeof filter === "object") throw new Error("the filter must be a string");
+  if (typeof filter === "object" && filter !== null) throw new Error("the filter must be a string");
   if ((resize !== "stretch" && resize !== "crop") || (filter !== "bilinear" && filter !== "bicubic")) {
     const shown = `ImageSettings(size=${repr(size)}, resize=${repr(resize)}, filter=${repr(filter)})`;
     throw new InputError(`unknown image settings ${shown}; a newer mmsent may support them`);

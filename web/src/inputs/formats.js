@@ -58,6 +58,7 @@ export function readHeader(data) {
  * @returns {Format}
  */
 function identify(data) {
+  if (!data.length) throw new InputError("the image can't be decoded (the file is empty)");
   const head = latin1(data.subarray(0, 16));
   if (head.startsWith("\xff\xd8\xff")) return "JPEG";
   if (head.startsWith("\x89PNG\r\n\x1a\n")) return "PNG";
@@ -145,11 +146,30 @@ function readPng(bytes) {
     const kind = latin1(bytes.slice(place + 4, place + 8));
     if (kind === "IEND") return found;
     const content = bytes.slice(place + 8, place + 8 + length);
+    if (crc32(bytes.data.subarray(place + 4, place + 8 + length)) !== bytes.number(place + 8 + length, 4)) {
+      throw new InputError(`the image can't be decoded (the checksum of its part ${kind} is wrong)`);
+    }
     if (kind === "eXIf") found.exif ??= { begin: place, end: place + 12 + length, content };
     if (kind === "iTXt" && startsWith(content, `${XMP_IN_PNG}\0`)) found.xmp ??= content;
     place += 12 + length;
   }
 }
+
+/**
+ * The checksum of a PNG's chunk. Some decoders show a damaged image instead of checking it.
+ * @param {Uint8Array} data
+ */
+function crc32(data) {
+  let rest = -1;
+  for (const byte of data) rest = (rest >>> 8) ^ /** @type {number} */ (CRCS[(rest ^ byte) & 255]);
+  return ~rest >>> 0;
+}
+
+/** The remainder of each byte. */
+const CRCS = Int32Array.from({ length: 256 }, (_, byte) => {
+  for (let bit = 0; bit < 8; bit++) byte = (byte >>> 1) ^ (byte & 1 ? 0xedb88320 : 0);
+  return byte;
+});
 
 /**
  * @param {Bytes} bytes

@@ -19,8 +19,14 @@ const LONE_SURROGATE = /[\ud800-\udfff]/u;
 export function decodeText(bytes) {
   const text = decode("utf-8", bytes) ?? (isGb18030(bytes) ? decode("gb18030", bytes) : null);
   if (text === null) throw new InputError("the text is neither UTF-8 nor GB18030; save it as UTF-8");
-  return text.replace(/^\ufeff/, "").replace(OUTER_SPACE, "");
+  return strip(text.replace(/^\ufeff/, ""));
 }
+
+/**
+ * A text without white space at its ends, as Python's str.strip.
+ * @param {string} text
+ */
+export const strip = (text) => text.replace(OUTER_SPACE, "");
 
 /**
  * @param {string} encoding

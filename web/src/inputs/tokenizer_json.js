@@ -5,6 +5,10 @@ const DECODERS = [
   "BPEDecoder", "ByteFallback", "ByteLevel", "CTC", "Fuse", "Metaspace", "Replace", "Sequence", "Strip",
   "WordPiece",
 ]; // prettier-ignore
+const KEYS = [
+  "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder",
+  "model",
+]; // prettier-ignore
 const STRATEGIES = ["LongestFirst", "OnlyFirst", "OnlySecond"];
 const MAX_ID = 2 ** 32 - 1;
 
@@ -15,7 +19,9 @@ const MAX_ID = 2 ** 32 - 1;
  */
 export function checkTokenizer(spec) {
   check(isObject(spec) && isObject(spec.model), "it has no model");
-  check((spec.version ?? "1.0") === "1.0", "it has an unknown version");
+  const other = Object.keys(spec).find((key) => !KEYS.includes(key));
+  check(other === undefined, `it has an unknown ${other}`);
+  check(!("version" in spec) || spec.version === "1.0", "it has an unknown version");
   for (const name of ["normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation"]) {
     spec[name] ??= null;
     check(spec[name] === null || isObject(spec[name]), `its ${name} is not an object`);

@@ -24,6 +24,10 @@ export const WORKER = false;
 
 const require = createRequire(import.meta.url);
 
+// In a WebP: the last letter of VP8X, and a flag of that chunk.
+const EXTENDED = "X".charCodeAt(0);
+const ANIMATED = 2;
+
 /**
  * Decode an image file without turning it, over white.
  * @param {Uint8Array} data
@@ -46,11 +50,17 @@ const unread = (format) =>
 /** @param {Uint8Array} data */
 async function fromJpeg(data) {
   const { default: decodeJpeg } = await jpeg();
-  return opaque(await decodeJpeg(/** @type {any} */ (data)));
+  said = "";
+  try {
+    return opaque(await decodeJpeg(/** @type {any} */ (data)));
+  } catch (error) {
+    throw said ? new Error(said) : error; // the decoder throws something that is not an Error
+  }
 }
 
 /** @param {Uint8Array} data */
 async function fromWebp(data) {
+  if (data[15] === EXTENDED && /** @type {number} */ (data[20]) & ANIMATED) throw unread("an animated WEBP");
   const { default: decodeWebp } = await webp();
   return opaque(await decodeWebp(/** @type {any} */ (data)));
 }
@@ -75,9 +85,13 @@ function opaque({ data, width, height }) {
   return { data, width, height, step: 4 };
 }
 
+/** The JPEG decoder's last warning or error, which it would print. */
+let said = "";
 const jpeg = once(async () => {
   const decoder = await import("@jsquash/jpeg/decode.js");
-  await decoder.init(await compiled("@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm"));
+  const init = /** @type {(wasm: WebAssembly.Module, options: object) => Promise<void>} */ (decoder.init);
+  const printErr = (/** @type {string} */ line) => void (said = line);
+  await init(await compiled("@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm"), { printErr });
   return decoder;
 });
 const webp = once(async () => {

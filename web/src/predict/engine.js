@@ -100,10 +100,10 @@ export class Engine {
       }
     });
     if (faults.length) throw new InputError(`texts that can't be used:\n${faults.join("\n")}`);
-    for (const pair of pairs) {
+    for (const [row, pair] of pairs.entries()) {
       const lacking = /** @type {const} */ (["text", "image"]).filter((part) => pair[part] == null);
       const fault = missingFault(lacking, this.bundle.info);
-      if (fault) throw new InputError(fault);
+      if (fault) throw new InputError(several ? `row ${row}: ${fault}` : fault);
     }
   }
 
@@ -122,7 +122,8 @@ export class Engine {
         inputs.push({ ids: this.bundle.tokenize(text ?? ""), pixels });
       } catch (error) {
         if (!(error instanceof InputError)) throw error;
-        const name = several ? `row ${row}` : typeof image === "string" ? image : "image";
+        const path = typeof image === "string" ? image : "";
+        const name = several ? `row ${row}${path && ": "}${path}` : path || "image";
         faults.push(`  ${name}: ${error.message}`);
       }
     }
