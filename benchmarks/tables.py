@@ -12,7 +12,7 @@ Results = dict[str, Result]
 """The content of benchmarks/results/*.json by name; see result.py."""
 
 NETWORKS = {
-    "clip": "CLIP below a small head",
+    "clip": "CLIP with a small head",
     "compact": "MiniLM-L6 and EfficientNet-Lite0, from pip packages",
     "light": "a GRU, subwords, a lexicon, word vectors; statistics of the image",
 }
