@@ -215,8 +215,9 @@ def modalities(results: Results) -> str:
     for model in TRAINED:
         for row in (figures(results, f"modalities-{model}") or {}).get("modalities", ()):
             both = [interval(row, key) for key in ("accuracy", "macro_f1")]
-            p = row.get("p", "")
-            rows.append([model, row["modality"], *both, f"{p:.2g}" if isinstance(p, float) else p])
+            p = row.get("p")
+            shown = "" if p is None else f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+            rows.append([model, row["modality"], *both, shown])
     header = ["model", "trained on", "accuracy", "macro F1", "p"]
     return table(header, rows) + commands(results, [f"modalities-{model}" for model in TRAINED])
 
