@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmsent.data.labels import are_sentiments
 from mmsent.errors import InputError
 from mmsent.files.progress import Progress
-from mmsent.inputs.text import pad_ids
+from mmsent.inputs.text import pad_ids, tokenize
 from mmsent_training.batches import StateBatches
 from mmsent_training.devices import embedding_precision, training_precision
 from mmsent_training.distributed import all_gather, name_part, rank, world_size
@@ -61,12 +61,13 @@ def default_settings(device: Device, preset: Preset) -> Settings:
     The rated texts are English, and the text encoder's language is unknown.
     """
     settings = partly_frozen("dual", device, preset)
-    options: dict[str, Any] = {"pretraining_texts": False}
+    options = settings.options | {"pretraining_texts": False}
     if device != "cuda":
         return replace(settings, options=options)
     return replace(
         settings,
-        options=options | {"train_text_layers": ALL, "train_image_blocks": ALL},
+        options=options
+        | {"train_text_layers": ALL, "train_image_blocks": ALL, "bag_of_tokens": False},
         batch_size=32,
         gradient_accumulation_steps=1,
         layer_decay=0.9,
@@ -99,6 +100,7 @@ def partly_frozen(model: str, device: Device, preset: Preset) -> Settings:
         class_weights=False,
         logit_adjustment=0.25,
         modality_dropout=0.05,
+        options={"bag_of_tokens": True},
     )
 
 
@@ -123,6 +125,7 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
         "text_layers": _count(options.get("train_text_layers", layers // 2), layers, "text-layers"),
         "image_blocks": _count(options.get("train_image_blocks", 0), blocks, "image-blocks"),
         "first_token": bool(options.get("first_token", pools_first(folder))),
+        "bag_of_tokens": bool(options.get("bag_of_tokens")),
         "labels": len(task.examples.label_names),
         "modality": task.settings.modality,
     }
@@ -130,6 +133,11 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
     model.load_encoders(
         load_text_encoder(folder, text), load_image_encoder(_weights(task).image, image)
     )
+    if (bag := model.head.bag) is not None:
+        train = [*task.train]
+        labels = torch.from_numpy(task.examples.labels[train])
+        empty = tokenize(inputs.tokenizer, [""])[0]
+        bag.fit([ids[index] for index in train], labels, ignored=empty)
     return description, model
 
 
@@ -220,7 +228,7 @@ def embed_images(model: nn.Module, task: Task, inputs: Inputs, ids: Ids) -> Tens
 
 
 def embed_texts(model: nn.Module, ids: Ids) -> list[Tensor]:
-    """The frozen layers' states of every text: float16 [tokens, width] each.
+    """What the frozen layers make of every text, for the head: float16 [tokens, width] each.
 
     Zeros, [tokens, 1], if the model does not use texts. Several processes share the work.
     """
@@ -236,7 +244,7 @@ def embed_texts(model: nn.Module, ids: Ids) -> list[Tensor]:
         for start in starts:
             batch = by_length[start : start + BATCH_SIZE]
             inputs = pad_ids([ids[index] for index in batch])
-            embedded = model.embed_text(*(torch.from_numpy(array).to(device) for array in inputs))
+            embedded = model.text_states(*(torch.from_numpy(array).to(device) for array in inputs))
             for index, row in zip(batch, embedded.half().cpu()):
                 states[index] = row[: len(ids[index])].clone()
             progress.update(len(batch))
@@ -255,7 +263,7 @@ def embed_missing(model: nn.Module, text: Tensor, image: Tensor) -> tuple[Tensor
     device = next(model.parameters()).device
     if model.modality != "image":
         text = text.to(device)[None]
-        text = model.embed_text(text, torch.ones_like(text))[0]
+        text = model.text_states(text, torch.ones_like(text))[0]
     if model.modality != "text":
         image = model.embed_image(image.to(device)[None]).repeat_interleave(2, 0)
     return text, image

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from mmsent.errors import InputError
 from mmsent_training.models import text_encoders
+from mmsent_training.models.bag_of_tokens import BagOfTokens, pool
 from mmsent_training.models.image_encoders import (
     UpperBlocks,
     feature_width,
@@ -32,7 +33,8 @@ IMAGE_FEATURES = 256
 class DualHead(nn.Module):
     """The trained part: both encoders' upper layers, and a linear layer over both.
 
-    The arguments are DualModel's.
+    A bag of tokens, if any, is fitted apart, and adds its logits in prediction only. The arguments
+    are DualModel's.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class DualHead(nn.Module):
         text_layers: int | None,
         image_blocks: int | None,
         first_token: bool,
+        bag_of_tokens: bool,
         labels: int,
         modality: str,
     ) -> None:
@@ -51,8 +54,11 @@ class DualHead(nn.Module):
         self.text_layers, self.image_blocks = text_layers, image_blocks
         self.text: PreTrainedModel | None = None
         self.image: UpperBlocks | None = None
+        self.bag: BagOfTokens | None = None
         width = 0
         if modality != "image":
+            if bag_of_tokens:
+                self.bag = BagOfTokens(make_config(text).vocab_size, labels)
             if text_layers != 0:
                 self.text = split_text_encoder(make_text_encoder(text), text_layers)[1]
             parts = (text_layers is not None) + (text_layers != 0)
@@ -142,17 +148,24 @@ class DualHead(nn.Module):
     def forward(self, states: Tensor, attention_mask: Tensor, image: Tensor) -> Tensor:
         """Logits, float [batch, labels].
 
-        ``states``: the frozen layers' of the text, float [batch, tokens, width], or its ids, int64
-        [batch, tokens]. ``image``: what the frozen part returns, or the scaled image, float
-        [batch, ...]. In training it may be [batch, views, ...]: of those, one is drawn at random
-        or, of frozen features, a mixture.
+        ``states``: of the text, as `DualModel.text_states` returns them. ``image``: what the frozen
+        part returns, or the scaled image, float [batch, ...]. In training it may be [batch, views,
+        ...]: of those, one is drawn at random or, of frozen features, a mixture.
         """
-        features = []
+        scores, features = None, []
+        if self.bag is not None and self.text_layers is None:
+            scores = self.bag(states)
+        elif self.bag is not None:
+            labels = self.classifier.out_features
+            states, scores = states[..., :-labels], states[..., -labels:]
         if self.modality != "image":
             features.append(self.text_features(states, attention_mask))
         if self.modality != "text":
             features.append(self.image_features(image))
-        return self.classifier(self.fused(torch.cat(features, 1)))
+        logits: Tensor = self.classifier(self.fused(torch.cat(features, 1)))
+        if scores is None or self.training:
+            return logits
+        return logits + pool(scores, attention_mask)
 
 
 class DualModel(nn.Module):
@@ -161,7 +174,8 @@ class DualModel(nn.Module):
     ``text`` and ``image``: their configurations, as `read_config` returns them. ``mean`` and
     ``std``: the image encoder's, on the scale 0 to 1. ``text_layers`` and ``image_blocks``: how
     many of the upper ones are trained; None: all, with what comes before them. ``first_token``:
-    pool texts at their first token; by default, take the mean. ``modality``: "both", or "text" or
+    pool texts at their first token; by default, take the mean. ``bag_of_tokens``: add a linear
+    model of the tokens, empty until it is fitted. ``modality``: "both", or "text" or
     "image" to see only that one (the inputs stay the same).
     """
 
@@ -175,6 +189,7 @@ class DualModel(nn.Module):
         text_layers: int | None,
         image_blocks: int | None,
         first_token: bool,
+        bag_of_tokens: bool = False,
         labels: int = 3,
         modality: str = "both",
     ) -> None:
@@ -190,6 +205,7 @@ class DualModel(nn.Module):
             text_layers=text_layers,
             image_blocks=image_blocks,
             first_token=first_token,
+            bag_of_tokens=bag_of_tokens,
             labels=labels,
             modality=modality,
         )
@@ -243,6 +259,13 @@ class DualModel(nn.Module):
             return input_ids
         return encode_text(self.text, input_ids, attention_mask)
 
+    def text_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """What the head reads of texts: `embed_text` and, behind the states, the bag's scores."""
+        states = self.embed_text(input_ids, attention_mask)
+        if self.text is None or self.head.bag is None:
+            return states
+        return torch.cat([states, self.head.bag(input_ids)], 2)
+
     def embed_image(self, pixels: Tensor) -> Tensor:
         """What the frozen part makes of uint8 [batch, height, width, 3]: float [batch, ...]."""
         scaled = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
@@ -254,5 +277,5 @@ class DualModel(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> Tensor:
         text, image = self.modality != "image", self.modality != "text"
-        states = self.embed_text(input_ids, attention_mask) if text else input_ids
+        states = self.text_states(input_ids, attention_mask) if text else input_ids
         return self.head(states, attention_mask, self.embed_image(pixels) if image else pixels)

@@ -73,6 +73,12 @@ IMAGE_BLOCKS = Option(
     "How many upper image layers, or stages of a convolutional network, of compact or dual are "
     "trained.  [default: none; all of dual's on a GPU]",
 )
+BAG = Option(
+    "bag_of_tokens",
+    "flag",
+    "Add a linear model of the text's tokens to compact or dual, fitted apart.  "
+    "[default: on; off for dual on a GPU]",
+)
 
 DUAL = (
     Option(
@@ -104,12 +110,13 @@ DUAL = (
         "flag",
         "Compute dual's activations twice, to save memory.  [default: once]",
     ),
+    BAG,
     TEXTS,
 )
 
 MODELS: dict[str, Model] = {
     "clip": Model("mmsent_training.models.clip", (CLIP, FREEZE)),
-    "compact": Model("mmsent_training.models.compact", (IMAGE_BLOCKS, TEXTS)),
+    "compact": Model("mmsent_training.models.compact", (IMAGE_BLOCKS, BAG, TEXTS)),
     "light": Model("mmsent_training.models.light"),
     "dual": Model("mmsent_training.models.dual", DUAL),
 }
