@@ -1,10 +1,12 @@
 """The dual model of MiniLM-L6 and EfficientNet-Lite0, whose weights are pip packages.
 
-On every device, only the upper half of the text encoder is trained. Where the labels are
-sentiments, it begins with what rated texts change in it, which is part of this package.
+On every device, the upper half of the text encoder and the last stage of the image encoder are
+trained. Where the labels are sentiments, the text encoder begins with what rated texts change in
+it, which is part of this package.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from mmsent_training.models import dual
 from mmsent_training.settings import Device, Preset, Settings
@@ -21,4 +23,5 @@ def find_weights(sources: Mapping[str, str]) -> Encoders:
 
 def default_settings(device: Device, preset: Preset) -> Settings:
     """Found by cross-validation: docs/experiments.md."""
-    return dual.partly_frozen("compact", device, preset)
+    settings = dual.partly_frozen("compact", device, preset)
+    return replace(settings, options=settings.options | {"train_image_blocks": 1})

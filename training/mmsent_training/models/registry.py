@@ -71,7 +71,7 @@ IMAGE_BLOCKS = Option(
     "train_image_blocks",
     "layers",
     "How many upper image layers, or stages of a convolutional network, of compact or dual are "
-    "trained.  [default: none; all of dual's on a GPU]",
+    "trained.  [default: 1 of compact's; none of dual's, all on a GPU]",
 )
 BAG = Option(
     "bag_of_tokens",
