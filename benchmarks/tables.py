@@ -283,18 +283,28 @@ def ray(results: Results) -> str:
     return table(header, rows) + commands(results, ["ray", "ray-killed"])
 
 
+LISTS = {
+    "long-list": "files",
+    "long-list-csv": "CSV, text only",
+    "long-list-jsonl": "JSON lines, text only",
+    "long-list-parquet": "Parquet, text only",
+}
+
+
 def long_list(results: Results) -> str:
-    header = ["rows", "pairs a second", "with start and check", "peak memory"]
+    header = ["list", "rows", "pairs a second", "with start and check", "peak memory"]
     rows = [
         [
+            layout,
             f"{one['rows']:,}",
             digits(one["pairs_per_second"]),
             digits(one["whole"]),
             f"{one['peak_mb']:.0f} MB",
         ]
-        for one in (figures(results, "long-list") or {}).get("lists", ())
+        for name, layout in LISTS.items()
+        for one in (figures(results, name) or {}).get("lists", ())
     ]
-    return table(header, rows) + commands(results, ["long-list"])
+    return table(header, rows) + commands(results, list(LISTS))
 
 
 def distributed(results: Results) -> str:
