@@ -358,6 +358,37 @@ def test_a_closed_stream_acts_like_dev_null(dataset, number, arguments, code):
     assert done.returncode == code
 
 
+def lost(kind):
+    """A descriptor for stderr that takes no byte."""
+    if kind == "a full disk":
+        return os.open("/dev/full", os.O_WRONLY)
+    reader, writer = os.pipe() if kind == "a pipe that is gone" else os.openpty()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("kind", ["a full disk", "a pipe that is gone", "a terminal that is gone"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["infer", "list.csv", "--output", "-"], 0),
+        (["infer", "none.csv"], 2),
+        (["predict", "--text", "fun", "--image", "data/1.jpg", "--explain", "why.json"], 0),
+        (["fly"], 2),
+    ],
+)
+def test_a_stderr_that_takes_nothing_acts_like_dev_null(dataset, kind, arguments, code):
+    """The commands that print to stderr first must still print to stdout, and their exit code."""
+    command = [sys.executable, "-m", "mmsent", *arguments]
+    usual = subprocess.run(command, cwd=dataset, capture_output=True, timeout=300)
+    stderr = lost(kind)
+    done = subprocess.run(command, cwd=dataset, stdout=subprocess.PIPE, stderr=stderr, timeout=300)
+    os.close(stderr)
+    assert (done.returncode, done.stdout) == (usual.returncode, usual.stdout)
+    assert done.returncode == code
+
+
 def test_a_file_does_not_get_the_number_of_a_closed_stream(dataset):
     """Otherwise, messages of libraries to descriptor 2 would go into the file."""
     done = subprocess.run(

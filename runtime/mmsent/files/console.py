@@ -50,7 +50,7 @@ def prepare_streams() -> None:
 
     A closed stream (``2>&-``) is redirected to /dev/null. Otherwise the next opened file would get
     its descriptor, and with it the output of libraries. Characters that an output's encoding lacks
-    are escaped.
+    are escaped. What stderr does not take is dropped.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -58,6 +58,17 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    buffer = getattr(sys.stderr, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)  # python -u has no buffer
+    if type(raw) is io.FileIO:  # a console of Windows has another type
+        with suppress(OSError):
+            sys.stderr.flush()
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Lenient(raw.fileno(), "w", closefd=False)),
+            encoding=sys.stderr.encoding,
+            errors=sys.stderr.errors,
+            line_buffering=True,
+        )
 
 
 def _open_null(number: int) -> io.TextIOWrapper:
@@ -86,6 +97,16 @@ def to_json(content: Any) -> str:
 
 class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):  # a full disk or a closed pipe must not end the work
-            sys.stderr.write(f"{self.format(record)}\n")
-            sys.stderr.flush()
+        sys.stderr.write(f"{self.format(record)}\n")
+        sys.stderr.flush()
+
+
+class _Lenient(io.FileIO):
+    """A full disk, a closed pipe or terminal, or a reader that is behind must not end the work."""
+
+    def write(self, data: Any) -> int:
+        try:
+            written = super().write(data)
+        except OSError:
+            written = None
+        return memoryview(data).nbytes if written is None else written
