@@ -38,6 +38,7 @@ def test_without_links_it_is_a_text_file(run_command, few, tmp_path, monkeypatch
     for arguments in (
         ["mmsent", "train", "--resume", "runs/latest"],
         ["mmsent-export", "onnx"],
+        ["mmsent", "compare", "runs/latest", "model.onnx"],
     ):
         result = run_command(*arguments, cwd=tmp_path)
         assert result.code == 0, result.err

@@ -56,7 +56,7 @@ class Source:
     def open(self) -> Dataset:
         """The part of the dataset that may contain the pairs. Raises InputError."""
         if self.data is None and self.run is not None:
-            record = read_record(self.run)
+            record = read_record(follow_latest(self.run))
             try:
                 return _validation_part(record)
             except InputError as error:
