@@ -12,7 +12,7 @@ from mmsent.errors import InputError, Interrupted, Shortage
 from mmsent.files import atomic, destination, lock
 from mmsent.files.atomic import atomic_path, replace, warn_once
 from mmsent.files.console import readable, to_json
-from mmsent.files.destination import find_file, is_stream, open_stream
+from mmsent.files.destination import check_empty, check_folder, find_file, is_stream, open_stream
 from mmsent.files.interrupt import stop_on_signals
 from mmsent.files.lock import locked
 from mmsent.files.machine import available_cores, memory_limit
@@ -89,8 +89,17 @@ def test_system_files_are_refused(devices, tmp_path, place):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("place", ["dev", "dev/new", "dev/new/run", "link"])
+def test_the_systems_folders_are_refused(devices, tmp_path, place):
+    (tmp_path / "link").symlink_to("dev")
+    for use in (check_folder, check_empty):
+        with pytest.raises(InputError, match="belongs to the system"):
+            use(tmp_path / place)
+
+
 def test_shared_memory_is_an_ordinary_folder(devices):
     (devices / "shm").mkdir()
+    check_empty(devices / "shm" / "run")
     write(devices / "shm" / "out.csv")
     assert (devices / "shm" / "out.csv").read_text() == "new"
 

@@ -48,9 +48,7 @@ def is_stream(path: Path) -> bool:
         mode = stat.S_IFREG
     if stat.S_ISFIFO(mode):
         return True
-    shared = _DEVICES / "shm"  # an ordinary folder in memory
-    inside = {_DEVICES, _PROCESSES} & {*target.parents} and shared not in target.parents
-    if inside or not stat.S_ISREG(mode):
+    if _is_systems(target) or not stat.S_ISREG(mode):
         raise InputError(f"{path} is not a regular file; --output names one, a pipe, or - (stdout)")
     return False
 
@@ -73,8 +71,15 @@ def open_stream(path: Path) -> BinaryIO:
     raise InputError(f"{path}: the descriptor {target} is not open")
 
 
+def check_folder(folder: Path) -> None:
+    """Raises InputError if ``folder`` is one of the system's own, or in one."""
+    if _is_systems(Path(os.path.realpath(folder)) / "file"):
+        raise InputError(f"{folder} belongs to the system; name another folder")
+
+
 def check_empty(folder: Path) -> None:
-    """Raises InputError if ``folder`` exists and is not an empty folder."""
+    """Raises InputError if ``folder`` is the system's, or exists and is not an empty folder."""
+    check_folder(folder)
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; name another one")
 
@@ -94,6 +99,12 @@ def parents_of(path: Path) -> Iterator[None]:
             with suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def _is_systems(target: Path) -> bool:
+    """Whether ``target``, which has no links, is in /dev or /proc."""
+    shared = _DEVICES / "shm"  # an ordinary folder in memory
+    return bool({_DEVICES, _PROCESSES} & {*target.parents}) and shared not in target.parents
 
 
 def _follow(path: Path) -> Path | int:

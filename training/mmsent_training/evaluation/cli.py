@@ -10,6 +10,7 @@ import click
 
 from mmsent.errors import InputError
 from mmsent.files.console import to_json
+from mmsent.files.destination import check_folder
 from mmsent.help import HelpCommand, option
 from mmsent.options import BUNDLE, DATA, DATASET, FILE, reading_options
 from mmsent_training.options import COUNT, NEW_FOLDER
@@ -103,6 +104,8 @@ def evaluate(
     from mmsent_training.evaluation.selective import coverage_curve, describe_coverage, tenths
 
     _check_names(files["output"], files["errors"], model, data)
+    if pictures is not None:
+        check_folder(pictures)
     if column is not None:
         check_column(data, column, reading=reading)
     result = evaluate_bundle(model, data, split, reading=reading)
