@@ -334,7 +334,7 @@ def test_only_compact_is_pretrained_on_texts(run_command, sample, run, fallback,
     one, other = (load_file(folder / "checkpoint.safetensors") for folder in (plain, run))
     name = "head.text.encoder.layer.0.attention.self.query.weight"
     assert (one[name] != other[name]).any()
-    options = {"train_image_blocks": 1}
+    options = {"bag_of_tokens": True, "train_image_blocks": 1}
     assert read_run(run).record.settings.options == options
     assert read_run(plain).record.settings.options == options | {"pretraining_texts": False}
 
