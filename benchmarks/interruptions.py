@@ -152,9 +152,11 @@ def inferences(folder, kills, rng):
         output = folder / f"out-{number}.csv"
         hits += killed(cli.infer, *options, output, after=rng.uniform(0, seconds))
         assert not output.exists() or output.read_bytes() == wanted
+        finished = output.exists()  # then there is nothing to resume, and it starts over
         whole(cli.infer, *options, output, "--resume")
         same += output.read_bytes() == wanted
-        repeated = max(repeated, computed.stat().st_size - ROWS)
+        if not finished:
+            repeated = max(repeated, computed.stat().st_size - ROWS)
         output.unlink()
         print(f"inference {number}: {hits} kills, {same} the same", file=sys.stderr)
     return {
