@@ -255,9 +255,9 @@ def exactness(results: Results) -> str:
 
 
 def interruptions(results: Results) -> str:
-    header = ["", "killed", "the same as without a kill"]
+    header = ["", "processes", "killed before they ended", "the same as without a kill"]
     found = figures(results, "interruptions") or {}
-    rows = [[name, row["kills"], row["same"]] for name, row in found.items()]
+    rows = [[name, row["processes"], row["kills"], row["same"]] for name, row in found.items()]
     return table(header, rows) + commands(results, ["interruptions"])
 
 
