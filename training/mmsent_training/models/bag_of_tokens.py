@@ -24,7 +24,8 @@ class BagOfTokens(nn.Module):
 
     def __init__(self, vocabulary: int, labels: int) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.zeros(vocabulary, labels))
+        # No buffer: the loop shares the changes of buffers among processes in every step.
+        self.weight = nn.Parameter(torch.zeros(vocabulary, labels), requires_grad=False)
 
     def fit(self, ids: Sequence[Sequence[int]], labels: Tensor, ignored: Collection[int]) -> None:
         """Fit a logistic regression on texts, the ``ids`` of their tokens, and keep SHARE of it.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmsent.data.labels import are_sentiments
 from mmsent.errors import InputError
 from mmsent.files.progress import Progress
-from mmsent.inputs.text import pad_ids, tokenize
+from mmsent.inputs.text import pad_ids
 from mmsent_training.batches import StateBatches
 from mmsent_training.devices import embedding_precision, training_precision
 from mmsent_training.distributed import all_gather, name_part, rank, world_size
@@ -64,10 +64,14 @@ def default_settings(device: Device, preset: Preset) -> Settings:
     options = settings.options | {"pretraining_texts": False}
     if device != "cuda":
         return replace(settings, options=options)
+    whole: dict[str, Any] = {
+        "train_text_layers": ALL,
+        "train_image_blocks": ALL,
+        "bag_of_tokens": False,
+    }
     return replace(
         settings,
-        options=options
-        | {"train_text_layers": ALL, "train_image_blocks": ALL, "bag_of_tokens": False},
+        options=options | whole,
         batch_size=32,
         gradient_accumulation_steps=1,
         layer_decay=0.9,
@@ -136,8 +140,8 @@ def create(task: Task, inputs: Inputs, ids: Ids) -> tuple[dict[str, Any], nn.Mod
     if (bag := model.head.bag) is not None:
         train = [*task.train]
         labels = torch.from_numpy(task.examples.labels[train])
-        empty = tokenize(inputs.tokenizer, [""])[0]
-        bag.fit([ids[index] for index in train], labels, ignored=empty)
+        empty, _ = missing_pair(inputs)
+        bag.fit([ids[index] for index in train], labels, ignored=empty.tolist())
     return description, model
 
 

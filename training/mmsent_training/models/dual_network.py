@@ -215,8 +215,9 @@ class DualModel(nn.Module):
         for name, values in (("mean", mean), ("std", std)):
             scaled = torch.tensor([255 * value for value in values])
             self.register_buffer(name, scaled.view(1, -1, 1, 1), persistent=False)
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name.startswith("head."))
+        for part in (self.text, self.image):
+            if part is not None:
+                part.requires_grad_(False)
 
     def load_encoders(self, text: PreTrainedModel, image: nn.Module) -> None:
         """Take over the weights of two whole encoders, which must not be used afterwards."""
