@@ -64,7 +64,7 @@ def _report_death(
     module = libraries.facts.get("module", "the libraries")
     if libraries.hung:
         what = f"importing the libraries together {libraries.end}"
-        why = "two OpenMP runtimes in one process can deadlock; or the disk is slow"
+        why = "two OpenMP runtimes can deadlock; or the disk is slow, or the machine busy"
         group.failure("libraries-hang", what, why, RETRY)
     elif "Error #15" in libraries.stderr:
         copies = _installed_copies() | related

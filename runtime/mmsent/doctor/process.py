@@ -40,7 +40,7 @@ _SIGNALS = {
     "SIGBUS": "a memory-mapped file could not be read: a full disk or /dev/shm",
 }
 
-RETRY = "mmsent doctor --time-limit 120  # if the disk is slow; otherwise reboot"
+RETRY = "mmsent doctor --time-limit 120  # for a slow disk or a busy machine; otherwise reboot"
 """The fix if a probe hangs."""
 
 
@@ -89,7 +89,7 @@ def probe_result(process: subprocess.Popen[bytes], limit: float) -> ProbeResult:
             facts |= json.loads(line)
     end, reason = "fails", _last_message(stderr)
     if code is None:
-        end, reason = "does not answer", "a driver is stuck, or the disk is very slow"
+        end, reason = "does not answer", "a driver is stuck, the disk slow or the machine busy"
     elif code < 0:  # a signal's number
         name = next((one.name for one in signal.Signals if one == -code), f"signal {-code}")
         end, reason = f"dies with {name}", "; ".join(filter(None, (reason, _SIGNALS.get(name))))
