@@ -35,7 +35,7 @@ def running(*arguments, cwd, prefix=()):
     process = subprocess.Popen(
         [*prefix, sys.executable, "-m", "mmsent", "serve", "--port", "0", *map(str, arguments)],
         cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True,
+        text=True, preexec_fn=obey_signals,
     )  # fmt: skip
     lines = []
     port = None
@@ -53,6 +53,12 @@ def running(*arguments, cwd, prefix=()):
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def obey_signals():
+    """Undo what `nohup make test` or `make test &` has set: a service would ignore these, too."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Load:
@@ -219,7 +225,7 @@ def test_nohup_keeps_it_alive(folder):
 
 
 def refusal(run_command, folder, *arguments):
-    result = run_command("mmsent", "serve", *arguments, cwd=folder)
+    result = run_command("mmsent", "serve", "--port", 0, *arguments, cwd=folder)
     assert result.code == 2, result.err
     assert len(result.err.splitlines()) == 1
     return result.err
