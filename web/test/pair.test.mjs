@@ -170,7 +170,41 @@ describe("a pair", () => {
     );
     assert.equal(shown, "\u{1f600}\u{1f600} fun \u{1f327}\ufe0f rain");
   });
+
+  pageTest(open, "whose text is read from right to left has signs before numbers, also in a file", async (page, service) => {
+    const text = "\u05e9\u05dc\u05d5\u05dd! #fun rain";
+    await choose(page, "small");
+    await type(page, text);
+    await predict(page);
+    await done(page);
+    const file = await running.browser.newPage();
+    const headers = { accept: "text/html", "content-type": "application/json" };
+    const body = JSON.stringify({ text });
+    const answer = await fetch(`${service.url}/explain?model=small`, { method: "POST", headers, body });
+    await file.setContent(await answer.text());
+    for (const shown of [page, file]) {
+      assert.deepEqual(await shown.locator(".word").evaluateAll(drawn), ["!", "#", "r"]);
+      const numbers = await shown.locator(".word small").evaluateAll(drawn);
+      assert.ok(numbers.some((sign) => "+-\u2212".includes(sign)));
+      assert.ok(numbers.every((first) => "+-\u22120".includes(first)), numbers.join(" "));
+    }
+    await file.close();
+  });
 });
+
+/** The leftmost character of each element's first text, as it is drawn. */
+function drawn(elements) {
+  return elements.map((element) => {
+    const node = document.createTreeWalker(element, NodeFilter.SHOW_TEXT).nextNode();
+    const places = [...node.data].map((char, at) => {
+      const range = document.createRange();
+      range.setStart(node, at);
+      range.setEnd(node, at + 1);
+      return [range.getBoundingClientRect().left, char];
+    });
+    return places.sort(([left], [right]) => left - right)[0][1];
+  });
+}
 
 describe("an image that", () => {
   pageTest(open, "browsers can't show has a map without the image", async (page) => {

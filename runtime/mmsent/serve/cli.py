@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,21 @@ from mmsent.distributions import install_command
 from mmsent.errors import InputError
 from mmsent.help import HelpCommand, option
 from mmsent.options import DEVICE, FILE
+
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+")
+"""What browsers send as `Origin`, or * for all."""
+
+
+def _origins(
+    context: click.Context, option: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    for origin in value:
+        if not _ORIGIN.fullmatch(origin):
+            raise InputError(
+                f"--cors {origin}: browsers never send this origin; give scheme, host and perhaps "
+                "port in lower case, without a path: https://example.org"
+            )
+    return value
 
 
 @click.command(
@@ -58,6 +74,7 @@ from mmsent.options import DEVICE, FILE
     "origins",
     metavar="ORIGIN",
     multiple=True,
+    callback=_origins,
     help="Allow pages of this origin, such as https://example.org, to call the API. Repeatable.",
     group="Service",
 )

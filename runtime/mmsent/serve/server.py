@@ -8,6 +8,7 @@ process ends. A second signal ends it immediately. SIGHUP: changed bundles are l
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -27,6 +28,8 @@ from mmsent.serve.service import Service
 DRAIN_SECONDS = 0.5
 STOP_SECONDS = 60
 """The time limit for requests in progress when the service stops."""
+PORT_FAULTS = (errno.EADDRINUSE, errno.EACCES)
+"""The errors that another port avoids; the others are the address's."""
 MAX_CONNECTIONS = 1000
 """The maximum number of connections; beyond it, requests get 503."""
 
@@ -80,8 +83,9 @@ def listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         reason = error.strerror or error
+        other = "--port" if error.errno in PORT_FAULTS else "--host"
         raise InputError(
-            f"can't listen on {host} port {port}: {reason}; use another --port"
+            f"can't listen on {host} port {port}: {reason}; use another {other}"
         ) from None
     return listener
 

@@ -59,11 +59,12 @@ tr.predicted { font-weight: 700; }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.3; font-size: 1.05rem; }
 .word { display: inline-block; max-width: 100%; text-align: center; vertical-align: top;
   margin: .1rem 0; }
-.word > span { display: block; padding: 0 .15rem;
+.word > span { display: block; padding: 0 .15rem; unicode-bidi: plaintext;
   background: rgb(var(--hue) / calc(var(--strength) * .45));
   border-bottom: calc(1px + var(--strength) * 4px) solid rgb(var(--hue)); }
 .word.against > span { border-bottom-style: dashed; }
-.word small { font-size: .7rem; color: var(--quiet); font-variant-numeric: tabular-nums; }
+.word small { display: block; padding: 0 .15rem; direction: ltr; font-size: .7rem;
+  color: var(--quiet); font-variant-numeric: tabular-nums; }
 .unread { color: var(--quiet); text-decoration: line-through; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem; }
 figure { margin: 0; } figcaption { font-size: .875rem; color: var(--quiet); }
