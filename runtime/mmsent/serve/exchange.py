@@ -88,6 +88,7 @@ class Exchange:
         scope.setdefault("state", {}).update(pairs=0, route="none")
         try:
             try:
+                _check_length(scope)
                 self._check_key(scope)
                 await self._app(scope, receive_on, send_on)
             except (HTTPProblem, HTTPException) as error:
@@ -144,6 +145,14 @@ class Exchange:
                 await self._service.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _check_length(scope: Scope) -> None:
+    """Refuse a body with two lengths: a proxy may read the other one (RFC 9112, 6.3)."""
+    headers = Headers(scope=scope)
+    if "content-length" in headers and "transfer-encoding" in headers:
+        detail = "a request can't have both Content-Length and Transfer-Encoding"
+        raise HTTPProblem(400, detail, close=True)
 
 
 def _problem(error: HTTPProblem | HTTPException) -> HTTPProblem:

@@ -115,6 +115,15 @@ def test_malformed_heads(client, head):
     assert received == b"" or status_of(received) in (400, 501)
 
 
+def test_a_body_with_two_lengths_ends_the_connection(client):
+    """A proxy that reads the other length sends the rest as a part of the body."""
+    head = HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    received = exchange_bytes(client, head + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert status_of(received) == 400
+    assert b"both Content-Length and Transfer-Encoding" in received
+    assert b"live" not in received
+
+
 def test_a_client_that_sends_nothing(client, monkeypatch):
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
     assert exchange_bytes(client) == b""
