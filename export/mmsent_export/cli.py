@@ -11,7 +11,7 @@ import click
 
 from mmsent.cli import run
 from mmsent.help import HelpCommand, option, version
-from mmsent.options import BUNDLE, DATA, DATASET, FILE, FOLDER, reading_options
+from mmsent.options import BUNDLE, DATA, DATASET, FILE, FOLDER, FiniteRange, reading_options
 from mmsent_training.runs.latest import RunFolder
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def export(context: click.Context) -> None:
     "--accept-loss",
     "loss",
     metavar="PERCENT",
-    type=click.FloatRange(0, 100),
+    type=FiniteRange(0, 100),
     help="The share of labels that fp16 and int8 may change, and the points of accuracy they may "
     "lose.  [default: 1]",
     group="Output",

@@ -25,6 +25,7 @@ from mmsent.options import (
     FILE,
     LABELS,
     VALIDATION,
+    FiniteRange,
     reading_options,
 )
 from mmsent.predict.cli import infer, predict
@@ -219,7 +220,7 @@ def sample_data(folder: Path, pairs: int, seed: int, labels: str) -> None:
     metavar="SECONDS",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     help="How long a library or a driver may take to answer.",
     group="Checks",
 )

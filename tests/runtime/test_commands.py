@@ -100,6 +100,20 @@ def test_every_option_has_help(words):
     assert [each.name for each in options if not each.help] == []
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_numbers_are_finite(value):
+    """click's own ranges take nan, and sometimes inf."""
+    found = 0
+    for words in COMMANDS:
+        command, _ = find_command(words)
+        for each in command.params:
+            if isinstance(each.type, click.FloatRange | click.types.FloatParamType):
+                found += 1
+                with pytest.raises(click.BadParameter):
+                    each.type.convert(value, each, click.Context(command))
+    assert found >= 4
+
+
 def test_help_lists_the_commands_of_every_distribution(run_command, tmp_path):
     out = run_command("mmsent", "--help", cwd=tmp_path).out
     for name in ("check-data", "evaluate", "export", "infer", "sample-data", "train"):

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mmsent.help import option
+from mmsent.options import FiniteRange
 from mmsent_training.models import registry
 from mmsent_training.runs.latest import RunFolder
 from mmsent_training.tracking import LIBRARIES
@@ -133,7 +134,7 @@ HOW = (
     option(
         "--learning-rate",
         metavar="RATE",
-        type=click.FloatRange(0, min_open=True),
+        type=FiniteRange(0, min_open=True),
         help="The learning rate of parameters that are not pretrained.  [default: the model's]",
         group="Training",
     ),

@@ -11,7 +11,7 @@ import click
 from mmsent.distributions import install_command
 from mmsent.errors import InputError
 from mmsent.help import HelpCommand, option
-from mmsent.options import DEVICE, FILE
+from mmsent.options import DEVICE, FILE, FiniteRange
 
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+")
 """What browsers send as `Origin`, or * for all."""
@@ -65,7 +65,7 @@ def _origins(
     metavar="SECONDS",
     default=30.0,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     help="How long a request may wait for its answer.",
     group="Service",
 )
