@@ -181,6 +181,13 @@ def test_routes_without_a_key(guarded, path):
     assert guarded.get(path).status == 200
 
 
+def test_openapi_says_which_routes_need_a_key(guarded):
+    for path, item in guarded.get("/openapi.json").json()["paths"].items():
+        for method in item.keys() - {"parameters"}:
+            answer = guarded.get(path.replace("{name}", "small"), method=method.upper())
+            assert (answer.status == 401) is ("401" in item[method]["responses"]), path
+
+
 def test_without_keys_everyone_has_access():
     assert Keys().accept({})
 
