@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -49,6 +50,22 @@ def test_dockerfiles_differ_only_in_torch_and_gpus():
         rest = [line for line in head.splitlines() if not line.startswith("#")]
         names = [line.split("=")[0].removeprefix("ARG ") for line in rest]
         assert [name for name in names if name != "CUDA"] == ["BASE", "LOCK", "TORCH_INDEX_URL"]
+
+
+@pytest.mark.parametrize(
+    ("process", "command"),
+    [
+        ("tini -s -- /opt/mmsent/bin/entrypoint serve --port 8001", "serve"),
+        ("tini -s -- /opt/mmsent/bin/entrypoint predict --text serve", "predict"),
+        ("/opt/mmsent/bin/python /opt/mmsent/bin/mmsent serve", "serve"),
+        ("tini -s -- /opt/mmsent/bin/entrypoint", ""),
+        ("sh -c mmsent-serve", ""),
+    ],
+)
+def test_the_health_check_finds_the_command(process, command):
+    """As /proc/1/cmdline has it, with a zero byte after every word."""
+    check = runpy.run_path(str(DOCKER / "healthcheck"))
+    assert check["command"]([*process.split(), ""]) == command
 
 
 @pytest.mark.parametrize("file", FILES)
