@@ -68,6 +68,18 @@ def test_the_health_check_finds_the_command(process, command):
     assert check["command"]([*process.split(), ""]) == command
 
 
+def test_the_health_check_uses_no_proxy(index, monkeypatch):
+    """Docker sets its configuration's proxies in every container."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    index.pages["/readyz"] = "ready"
+    port = index.server_port
+    command = f"/opt/mmsent/bin/python\0/opt/mmsent/bin/mmsent\0serve\0--port\0{port}\0"
+    monkeypatch.setattr(Path, "read_text", lambda _: command)
+    runpy.run_path(str(DOCKER / "healthcheck"))["main"]()
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_hadolint_finds_nothing(file):
     program = Path(sys.executable).with_name("hadolint")
