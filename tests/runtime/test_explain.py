@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFont
 
 from mmsent import InputError, SentimentModel
 from mmsent.inputs.image import MISSING
@@ -340,6 +340,24 @@ def test_an_installed_font_supplies_missing_characters(monkeypatch, caplog):
     typeface = fonts.find_typeface("a ⇶")
     assert typeface.others == {"⇶": path}
     assert caplog.text == ""
+
+
+def test_a_character_and_its_marks_are_drawn_by_one_font(monkeypatch, caplog):
+    matplotlib = pytest.importorskip("matplotlib", reason="brings a font")
+    path = next(iter((fonts.Path(matplotlib.get_data_path()) / "fonts/ttf").glob("DejaVuSans.ttf")))
+    monkeypatch.setattr(fonts, "_installed", lambda: [path])
+    typeface = fonts.find_typeface("a x\u0301 \u2764\ufe0f")
+    assert typeface.others["x\u0301"] == typeface.others["\u2764"] == path
+    assert typeface.width("x\u0301", 20) == ImageFont.truetype(path, 20).getlength("x\u0301")
+    assert caplog.text == ""
+
+
+def test_marks_without_a_font_are_escaped_and_invisible_characters_left_out(monkeypatch, caplog):
+    monkeypatch.setattr(fonts, "_installed", list)
+    typeface = fonts.find_typeface("a\u200b\ufe0fb \u093e")
+    assert typeface.width("a\u200b\ufe0fb", 20) == typeface.width("ab", 20)
+    assert typeface.width("\u093e", 20) == typeface.width(r"\u093e", 20)
+    assert "no installed font has \u093e:" in caplog.text
 
 
 def test_other_suffixes_are_refused(model, tmp_path):

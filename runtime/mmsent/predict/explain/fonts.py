@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +28,8 @@ logger = logging.getLogger(__name__)
 class Typeface:
     """Draws and measures text in Pillow's font, and characters that it lacks in other fonts.
 
-    ``others`` maps characters to font files; ``escapes`` those that no font has.
+    ``others`` maps characters, alone and with the marks after them, to font files; ``escapes`` maps
+    those that no font has.
     """
 
     others: dict[str, Path]
@@ -67,9 +69,11 @@ class Typeface:
         return f"{text}…"
 
     def _parts(self, text: str, size: int) -> Iterator[tuple[Font, str]]:
-        shown = text.translate(self.escapes)
-        for path, characters in groupby(shown, self.others.get):
-            yield _font(path, size), "".join(characters)
+        pieces: list[str] = []
+        for cluster in _clusters(text.translate(self.escapes)):
+            pieces += [cluster] if cluster in self.others else cluster
+        for path, run in groupby(pieces, self.others.get):
+            yield _font(path, size), "".join(run)
 
 
 def find_typeface(text: str) -> Typeface:
@@ -77,16 +81,22 @@ def find_typeface(text: str) -> Typeface:
 
     Installed fonts are searched only if Pillow's lacks a character.
     """
-    lacking = _lacking(_font(None, _TEST_SIZE), {char for char in text if char.isprintable()})
+    hidden = {char for char in text if _is_hidden(char)}
+    shown = "".join(char for char in text if char not in hidden and char.isprintable())
+    own = _lacking(_font(None, _TEST_SIZE), set(shown))
+    lacking = own
+    clusters = {cluster for cluster in _clusters(shown) if not own.isdisjoint(cluster)}
     others: dict[str, Path] = {}
-    for path in _installed() if lacking else ():
+    for path in _installed() if own else ():
         try:
-            still = _lacking(_font(path, _TEST_SIZE), lacking)
+            absent = _lacking(_font(path, _TEST_SIZE), set().union(*clusters))
         except OSError:  # damaged, or bitmaps of another size
             continue
-        others |= dict.fromkeys(lacking - still, path)
-        lacking = still
-        if not lacking:
+        # A character and its marks are drawn together, by one font if there is one.
+        whole = {cluster for cluster in clusters if absent.isdisjoint(cluster)}
+        others = dict.fromkeys(lacking - absent, path) | others | dict.fromkeys(whole, path)
+        lacking, clusters = lacking & absent, clusters - whole
+        if not clusters:
             break
     if lacking:
         logger.warning(
@@ -96,7 +106,26 @@ def find_typeface(text: str) -> Typeface:
         )
     escapes = {ord(char): char.encode("unicode_escape").decode() for char in lacking}
     odd = {char for char in text if not char.isprintable()}
-    return Typeface(others, escapes | dict.fromkeys(map(ord, odd), " "))
+    blank = dict.fromkeys(map(ord, odd), " ") | dict.fromkeys(map(ord, hidden), "")
+    return Typeface(others, escapes | blank)
+
+
+def _is_hidden(char: str) -> bool:
+    """Whether nothing is drawn for it: joiners, directions and variation selectors."""
+    selector = "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+    return selector or unicodedata.category(char) == "Cf"
+
+
+def _clusters(text: str) -> Iterator[str]:
+    """Each character with the combining marks after it."""
+    cluster = ""
+    for char in text:
+        if cluster and not unicodedata.category(char).startswith("M"):
+            yield cluster
+            cluster = ""
+        cluster += char
+    if cluster:
+        yield cluster
 
 
 @cache
@@ -107,6 +136,8 @@ def _font(path: Path | None, size: int) -> Font:
 
 def _lacking(font: Font, characters: Collection[str]) -> set[str]:
     """Those of ``characters`` that ``font`` draws like a noncharacter."""
+    if isinstance(font, ImageFont.FreeTypeFont):  # shaping adds a dotted circle to a lone mark
+        font = font.font_variant(layout_engine=ImageFont.Layout.BASIC)
     absent = _drawn(font, _NO_CHARACTER)
     return {char for char in characters if _drawn(font, char) == absent}
 
