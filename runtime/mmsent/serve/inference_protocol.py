@@ -75,9 +75,10 @@ def read_request(body: bytes, header_length: str | None) -> InferRequest:
     """
     length = len(body)
     if header_length is not None:
-        if not header_length.isdecimal() or int(header_length[:20]) > len(body):
+        digits = header_length.lstrip("0") or "0"  # int() takes at most 4,300 digits
+        if not header_length.isdecimal() or int(digits[:20]) > len(body):
             raise HTTPProblem(400, "Inference-Header-Content-Length is not the length of the JSON")
-        length = int(header_length)
+        length = int(digits)
     content = _object(read_json(body[:length]), "the request")
     given = _list(content.get("inputs"), "inputs")
     tensors: dict[str, Sequence[Any]] = {}

@@ -31,17 +31,22 @@ class Keys:
 def read_keys(path: Path) -> Keys:
     """The keys in a file, one per line; empty lines and lines that start with # are skipped.
 
-    Raises InputError if the file can't be read, or contains no key.
+    Raises InputError if the file can't be read, contains no key, or one that no header can have.
     """
     content = read_file(path, f"{path}", limit=MAX_TEXT_BYTES)
-    lines = [line.strip() for line in content.decode(errors="replace").splitlines()]
+    try:
+        text = content.decode("utf-8-sig")  # Windows' editors write a byte-order mark
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8; save it as UTF-8") from None
+    lines = [line.strip() for line in text.splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
         raise InputError(f"{path} contains no key; write one per line")
     for number, key in enumerate(keys, 1):
         if not key.isascii() or not key.isprintable() or " " in key:
             raise InputError(
-                f"{path}: key {number} contains a character that is not allowed in HTTP headers"
+                f"{path}: key {number} contains a character that is not allowed in HTTP headers; "
+                "use only ASCII letters, digits and punctuation"
             )
     return Keys(frozenset(map(_digest, keys)))
 

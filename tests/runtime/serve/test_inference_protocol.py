@@ -175,6 +175,7 @@ BINARY = {
     "a length that is none": (b"fun", b"", "x", {}),
     "a negative length": (b"fun", b"", "-1", {}),
     "a length beyond the body": (b"fun", b"", "1000000", {}),
+    "a length of many digits": (b"fun", b"", "0" * 20 + "9" * 5000, {}),
     "a rest": (b"fun", b"more", None, {}),
     "a size beyond the body": (b"fun", b"", None, {"binary_data_size": 1000}),
     "a size that is none": (b"fun", b"", None, {"binary_data_size": "7"}),
