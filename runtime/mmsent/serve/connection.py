@@ -1,10 +1,20 @@
-"""A connection with time limits: uvicorn limits only the pause between two requests."""
+"""A connection with time limits: uvicorn limits only the pause between two requests.
+
+It also answers what uvicorn itself would refuse with plain text.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
+import h11
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mmsent.serve.problems import HTTPProblem, busy
+
+MAX_CONNECTIONS = 1000
+"""The maximum number of connections; requests on any other get 503."""
 
 HEAD_SECONDS = 30.0
 """The time limit for the head of a connection's first request."""
@@ -23,6 +33,8 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            self.app = _refuse
         self.expire_in(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -41,6 +53,18 @@ class Connection(H11Protocol):
         super().on_response_complete()
         if not self.is_idle:  # the next request had already arrived
             self.expire_in(EXCHANGE_SECONDS)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is not HTTP, and close the connection."""
+        problem = HTTPProblem(400, "the request is not valid HTTP/1.1", close=True).response()
+        events = (
+            h11.Response(status_code=400, headers=problem.raw_headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(problem.body)),
+            h11.EndOfMessage(),
+        )
+        for event in events:
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def shutdown(self) -> None:
         """Close the connection after its answer or, if it is idle, after a short wait."""
@@ -66,3 +90,9 @@ class Connection(H11Protocol):
             self.transport.close()
         else:
             self.transport.abort()
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    problem = busy(f"{MAX_CONNECTIONS} connections are open already; try again")
+    problem.headers["connection"] = "close"
+    await problem.response()(scope, receive, send)

@@ -12,6 +12,7 @@ from pathlib import Path
 from mmsent.bundle.info import Device
 from mmsent.bundle.seal import is_whole
 from mmsent.errors import InputError
+from mmsent.files.bounded import open_file
 from mmsent.predict.model import SentimentModel
 
 logger = logging.getLogger(__name__)
@@ -117,13 +118,13 @@ def _open(source: Source, digest: str, *, threads: int, device: Device) -> Loade
 
 
 def _digest(path: Path) -> str:
+    if not path.exists():
+        raise InputError(f"{path} does not exist; `mmsent-export onnx` writes a bundle")
     try:
-        with open(path, "rb") as file:
+        with open_file(path, str(path)) as file:  # a named pipe would block
             digest = hashlib.sha256()
             while block := file.read(1 << 20):
                 digest.update(block)
             return digest.hexdigest()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; `mmsent-export onnx` writes a bundle") from None
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from None

@@ -2,7 +2,8 @@
 
 SIGTERM and SIGINT: the service is no longer ready, and answers ask clients to close their
 connections. After ``DRAIN_SECONDS`` it accepts nothing new, and when all requests are answered, the
-process ends. A second signal ends it immediately. SIGHUP: changed bundles are loaded again.
+process ends. A second signal ends it immediately, with code 128 + the signal. SIGHUP: changed
+bundles are loaded again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import signal
 import socket
 import sys
@@ -30,8 +32,6 @@ STOP_SECONDS = 60
 """The time limit for requests in progress when the service stops."""
 PORT_FAULTS = (errno.EADDRINUSE, errno.EACCES)
 """The errors that another port avoids; the others are the address's."""
-MAX_CONNECTIONS = 1000
-"""The maximum number of connections; beyond it, requests get 503."""
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,6 @@ def make_server(service: Service) -> Server:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
@@ -120,8 +119,8 @@ async def _serve(service: Service, server: Server, listener: socket.socket) -> N
 
     def stop(name: str) -> None:
         if service.draining:
-            server.force_exit = server.should_exit = True
-            return
+            logger.warning("%s: stopping without answering the open requests", name)
+            os._exit(128 + signal.Signals[name])  # exit() would wait for the threads
         logger.info("%s: answering the open requests, then stopping", name)
         service.draining = True
         loop.call_later(DRAIN_SECONDS, setattr, server, "should_exit", True)

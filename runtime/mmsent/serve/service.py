@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from mmsent import __version__
 from mmsent.data.pair import Pair
-from mmsent.errors import InputError, MmsentError, Problem
+from mmsent.errors import MmsentError, Problem
 from mmsent.predict.batches import BATCH_SIZE, Prediction
 from mmsent.predict.explain.explanation import Explanation
 from mmsent.serve import batcher
@@ -191,7 +191,7 @@ class Service:
         async with self._reloading:
             try:
                 changed = await asyncio.to_thread(self.models.reload)
-            except InputError as error:
+            except (MmsentError, OSError) as error:  # OSError: a file vanished meanwhile
                 self.reloads.add("refused")
                 logger.error("the bundles were not changed: %s", error)
                 return

@@ -113,6 +113,23 @@ def test_odd_chunks(client, data):
 def test_malformed_heads(client, head):
     received = exchange_bytes(client, head)
     assert received == b"" or status_of(received) in (400, 501)
+    if status_of(received or b"HTTP/1.1 0") == 400:
+        head, _, problem = received.partition(b"\r\n\r\n")
+        assert b"content-type: application/problem+json" in head
+        assert json.loads(problem)["status"] == 400
+
+
+def test_too_many_connections(client, monkeypatch):
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 1)
+    request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    with connect(client) as first:
+        received = exchange_bytes(client, request)
+        assert status_of(received) == 503
+        assert b"retry-after: 1\r\n" in received
+        assert b"application/problem+json" in received
+        first.sendall(request)
+        assert status_of(first.recv(1 << 16)) == 200
+    time.sleep(0.1)  # until the service has noticed
 
 
 def test_a_body_with_two_lengths_ends_the_connection(client):

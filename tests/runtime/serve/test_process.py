@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -201,6 +202,18 @@ def test_an_incomplete_bundle_is_not_loaded(folder):
         wait_for(lambda: any("changed: none" in line for line in lines))
 
 
+def test_a_second_signal_ends_it_immediately(folder):
+    with running(cwd=folder) as (process, lines, client):
+        with socket.create_connection(("127.0.0.1", client.port)) as stream:
+            stream.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+            client.get("/healthz")  # afterwards, the other request has arrived, too
+            process.send_signal(signal.SIGTERM)
+            wait_for(partial(said, lines, "answering the open requests, then", 1))
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 128 + signal.SIGTERM
+        wait_for(partial(said, lines, "without answering the open requests", 1))
+
+
 def test_json_lines(folder):
     with running("--log-json", cwd=folder) as (process, lines, client):
         client.post_form("/predict", "fun", png())
@@ -245,10 +258,16 @@ def refusal(run_command, folder, *arguments):
         (["--cors", "https://Example.org"], "--cors https://Example.org: "),
         (["--api-key-file", "none.txt"], "none.txt"),
         (["--api-key-file", "empty.txt"], "contains no key"),
+        (["--api-key-file", "utf-16.txt"], "save it as UTF-8"),
+        (["--api-key-file", "accent.txt"], "use only ASCII"),
+        (["pipe"], "pipe is not a regular file"),
     ],
 )
 def test_refusals(run_command, folder, arguments, reason):
     (folder / "empty.txt").write_text("# nothing\n")
+    (folder / "utf-16.txt").write_text("key", encoding="utf-16")
+    (folder / "accent.txt").write_text("clé", encoding="utf-8")
+    os.mkfifo(folder / "pipe")
     assert reason in refusal(run_command, folder, *arguments)
 
 

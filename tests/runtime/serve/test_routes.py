@@ -1,5 +1,6 @@
 """All routes except predictions: probes, metrics, descriptions, page; and access to them."""
 
+import asyncio
 import re
 
 import pytest
@@ -35,6 +36,22 @@ def test_not_ready_while_it_shuts_down(small):
         assert answer.status == 200
         assert answer.headers["connection"] == "close"
         assert client.get("/healthz").status == 200
+
+
+def test_a_bundle_that_vanishes_while_it_is_reloaded(small, tmp_path, monkeypatch, caplog):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(small.read_bytes())
+    with opened(model=path) as client:
+        path.write_bytes(path.read_bytes() + b"\0")  # another digest
+        monkeypatch.setattr("mmsent.serve.models.SentimentModel", vanish)
+        asyncio.run(client.service.reload())
+        assert "the bundles were not changed: " in caplog.text
+        assert client.post_form("/predict", "fun", None).status == 200
+        assert samples(client)["mmsent_reloads_total", 'outcome="refused"'] == 1
+
+
+def vanish(path, **_):
+    raise FileNotFoundError(2, "No such file or directory", str(path))
 
 
 SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? (\S+)")
@@ -152,7 +169,7 @@ def test_the_page_is_served(small, tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def guarded(small, tmp_path_factory):
     path = tmp_path_factory.mktemp("keys") / "keys.txt"
-    path.write_text("# ours\nfirst-key\n\n  second-key  \n")
+    path.write_text("first-key\n# ours\n\n  second-key  \n", encoding="utf-8-sig")
     with opened(Settings(threads=1, keys=read_keys(path)), small=small) as client:
         yield client
 
