@@ -14,9 +14,11 @@ from safetensors.numpy import load_file, save_file
 from transformers import (
     AutoModel,
     AutoTokenizer,
+    BertModel,
     CLIPVisionModel,
     PreTrainedTokenizerFast,
     SiglipVisionModel,
+    ViTModel,
 )
 
 from mmsent import SentimentModel
@@ -56,9 +58,9 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 
 def dual_task(text, image, **options):
-    modality = options.pop("modality", "both")
+    settings = {name: options.pop(name) for name in ("modality", "max_length") if name in options}
     weights = find_encoders(str(text), str(image))
-    return make_task("dual", weights, modality=modality, options=options)
+    return make_task("dual", weights, options=options, **settings)
 
 
 def created(task):
@@ -457,6 +459,9 @@ def test_other_types_are_refused_by_name(folders, tmp_path):
         ("vit", "preprocessor_config.json", {"rescale_factor": 1 / 127.5}, "the scale is not 0"),
         ("convnext", "config.json", {"pretrained_cfg": {"input_size": [1, SIZE, SIZE]}}, "RGB"),
         ("convnext", "config.json", {"pretrained_cfg": {"mean": [0.5]}}, "no 'input_size'"),
+        ("vit", "preprocessor_config.json", {"image_std": [0, 0, 0]}, "is not positive"),
+        ("clip", "preprocessor_config.json", {"image_mean": "abc"}, "must be real number"),
+        ("clip", "preprocessor_config.json", {"image_mean": [0.5, 0.5]}, "of three channels"),
     ],
 )  # fmt: skip
 def test_other_preprocessing_is_refused(folders, tmp_path, name, file, changes, reason):
@@ -490,8 +495,109 @@ def test_too_many_layers(run_command, sample, folders, tmp_path):
 def test_a_tokenizer_of_another_encoder(folders, tmp_path):
     folder = shutil.copytree(folders["mpnet"], tmp_path / "mine")
     shutil.copy(folders["roberta"] / "tokenizer.json", folder)
-    with pytest.raises(InputError, match=r"the tokenizer has \d+ tokens, and the encoder only"):
+    with pytest.raises(InputError, match=r"the tokenizer has ids up to \d+, and the encoder only"):
         dual.read_inputs(dual_task(folder, folders["vit"]))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{}", "tokenizer.json is not a tokenizer: Model missing"),
+        ({"post_processor": None}, "the tokenizer adds no token to a text"),
+        ({"added_tokens": [{
+            "id": 999, "content": "[X]", "special": True, "single_word": False, "lstrip": False,
+            "rstrip": False, "normalized": False,
+        }]}, "the tokenizer has ids up to"),
+    ],
+)  # fmt: skip
+def test_a_tokenizer_that_can_not_be_used(folders, tmp_path, content, reason):
+    folder = shutil.copytree(folders["distilbert"], tmp_path / "mine")
+    if isinstance(content, str):
+        (folder / "tokenizer.json").write_text(content)
+    else:
+        change(folder / "tokenizer.json", **content)
+    with pytest.raises(InputError, match=reason):
+        dual.read_inputs(dual_task(folder, folders["vit"]))
+
+
+@pytest.mark.parametrize("made", ["FooTokenizer", "BertJapaneseTokenizer"])
+def test_a_vocabulary_of_which_no_tokenizer_is_made(folders, tmp_path, made):
+    folder = shutil.copytree(folders["bert"], tmp_path / "mine")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": made, "word_tokenizer_type": "basic"})
+    )
+    with pytest.raises(InputError, match="makes no fast tokenizer of the vocabulary in"):
+        dual.read_inputs(dual_task(folder, folders["vit"]))
+
+
+def test_a_maximum_without_room_for_words(folders):
+    task = dual_task(folders["roberta"], folders["vit"], max_length=2)
+    with pytest.raises(InputError, match="a maximum of 2 leaves none for words; see --set max_l"):
+        dual.read_inputs(task)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("bert", {"num_attention_heads": 3}, "not a multiple of the number of attention heads"),
+        ("roberta", {"pad_token_id": None}, "it has no pad_token_id"),
+        ("vit", {"num_channels": 1}, "Expected 1 but got 3"),
+        ("efficientnet", {"model_args": {"unknown": 1}}, "unexpected keyword argument 'unknown'"),
+        ("efficientnet", {"model_args": [1]}, "no attribute 'items'"),
+        ("efficientnet", {"model_args": {"global_pool": ""}}, "not 256 features"),
+        ("timm-vit", {"model_args": {"img_size": 2 * SIZE}}, "images of 64 x 64 pixels, not of 32"),
+    ],
+)
+def test_a_configuration_that_can_not_be_used(folders, tmp_path, name, changes, reason):
+    folder = shutil.copytree(folders[name], tmp_path / "mine")
+    change(folder / "config.json", **changes)
+    names = (folder, folders["vit"]) if name in TEXT else (folders["bert"], folder)
+    with pytest.raises(InputError, match=f"mine/config.json describes an encoder .*{reason}"):
+        dual.read_inputs(dual_task(*names))
+
+
+def test_a_configuration_names_no_file_to_load(folders, tmp_path):
+    """timm would load "checkpoint_path", a pickle, after it has made the network."""
+    folder = shutil.copytree(folders["efficientnet"], tmp_path / "mine")
+    pickled = tmp_path / "evil.pth"
+    pickled.write_bytes(pickle.dumps(Evil(tmp_path / "evil")))
+    arguments = {"checkpoint_path": str(pickled), "num_classes": 7, "pretrained": True}
+    change(folder / "config.json", model_args=arguments)
+    _, description, model = created(dual_task(folders["bert"], folder))
+    _, same, wanted = created(dual_task(folders["bert"], folders["efficientnet"]))
+    assert description == same
+    assert torch.equal(model.image.encoder.conv_stem.weight, wanted.image.encoder.conv_stem.weight)
+    for name, value in arguments.items():  # a stranger's run
+        description["image"]["arguments"][name] = value
+    dual.build(**description)
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_are_trained_in_fp32(folders, tmp_path, dtype):
+    for name, kind in (("bert", BertModel), ("vit", ViTModel)):
+        kind.from_pretrained(folders[name]).to(dtype).save_pretrained(tmp_path / name)
+        for file in folders[name].iterdir():
+            if not (tmp_path / name / file.name).exists():
+                shutil.copy(file, tmp_path / name)
+    _, description, model = created(dual_task(tmp_path / "bert", tmp_path / "vit"))
+    for each in (model, dual.build(**description)):
+        assert {value.dtype for value in each.state_dict().values()} == {torch.float32}
+
+
+def test_weights_without_a_pooler_are_no_reason_to_warn(run_command, sample, folders, tmp_path):
+    """Of a masked language model, as RoBERTa's are; in a process of its own, to see stderr."""
+    folder = shutil.copytree(folders["bert"], tmp_path / "mine")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    result = run_command(
+        "mmsent", "train", "--model", "dual", "--text-encoder", folder, "--image-encoder",
+        folders["vit"], "--data", sample, "--output", "run", "--epochs", 1, cwd=tmp_path,
+        env={"MMSENT_CACHE": str(tmp_path / "cache")}, fresh=True,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "initialized" not in result.err
 
 
 def test_weights_of_another_shape(folders, tmp_path):

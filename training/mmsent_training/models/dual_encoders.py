@@ -29,7 +29,7 @@ from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 from mmsent.errors import InputError
 from mmsent.inputs.image import ImageSettings
-from mmsent_training.models.pretrained import load_pretrained, without_code
+from mmsent_training.models.pretrained import load_pretrained, load_tokenizer, without_code
 from mmsent_training.weights.checkpoint import (
     CLIP,
     PREPROCESSOR,
@@ -100,14 +100,11 @@ def read_tokenizer(folder: Path, config: dict[str, Any], max_length: int) -> Tok
     Its post-processor adds the end token, at which CLIP pools, after the truncation. For a
     vocab.txt, which is BERT's, transformers builds the tokenizer.
     """
-    if (folder / TOKENIZER).is_file():
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    else:
-        tokenizer = BertTokenizerFast.from_pretrained(folder).backend_tokenizer
-    tokenizer.no_padding()
-    positions = config["text_config"]["max_position_embeddings"]
-    tokenizer.enable_truncation(min(max_length, positions))
-    return tokenizer
+    text = config["text_config"]
+    return load_tokenizer(
+        folder, BertTokenizerFast.from_pretrained, vocabulary=text["vocab_size"],
+        positions=text["max_position_embeddings"], max_length=max_length,
+    )  # fmt: skip
 
 
 def read_preprocessing(
@@ -138,10 +135,21 @@ def read_preprocessing(
             raise ValueError(f"images do not become squares of {needed} pixels")
         resize = "stretch" if stretched else "crop"
         settings = ImageSettings(needed, resize, RESAMPLE[config["resample"]])
-        return settings, config["image_mean"], config["image_std"]
+        return settings, *read_scale(config["image_mean"], config["image_std"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise InputError(f"{path} asks for preprocessing that no bundle can do: {reason}") from None
+
+
+def read_scale(mean: Any, std: Any) -> tuple[list[float], list[float]]:
+    """The mean and deviation of each channel. Raises ValueError or TypeError for other values."""
+    values = [each if isinstance(each, list) else [each] * 3 for each in (mean, std)]
+    for each in values:
+        if len(each) not in (1, 3) or not all(math.isfinite(value) for value in each):
+            raise ValueError(f"{each} are not the values of three channels")
+    if min(values[1]) <= 0:
+        raise ValueError(f"the standard deviation {values[1]} is not positive")
+    return values[0], values[1]
 
 
 def _edge(size: Any) -> int:

@@ -6,7 +6,6 @@ A block is a stage of a convolutional network, or a layer of a transformer.
 import copy
 import inspect
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,8 @@ from transformers import (
 
 from mmsent.errors import InputError, MmsentError
 from mmsent.inputs.image import ImageSettings
-from mmsent_training.models.dual_encoders import RESAMPLE
-from mmsent_training.models.pretrained import load_pretrained, without_code
+from mmsent_training.models.image_preprocessing import read_preprocessing
+from mmsent_training.models.pretrained import described, load_pretrained, without_code
 from mmsent_training.weights.checkpoint import Checkpoint, file_names
 from mmsent_training.weights.encoders import IMAGE
 from mmsent_training.weights.packages import IMAGE_FILE, IMAGE_SHA256
@@ -52,6 +51,11 @@ _TIMM = {
     "ConvNeXt": _Timm("stages", ("stem",), ("norm_pre",)),
     "VisionTransformer": _Timm("blocks", _TOKENS, ("norm",)),
 }
+_NOT_OF_NETWORKS = (
+    "cache_dir", "checkpoint_path", "num_classes", "pretrained", "pretrained_cfg",
+    "pretrained_cfg_overlay",
+)  # fmt: skip
+"""timm loads what "checkpoint_path" names, even a pickle."""
 _HEAD = ("head", "fc_norm", "attn_pool")
 """What pools, if an encoder has it."""
 
@@ -95,9 +99,27 @@ def read_encoder(
     """The configuration of an encoder, and the rest as `read_preprocessing` returns it."""
     if source.sha256 == IMAGE_SHA256:
         return RELEASED
-    config = read_config(source.folder)
+    path = source.folder / "config.json"
+    with described(path):
+        config = read_config(source.folder)
     settings, mean, std = read_preprocessing(source.folder, config)
+    with described(path):
+        _check_shapes(config, settings.size)
     return config, settings, mean, std
+
+
+def _check_shapes(config: dict[str, Any], size: int) -> None:
+    """Raises an error if the encoder does not make features of squares of ``size`` pixels."""
+    encoder = outline(config)
+    width = feature_width(encoder)
+    made = getattr(getattr(encoder, "patch_embed", None), "img_size", None)
+    if made not in (None, (size, size)):
+        raise ValueError(f"it is for images of {made[0]} x {made[1]} pixels, not of {size}")
+    _, whole = split_image_encoder(encoder.eval(), None)
+    assert whole is not None
+    found = tuple(whole(torch.empty(1, 3, size, size, device="meta")).shape)
+    if found != (1, width):
+        raise ValueError(f"it makes values of the shape {found} of an image, not {width} features")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -107,7 +129,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         return {
             "model_type": "timm",
             "architecture": config["architecture"],
-            "arguments": config.get("model_args") or {},
+            "arguments": _network_arguments(config.get("model_args") or {}),
         }
     found = config["model_type"]
     kind = _TRANSFORMERS[_TOWERS.get(found, found)]
@@ -119,57 +141,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     return complete
 
 
-def read_preprocessing(
-    folder: Path, config: dict[str, Any]
-) -> tuple[ImageSettings, list[float], list[float]]:
-    """The resizing of images, and their mean and deviation, scaled to 0 to 1.
-
-    ``config``: of the encoder. A margin that is cropped away is not: the shorter edge becomes the
-    model's size. Raises InputError if the files ask for something that a bundle does not support.
-    """
-    timm = config["model_type"] == "timm"
-    path = folder / ("config.json" if timm else "preprocessor_config.json")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if timm:
-            found = found.get("pretrained_cfg", found)
-            size, channels = found["input_size"][1], found["input_size"][0]
-            if channels != 3 or found["input_size"][2] != size:
-                raise ValueError(f"images of {found['input_size']} are no RGB squares")
-            resize = "stretch" if found.get("crop_mode", "center") == "squash" else "crop"
-            settings = ImageSettings(size, resize, found["interpolation"])
-            return settings, [*found["mean"]], [*found["std"]]
-        for step in ("do_resize", "do_rescale", "do_normalize"):
-            if not found.get(step, True):
-                raise ValueError(f"{step} is off")
-        if not math.isclose(found.get("rescale_factor", 1 / 255), 1 / 255, rel_tol=1e-3):
-            raise ValueError("the scale is not 0 to 1")
-        size, resize = _square(found)
-        if config["image_size"] != size and config["model_type"] != "dinov2":
-            raise ValueError(f"images do not become squares of {config['image_size']} pixels")
-        settings = ImageSettings(size, resize, RESAMPLE[found["resample"]])
-        return settings, [*found["image_mean"]], [*found["image_std"]]
-    except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
-        raise InputError(f"{path} asks for preprocessing that no bundle can do: {reason}") from None
-
-
-def _square(found: dict[str, Any]) -> tuple[int, str]:
-    """The edge of the square that transformers' image processor makes, and how it makes it."""
-    size, crop = found["size"], found.get("crop_size")
-    shortest = isinstance(size, dict) and "shortest_edge" in size
-    if found.get("do_center_crop", shortest):
-        crop = crop if crop is not None else size
-        edges = {crop["height"], crop["width"]} if isinstance(crop, dict) else {crop}
-        resize = "crop"
-    elif shortest:
-        raise ValueError("images keep their shape")
-    else:
-        edges = {size["height"], size["width"]} if isinstance(size, dict) else {size}
-        resize = "stretch"
-    if len(edges) > 1:
-        raise ValueError("images do not become squares")
-    return edges.pop(), resize
+def _network_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of timm that describe a network: none reads a file or is mmsent's own."""
+    return {name: value for name, value in arguments.items() if name not in _NOT_OF_NETWORKS}
 
 
 def make_image_encoder(config: dict[str, Any]) -> nn.Module:
@@ -189,7 +163,8 @@ def make_image_encoder(config: dict[str, Any]) -> nn.Module:
     name = config["architecture"]
     if name not in timm.list_models():
         raise InputError(f"this timm has no architecture {name!r}; a newer one may have it")
-    encoder = timm.create_model(name, pretrained=False, num_classes=0, **config["arguments"])
+    arguments = _network_arguments(config["arguments"])
+    encoder = timm.create_model(name, pretrained=False, num_classes=0, **arguments)
     if type(encoder).__name__ not in _TIMM:
         raise InputError(
             f"the image encoder {name} is a {type(encoder).__name__}; of timm, mmsent trains "

@@ -5,13 +5,17 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
-from mmsent.errors import InputError
-from mmsent_training.models.pretrained import load_pretrained, without_code
-from mmsent_training.weights.checkpoint import TOKENIZER
+from mmsent_training.models.pretrained import (
+    described,
+    load_pretrained,
+    load_tokenizer,
+    without_code,
+)
 
 _LAYERS = {
     "bert": "encoder.layer",
@@ -31,9 +35,18 @@ POOLING = Path("1_Pooling") / "config.json"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The complete configuration of the encoder in ``folder``, without code."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return make_config(config).to_dict()
+    """The complete configuration of the encoder in ``folder``, without code.
+
+    Raises InputError if there is no such encoder.
+    """
+    path = folder / "config.json"
+    with described(path):
+        config = make_config(json.loads(path.read_text(encoding="utf-8"))).to_dict()
+        if config["model_type"] in _COUNTED and config["pad_token_id"] is None:
+            raise ValueError("it has no pad_token_id")
+        with torch.device("meta"):
+            make_text_encoder(config)
+    return config
 
 
 def pools_first(folder: Path) -> bool:
@@ -48,26 +61,20 @@ def pools_first(folder: Path) -> bool:
 def read_tokenizer(folder: Path, config: dict[str, Any], max_length: int) -> Tokenizer:
     """The encoder's tokenizer; it truncates to ``max_length`` or the encoder's positions.
 
-    transformers builds it from a vocabulary if there is no tokenizer.json.
-    Raises InputError if its tokens are more than the encoder's.
+    Raises InputError if it can't be used, or its tokens are more than the encoder's.
     """
-    if (folder / TOKENIZER).is_file():
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    else:
-        found = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
-            folder, local_files_only=True, trust_remote_code=False, use_fast=True
-        )
-        tokenizer = found.backend_tokenizer
-    if tokenizer.get_vocab_size() > config["vocab_size"]:
-        raise InputError(
-            f"{folder}: the tokenizer has {tokenizer.get_vocab_size()} tokens, and the encoder "
-            f"only {config['vocab_size']}; they do not belong together"
-        )
-    tokenizer.no_padding()
     counted = config["model_type"] in _COUNTED
     positions = config["max_position_embeddings"] - (config["pad_token_id"] + 1 if counted else 0)
-    tokenizer.enable_truncation(min(max_length, positions))
-    return tokenizer
+    return load_tokenizer(
+        folder, _build_tokenizer, vocabulary=config["vocab_size"], positions=positions,
+        max_length=max_length,
+    )  # fmt: skip
+
+
+def _build_tokenizer(folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
+        folder, local_files_only=True, trust_remote_code=False, use_fast=True
+    )
 
 
 def make_config(config: dict[str, Any]) -> PretrainedConfig:
@@ -82,7 +89,8 @@ def make_text_encoder(config: dict[str, Any]) -> PreTrainedModel:
     encoder = AutoModel.from_config(  # type: ignore[no-untyped-call]
         make_config(config), attn_implementation="eager", trust_remote_code=False, **pooler
     )
-    return cast(PreTrainedModel, encoder)
+    # Weights that were saved in fp16 or bf16 have that type in their configuration.
+    return cast(PreTrainedModel, encoder.float())
 
 
 def load_text_encoder(folder: Path, config: dict[str, Any]) -> PreTrainedModel:
