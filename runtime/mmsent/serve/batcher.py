@@ -194,13 +194,13 @@ def _answer(jobs: Sequence[_Job], *, alone: bool) -> Sequence[Answer]:
     """
     loaded = jobs[0].request.model
     model = loaded.on_all_cores if alone else loaded.on_one_core
-    texts = [load_text(job.pair, model.info) for job in jobs]
 
     def predict(batch: Batch) -> Sequence[Outcome | None]:
         pixels = (load_pixels(jobs[index].pair, model.info.image) for index in batch.indices)
         return predict_batch(model, batch, pixels)
 
     try:
+        texts = [load_text(job.pair, model.info) for job in jobs]
         outcomes = list(predict_window(model, texts, predict, batch_size=RUN_SIZE))
     except Exception as error:
         if len(jobs) > 1:

@@ -16,6 +16,11 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+TALKATIVE = ("mmsent.predict.explain", "python_multipart")
+"""Loggers whose warnings contain request data: characters without a font, a malformed form's bytes.
+
+The second would also write plain text between JSON lines.
+"""
 FIELDS = "mmsent_fields"
 """The attribute of a log record with additional fields for `JsonFormatter`."""
 
@@ -52,13 +57,11 @@ class JsonFormatter(logging.Formatter):
 
 @contextmanager
 def service_log(*, as_json: bool) -> Iterator[None]:
-    """While the block runs, keep request data out of mmsent's log; ``as_json``: log JSON lines.
-
-    Drawing an explanation's picture would otherwise log the characters that no font has.
-    """
-    drawing = logging.getLogger("mmsent.predict.explain")
-    level = drawing.level
-    drawing.setLevel(logging.ERROR)
+    """While the block runs, keep request data out of the log; ``as_json``: log JSON lines."""
+    talkative = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [each.level for each in talkative]
+    for each in talkative:
+        each.setLevel(logging.ERROR)
     handlers = list(logging.getLogger("mmsent").handlers)
     before = [handler.formatter for handler in handlers]
     for handler in handlers if as_json else ():
@@ -66,6 +69,7 @@ def service_log(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        drawing.setLevel(level)
+        for each, level in zip(talkative, levels):
+            each.setLevel(level)
         for handler, formatter in zip(handlers, before):
             handler.setFormatter(formatter)

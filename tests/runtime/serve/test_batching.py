@@ -14,7 +14,7 @@ from tests.runtime.serve.conftest import png
 
 pytest.importorskip("starlette")
 
-from mmsent.serve import models
+from mmsent.serve import batcher, models
 from mmsent.serve.service import Settings
 from tests.runtime.serve.client import BOUNDARY, form, opened
 
@@ -133,6 +133,18 @@ def test_a_pair_that_fails_does_not_affect_its_batch(small):
         until(lambda: client.service.waiting == 4)
         Gated.gate.set()
         assert [answer.result().status for answer in answers] == [200, 500, 200, 422]
+
+
+def test_a_worker_survives_a_lack_of_memory(small, monkeypatch):
+    def load_text(pair, info):
+        raise MemoryError
+
+    Gated.gate.set()
+    with opened(Settings(threads=1), small=small) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(batcher, "load_text", load_text)
+            client.post_form("/predict", "fun", None).problem(500)
+        assert client.post_form("/predict", "fun", None).status == 200
 
 
 def test_two_models_share_no_batch(small, strict):

@@ -218,15 +218,17 @@ def test_json_lines(folder):
     with running("--log-json", cwd=folder) as (process, lines, client):
         client.post_form("/predict", "fun", png())
         client.get("/nothing")
+        start = f"--{BOUNDARY}\r\nContent;Disposition: form-data\r\n".encode()
+        client.post("/predict", start, HEADERS["content-type"]).problem(400)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         wait_for(lambda: any("SIGINT" in line for line in lines))
     entries = [json.loads(line) for line in lines]
     assert {"time", "level", "logger"} <= set.intersection(*map(set, entries))
-    requests = {entry["route"]: entry for entry in entries if "route" in entry}
-    assert requests["/predict"]["status"] == 200
-    assert requests["/predict"]["pairs"] == 1
-    assert requests["none"]["status"] == 404
+    requests = [
+        (entry["route"], entry["status"], entry["pairs"]) for entry in entries if "route" in entry
+    ]
+    assert requests == [("/predict", 200, 1), ("none", 404, 0), ("/predict", 400, 0)]
 
 
 def test_nohup_keeps_it_alive(folder):
