@@ -100,8 +100,8 @@ def find_typeface(text: str) -> Typeface:
             break
     if lacking:
         logger.warning(
-            "no installed font has %s: the picture shows escapes; install one, such as Noto Sans "
-            "CJK, or write .html",
+            "no installed font has %s: the picture shows escapes; install Noto's font for the "
+            "script, or write .html",
             " ".join(sorted(lacking)),
         )
     escapes = {ord(char): char.encode("unicode_escape").decode() for char in lacking}
