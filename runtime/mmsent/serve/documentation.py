@@ -1,4 +1,4 @@
-"""``/docs``: the API description as one HTML page that runs no script and loads nothing."""
+"""``/docs``: the API description as an HTML page, which loads only the style sheet."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ def document(openapi: dict[str, Any]) -> str:
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<link rel="icon" href="page/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="page/style.css">
 <title>{escape(info["title"])} {escape(info["version"])}: the API</title>
 <h1>{escape(info["title"])} {escape(info["version"])}</h1>
 <p>{escape(info["summary"])} <a href="openapi.json">openapi.json</a></p>
@@ -53,7 +55,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     text = escape(operation.get("description", ""))
     return (
         f"<h3>{method} {escape(path)}</h3><p>{escape(operation['summary'])}. {text}</p>"
-        f"{parameters}{takes}<table>{''.join(rows)}</table>\n"
+        f"{parameters}{takes}<table class=answers>{''.join(rows)}</table>\n"
     )
 
 
