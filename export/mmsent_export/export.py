@@ -22,6 +22,7 @@ from mmsent.files.atomic import atomic_path
 from mmsent.files.destination import find_file
 from mmsent.files.progress import Progress
 from mmsent.inputs.text import tokenize
+from mmsent.predict.infer import check_output_file
 from mmsent_export.fp16 import to_fp16
 from mmsent_export.graph import WithOutputs, to_onnx
 from mmsent_export.quantize import calibrate, linear_ranges, to_int8
@@ -61,13 +62,15 @@ def export_run(
     """
     find_file(output)  # check that it can be written before the work begins
     run = read_run(run_folder)
+    moved = (data, validation, images)
+    source = run.record.source.move(*moved)
+    check_output_file(output, *run.files(), source.path, source.validation or source.path)
     model, record, tokenizer = run.load_model(), run.record, run.tokenizer
     WithOutputs(model, embeddings=embeddings)  # check that it has them before the work begins
     max_length = tokenizer.truncation["max_length"]
     train: Sequence[Pair] | InputError  # or why there are none
-    moved = (data, validation, images)
     try:
-        train, samples = _read_dataset(run, record.source.move(*moved))
+        train, samples = _read_dataset(run, source)
     except InputError as error:
         if any(moved):
             raise

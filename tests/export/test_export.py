@@ -115,6 +115,21 @@ def test_a_run_moved_to_another_machine_is_still_exported(run_command, trained, 
     assert SentimentModel(tmp_path / "model.onnx").info.verification["pairs"] == 16
 
 
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "run.json", "tokenizer.json", "data"])
+def test_no_input_is_replaced(run_command, trained, tmp_path, name):
+    run = shutil.copytree(trained, tmp_path / "run")
+    output, data = run / name, []
+    if name == "data":
+        output = tmp_path / "posts.csv"
+        output.write_text("guid,text,label\n1,a,negative\n")
+        data = ["--data", output]
+    before = output.read_bytes()
+    result = export(run_command, run, "--output", output, *data, cwd=tmp_path)
+    assert result.code == 2
+    assert result.err == f"Error: {output} is also an input; name another file\n"
+    assert output.read_bytes() == before
+
+
 def test_a_different_dataset_is_refused(run_command, trained, tmp_path):
     run_command("mmsent", "sample-data", "other", "--pairs", 80, "--seed", 5, cwd=tmp_path)
     result = export(run_command, trained, "--data", "other", cwd=tmp_path)

@@ -107,6 +107,17 @@ def test_a_bundle_cannot_be_a_stream(run_command, trained, tmp_path):
     assert (tmp_path / "model.onnx").is_symlink()
 
 
+def test_a_list_of_bad_rows_is_not_replaced_by_its_own(run_command, dataset):
+    """Predicted with --on-error skip, it would be deleted as the errors of an earlier inference."""
+    (dataset / "list.csv").rename(dataset / "out.csv.errors.csv")
+    arguments = ["out.csv.errors.csv", "--output", "out.csv"]
+    result = run_command("mmsent-infer", *arguments, "--on-error", "skip", cwd=dataset)
+    assert result.code == 2
+    assert result.err == "Error: out.csv.errors.csv is also an input; name another file\n"
+    assert (dataset / "out.csv.errors.csv").exists()
+    assert run_command("mmsent-infer", *arguments, cwd=dataset).code == 0  # writes no bad rows
+
+
 def test_a_link_to_an_input_is_refused(run_command, dataset):
     (dataset / "sub.csv").symlink_to("list.csv")
     result = infer(run_command, dataset, output="sub.csv")

@@ -72,6 +72,7 @@ def test_it_prints_what_the_model_predicts(run_command, folder, arguments, pairs
         (["--text", "a", "--model", "strict.onnx"], "the pair has no image"),
         (["--image", "dark.png", "--model", "strict.onnx"], "the pair has no text"),
         (["--text", "a", "--explain", "why.pdf"], "must end in .html, .png, .json"),
+        (["--image", "dark.png", "--explain", "dark.png"], "dark.png is also an input"),
         (["--text", "a", "--text", "b", "--explain", "why.png"], "explains one pair"),
         (["--text", "a", "--explain", "why.png", "--budget", "3"], "the budget must be at least 8"),
         (["--image", "dark.png", "--explain", "why.png", "--grid", "99"], "the grid must be 1 to"),

@@ -132,6 +132,8 @@ class _Walk:
             if self.fields > MAX_FIELDS:
                 raise ValueError(f"it has more than {MAX_FIELDS} fields")
             tag, place = self.varint(place, end)
+            if tag >> 32:  # ONNX Runtime ignores these bits, so it would read another field
+                raise ValueError("it is not a protobuf message")
             wire = tag & 7
             if wire == 2:
                 length, place = self.varint(place, end)

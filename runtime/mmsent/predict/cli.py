@@ -200,11 +200,13 @@ def predict(
     belongs to the first image.
     """
     from mmsent.predict.explain.output import check_suffix, write_explanation
+    from mmsent.predict.infer import check_output_file
     from mmsent.predict.model import SentimentModel
 
     pairs = _pair_up(_read_stdin(texts), images)
     if output is not None:
         check_suffix(output)
+        check_output_file(output, model, *images)
         if len(pairs) > 1:
             raise InputError("--explain explains one pair; name one text and one image")
     for name in ("grid", "budget"):

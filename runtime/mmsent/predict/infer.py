@@ -21,7 +21,7 @@ from mmsent.files.stdin import STDIN, from_stdin
 from mmsent.predict.batches import BATCH_SIZE, Prediction
 from mmsent.predict.missing import check_pair
 from mmsent.predict.model import SentimentModel
-from mmsent.predict.output import Output
+from mmsent.predict.output import Output, errors_path
 from mmsent.predict.rows import Rows, kind_of
 from mmsent.predict.stream import predict_stream
 from mmsent.predict.streamed import Streamed
@@ -71,7 +71,7 @@ def infer(
     """
     if kind_of(output) == "csv" and wanted.embeddings:  # before the work, not after it
         raise InputError(f"{output}: CSV can't hold embeddings; name a .jsonl or .parquet file")
-    check_output_file(output, model_path, *(() if list_path == STDIN else (list_path,)))
+    _check_outputs(output, list_path, model_path, skip=skip)
     streamed = is_stream(output)
     if streamed and resume:
         raise InputError(f"--resume: {output} is a stream, so no predictions were kept")
@@ -172,12 +172,20 @@ def _with_remedy(error: Exception, output: Path, again: str) -> Exception:
     return error
 
 
+def _check_outputs(output: Path, list_path: Path, model_path: Path, *, skip: bool) -> None:
+    """Raise InputError if an output is an input, or can't be written; ``skip``: see `infer`."""
+    inputs = (model_path,) if list_path == STDIN else (model_path, list_path)
+    check_output_file(output, *inputs)
+    if skip and not is_stream(output):
+        check_output_file(errors_path(output), *inputs)
+
+
 def check_output_file(output: Path, *inputs: Path) -> None:
     """Raise InputError if ``output`` is an input, or can't be written: see `is_stream`."""
     if is_stream(output):
         return
     if any(output.exists() and path.exists() and output.samefile(path) for path in inputs):
-        raise InputError(f"{output} is also an input; name another --output")
+        raise InputError(f"{output} is also an input; name another file")
 
 
 def _choose(dataset: Dataset, split: str | None) -> Dataset:

@@ -26,6 +26,11 @@ from mmsent.predict.journal import Journal
 from mmsent.predict.rows import Rows, csv_line, kind_of
 
 
+def errors_path(output: Path) -> Path:
+    """Where the bad rows go."""
+    return output.with_name(f"{output.name}.errors.csv")
+
+
 class Output:
     """The files of one output.
 
@@ -36,7 +41,7 @@ class Output:
 
     def __init__(self, path: Path, rows: Rows, *, skip: bool) -> None:
         self.path, self.target, self.skip = path, find_file(path), skip
-        self.errors_target = find_file(path.with_name(f"{path.name}.errors.csv"))
+        self.errors_target = find_file(errors_path(path))
         self.part = self.target.with_name(f".{self.target.name}.part")
         self.errors_part = self.errors_target.with_name(f".{self.errors_target.name}.part")
         self.key_path = self.target.with_name(f".{self.target.name}.part.json")

@@ -36,6 +36,39 @@ def external_sparse(model):
     external(sparse.values, "secret")
 
 
+def long_tag(field, wire):
+    """The tag of a field, with a bit above the 32 that ONNX Runtime reads."""
+    tag, content = (1 << 33) | field << 3 | wire, b""
+    while tag > 0x7F:
+        content, tag = content + bytes([tag & 0x7F | 0x80]), tag >> 7
+    return content + bytes([tag])
+
+
+def external_behind_a_long_tag(model):
+    weight = model.graph.initializer.pop(0)
+    external(weight, "secret")
+    (entry,) = [each.SerializeToString() for each in weight.external_data]
+    weight.ClearField("external_data")
+    weight.ClearField("data_location")
+    content = weight.SerializeToString() + long_tag(13, 2) + bytes([len(entry)]) + entry
+    return with_part(model, b"\x2a", content + long_tag(14, 0) + b"\x01")
+
+
+def loop_behind_a_long_tag(model):
+    return with_part(model, b"\x0a", long_tag(4, 2) + b"\x04Loop")
+
+
+def with_part(model, tag, content):
+    """The model with one more message in its graph."""
+    graph = model.graph.SerializeToString() + tag + length_of(content) + content
+    model.ClearField("graph")
+    return model.SerializeToString() + b"\x3a" + length_of(graph) + graph
+
+
+def length_of(content):
+    return bytes([len(content) & 0x7F | 0x80, len(content) >> 7 & 0x7F | 0x80, len(content) >> 14])
+
+
 def operator(name, domain=""):
     def change(model):
         model.graph.node.append(helper.make_node(name, ["logits"], ["more"], domain=domain))
@@ -143,6 +176,8 @@ def million_fields(model):
         (external_constant, "tensors in other files"),
         (external_in_a_branch, "tensors in other files"),
         (external_sparse, "tensors in other files"),
+        (external_behind_a_long_tag, "it is not a protobuf message"),
+        (loop_behind_a_long_tag, "it is not a protobuf message"),
         (loop("Loop"), "the operator Loop"),
         (loop("Scan"), "the operator Scan"),
         (function, "which no bundle has"),
@@ -171,7 +206,7 @@ def million_fields(model):
         (much_metadata, "bytes of metadata"),
         pytest.param(million_fields, "more than 1000000 fields", marks=pytest.mark.slow),
     ],
-    ids=range(37),
+    ids=range(39),
 )  # fmt: skip
 def test_bad_graph(run_command, dataset, change, message):
     (dataset / "secret").write_bytes(np.ones((2, 3), np.float32).tobytes())

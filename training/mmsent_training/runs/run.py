@@ -42,6 +42,10 @@ class Run:
     tokenizer: Tokenizer
     digests: str
 
+    def files(self) -> list[Path]:
+        """The files that it was read from."""
+        return [self.folder / name for name in (RECORD, CHECKPOINT, TOKENIZER, DIGESTS)]
+
     def load_model(self) -> nn.Module:
         """The trained model with its temperature, on the CPU, ready for inference.
 

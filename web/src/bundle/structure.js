@@ -165,6 +165,8 @@ class Walk {
     while (place < end) {
       if (++this.fields > MAX_FIELDS) throw new Malformed(`it has more than ${MAX_FIELDS} fields`);
       const tag = this.varint(place, end);
+      // ONNX Runtime ignores the upper bits, so it would read another field.
+      if (tag >= 2 ** 32) throw new Malformed("it is not a protobuf message");
       const wire = tag % 8;
       let first = this.place;
       let stop = first;
