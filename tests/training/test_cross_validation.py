@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from mmsent.data.folder import image_file
 from mmsent.data.training import TrainingSource
 from mmsent.errors import InputError
 from mmsent_training.cross_validation.folds import divide_folds, group_pairs
+from mmsent_training.cross_validation.record import PREDICTIONS, RECORD
 from mmsent_training.cross_validation.training import cross_validate, make_plan
 from mmsent_training.examples import Examples
 from mmsent_training.loop import Event
@@ -260,6 +262,35 @@ def test_any_other_folder_is_refused(run_command, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("damage", ["missing", "empty", "foreign", "binary", "cut"])
+def test_damaged_predictions_are_refused_before_the_work(run_command, whole, tmp_path, damage):
+    folder = shutil.copytree(whole[0], tmp_path / "folder")
+    start, predictions = folder / RECORD, folder / PREDICTIONS
+    content = json.loads(start.read_text())
+    start.write_text(json.dumps(content | {"results": content["results"][:1]}))
+    if damage == "missing":
+        predictions.unlink()
+    elif damage == "cut":
+        predictions.write_text("\n".join(predictions.read_text().splitlines()[:3]))
+    else:
+        predictions.write_bytes({"empty": b"", "foreign": b"a,b\n1,2\n", "binary": b"\xff"}[damage])
+    result = run_command("mmsent", "cross-validate", "--resume", folder, cwd=tmp_path)
+    assert result.code == 2
+    assert PREDICTIONS in result.err
+    assert "start again" in result.err
+    assert "loss" not in result.err
+
+
+@pytest.mark.parametrize("change", [{"folds": 0}, {"folds": -1}, {"repeats": 0}])
+def test_numbers_that_cannot_be_are_refused(run_command, whole, tmp_path, change):
+    folder = shutil.copytree(whole[0], tmp_path / "folder")
+    content = json.loads((folder / RECORD).read_text())
+    (folder / RECORD).write_text(json.dumps(content | change))
+    result = run_command("mmsent", "cross-validate", "--resume", folder, cwd=tmp_path)
+    assert result.code == 2
+    assert f"$.{next(iter(change))}`" in result.err
+
+
 def test_settings_are_those_of_set(run_command, sample, tmp_path):
     output = tmp_path / "folds"
     more = ("--repeats", 1, "--set", "learning_rate=0.002", "--set", "keep=best", "--json")

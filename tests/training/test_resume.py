@@ -372,7 +372,8 @@ def test_settings_of_another_kind_are_refused(run_command, unfinished, settings)
 
 @pytest.mark.parametrize(
     ("change", "where"),
-    [({"path": 3}, "path"), ({"path": None}, "path"), ({"validation": []}, "validation"),
+    [({"path": 3}, "path"), ({"path": None}, "path"), ({"path": "a\0b"}, "path"),
+     ({"validation": []}, "validation"),
      ({"labels": "ab"}, "labels"), ({"labels": [1]}, "labels[0]"), ({"reading": 3}, "reading"),
      ({"reading": {"columns": {"evil": "x"}}}, "reading.columns"),
      ({"reading": {"columns": {"text": 3}}}, "reading.columns[...]"),
@@ -388,6 +389,15 @@ def test_data_of_another_kind_are_refused(run_command, unfinished, change, where
     assert f"$.data.{where}`" in result.err
 
 
+@pytest.mark.parametrize("threads", [0, -1, 10**6, 10**30])
+def test_a_number_of_threads_that_cannot_be_is_refused(run_command, unfinished, threads):
+    start = json.loads((unfinished / START).read_text())
+    (unfinished / START).write_text(json.dumps(start | {"threads": threads}))
+    result = resume(run_command, unfinished)
+    assert result.code == 2
+    assert "$.threads`" in result.err
+
+
 @pytest.mark.parametrize("damage", ["empty", "cut", "foreign"])
 def test_a_damaged_state_is_refused(run_command, unfinished, damage):
     state = unfinished / STATE
@@ -398,6 +408,27 @@ def test_a_damaged_state_is_refused(run_command, unfinished, damage):
     result = resume(run_command, unfinished)
     assert result.code == 2
     assert f"{STATE} is damaged" in result.err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"result": {}}, {"result": {"history": [{"epoch": "x"}], "kept": None}},
+     {"result": {"history": [], "kept": "x"}}, {"seconds": "x"}, {"module": "x"},
+     {"optimizer": {}}, {"scheduler": {"optimizer": 5}}, {"scheduler": 5}, None],
+)  # fmt: skip
+def test_a_state_that_does_not_fit_is_refused(run_command, unfinished, change):
+    state = read_state(unfinished)
+    write_state(unfinished, {} if change is None else state | change)
+    result = resume(run_command, unfinished)
+    assert result.code == 2
+    assert f"{STATE} does not fit the run" in result.err
+
+
+def test_the_tokenizer_is_that_of_the_weights(run_command, whole, unfinished):
+    (unfinished / "tokenizer.json").write_text("{}")  # of another run
+    assert resume(run_command, unfinished).code == 0
+    written = (unfinished / "tokenizer.json").read_bytes()
+    assert written == (whole / "tokenizer.json").read_bytes()
 
 
 def test_two_processes_cannot_resume_one_run(run_command, sample, tmp_path):

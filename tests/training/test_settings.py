@@ -6,6 +6,7 @@ from dataclasses import fields
 import pytest
 
 from mmsent.errors import InputError
+from mmsent_training.models.registry import default_settings
 from mmsent_training.settings import SETTABLE, Settings, parse_assignments
 
 
@@ -47,12 +48,17 @@ def test_every_field_except_options_can_be_set():
         ("epoch=3", "there is no setting 'epoch'; did you mean epochs?"),
         ("zzz=3", "there is no setting 'zzz'; the settings are model, preset, "),
         ("options={}", "there is no setting 'options'"),
-        ("epochs=0", "epochs must be an integer of at least 1"),
-        ("epochs=2.5", "epochs must be an integer of at least 1"),
-        ("epochs=", "epochs must be an integer of at least 1"),
-        ("learning_rate=0", "learning_rate must be a number above 0"),
-        ("learning_rate=nan", "learning_rate must be a number above 0"),
-        ("weight_decay=inf", "weight_decay must be a number of at least 0"),
+        ("epochs=0", "epochs must be an integer from 1 to 2147483647"),
+        ("epochs=2.5", "epochs must be an integer from 1 to 2147483647"),
+        ("epochs=", "epochs must be an integer from 1 to 2147483647"),
+        ("learning_rate=0", "learning_rate must be a number above 0, and at most 1e+30"),
+        ("learning_rate=nan", "learning_rate must be a number above 0, and at most 1e+30"),
+        ("weight_decay=inf", "weight_decay must be a number from 0 to 1e+30"),
+        ("learning_rate=1e300", "learning_rate must be a number above 0, and at most 1e+30"),
+        ("batch_size=99999999999999999999", "batch_size must be an integer from 1 to 2147483647"),
+        ("max_length=2147483648", "max_length must be an integer from 1 to 2147483647"),
+        ("seed=4294967296", "seed must be an integer from 0 to 4294967295"),
+        ("split_seed=99999999999999999999", "split_seed must be an integer from 0 to 4294967295"),
         ("logit_adjustment=much", "logit_adjustment must be a number"),
         ("ema_decay=1.5", "ema_decay must be a number from 0 to 1"),
         ("validation_fraction=1", "validation_fraction must be a number between 0 and 1"),
@@ -65,6 +71,14 @@ def test_an_invalid_value_is_refused_with_the_valid_ones(text, message):
         parse_assignments([text])
     assert str(error.value).startswith(f"--set {text}: ")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "option", [{"batch_size": 10**30}, {"epochs": 2**31}, {"learning_rate": 1e300}]
+)
+def test_an_option_has_the_same_limits(option):
+    with pytest.raises(InputError, match=f"a setting can't be used: .*{next(iter(option))}"):
+        default_settings("light", "cpu", **option)
 
 
 def test_two_values_for_one_field_are_refused():

@@ -212,6 +212,21 @@ def test_a_list_too_short_to_split(run_command, dataset, tmp_path):
     assert "training needs at least 2" in result.err
 
 
+@pytest.mark.parametrize(
+    ("fraction", "message"),
+    [(0.99, "99% of them are set aside for validation, and each label needs one among the others"),
+     (0.001, "0.1% of them are set aside for validation, and each label needs one there")],
+)  # fmt: skip
+def test_a_share_that_leaves_a_side_without_a_label(
+    run_command, sample, tmp_path, fraction, message
+):
+    chosen = ("--model", "light", "--set", f"validation_fraction={fraction}")
+    result = run_command("mmsent", "train", "--data", sample, *chosen, cwd=tmp_path)
+    assert result.code == 2
+    assert message in result.err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_output_folder_is_not_overwritten(run_command, sample, trained):
     arguments = ("--data", sample, "--output", trained)
     result = run_command("mmsent", "train", "--model", "light", *arguments, cwd=trained.parent)

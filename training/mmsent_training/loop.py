@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -100,8 +101,8 @@ class Result:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a `state_dict`."""
-        self.history = [Epoch(**row) for row in state["history"]]
-        self.kept = Kept(**state["kept"]) if state["kept"] else None
+        self.history = msgspec.convert(state["history"], list[Epoch])
+        self.kept = msgspec.convert(state["kept"], Kept | None)
 
 
 class RunningStatistics:
@@ -178,6 +179,9 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict`."""
         for name, part in self._parts():
+            # A scheduler takes any field as its own.
+            if name == "scheduler" and state[name].keys() != part.state_dict().keys():
+                raise ValueError("the scheduler has other fields")
             part.load_state_dict(state[name])
         self.statistics = RunningStatistics(self.module)
 

@@ -21,11 +21,14 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Preset = Literal["default", "reference"]
 OptionValue = bool | int | float | str
 
-Count = Annotated[int, Meta(ge=1)]
-Seed = Annotated[int, Meta(ge=0)]
+MOST = 1e30
+"""The largest number: PyTorch computes in float32, which ends at 3e38."""
+
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0, le=MOST)]
+NotNegative = Annotated[float, Meta(ge=0, le=MOST)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +139,9 @@ def _describe(kind: Any) -> str:
         return f"one of {', '.join(map(str, info.values))}"
     if isinstance(info, inspect.IntType | inspect.FloatType):
         number = "an integer" if isinstance(info, inspect.IntType) else "a number"
-        if info.le is not None:
-            return f"{number} from {info.ge} to {info.le}"
         if info.lt is not None:
             return f"{number} between {info.gt} and {info.lt}"
         if info.gt is not None:
-            return f"{number} above {info.gt}"
-        return number if info.ge is None else f"{number} of at least {info.ge}"
+            return f"{number} above {info.gt}, and at most {info.le}"
+        return number if info.ge is None else f"{number} from {info.ge} to {info.le}"
     return "true or false" if isinstance(info, inspect.BoolType) else "text"

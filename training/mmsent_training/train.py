@@ -107,7 +107,6 @@ def train(
         folder = broadcast(runs.new_folder(settings.model, output) if main else Path())
         with _held(folder) as stoppable:
             if main:
-                runs.write_tokenizer(folder, job.inputs.tokenizer)
                 unfinished.write_start(folder, start)
             _carry_out(folder, job, start, Result(), began, stoppable, callback)
     return folder
@@ -135,10 +134,12 @@ def resume(
                 now = _describe_start(job, choice, start.threads, latest=start.latest)
                 unfinished.check_start(folder, start, now)
             result = Result()
-            if state := broadcast(unfinished.read_state(folder) if main else None):
-                result.load_state_dict(state.pop("result"))
-                began -= state.pop("seconds")  # before the interruption
-                job.trainer.load_state_dict(state)
+            state = broadcast(unfinished.read_state(folder) if main else None)
+            if state is not None:
+                with unfinished.restoring(folder):
+                    result.load_state_dict(state["result"])
+                    began -= state["seconds"]  # before the interruption
+                    job.trainer.load_state_dict(state)
             _carry_out(folder, job, start, result, began, stoppable, callback)
     return folder
 
@@ -275,6 +276,7 @@ def finish(folder: Path, job: Job, start: unfinished.Start, result: Result, bega
     probabilities = softmax(logits / calibration.temperature)
     job.prepared.module.load_state_dict(kept.weights)
     runs.write_checkpoint(folder, job.model)
+    runs.write_tokenizer(folder, job.inputs.tokenizer)
     record = Record(
         created=time.strftime("%Y-%m-%d %H:%M:%S%z"),
         model=job.description,

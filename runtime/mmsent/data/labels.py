@@ -137,10 +137,12 @@ def label_faults(
         only = f"the only one is {labels[0]!r}" if labels else "there is none"
         faults.append(f"training needs at least two labels; {only}")
     total = sum(counts.get(label, 0) for label in labels)
-    if fraction and not faults and int(-(-total * fraction // 1)) < len(labels):
+    aside = int(-(-total * fraction // 1))
+    if fraction and not faults and min(aside, total - aside) < len(labels):
+        where = "there" if aside < len(labels) else "among the others"
         faults.append(
-            f"{_pairs(total)} are too few for {len(labels)} labels: {fraction:.0%} of them are set "
-            "aside for validation, and each label needs one there"
+            f"{_pairs(total)} are too few for {len(labels)} labels: {100 * fraction:.3g}% of them "
+            f"are set aside for validation, and each label needs one {where}"
         )
     return faults
 

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
 import pandas as pd
+from msgspec import Meta
 
 from mmsent.errors import InputError
 from mmsent.files.atomic import atomic_path
@@ -62,8 +64,8 @@ class CrossValidation:
 
     start: Start
     labels: tuple[str, ...]
-    folds: int
-    repeats: int
+    folds: Annotated[int, Meta(ge=2)]
+    repeats: Annotated[int, Meta(ge=1)]
     results: tuple[Fold, ...] = ()
 
     @property
@@ -127,12 +129,28 @@ def read(folder: Path) -> CrossValidation:
         raise InputError(f"{path} can't be used ({error}); start again") from None
 
 
+def read_predictions(folder: Path, results: Sequence[Fold]) -> pd.DataFrame:
+    """The predictions of the finished ``results``, all columns as text.
+
+    Raises InputError if some are missing, or the file is damaged.
+    """
+    path = folder / PREDICTIONS
+    if not results:
+        return pd.DataFrame()
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        fold = table["repeat"] + " " + table["fold"]
+    except (FileNotFoundError, LookupError, ValueError) as error:  # pandas' errors are of these
+        raise InputError(f"{path} can't be used ({error}); start again") from None
+    counts = fold.value_counts()
+    done = {f"{each.repeat} {each.fold}": each.pairs for each in results}
+    if lacking := [name for name, pairs in done.items() if counts.get(name) != pairs]:
+        first = "repetition {}, fold {}".format(*lacking[0].split())
+        raise InputError(f"{path} lacks predictions of {first}; start again")
+    return table[fold.isin(done)]
+
+
 def write_predictions(folder: Path, results: Sequence[Fold], predictions: pd.DataFrame) -> None:
     """Add the ``predictions`` of a fold to those of the finished ``results``."""
-    path = folder / PREDICTIONS
-    if results:
-        known = pd.read_csv(path, dtype=str, keep_default_na=False)
-        done = {f"{each.repeat} {each.fold}" for each in results}
-        known = known[(known["repeat"] + " " + known["fold"]).isin(done)]
-        predictions = pd.concat([known, predictions])
-    write_csv(path, predictions)
+    known = [read_predictions(folder, results)] if results else []
+    write_csv(folder / PREDICTIONS, pd.concat([*known, predictions]))

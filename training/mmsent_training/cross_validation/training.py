@@ -16,6 +16,7 @@ from mmsent_training.cross_validation.folds import divide_folds
 from mmsent_training.cross_validation.record import (
     CrossValidation,
     Fold,
+    read_predictions,
     write,
     write_predictions,
 )
@@ -94,8 +95,10 @@ def make_plan(
 def resume_plan(folder: Path, before: CrossValidation, now: Plan) -> Plan:
     """``now`` with the finished folds of ``before``, which are in ``folder``.
 
-    Raises InputError if training them now would not give the same scores.
+    Raises InputError if training them now would not give the same scores, or predictions of those
+    folds are missing.
     """
+    read_predictions(folder, before.results)  # before the work, not after it
     check_same_start(folder, before.start, now.validation.start)
     start = replace(before.start, data=now.validation.start.data)
     return replace(now, validation=replace(before, start=start))

@@ -120,4 +120,6 @@ def plain(value: object) -> str:
 
 def typed(kind: type, value: Any) -> Any:
     """The opposite of `plain`, for msgspec. Raises TypeError if ``value`` is not a path."""
+    if isinstance(value, str) and "\0" in value:
+        raise TypeError(f"{value!r} is not a path")
     return kind(value)

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import torch
+from msgspec import Meta
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -32,6 +33,8 @@ from mmsent_training.settings import Settings
 START = "unfinished.json"
 STATE = "state.safetensors"
 _STRUCTURE = "mmsent.state"
+MAX_THREADS = 1 << 12
+"""More threads than a machine has would only fail to start."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Start:
     sources: dict[str, str]
     weights: str | None
     libraries: dict[str, str | None]
-    threads: int
+    threads: Annotated[int, Meta(ge=1, le=MAX_THREADS)]
     latest: bool
 
 
@@ -167,6 +170,16 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     except Exception as error:  # safetensors raises its own errors, a wrong structure any
         raise_shortage(error)
         raise InputError(f"{path} is damaged ({error!r}); train again") from None
+
+
+@contextmanager
+def restoring(folder: Path) -> Iterator[None]:
+    """Raises InputError if what the block restores from the state does not fit the run."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise_shortage(e)
+        raise InputError(f"{folder / STATE} does not fit the run ({e!r}); train again") from None
 
 
 def remove_state(folder: Path) -> None:
