@@ -58,7 +58,7 @@ def write_card(info: BundleInfo, tokenizer: Tokenizer) -> str:
             "and on the pretrained weights.",
         }
         head = f"---\n{_front_matter(info)}\n---\n\n# {TO_FILL_IN}: the name of the model\n"
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"the bundle does not say how it was trained ({error!r}); export its run again with "
             "`mmsent-export onnx`"

@@ -15,7 +15,7 @@ import click
 
 from mmsent.commands import Commands
 from mmsent.errors import InputError, MmsentError
-from mmsent.files.console import console, prepare_streams, to_json
+from mmsent.files.console import console, harmless, prepare_streams, to_json
 from mmsent.files.shortage import raise_shortage
 from mmsent.help import option, version
 from mmsent.options import (
@@ -311,12 +311,13 @@ def run(command: click.Command) -> None:
                 raise_shortage(error)
                 raise
     except MmsentError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {harmless(str(error))}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.strerror is None:
             raise
-        click.echo(f"Error: {error.filename or 'input or output'}: {error.strerror}", err=True)
+        reason = f"{error.filename or 'input or output'}: {error.strerror}"
+        click.echo(f"Error: {harmless(reason)}", err=True)
         sys.exit(1)
 
 

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from mmsent.bundle.session import open_bundle
 from mmsent.card import SCRIPTS, TO_FILL_IN, write_card
+from mmsent.errors import InputError
 
 from ..small_bundle import write_small_bundle
 
@@ -112,3 +113,14 @@ def test_a_bundle_of_unknown_origin_is_refused(run_command, tmp_path):
     assert result.code == 2
     assert "does not say how it was trained" in result.err
     assert not (tmp_path / "card.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("pairs", float("inf")), ("pairs", float("nan")), ("pairs", None), ("accuracy", 10**400)],
+    ids=range(4),
+)
+def test_scores_that_are_no_numbers_are_refused(opened, name, number):
+    info = replace(opened.info, metrics=opened.info.metrics | {name: number})
+    with pytest.raises(InputError, match="does not say how it was trained"):
+        write_card(info, opened.tokenizer)

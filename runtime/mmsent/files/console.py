@@ -13,6 +13,7 @@ from typing import Any
 LOGGERS = ("mmsent", "mmsent_training", "mmsent_export")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _shown = False
 
@@ -90,6 +91,14 @@ def readable(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text)
 
 
+def harmless(message: str) -> str:
+    """``message`` without control characters, which a terminal obeys: they are escaped.
+
+    Messages can contain names from untrusted files. Lines and tabs stay.
+    """
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
+
+
 def to_json(content: Any) -> str:
     """JSON in ASCII, which every terminal and program can handle; see `readable`."""
     return json.dumps(json.loads(readable(json.dumps(content, ensure_ascii=False))))
@@ -97,7 +106,7 @@ def to_json(content: Any) -> str:
 
 class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{self.format(record)}\n")
+        sys.stderr.write(f"{harmless(self.format(record))}\n")
         sys.stderr.flush()
 
 

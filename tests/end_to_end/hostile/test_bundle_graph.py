@@ -212,3 +212,9 @@ def test_bad_graph(run_command, dataset, change, message):
     (dataset / "secret").write_bytes(np.ones((2, 3), np.float32).tobytes())
     spoil_bundle(dataset, change)
     refused(run_command, dataset, message)
+
+
+def test_names_reach_no_terminal(run_command, dataset):
+    """ONNX Runtime's messages contain names as they are, here one that colours the terminal."""
+    spoil_bundle(dataset, operator("Ev\x1b[31mil"))
+    refused(run_command, dataset, "Ev\\x1b[31mil")
