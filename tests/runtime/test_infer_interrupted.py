@@ -141,6 +141,18 @@ def test_a_partial_line_is_never_kept(run_command, many, whole, tmp_path, monkey
     assert output.read_bytes() == whole("out.csv")
 
 
+@pytest.mark.parametrize(
+    "line", ["[{}, []]", "[0, 1]", "[0, [[0, 1]]]", "{}", "\xff", "[0, [[{}]]]"]
+)
+def test_a_line_that_is_no_batch_is_skipped(run_command, many, whole, tmp_path, monkeypatch, line):
+    output = tmp_path / "out.csv"
+    killed(run_command, monkeypatch, many, output, after=300)
+    with open(tmp_path / ".out.csv.part.batches", "a", encoding="latin-1") as file:
+        file.write(f"{line}\n")
+    assert infer(run_command, many, output, "--resume").code == 0
+    assert output.read_bytes() == whole("out.csv")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_and_says_how_to_resume(run_command, many, tmp_path, monkeypatch, number):
     output = tmp_path / "out.csv"
@@ -337,13 +349,16 @@ def test_after_a_full_disk_it_can_be_resumed(run_command, many, whole, tmp_path,
     assert output.read_bytes() == wanted
 
 
-@pytest.mark.parametrize("output", ["/dev/null", "list.csv", "model.onnx"])
-def test_an_output_that_would_overwrite_an_input(run_command, dataset, output):
+@pytest.mark.parametrize(
+    ("output", "remedy"),
+    [("/dev/null", "--output"), ("list.csv", "is also an input"), ("model.onnx", "--output")],
+)
+def test_an_output_that_would_overwrite_an_input(run_command, dataset, output, remedy):
     path = dataset / output
     before = path.read_bytes() if path.is_file() else None
     result = infer(run_command, dataset, path)
     assert result.code == 2
-    assert "--output" in result.err
+    assert remedy in result.err
     assert before is None or path.read_bytes() == before
 
 

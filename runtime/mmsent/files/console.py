@@ -15,6 +15,9 @@ LOGGERS = ("mmsent", "mmsent_training", "mmsent_export")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+MAX_MESSAGE = 1 << 16
+"""Files from strangers can contain names of megabytes."""
+
 _shown = False
 
 
@@ -94,9 +97,11 @@ def readable(text: str) -> str:
 def harmless(message: str) -> str:
     """``message`` without control characters, which a terminal obeys: they are escaped.
 
-    Messages can contain names from untrusted files. Lines and tabs stay.
+    Messages can contain names from untrusted files. Lines and tabs stay. Of more than MAX_MESSAGE
+    characters, the rest is cut off.
     """
-    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
+    shown = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], shown)
 
 
 def to_json(content: Any) -> str:

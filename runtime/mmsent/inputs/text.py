@@ -1,6 +1,10 @@
 """Text: from the bytes of a file to token ids."""
 
+import base64
+import json
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +23,13 @@ MAX_TOKENIZED_BYTES = 1 << 16
 
 A tokenizer processes the whole text before it truncates it to the model's maximum length, which is
 at most 1024 tokens. This is 64 bytes per token; real text has four or five.
+"""
+
+MAX_GROWTH = 256
+"""How many times longer the replacements of a tokenizer may make a text.
+
+Real ones replace a few characters by the three bytes of "▁". Some of 1,000 characters, one after
+the other, would take all memory.
 """
 
 
@@ -40,7 +51,7 @@ def decode_text(data: bytes) -> tuple[str, str]:
 def read_tokenizer(text: str, *, max_length: int) -> Tokenizer:
     """The tokenizer of a tokenizer.json, which truncates to ``max_length`` tokens and does not pad.
 
-    Raises ValueError if it is malformed.
+    Raises ValueError if it is malformed, or its replacements can make a text too long.
     """
     try:
         tokenizer = Tokenizer.from_str(text)
@@ -48,11 +59,27 @@ def read_tokenizer(text: str, *, max_length: int) -> Tokenizer:
         _reraise_other(error)
         raise_shortage(error)
         raise ValueError(str(error)) from None
+    if tokenizer.normalizer is not None:
+        normalizer = json.loads(tokenizer.normalizer.__getstate__())
+        if _growth(normalizer) > MAX_GROWTH:
+            raise ValueError(f"its replacements make texts over {MAX_GROWTH} times longer")
     truncation = tokenizer.truncation
     if truncation is None or truncation["max_length"] > max_length:
         tokenizer.enable_truncation(max_length)
     tokenizer.no_padding()
     return tokenizer
+
+
+def _growth(normalizer: dict[str, Any]) -> int:
+    """How many times longer in UTF-8 the replacements of a normalizer can make a text, at most."""
+    if normalizer["type"] == "Sequence":
+        return math.prod(map(_growth, normalizer["normalizers"]))
+    if normalizer["type"] == "Precompiled":  # a table of sequences that end with a zero byte
+        table = base64.b64decode(normalizer["precompiled_charsmap"])
+        return 1 + max(map(len, table[4 + int.from_bytes(table[:4], "little") :].split(b"\0")))
+    added = len((normalizer.get("content") or normalizer.get("prepend") or "").encode())
+    replaced = len(normalizer.get("pattern", {}).get("String", "").encode())
+    return math.ceil(added / replaced) or 1 if replaced else 1 + added  # a Regex may match nothing
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:

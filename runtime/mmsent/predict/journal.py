@@ -75,6 +75,7 @@ class Journal:
             for line in file:
                 try:
                     first, rows = json.loads(line)
-                    yield first, {n: (guid, kinds[kind](*fields)) for n, guid, kind, fields in rows}
+                    known = {n: (guid, kinds[kind](*fields)) for n, guid, kind, fields in rows}
+                    yield int(first), known
                 except (ValueError, TypeError, KeyError):
                     continue

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from .cases import refused, spoil_bundle
+from .cases import infer, refused, spoil_bundle
 
 
 def external(tensor, location):
@@ -218,3 +218,11 @@ def test_names_reach_no_terminal(run_command, dataset):
     """ONNX Runtime's messages contain names as they are, here one that colours the terminal."""
     spoil_bundle(dataset, operator("Ev\x1b[31mil"))
     refused(run_command, dataset, "Ev\\x1b[31mil")
+
+
+def test_a_name_of_megabytes_is_cut_off(run_command, dataset):
+    spoil_bundle(dataset, operator("Ev" * 1_000_000))
+    result = infer(run_command, dataset)
+    assert result.code == 2
+    assert "EvEvEv" in result.err
+    assert len(result.err) < 100_000

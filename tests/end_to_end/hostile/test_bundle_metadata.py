@@ -1,5 +1,6 @@
 """Bundles with bad metadata or a bad tokenizer."""
 
+import base64
 import json
 
 import pytest
@@ -62,6 +63,15 @@ def tokenizer(**changes):
     return json.dumps(TOKENIZER | changes)
 
 
+# A trie of one node, and what it maps to, each with a zero byte: SentencePiece's format.
+TABLE = base64.b64encode(bytes([4, 0, 0, 0, 0, 0, 0, 0]) + b"x" * 256 + b"\0").decode()
+
+
+def replacing(content):
+    """A normalizer that replaces each "a"."""
+    return {"type": "Replace", "pattern": {"String": "a"}, "content": content}
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -75,9 +85,12 @@ def tokenizer(**changes):
                                  "invert": False}),
         tokenizer(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
         tokenizer(truncation={"max_length": "8"}), tokenizer(post_processor={"type": "Evil"}),
-        tokenizer(decoder=7),
+        tokenizer(decoder=7), tokenizer(normalizer=replacing("x" * 257)),
+        tokenizer(normalizer={"type": "Prepend", "prepend": "x" * 257}),
+        tokenizer(normalizer={"type": "Sequence", "normalizers": [replacing("x" * 7)] * 3}),
+        tokenizer(normalizer={"type": "Precompiled", "precompiled_charsmap": TABLE}),
     ],
-    ids=range(22),
+    ids=range(26),
 )  # fmt: skip
 def test_bad_tokenizer(run_command, dataset, value):
     spoil_bundle(dataset, lambda model: metadata(model, TOKENIZER_KEY, value))

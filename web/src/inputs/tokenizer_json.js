@@ -11,6 +11,7 @@ const KEYS = [
 ]; // prettier-ignore
 const STRATEGIES = ["LongestFirst", "OnlyFirst", "OnlySecond"];
 const MAX_ID = 2 ** 32 - 1;
+const MAX_GROWTH = 256; // how many times longer the replacements may make a text
 
 /**
  * Throws an Error that says what is wrong with a tokenizer.json, if anything is. The normalizer, the
@@ -26,11 +27,29 @@ export function checkTokenizer(spec) {
     spec[name] ??= null;
     check(spec[name] === null || isObject(spec[name]), `its ${name} is not an object`);
   }
+  const longer = spec.normalizer ? growth(spec.normalizer) : 1;
+  check(longer <= MAX_GROWTH, `its replacements make texts over ${MAX_GROWTH} times longer`);
   check(!spec.decoder || DECODERS.includes(spec.decoder.type), "its decoder is unknown");
   if (spec.truncation) checkTruncation(spec.truncation);
   checkAddedTokens((spec.added_tokens ??= []));
   checkModel(spec.model);
 }
+
+/**
+ * How many times longer in UTF-8 the replacements of a normalizer can make a text, at most.
+ * @param {any} normalizer
+ * @returns {number}
+ */
+function growth({ type, normalizers, content, prepend, pattern }) {
+  if (type === "Sequence") {
+    return normalizers.reduce((/** @type {number} */ product, /** @type {any} */ each) => product * growth(each), 1);
+  }
+  const added = bytes(content ?? prepend ?? "");
+  const replaced = bytes(pattern?.String ?? "");
+  return replaced ? Math.max(1, Math.ceil(added / replaced)) : 1 + added;
+}
+
+const bytes = (/** @type {string} */ text) => new TextEncoder().encode(text).length;
 
 /** @param {any} truncation */
 function checkTruncation({ max_length, direction = "Right", strategy = "LongestFirst" }) {
